@@ -1,0 +1,1 @@
+"""What every part agrees on: configuration, keys, manifests, the stage contract and the store."""

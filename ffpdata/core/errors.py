@@ -1,0 +1,55 @@
+"""Errors whose class is the policy: reject the item, try it again, fail it, or stop the run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FfpdataError(Exception):
+    """Base of every error that ffpdata raises on purpose. Its text says what was wrong, the value and what to do."""
+
+
+class Reject(FfpdataError):
+    """A decision against an item, not a fault: the item ends as `rejected` with `reason` and is never tried again.
+
+    Args:
+        reason: a short snake_case word that statistics count by, e.g. `mask_too_small`.
+        detail: the measured value and the limit, for the manifest's `error` column.
+        facts: columns that were measured before the decision and are worth keeping in the row.
+    """
+
+    def __init__(self, reason: str, detail: str = "", facts: dict[str, object] | None = None) -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+        self.facts = dict(facts or {})
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle by the constructor's arguments (the default passes the message alone)."""
+        return type(self), (self.reason, self.detail, self.facts)
+
+
+class RetryableError(FfpdataError):
+    """A passing fault (time-out, busy service, broken connection): tried again up to `max_attempts`, then failed."""
+
+
+class FatalError(FfpdataError):
+    """Nothing can go on (bad credentials, missing model, full disk): the run stops with this one message, exit 1."""
+
+
+class ConfigError(FatalError):
+    """A pipeline, profile, prompt or `--set` that does not say something valid."""
+
+
+class RunLockedError(FatalError):
+    """Another process is writing this run folder."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` with the closest valid name, or the list of valid names where none is close."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; valid names: {', '.join(names)}" if names else ""

@@ -1,0 +1,271 @@
+"""The stage contract: one step, a row in, a row out.
+
+A newcomer needs four words: `Stage`, `Row`, `Resources` and `Reject`.
+
+    class Brighten(Stage):
+        name, version = "brighten", 1
+        reads = ("source_video",)
+        writes = {"target_video": Artifact("mp4"), "gain": float}
+
+        class Settings(StageSettings):
+            gain: float = 1.2
+
+        def process(self, row):
+            frames = read_video(row.file("source_video"))
+            target = row.new_file("target_video")
+            write_video(target, ..., fps=row["fps"])
+            return {"target_video": target, "gain": self.settings.gain}
+
+Every stage must be safe to run twice on the same row: the second result replaces nothing, because both have one key.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.core.keys import digest
+from ffpdata.core.prompt import Prompt
+
+__all__ = ["Artifact", "Child", "ModelSpec", "Resources", "Row", "Stage", "StageSettings", "import_object"]
+
+
+class Resources(BaseModel):
+    """What one worker of a stage holds while it lives."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_gb: float = 1.5
+
+
+class ModelSpec(BaseModel):
+    """One model role of a profile: which back end, which checkpoint, and how it runs.
+
+    `backend`, `model`, `revision` and `settings` shape the answer and count in every key of a stage that uses the role.
+    `runtime` (device, offload, endpoint, concurrency) says how the same answer is computed and counts in none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: str
+    """Import path `package.module:Class`."""
+    model: str = "embedded"
+    revision: str = ""
+    licence: str = ""
+    settings: dict[str, Any] = {}
+    runtime: dict[str, Any] = {}
+    resources: Resources | None = None
+
+    def load_class(self) -> type:
+        """Import the back end's class."""
+        return import_object(self.backend)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what shapes the answer, the back end's own version included."""
+        version = getattr(self.load_class(), "version", None)
+        if not isinstance(version, int):
+            raise ConfigError(f"{self.backend}: a back end needs a class attribute `version` (int), found {version!r}")
+        return {
+            "backend": self.backend,
+            "version": version,
+            "model": self.model,
+            "revision": self.revision,
+            "settings": self.settings,
+        }
+
+    @property
+    def label(self) -> str:
+        """`model@revision`, as the manifest's `model` column shows it."""
+        name = self.model if self.model != "embedded" else self.backend.rpartition(":")[2]
+        return f"{name}@{self.revision or getattr(self.load_class(), 'version', '?')}"
+
+
+class StageSettings(BaseModel):
+    """Base of a stage's settings: every field has a default, unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Column type of a file that a stage writes; its value is the path relative to the run folder."""
+
+    ext: str
+
+
+@dataclass(frozen=True)
+class Child:
+    """One row of a fan-out: `suffix` extends the parent's item id, `columns` are added to the parent's columns."""
+
+    suffix: str
+    columns: Mapping[str, Any]
+
+
+class Row(Mapping[str, Any]):
+    """One item on its way: column values, and access to its files. Rows carry paths and scalars, never pixels."""
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        *,
+        item_id: str = "",
+        open_file: Callable[[str], Path] | None = None,
+        new_file: Callable[[str, str], Path] | None = None,
+    ) -> None:
+        self._values = dict(values)
+        self.item_id = item_id
+        self._open_file = open_file
+        self._new_file = new_file
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def file(self, column: str) -> Path:
+        """Return a local path to read the artifact in `column` from (fetched first where the run is remote)."""
+        value = self._values.get(column)
+        if not isinstance(value, str) or not value:
+            raise KeyError(f"row {self.item_id!r} has no file in column {column!r} (value {value!r})")
+        return self._open_file(value) if self._open_file else Path(value)
+
+    def new_file(self, column: str, child: str = "") -> Path:
+        """Return a local path to write the artifact of `column` to; it is committed when `process` returns.
+
+        In a fan-out, `child` is the suffix of the child that the file belongs to.
+        """
+        if self._new_file is None:
+            raise RuntimeError("this row has no place for new files: it was built without a workspace")
+        return self._new_file(column, child)
+
+
+class Stage:
+    """One step of a pipeline. Subclasses set the class attributes and override `process` or `expand`."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raise it whenever the code's answer changes: all rows of the stage are then redone."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Columns whose values count in the key."""
+    uses: ClassVar[tuple[str, ...]] = ()
+    """Columns that are needed but do not count: where something lies, not what it is."""
+    writes: ClassVar[Mapping[str, Any]] = {}
+    """Column name to type: `str`, `int`, `float`, `bool`, `list[str]`, `dict` (stored as JSON) or `Artifact(ext)`."""
+    models: ClassVar[tuple[str, ...]] = ()
+    """Model roles that the stage may use."""
+    prompts: ClassVar[tuple[str, ...]] = ()
+    """Prompt files that the stage asks."""
+    resources: ClassVar[Resources] = Resources()
+    fan_out: ClassVar[bool] = False
+    """True where `expand` is overridden."""
+    Settings: ClassVar[type[StageSettings]] = StageSettings
+
+    def __init__(
+        self,
+        settings: StageSettings | None = None,
+        specs: Mapping[str, ModelSpec] | None = None,
+        prompts: Mapping[str, Prompt] | None = None,
+    ) -> None:
+        self.settings: Any = settings if settings is not None else self.Settings()
+        self.specs = {role: (specs or {})[role] for role in self.models if role in (specs or {})}
+        self.questions = {name: (prompts or {})[name] for name in self.prompts if name in (prompts or {})}
+        self._loaded: dict[str, Any] = {}
+
+    # --- what a subclass overrides ---
+
+    def applies(self, row: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """Say whether the item passes through this stage; where it does not, it goes on unchanged without a row."""
+        return True
+
+    def roles(self, row: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the model roles that this very row uses: only these count in its key."""
+        return self.models
+
+    def setup(self) -> None:
+        """Prepare the worker, once: loads every model of `models`. Override to load less, or more."""
+        for role in self.models:
+            self.model(role)
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        """Return the new columns, or raise `Reject`."""
+        raise NotImplementedError(f"stage {self.name!r} overrides neither process nor expand")
+
+    def expand(self, row: Row) -> list[Child]:
+        """Return several rows for one, or raise `Reject`. An empty list is an error: say why by a `Reject`."""
+        raise NotImplementedError(f"stage {self.name!r} overrides neither process nor expand")
+
+    def teardown(self) -> None:
+        """Free processes and memory."""
+        for model in self._loaded.values():
+            model.close()
+        self._loaded.clear()
+
+    # --- what a subclass calls ---
+
+    def model(self, role: str) -> Any:
+        """Return the model of `role`, loaded at its first use; roles with the same spec share one instance."""
+        spec = self.specs.get(role)
+        if spec is None:
+            raise FatalError(f"stage {self.name!r} needs a model for the role {role!r}: add it under `models` in the profile")
+        name = digest(spec.identity(), spec.runtime)
+        if name not in self._loaded:
+            self._loaded[name] = spec.load_class()(spec)
+        return self._loaded[name]
+
+    # --- what the runner calls ---
+
+    def fixed_key(self, roles: tuple[str, ...]) -> str:
+        """Digest of what is the same for all rows that use `roles`."""
+        settings = self.settings.model_dump(mode="json")
+        models = {role: self.specs[role].identity() for role in roles if role in self.specs}
+        prompts = {name: prompt.key for name, prompt in self.questions.items()}
+        return digest(self.name, self.version, settings, prompts, models)
+
+
+def import_object(path: str) -> Any:
+    """Import `package.module:Name`; a wrong path raises ConfigError with the part that failed."""
+    module_name, _, attribute = path.partition(":")
+    if not attribute:
+        raise ConfigError(f"{path!r} is not an import path: write package.module:Class")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as err:
+        hint = f": {err.name!r} is not installed" if err.name and not module_name.startswith(err.name) else ""
+        raise ConfigError(f"cannot import {module_name!r}{hint}") from err
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise ConfigError(f"module {module_name!r} has no {attribute!r}") from None
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row with its identity, as the runner moves it from stage to stage.
+
+    Attributes:
+        item_id: grows along the fan-out: `<clip>`, `<clip>/removal/bbox`.
+        parent_id: the item that it was fanned out of.
+        source_id: hash of the source's bytes.
+        values: the columns so far.
+        upstream: key of the row that it last passed, the link of its lineage.
+        attempt: how often this stage was started on it before.
+    """
+
+    item_id: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    parent_id: str = ""
+    source_id: str = ""
+    upstream: str = ""
+    attempt: int = 0
