@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.keys import digest
+from ffpdata.core.schema import schema_violations
 
 NEGATIONS = frozenset({"no", "not", "without", "never", "none", "nothing", "nobody", "neither", "nor", "cannot"})
 """Words that the paper's caption rules forbid (section 7.1.1: no negations, e.g. "no/without")."""
@@ -20,32 +21,48 @@ NEGATIONS = frozenset({"no", "not", "without", "never", "none", "nothing", "nobo
 View = Literal["first_frame", "clip", "image"]
 
 
+IRREGULAR_PLURALS = {"person": "people", "child": "children", "man": "men", "woman": "women", "foot": "feet"} | {
+    "mouse": "mice",
+    "goose": "geese",
+    "knife": "knives",
+    "leaf": "leaves",
+    "shelf": "shelves",
+    "wolf": "wolves",
+}
+
+
 class TextRule(BaseModel):
-    """What one string field of an answer must keep. Unset rules are not checked."""
+    """What one string field of an answer (or each string of a list) must keep. Unset rules are not checked."""
 
     model_config = ConfigDict(extra="forbid")
 
     words: tuple[int, int] | None = None
     """Fewest and most words, both inclusive."""
-    starts: str | None = None
-    """The sentence must begin so (case-sensitive)."""
+    starts: str | list[str] | None = None
+    """The text must begin so, or with one of these (case-sensitive, whole words)."""
     no_negation: bool = False
     sentences: int | None = None
     """Exact number of sentences."""
     lowercase: bool = False
     omits: str | None = None
     """Name of an input field whose text must not occur in the answer, in singular or plural."""
+    avoids: list[str] = Field(default_factory=list)
+    """Words that must not occur, whatever the case."""
+    distinct: bool = False
+    """The strings of a list must differ."""
 
     def violations(self, name: str, text: str, fields: Mapping[str, Any]) -> list[str]:
         """List what `text` breaks, each with the value and the limit."""
-        tokens = re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", text)
+        tokens = split_words(text)
+        lower = [token.lower().replace("\u2019", "'") for token in tokens]
         found = []
         if self.words and not self.words[0] <= len(tokens) <= self.words[1]:
             found.append(f"{name} has {len(tokens)} words, wanted {self.words[0]} to {self.words[1]}")
-        if self.starts and not text.startswith(self.starts):
-            found.append(f"{name} must start with {self.starts!r}")
+        starts = [self.starts] if isinstance(self.starts, str) else self.starts
+        if starts and not any(re.match(re.escape(start) + r"(?!\w)", text) for start in starts):
+            found.append(f"{name} must start with {' or '.join(map(repr, starts))}, got {text[:24]!r}")
         if self.no_negation:
-            bad = sorted({t.lower() for t in tokens if t.lower() in NEGATIONS or t.lower().endswith("n't")})
+            bad = sorted({token for token in lower if token in NEGATIONS or token.endswith("n't")})
             if bad:
                 found.append(f"{name} uses a negation: {', '.join(bad)}")
         if self.sentences:
@@ -54,6 +71,10 @@ class TextRule(BaseModel):
                 found.append(f"{name} has {count} sentences, wanted {self.sentences}")
         if self.lowercase and text != text.lower():
             found.append(f"{name} must be lowercase, got {text!r}")
+        if self.avoids:
+            bad = sorted(set(self.avoids).intersection(lower))
+            if bad:
+                found.append(f"{name} uses a word to avoid: {', '.join(bad)}")
         if self.omits:
             banned = str(fields.get(self.omits) or "")
             if banned and mentions(text, banned):
@@ -61,14 +82,30 @@ class TextRule(BaseModel):
         return found
 
 
+def split_words(text: str) -> list[str]:
+    """Split `text` as the word limits count it: `hand-held` and `it's` are one word each."""
+    return re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", text)
+
+
 def mentions(text: str, phrase: str) -> bool:
     """Say whether `text` names `phrase` as whole words, in singular or plural, whatever the case."""
-    words = [re.escape(w) for w in re.findall(r"\w+", phrase.lower())]
-    if not words:
+    parts = re.findall(r"\w+", phrase.lower())
+    if not parts:
         return False
-    last = words[-1].removesuffix("s")
-    pattern = r"\b" + r"\W+".join([*words[:-1], last + r"(?:e?s)?"]) + r"\b"
+    last = "|".join(sorted(map(re.escape, _forms(parts[-1]))))
+    pattern = r"\b" + r"\W+".join([*map(re.escape, parts[:-1]), f"(?:{last})"]) + r"\b"
     return re.search(pattern, text.lower()) is not None
+
+
+def _forms(word: str) -> set[str]:
+    """Return the spellings that `word` may have as a singular or a plural; a few that do not exist do no harm."""
+    stems = {word}
+    stems |= {word[: -len(end)] + new for end, new in (("ies", "y"), ("es", ""), ("s", "")) if word.endswith(end)}
+    stems |= {one for one, many in IRREGULAR_PLURALS.items() if many == word}
+    stems = {stem for stem in stems if len(stem) > 1} | {word}
+    plurals = {stem + "s" for stem in stems} | {stem + "es" for stem in stems}
+    plurals |= {stem[:-1] + "ies" for stem in stems if stem.endswith("y")}
+    return stems | plurals | {IRREGULAR_PLURALS[stem] for stem in stems if stem in IRREGULAR_PLURALS}
 
 
 class _PromptFile(BaseModel):
@@ -119,9 +156,18 @@ class Prompt:
             first = err.errors()[0]
             where = ".".join(str(p) for p in first["loc"])
             raise ConfigError(f"{path}: {where}: {first['msg']} (got {first.get('input')!r})") from err
+        if parsed.name != path.stem:
+            raise ConfigError(f"{path}: name is {parsed.name!r}: it must be the file's name, {path.stem!r}")
         used = set(re.findall(r"(?<!\{)\{(\w+)\}(?!\})", parsed.text))
         if used != set(parsed.inputs):
             raise ConfigError(f"{path}: text uses {sorted(used)} but inputs lists {sorted(parsed.inputs)}")
+        for name, rule in parsed.rules.items():
+            if name not in parsed.answer:
+                raise ConfigError(f"{path}: rules names {name!r}, no field of the answer{nearest(name, parsed.answer)}")
+            if rule.omits and rule.omits not in parsed.inputs:
+                raise ConfigError(
+                    f"{path}: rules.{name}.omits names {rule.omits!r}, no input{nearest(rule.omits, parsed.inputs)}"
+                )
         schema = {
             "type": "object",
             "properties": parsed.answer,
@@ -140,8 +186,11 @@ class Prompt:
     @property
     def key(self) -> str:
         """Digest of everything that shapes the answer: a changed word gives a changed key."""
-        rules = {name: rule.model_dump() for name, rule in self.rules.items()}
-        return digest(self.name, self.text, self.schema, list(self.media.items()), rules)
+        rules = {name: rule.model_dump(exclude_defaults=True) for name, rule in self.rules.items()}
+        order = list(
+            self.schema["properties"]
+        )  # a model writes the fields in this order: a reason first helps the score
+        return digest(self.name, self.text, self.schema, order, list(self.media.items()), rules)
 
     def render(self, fields: Mapping[str, Any]) -> str:
         """Fill the template; a field that the text needs and `fields` lacks raises ConfigError."""
@@ -153,52 +202,12 @@ class Prompt:
 
     def violations(self, answer: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
         """List what an answer breaks: missing, extra or mistyped entries first, then the text rules."""
-        found = _schema_violations(answer, self.schema)
+        found = schema_violations(answer, self.schema)
         for name, rule in self.rules.items():
             value = answer.get(name)
-            texts = value if isinstance(value, list) else [value]
+            texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
             for text in texts:
-                if isinstance(text, str):
-                    found += rule.violations(name, text, fields)
+                found += rule.violations(name, text, fields)
+            if rule.distinct and len({text.lower() for text in texts}) < len(texts):
+                found.append(f"{name} must not repeat itself, got {texts}")
         return found
-
-
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "number": (int, float),
-    "integer": int,
-    "boolean": bool,
-    "array": (list, tuple),
-    "object": dict,
-}
-
-
-def _schema_violations(value: Any, schema: Mapping[str, Any], where: str = "answer") -> list[str]:
-    """Check the subset of JSON schema that prompts use: type, enum, bounds, lengths, items, properties."""
-    kind = schema.get("type")
-    if kind and (not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")):
-        return [f"{where} must be of type {kind}, got {value!r}"]
-    found: list[str] = []
-    if "enum" in schema and value not in schema["enum"]:
-        found.append(f"{where} must be one of {schema['enum']}, got {value!r}")
-    if kind in ("number", "integer"):
-        low, high = schema.get("minimum"), schema.get("maximum")
-        if (low is not None and value < low) or (high is not None and value > high):
-            found.append(f"{where} must lie in [{low}, {high}], got {value!r}")
-    sizes = {"string": ("minLength", "maxLength"), "array": ("minItems", "maxItems")}
-    if kind in sizes:
-        low, high = (schema.get(name) for name in sizes[kind])
-        if (low is not None and len(value) < low) or (high is not None and len(value) > high):
-            found.append(f"{where} must have a length in [{low}, {high}], got {len(value)}")
-    if kind == "array" and "items" in schema:
-        for i, entry in enumerate(value):
-            found += _schema_violations(entry, schema["items"], f"{where}[{i}]")
-    if kind == "object":
-        properties = schema.get("properties", {})
-        found += [f"{where} lacks {name!r}" for name in schema.get("required", []) if name not in value]
-        if schema.get("additionalProperties") is False:
-            found += [f"{where} has the unknown entry {name!r}" for name in value if name not in properties]
-        for name, sub in properties.items():
-            if name in value:
-                found += _schema_violations(value[name], sub, name if where == "answer" else f"{where}.{name}")
-    return found
