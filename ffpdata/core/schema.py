@@ -1,4 +1,4 @@
-"""The subset of JSON schema that prompts use, checked without a dependency: type, enum, bounds, lengths, items, properties."""
+"""The subset of JSON schema that prompts use: type, enum, bounds, lengths, items, properties."""
 
 from __future__ import annotations
 
