@@ -66,7 +66,8 @@ class ModelSpec(BaseModel):
 
     def load_class(self) -> type:
         """Import the back end's class."""
-        return import_object(self.backend)
+        found: type = import_object(self.backend)
+        return found
 
     def identity(self) -> dict[str, Any]:
         """Return what shapes the answer, the back end's own version included."""
@@ -103,10 +104,18 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Child:
-    """One row of a fan-out: `suffix` extends the parent's item id, `columns` are added to the parent's columns."""
+    """One row of a fan-out.
+
+    Attributes:
+        suffix: extends the parent's item id: `<parent>/<suffix>`.
+        columns: added to the parent's columns.
+        source_id: set by the stage that reads a source's bytes alone: the child starts a line of its own and `suffix`
+            is its whole item id.
+    """
 
     suffix: str
     columns: Mapping[str, Any]
+    source_id: str = ""
 
 
 class Row(Mapping[str, Any]):
@@ -218,7 +227,9 @@ class Stage:
         """Return the model of `role`, loaded at its first use; roles with the same spec share one instance."""
         spec = self.specs.get(role)
         if spec is None:
-            raise FatalError(f"stage {self.name!r} needs a model for the role {role!r}: add it under `models` in the profile")
+            raise FatalError(
+                f"stage {self.name!r} needs a model for the role {role!r}: add it under `models` in the profile"
+            )
         name = digest(spec.identity(), spec.runtime)
         if name not in self._loaded:
             self._loaded[name] = spec.load_class()(spec)

@@ -1,0 +1,311 @@
+"""Pipelines, profiles and `--set` into one checked configuration.
+
+A pipeline file holds the order and the settings of the stages; a profile says which model fills which role and may
+overlay stage settings; `--set a.b=c` comes last. An entry that nothing knows is refused with its file, its line and the
+nearest valid name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ffpdata.core.errors import ConfigError, nearest
+from ffpdata.core.prompt import Prompt, TextRule
+from ffpdata.core.stage import ModelSpec, Stage, import_object
+
+Lines = dict[tuple[str, ...], str]
+"""Path of an entry to the `file:line` that set it."""
+
+
+class InputSettings(BaseModel):
+    """How `--input` is read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["clips", "styled"] = "clips"
+    """`clips`: a folder, glob or table of videos. `styled`: sources with style references (`content/` and `style/`)."""
+    root: str = ""
+    """Folder that every path of a table must lie in; by default the folder of the table."""
+    styles_per_source: int = Field(default=2, ge=1)
+    """How many style references a source gets where the table names none."""
+
+
+class CurateSettings(BaseModel):
+    """What happens to finished pairs before export; see `ffpdata/curate/`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    variants: Literal["best", "all"] = "best"
+    """Keep only the better of an item's variants by score, or all of them."""
+    duplicate_bits: int = Field(default=10, ge=0, le=64)
+    """Two frames whose 64-bit perceptual hashes differ in at most so many bits count as the same picture."""
+    splits: dict[str, float] = {"train": 0.9, "validation": 0.05, "test": 0.05}
+    """Split name to fraction; a source belongs to exactly one."""
+    seed: int = 0
+
+
+class StageEntry(BaseModel):
+    """One stage of a pipeline: its name, its class and its settings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    use: str
+    settings: dict[str, Any] = {}
+
+
+class Pipeline(BaseModel):
+    """A resolved pipeline: nothing is left to look up."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    track: str
+    profile: str = ""
+    about: str = ""
+    input: InputSettings = InputSettings()
+    clip: dict[str, Any] = {}
+    max_attempts: int = Field(default=3, ge=1)
+    stages: list[StageEntry]
+    models: dict[str, ModelSpec] = {}
+    prompts: dict[str, dict[str, Any]] = {}
+    """The questions with their whole text: a run keeps what it asked, whatever becomes of the prompt files."""
+    curate: CurateSettings = CurateSettings()
+
+    def build(self) -> list[Stage]:
+        """Make the stage objects in order (no model is loaded yet)."""
+        stages = []
+        for entry in self.stages:
+            cls: type[Stage] = import_object(entry.use)
+            prompts = {name: _thaw(self.prompts[name]) for name in cls.prompts if name in self.prompts}
+            stages.append(cls(cls.Settings.model_validate(entry.settings), self.models, prompts))
+        return stages
+
+
+def _freeze(prompt: Prompt) -> dict[str, Any]:
+    rules = {name: rule.model_dump(mode="json", exclude_defaults=True) for name, rule in prompt.rules.items()}
+    return {**vars(prompt), "inputs": list(prompt.inputs), "rules": rules}
+
+
+def _thaw(data: Mapping[str, Any]) -> Prompt:
+    rules = {name: TextRule.model_validate(rule) for name, rule in data["rules"].items()}
+    return Prompt(**{**data, "inputs": tuple(data["inputs"]), "rules": rules})
+
+
+@dataclass(frozen=True)
+class Library:
+    """Where pipelines, profiles and prompts lie: beside the package in a checkout, inside it in an installed wheel."""
+
+    root: Path
+
+    @classmethod
+    def find(cls) -> Library:
+        """Locate the files that come with ffpdata."""
+        package = Path(__file__).resolve().parents[1]
+        for root in (package.parent, package / "_data"):
+            if (root / "pipelines").is_dir() and (root / "prompts").is_dir():
+                return cls(root)
+        raise ConfigError(f"no pipelines/ and prompts/ beside {package}: reinstall ffpdata")
+
+    def file(self, kind: str, name: str) -> Path:
+        """Resolve a name or path: `local_editing`, `pipelines/local_editing.yaml` or a file of the user's own."""
+        given = Path(name)
+        if given.suffix in (".yaml", ".yml"):
+            for path in (given, self.root / given):
+                if path.is_file():
+                    return path
+        path = self.root / kind / f"{name}.yaml"
+        if path.is_file():
+            return path
+        known = [p.stem for p in (self.root / kind).glob("*.yaml")]
+        raise ConfigError(f"no {kind.rsplit('/', 1)[-1].removesuffix('s')} {name!r}{nearest(given.stem, known)}")
+
+
+def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
+    """Read a pipeline, lay its profile and the overrides over it and check every entry.
+
+    Args:
+        pipeline: name or path.
+        profile: name or path; by default what the pipeline names.
+        overrides: `a.b=c` texts, the value read as YAML. The first part is a section (`clip`, `models`, `curate`,
+            `input`, `stages`) or directly a stage's name.
+
+    Raises:
+        ConfigError: with file, line, value and the nearest valid name.
+    """
+    library = Library.find()
+    path = library.file("pipelines", pipeline)
+    data, lines = _read(path)
+    stages = _stage_map(data.pop("stages", None), path, lines)
+    name = profile or data.get("profile")
+    if name:
+        profile_path = library.file("pipelines/profiles", str(name))
+        overlay, overlay_lines = _read(profile_path)
+        lines |= overlay_lines
+        # A profile serves every pipeline: what it sets for stages that this one lacks is not for it.
+        for stage, settings in (overlay.pop("stages", None) or {}).items():
+            if stage in stages:
+                _merge(stages[stage]["settings"], settings or {}, (stage,))
+        data["profile"] = str(overlay.pop("name", profile_path.stem))
+        overlay.pop("about", None)
+        _merge(data, overlay, ())
+    for text in overrides:
+        _override(data, stages, text, lines)
+    return _resolve(data, stages, lines, library, str(path))
+
+
+def _resolve(data: dict[str, Any], stages: dict[str, Any], lines: Lines, library: Library, where: str) -> Pipeline:
+    entries: list[dict[str, Any]] = []
+    prompts: dict[str, Any] = {}
+    given = data.get("prompts") or {}
+    for name, entry in stages.items():
+        try:
+            cls = import_object(entry["use"])
+        except ConfigError as err:
+            raise ConfigError(f"{lines.get(('stages', name), where)}: stage {name!r}: {err}") from err
+        settings = dict(entry["settings"])
+        if "clip" in cls.Settings.model_fields:
+            settings = {"clip": data.get("clip", {}), **settings}
+        model = _validate(cls.Settings, settings, ("stages", name), lines, where)
+        entries.append({"name": name, "use": entry["use"], "settings": model.model_dump(mode="json")})
+        for prompt in cls.prompts:
+            prompts[prompt] = _freeze(Prompt.load(library.file("prompts", given.get(prompt, prompt))))
+    data = {**data, "stages": entries, "prompts": prompts}
+    resolved: Pipeline = _validate(Pipeline, data, (), lines, where)
+    return resolved
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Lines]:
+    """Parse YAML into plain data and the line of every entry."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise ConfigError(f"{path}: not valid YAML: {err}") from err
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top, found {type(data).__name__}")
+    return data, {where: f"{path}:{line}" for where, line in _walk(node, ())}
+
+
+def _walk(node: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*where, str(key.value))
+            yield here, key.start_mark.line + 1
+            yield from _walk(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            if isinstance(value, yaml.MappingNode):  # `- segment: {...}` is found under the stage's name
+                yield from _walk(value, where)
+            else:
+                yield (*where, str(value.value)), value.start_mark.line + 1
+
+
+def _stage_map(entries: Any, path: Path, lines: Lines) -> dict[str, Any]:
+    """Turn the list of stages into name -> {use, settings}, in order."""
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"{path}: `stages` must be a list of stage names, found {entries!r}")
+    stages: dict[str, Any] = {}
+    for entry in entries:
+        name: Any = entry
+        settings: Any = {}
+        if isinstance(entry, dict):
+            if len(entry) != 1:
+                raise ConfigError(f"{path}: write one stage per list entry as `- name: {{settings}}`, found {entry!r}")
+            name, settings = next(iter(entry.items()))
+        use = str(name)
+        where = lines.get(("stages", use), str(path))
+        if ":" in use:  # a stage of the user's own: package.module:Class
+            name = getattr(import_object(use), "name", "")
+        else:
+            known = [p.stem for p in (Path(__file__).resolve().parents[1] / "stages").glob("*.py") if p.stem[0] != "_"]
+            if use not in known:
+                raise ConfigError(f"{where}: no stage {use!r}{nearest(use, known)}")
+            use = f"ffpdata.stages.{use}:{_class_name(use)}"
+        if name in stages:
+            raise ConfigError(f"{where}: stage {name!r} stands in the pipeline twice")
+        if not isinstance(settings or {}, dict):
+            raise ConfigError(f"{where}: the settings of stage {name!r} must be a mapping, found {settings!r}")
+        lines.setdefault(("stages", str(name)), where)
+        stages[str(name)] = {"use": use, "settings": dict(settings or {})}
+    return stages
+
+
+def _class_name(module: str) -> str:
+    return "".join(part.capitalize() for part in module.split("_"))
+
+
+def _merge(base: dict[str, Any], overlay: Mapping[str, Any], where: tuple[str, ...]) -> None:
+    """Lay `overlay` over `base`: mappings merge (a model is replaced whole), everything else is replaced."""
+    for name, value in overlay.items():
+        here = (*where, name)
+        if isinstance(value, Mapping) and isinstance(base.get(name), dict) and here[:1] != ("models",):
+            _merge(base[name], value, here)
+        else:
+            base[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _override(data: dict[str, Any], stages: dict[str, Any], text: str, lines: Lines) -> None:
+    path, sign, value = text.partition("=")
+    parts = path.strip().split(".")
+    if not sign or not all(parts):
+        raise ConfigError(f"--set {text!r}: write a.b=c, e.g. --set segment.min_area=0.01")
+    if parts[0] == "stages":
+        parts = parts[1:]
+    sections = set(Pipeline.model_fields) - {"stages"}
+    if parts and parts[0] in stages and len(parts) > 1:
+        target, where = stages[parts[0]]["settings"], ("stages", *parts)
+        parts = parts[1:]
+    elif parts and parts[0] in sections:
+        target, where = data, tuple(parts)
+    else:
+        first = parts[0] if parts else ""
+        raise ConfigError(f"--set {text!r}: no section or stage {first!r}{nearest(first, {*sections, *stages})}")
+    for part in parts[:-1]:
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {text!r}: {part!r} holds a value, not a section")
+    try:
+        target[parts[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as err:
+        raise ConfigError(f"--set {text!r}: the value is not valid YAML: {err}") from err
+    lines[where] = f"--set {text}"
+
+
+def _validate(model: type[BaseModel], data: Mapping[str, Any], where: tuple[str, ...], lines: Lines, file: str) -> Any:
+    try:
+        return model.model_validate(data)
+    except ValidationError as err:
+        raise ConfigError("\n".join(_explain(model, e, where, lines, file) for e in err.errors()[:5])) from None
+
+
+def _explain(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str, ...], lines: Lines, file: str) -> str:
+    """One line: place, entry, what is wrong, the value, the nearest valid name."""
+    path = tuple(str(p) for p in error["loc"])
+    full = (*where, *path)
+    spot = next((lines[full[:n]] for n in range(len(full), 0, -1) if full[:n] in lines), file)
+    entry = ".".join(full)
+    if error["type"] == "extra_forbidden":
+        return f"{spot}: unknown entry {entry!r}{nearest(path[-1], _fields_at(model, path[:-1]))}"
+    message = re.sub(r"^Input should be", "must be", error["msg"])
+    return f"{spot}: {entry}: {message} (got {error.get('input')!r})"
+
+
+def _fields_at(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
+    """Names of the fields of the model that lies at `path` inside `model`."""
+    current: Any = model
+    for part in path:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            continue  # a key of a mapping: the entry's own type comes next
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        current = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), current)
+    return list(getattr(current, "model_fields", {}))

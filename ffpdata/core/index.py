@@ -1,0 +1,116 @@
+"""What is done already: the outcomes of one stage by key, and which items still wait.
+
+Done means: a row with the item's key exists and is `ok` or `rejected`. Whose row it was does not matter, because equal
+keys are equal questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ffpdata.core.execute import Outcome
+from ffpdata.core.manifest import Manifest, decode
+from ffpdata.core.store import Store
+from ffpdata.core.views import records, scan
+
+
+def not_done(connection: duckdb.DuckDBPyConnection, store: Store, stage: str, wanted: pa.Table) -> pa.Table:
+    """Return the rows of `wanted` (columns `item_id` and `key`) whose key no finished row of the stage has."""
+    if not Manifest(store).parts(stage):
+        return wanted
+    connection.register("_wanted", wanted)
+    source = store.url(f"manifests/{stage}/*.parquet").replace("'", "''")
+    done = f"(select key from read_parquet('{source}') where status in ('ok', 'rejected'))"
+    return connection.execute(f"select w.* from _wanted w anti join {done} d on w.key = d.key").to_arrow_table()
+
+
+@dataclass
+class StageIndex:
+    """The committed rows of one stage, as a runner needs them on resume.
+
+    Attributes:
+        outcomes: finished outcomes by key.
+        attempts: how often an item was started at a key that it failed at.
+        newest: per item that entered, key and upstream of its newest row.
+    """
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    attempts: dict[tuple[str, str], int] = field(default_factory=dict)
+    newest: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(
+        cls, store: Store, stage: str, writes: Mapping[str, Any], track: str, wanted: Sequence[tuple[str, str]]
+    ) -> StageIndex:
+        """Read what concerns the `wanted` (item_id, key) pairs."""
+        index = cls()
+        if not wanted or not Manifest(store).parts(stage):
+            return index
+        connection = duckdb.connect()
+        if not store.local:
+            connection.register_filesystem(store.fs)
+        ids, keys = zip(*wanted, strict=True)
+        connection.register("_wanted", pa.table({"item_id": ids, "key": keys}))
+        connection.execute(f"create view rows as select * from {scan(store, stage)}")
+        order = "part || lpad(part_row::text, 12, '0')"
+        for row in records(
+            connection,
+            f"select entered_id, arg_max(key, {order}) as key, arg_max(upstream, {order}) as upstream "
+            "from rows where track = $track group by entered_id",
+            {"track": track},
+        ):
+            index.newest[row["entered_id"]] = (row["key"], row["upstream"])
+        index.attempts = {
+            (row["entered_id"], row["key"]): row["attempt"]
+            for row in records(
+                connection,
+                "select entered_id, key, max(attempt) as attempt from rows where status = 'failed' group by all",
+            )
+        }
+        # One outcome may have been committed for several items: any one of them tells the same.
+        done = records(
+            connection,
+            "with done as (select * from rows semi join _wanted using (key) where status in ('ok', 'rejected')), "
+            f"one as (select key, arg_max(entered_id || '|' || track, {order}) as who from done group by key) "
+            f"select done.* from done join one on done.key = one.key and entered_id || '|' || track = one.who "
+            f"qualify row_number() over (partition by done.key, item_id order by {order} desc) = 1 order by {order}",
+        )
+        for row in done:
+            index.outcomes[row["key"]] = _with_child(index.outcomes.get(row["key"]), row, writes)
+        connection.close()
+        return index
+
+
+def _with_child(outcome: Outcome | None, row: Mapping[str, Any], writes: Mapping[str, Any]) -> Outcome:
+    if outcome is None:
+        outcome = Outcome(
+            status=row["status"],
+            key=row["key"],
+            reason=row["reason"] or "",
+            error=row["error"] or "",
+            attempt=row["attempt"],
+            started_at=row["started_at"].timestamp(),
+            seconds=row["seconds"],
+            cpu_seconds=row["cpu_seconds"],
+            worker=row["worker"],
+            model=row["model"] or "",
+        )
+    columns = decode(row, writes)
+    if row["status"] != "ok":
+        outcome.facts = columns
+        return outcome
+    child = {"suffix": "", "source_id": "", "columns": columns}
+    if row["item_id"] != row["entered_id"]:
+        extends = row["item_id"].startswith(row["entered_id"] + "/")
+        child["suffix"] = row["item_id"][len(row["entered_id"]) + 1 :] if extends else row["item_id"]
+        child["source_id"] = "" if extends else row["source_id"]
+    outcome.children.append(child)
+    return outcome
+
+
+__all__ = ["StageIndex", "not_done"]

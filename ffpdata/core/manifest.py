@@ -1,0 +1,224 @@
+"""Append-only Parquet manifests: what every stage decided about every item, with the newest row winning.
+
+One stage has one folder `manifests/<stage>/` of parts. A part's name begins with a number that only grows, so parts
+sort in the order in which they were written. Rows that belong together (all children of one fan-out) share a part, so a
+kill leaves either all of them or none.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ffpdata.core.stage import Artifact
+from ffpdata.core.store import Store
+
+MANIFESTS = "manifests"
+FLUSH_ROWS = 500
+FLUSH_SECONDS = 2.0
+COMPACT_PARTS = 256
+"""More parts than this in one stage are merged into one."""
+
+COMMON = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("parent_id", pa.string()),
+        ("entered_id", pa.string()),
+        ("source_id", pa.string()),
+        ("track", pa.string()),
+        ("stage", pa.string()),
+        ("key", pa.string()),
+        ("upstream", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("error", pa.string()),
+        ("attempt", pa.int32()),
+        ("started_at", pa.timestamp("us", tz="UTC")),
+        ("seconds", pa.float64()),
+        ("cpu_seconds", pa.float64()),
+        ("worker", pa.string()),
+        ("model", pa.string()),
+    ]
+)
+"""Columns of every manifest row; `manifests/README.md` explains each."""
+
+_LISTS: dict[Any, pa.DataType] = {list[str]: pa.string(), list[int]: pa.int64(), list[float]: pa.float64()}
+_ARROW: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    dict: pa.string(),
+}
+
+
+def arrow_type(kind: Any) -> pa.DataType:
+    """Arrow type of a column that a stage declares in `writes`."""
+    if isinstance(kind, Artifact):
+        return pa.string()
+    if kind in _ARROW:
+        return _ARROW[kind]
+    if kind in _LISTS:
+        return pa.list_(_LISTS[kind])
+    raise TypeError(
+        f"a manifest column cannot have the type {kind!r}: use one of {sorted(t.__name__ for t in _ARROW)}, "
+        "list[str], list[int], list[float] or Artifact(ext)"
+    )
+
+
+def stage_schema(writes: Mapping[str, Any]) -> pa.Schema:
+    """Schema of a stage's manifest: the common columns, then its own in sorted order."""
+    clash = sorted(set(writes) & set(COMMON.names))
+    if clash:
+        raise ValueError(f"a stage cannot write the manifest's own columns {clash}: rename them")
+    return pa.schema([*COMMON, *((name, arrow_type(writes[name])) for name in sorted(writes))])
+
+
+def encode(columns: Mapping[str, Any], writes: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn column values into what Parquet holds: dicts become JSON text."""
+    return {
+        name: json.dumps(value, sort_keys=True) if writes.get(name) is dict and value is not None else value
+        for name, value in columns.items()
+    }
+
+
+def decode(row: Mapping[str, Any], writes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stage's own columns of a manifest row as Python values; unset ones are left out."""
+    values = {name: row[name] for name in writes if row.get(name) is not None}
+    return {name: json.loads(value) if writes[name] is dict else value for name, value in values.items()}
+
+
+class Manifest:
+    """The manifests of one run folder."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def stages(self) -> list[str]:
+        """Names of the stages that have a manifest, sorted."""
+        if self.store.local:
+            root = self.store.local_path(MANIFESTS)
+            return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+        base = self.store.url(MANIFESTS)
+        found = self.store.fs.ls(base, detail=True, refresh=True) if self.store.fs.exists(base) else []
+        return sorted(e["name"].rstrip("/").rsplit("/", 1)[1] for e in found if e["type"] == "directory")
+
+    def parts(self, stage: str) -> list[str]:
+        """Relative paths of a stage's parts, oldest first."""
+        return self.store.list(f"{MANIFESTS}/{stage}", ".parquet")
+
+    def append(self, stage: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> str:
+        """Write rows as one new part, all or none, and return its path."""
+        table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
+        return self._write(stage, table, f"part-{self._sequence(stage):020d}-{uuid.uuid4().hex[:8]}.parquet")
+
+    def read(self, stage: str) -> pa.Table:
+        """All rows of a stage in the order in which they were written (columns of all parts together)."""
+        tables = [pq.read_table(io.BytesIO(self.store.read(part))) for part in self.parts(stage)]
+        return pa.concat_tables(tables, promote_options="permissive") if tables else COMMON.empty_table()
+
+    def compact(self, stage: str, at_least: int = 2) -> int:
+        """Merge a stage's parts into one where there are `at_least` so many; returns how many were merged.
+
+        A kill between the merged part and the deletion of the old ones leaves rows twice, which changes nothing:
+        the newest row of an item and key wins.
+        """
+        parts = self.parts(stage)
+        if len(parts) < at_least:
+            return 0
+        table = pa.concat_tables(
+            [pq.read_table(io.BytesIO(self.store.read(p))) for p in parts], promote_options="permissive"
+        )
+        order = parts[-1].rsplit("/", 1)[1].split("-")[1]
+        self._write(stage, table, f"part-{order}-z{uuid.uuid4().hex[:8]}.parquet")
+        for part in parts:
+            self.store.remove(part)
+        return len(parts)
+
+    def _write(self, stage: str, table: pa.Table, name: str) -> str:
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        path = f"{MANIFESTS}/{stage}/{name}"
+        self.store.write(path, sink.getvalue())
+        return path
+
+    def _sequence(self, stage: str) -> int:
+        """A number above that of every part there is, also where the clock was set back."""
+        with self._lock:
+            if not self._last:
+                numbers = [
+                    int(p.rsplit("/", 1)[1].split("-")[1]) for s in {stage, *self.stages()} for p in self.parts(s)
+                ]
+                self._last = max(numbers, default=0)
+            self._last = max(self._last + 1, time.time_ns())
+            return self._last
+
+
+class ManifestWriter:
+    """Commits rows by count or after at most two seconds, from whichever thread they come.
+
+    Use it as a context manager: leaving it writes what is buffered.
+    """
+
+    def __init__(self, manifest: Manifest, seconds: float = FLUSH_SECONDS, rows: int = FLUSH_ROWS) -> None:
+        self.manifest = manifest
+        self._seconds, self._rows = seconds, rows
+        self._buffers: dict[str, tuple[pa.Schema, list[Mapping[str, Any]]]] = {}
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._loop, name="manifest-writer", daemon=True)
+
+    def __enter__(self) -> ManifestWriter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._wake.set()
+        self._thread.join()
+        try:
+            self.flush()
+        except BaseException:
+            if kind is None:  # otherwise the first error is the one to tell
+                raise
+
+    def add(self, stage: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+        """Buffer the rows of one outcome; they are committed together."""
+        with self._lock:
+            self._raise()
+            _, buffered = self._buffers.setdefault(stage, (schema, []))
+            buffered.extend(rows)
+            if len(buffered) >= self._rows:
+                self.flush()
+
+    def flush(self) -> None:
+        """Commit everything that is buffered."""
+        with self._lock:
+            self._raise()
+            for stage in list(self._buffers):
+                schema, rows = self._buffers[stage]
+                if rows:
+                    self.manifest.append(stage, rows, schema)
+                del self._buffers[stage]
+
+    def _loop(self) -> None:
+        while not self._wake.wait(self._seconds):
+            try:
+                self.flush()
+            except BaseException as err:  # noqa: BLE001 - raised again in the run's own thread
+                self._failed = err
+                return
+
+    def _raise(self) -> None:
+        if self._failed is not None:
+            raise self._failed

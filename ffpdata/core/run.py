@@ -1,0 +1,72 @@
+"""A run folder: its frozen pipelines, its manifests and its SQL views."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from ffpdata import __version__
+from ffpdata.core.config import Pipeline
+from ffpdata.core.errors import FatalError
+from ffpdata.core.manifest import Manifest
+from ffpdata.core.store import Store
+from ffpdata.core.views import connect
+
+RUN_FILE = "run.yaml"
+
+
+class RunFolder:
+    """One run, local or remote. Tracks may share it: rows carry their track, artifacts are found by content."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.store = Store(root)
+        self.manifest = Manifest(self.store)
+
+    @classmethod
+    def existing(cls, root: str | Path) -> RunFolder:
+        """Open a run that was started before; anything else is a FatalError that says so."""
+        run = cls(root)
+        if not run.store.exists(RUN_FILE):
+            raise FatalError(f"{run.store.root} is no run folder: it has no {RUN_FILE}. Start one with `ffpdata run`.")
+        return run
+
+    def starts(self) -> list[dict[str, Any]]:
+        """Every start of this run, oldest first, each with its resolved pipeline."""
+        if not self.store.exists(RUN_FILE):
+            return []
+        return [doc for doc in yaml.safe_load_all(self.store.read(RUN_FILE)) if doc]
+
+    def record_start(self, pipeline: Pipeline, source: str, limit: int | None) -> None:
+        """Append the resolved pipeline of this start to `run.yaml`; earlier ones stay as they are."""
+        entry = {
+            "started_at": datetime.now(UTC).isoformat("T", "seconds"),
+            "ffpdata": __version__,
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "input": source,
+            "limit": limit,
+            "pipeline": pipeline.model_dump(mode="json"),
+        }
+        before = self.store.read(RUN_FILE) if self.store.exists(RUN_FILE) else b""
+        text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, explicit_start=True)
+        self.store.write(RUN_FILE, before + text.encode())
+
+    def latest(self) -> dict[str, dict[str, Any]]:
+        """The newest start of each track."""
+        return {start["pipeline"]["track"]: start for start in self.starts()}
+
+    def tracks(self) -> dict[str, list[str]]:
+        """Per track the names of its stages in order, as of its newest start."""
+        return {track: [s["name"] for s in start["pipeline"]["stages"]] for track, start in self.latest().items()}
+
+    def pipelines(self) -> dict[str, Pipeline]:
+        """Per track the pipeline of its newest start."""
+        return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB with a view per stage, `<stage>_history` and the wide view `items`."""
+        return connect(self.store, self.tracks())

@@ -1,0 +1,137 @@
+"""DuckDB over the manifests: a view per stage with the rows that hold now, and the wide view `items`.
+
+Which rows hold now? Going back to an earlier setting rewrites nothing, so time alone cannot tell. A row names the key
+of the row that its item passed before (`upstream`); a row holds when it is the newest outcome of the item that entered
+the stage and its upstream row holds too. `<stage>_history` shows all rows that were ever committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ffpdata.core.manifest import COMMON, MANIFESTS, Manifest
+from ffpdata.core.store import Store
+
+CURATE = "curate"
+"""The whole-table step after the last stage; its rows live in a manifest of their own."""
+
+_NARROW = "track, entered_id, item_id, key, upstream, status"
+
+
+def quote(name: str) -> str:
+    """Quote an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def scan(store: Store, stage: str) -> str:
+    """SQL table expression over all parts of one stage, with `part` and `part_row` to order the rows by."""
+    pattern = store.url(f"{MANIFESTS}/{stage}/*.parquet").replace("'", "''")
+    return (
+        "(select * exclude (filename, file_row_number), parse_filename(filename) as part, file_row_number as part_row "
+        f"from read_parquet('{pattern}', union_by_name = true, filename = true, file_row_number = true))"
+    )
+
+
+def connect(store: Store, tracks: Mapping[str, Sequence[str]] | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a connection with the views of a run folder.
+
+    Args:
+        store: the run folder.
+        tracks: per track the names of its stages in order; needed for the views of current rows. Without it only the
+            `<stage>_history` views are made.
+    """
+    connection = duckdb.connect()
+    if not store.local:
+        connection.register_filesystem(store.fs)
+    present = set(Manifest(store).stages())
+    names = sorted(present | {s for stages in (tracks or {}).values() for s in stages} | {CURATE})
+    for stage in names:
+        if stage in present and Manifest(store).parts(stage):
+            source = scan(store, stage)
+        else:
+            connection.register(f"_none_{stage}", _no_rows())
+            source = f"(select * from {quote(f'_none_{stage}')})"
+        connection.execute(f"create view {quote(f'{stage}_history')} as select * from {source}")
+        connection.execute(f"create temp table {quote(f'_now_{stage}')} (track text, part text, part_row bigint)")
+    for track, stages in (tracks or {}).items():
+        _mark_current(connection, track, [*stages, CURATE])
+    for stage in names:
+        connection.execute(
+            f"create view {quote(stage)} as select h.* exclude (part, part_row) "
+            f"from {quote(f'{stage}_history')} h semi join {quote(f'_now_{stage}')} n using (track, part, part_row)"
+        )
+    if tracks:
+        _wide(connection, tracks)
+    return connection
+
+
+def _no_rows() -> pa.Table:
+    schema = COMMON.append(pa.field("part", pa.string())).append(pa.field("part_row", pa.int64()))
+    return schema.empty_table()
+
+
+def _mark_current(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str]) -> None:
+    """Fill `_now_<stage>` for one track, stage by stage, so that each looks at the rows that hold before it."""
+    connection.execute("create or replace temp table _holding (key text)")
+    for stage in stages:
+        connection.execute(
+            f"""
+            create or replace temp table _candidates as
+            with rows as (
+                select {_NARROW}, part, part_row from {quote(f"{stage}_history")} where track = $track
+            ), newest as (
+                select entered_id, arg_max(key, part || lpad(part_row::text, 12, '0')) as key
+                from rows group by entered_id
+            )
+            select r.* from rows r join newest using (entered_id, key)
+            where r.upstream = '' or r.upstream in (select key from _holding)
+            qualify row_number() over (partition by r.item_id order by r.part desc, r.part_row desc) = 1
+            """,
+            {"track": track},
+        )
+        connection.execute(f"insert into {quote(f'_now_{stage}')} select track, part, part_row from _candidates")
+        connection.execute("insert into _holding select distinct key from _candidates where status = 'ok'")
+    connection.execute("drop table _holding; drop table if exists _candidates")
+
+
+def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> None:
+    """Create `items`: per leaf of the fan-out one row with every column, the last stage and the final status."""
+    parts = [_wide_track(connection, track, stages) for track, stages in tracks.items() if stages]
+    connection.execute("create view items as " + " union all by name ".join(f"({p})" for p in parts))
+
+
+def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str]) -> str:
+    shared = ("item_id", "parent_id", "source_id", "stage", "status", "reason", "error")
+    seen: list[str] = []
+    query = ""
+    for stage in (*stages, CURATE):
+        described = connection.execute(f"describe {quote(stage)}").fetchall()
+        own = [name for name, *_ in described if name not in COMMON.names]
+        extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in ("key", "seconds", "cpu_seconds", "model", "attempt")]
+        rows = f"(select * from {quote(stage)} where track = '{track}')"
+        if not query:
+            columns = [f"b.{c}" for c in shared] + [f"b.{quote(c)}" for c in own] + extra
+            query = f"select {', '.join(columns)} from {rows} b"
+        else:
+            columns = [f"coalesce(b.{c}, a.{c}) as {c}" for c in shared]
+            columns += [f"coalesce(b.{quote(c)}, a.{quote(c)}) as {quote(c)}" for c in own if c in seen]
+            columns += [f"b.{quote(c)}" for c in own if c not in seen]
+            kept = [*shared, *(c for c in own if c in seen)]
+            columns += [f"a.* exclude ({', '.join(quote(c) for c in kept)})", *extra]
+            query = f"select {', '.join(columns)} from ({query}) a left join {rows} b on b.entered_id = a.item_id"
+        seen += [c for c in own if c not in seen]
+    final = stages[-1].replace("'", "''")
+    return (
+        f"select '{track}' as track, * replace (case when status = 'ok' and stage not in ('{final}', '{CURATE}') "
+        f"then 'pending' else status end as status) from ({query})"
+    )
+
+
+def records(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> list[dict[str, Any]]:
+    """Run a query and return its rows as dicts."""
+    rows: list[dict[str, Any]] = pa.table(connection.execute(sql, values).to_arrow_table()).to_pylist()
+    return rows
