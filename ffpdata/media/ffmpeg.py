@@ -1,0 +1,170 @@
+"""The ffmpeg binary as a child process: its own group, a wall-clock limit, and the words of its last complaint."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from ffpdata.core.errors import FatalError, FfpdataError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+
+MEMORY_LIMIT = 6 << 30
+"""Bytes of address space of one ffmpeg: a crafted file must not take the machine's memory."""
+
+_LOG_TAIL = 4096
+
+
+class FfmpegError(FfpdataError):
+    """ffmpeg ended with an error; the text is its last complaint."""
+
+
+class TooSlowError(FfpdataError):
+    """The wall-clock limit ended ffmpeg."""
+
+
+@cache
+def ffmpeg_exe() -> str:
+    """Return the path of the bundled ffmpeg binary."""
+    import imageio_ffmpeg
+
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as err:
+        raise FatalError(f"no ffmpeg binary: reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE ({err})") from err
+
+
+@cache
+def has_filter(name: str) -> bool:
+    """Say whether the binary has a filter: other builds than the bundled one may lack some."""
+    done = subprocess.run(
+        [ffmpeg_exe(), "-v", "quiet", "-h", f"filter={name}"], capture_output=True, text=True, timeout=30, check=False
+    )
+    return done.stdout.startswith("Filter ")
+
+
+def file_url(path: Path) -> str:
+    """Name a file so that ffmpeg takes it for nothing else: no option, no URL, no pattern."""
+    return f"file:{Path(path).absolute()}"
+
+
+def run(args: Iterable[str], *, timeout_s: float, feed: Iterable[Buffer] | None = None) -> None:
+    """Run ffmpeg to its end.
+
+    Args:
+        args: everything after the program's name and the common flags.
+        timeout_s: wall-clock limit.
+        feed: buffers for its standard input.
+
+    Raises:
+        TooSlowError: the limit was reached; the whole process group was killed.
+        FfmpegError: it ended with an error.
+        FatalError: the disk is full.
+    """
+    with start(args, timeout_s=timeout_s, stdin=feed is not None) as process:
+        if feed is not None and process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it has died; its return code says why
+                for buffer in feed:
+                    _write_all(process.stdin, buffer)
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        process.wait()
+
+
+@contextlib.contextmanager
+def start(
+    args: Iterable[str], *, timeout_s: float, stdin: bool = False, stdout: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ffmpeg and, when the block ends, wait for it and raise as `run` does.
+
+    The block writes to `process.stdin` or reads `process.stdout` (both unbuffered) where asked for. A block that
+    raises kills ffmpeg.
+    """
+    command = [ffmpeg_exe(), "-hide_banner", "-v", "error", "-y", *([] if stdin else ["-nostdin"]), *args]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+            stderr=log,
+            bufsize=0,
+            process_group=0,
+        )
+        _limit_memory(process.pid)
+        expired = threading.Event()
+        timer = threading.Timer(timeout_s, lambda: (expired.set(), _kill(process)))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield process
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+            process.wait()
+        except BaseException:
+            _kill(process)
+            raise
+        finally:
+            timer.cancel()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+        if expired.is_set():
+            raise TooSlowError(f"ffmpeg was stopped after {timeout_s:g} s")
+        if process.returncode:
+            raise _failure(process.returncode, _last_words(log))
+
+
+def _write_all(stream: IO[bytes], buffer: Buffer) -> None:
+    """Write a buffer to an unbuffered pipe, which may take less than all of it at once."""
+    rest = memoryview(buffer).cast("B")
+    while rest:
+        rest = rest[stream.write(rest) :]
+
+
+def _failure(code: int, words: str) -> FfpdataError:
+    if os.strerror(errno.ENOSPC) in words:
+        return FatalError(f"disk full: {words}. Free some space and start again, finished work is kept")
+    if os.strerror(errno.EROFS) in words:
+        return FatalError(f"read-only file system: {words}. Choose another folder")
+    if code == -signal.SIGKILL:
+        return RetryableError("ffmpeg was killed from outside, mostly for want of memory")
+    how = f"signal {-code}" if code < 0 else f"code {code}"
+    return FfmpegError(f"{words} (ffmpeg ended with {how})" if words else f"ffmpeg ended with {how}")
+
+
+def _last_words(log: IO[bytes]) -> str:
+    """Return the last line that says something, without the address ffmpeg prints before it."""
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(0, size - _LOG_TAIL))
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if line not in ("Conversion failed!", "Nothing was written into output file")]
+    return (telling or lines or [""])[-1][-400:]
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _limit_memory(pid: int) -> None:
+    if sys.platform == "linux":
+        import resource
+
+        with contextlib.suppress(OSError, ProcessLookupError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
