@@ -181,7 +181,8 @@ def _call(stage: Stage, item: Item, key: str, store: Store) -> list[dict[str, An
         temps.append(store.temp_file(f"{column}{'-' + child.replace('/', '-') if child else ''}.{kind.ext}"))
         return temps[-1]
 
-    row = Row(item.values, item_id=item.item_id, open_file=store.fetch, new_file=new_file)
+    seen = {name: item.values[name] for name in (*stage.reads, *stage.uses) if name in item.values}
+    row = Row(seen, item_id=item.item_id, open_file=store.fetch, new_file=new_file)
     try:
         if not stage.fan_out:
             return [{"suffix": "", "source_id": "", "columns": _commit(stage, stage.process(row), key, store)}]

@@ -2,6 +2,8 @@
 
 A newcomer needs four words: `Stage`, `Row`, `Resources` and `Reject`.
 
+    from ffpdata.core.stage import Artifact, Reject, Resources, Row, Stage, StageSettings
+
     class Brighten(Stage):
         name, version = "brighten", 1
         reads = ("source_video",)
@@ -29,11 +31,22 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.keys import digest
 from ffpdata.core.prompt import Prompt
 
-__all__ = ["Artifact", "Child", "ModelSpec", "Resources", "Row", "Stage", "StageSettings", "import_object"]
+__all__ = [
+    "Artifact",
+    "Child",
+    "Item",
+    "ModelSpec",
+    "Reject",
+    "Resources",
+    "Row",
+    "Stage",
+    "StageSettings",
+    "import_object",
+]
 
 
 class Resources(BaseModel):
@@ -119,7 +132,10 @@ class Child:
 
 
 class Row(Mapping[str, Any]):
-    """One item on its way: column values, and access to its files. Rows carry paths and scalars, never pixels."""
+    """One item on its way: column values, and access to its files. Rows carry paths and scalars, never pixels.
+
+    A stage sees the columns that it declares in `reads` and `uses` and no others, so that all it answers by is known.
+    """
 
     def __init__(
         self,
@@ -135,7 +151,12 @@ class Row(Mapping[str, Any]):
         self._new_file = new_file
 
     def __getitem__(self, name: str) -> Any:
-        return self._values[name]
+        try:
+            return self._values[name]
+        except KeyError:
+            raise KeyError(
+                f"no column {name!r} in the row: the stage must declare it in `reads`, and an earlier one write it"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

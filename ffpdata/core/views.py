@@ -133,5 +133,6 @@ def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Seque
 
 def records(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> list[dict[str, Any]]:
     """Run a query and return its rows as dicts."""
-    rows: list[dict[str, Any]] = pa.table(connection.execute(sql, values).to_arrow_table()).to_pylist()
+    found = connection.sql(sql, params=values)
+    rows: list[dict[str, Any]] = found.to_arrow_table().to_pylist() if found is not None else []
     return rows

@@ -1,0 +1,34 @@
+"""Turn a still into the source video (paper, section 3.2, stage 1: Wan2.1-14B-I2V)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ffpdata.core.keys import digest
+from ffpdata.core.stage import Artifact, Row, Stage
+from ffpdata.media.codec import read_image, write_video
+
+
+class Animate(Stage):
+    """Write `source_video` for a still image."""
+
+    name, version = "animate", 1
+    reads = ("content_image", "cinematic_caption", "frames", "fps")
+    writes = {"source_video": Artifact("mp4"), "animate_facts": dict}
+    models = ("image_to_video",)
+
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        """Stills only."""
+        return bool(row.get("content_image"))
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        """Return the clip; its first frame is the image."""
+        seed = int(digest(row["content_image"])[:7], 16)
+        image = read_image(row.file("content_image"))
+        made = self.model("image_to_video").animate(
+            image, prompt=row["cinematic_caption"], frames=row["frames"], seed=seed
+        )
+        target = row.new_file("source_video")
+        write_video(target, made.frames, row["fps"])
+        return {"source_video": target, "animate_facts": made.facts}

@@ -1,0 +1,28 @@
+"""Say whether an edit became a swap or a modification (paper, section 7.1.1, task discrimination)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ffpdata.core.stage import Row
+from ffpdata.stages._vision import VisionStage, measured
+from ffpdata.stages.measure import METRICS
+
+
+class Discriminate(VisionStage):
+    """Replace the task `swap` by what the edit turned out to be."""
+
+    name, version = "discriminate", 1
+    reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
+    writes = {"task": str, "discriminate_reason": str}
+    prompts = ("discriminate",)
+
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        """Swaps only."""
+        return row["task"] == "swap"
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        """Return `swap` or `modification`."""
+        answer = self.ask(row, {**measured(row), "object": row["object"]})
+        return {"task": answer["task"], "discriminate_reason": answer["reason"]}

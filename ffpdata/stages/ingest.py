@@ -1,0 +1,134 @@
+"""Probe a source, find its shots and conform the best windows to clips of one size, rate and length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
+from ffpdata.media.conform import conform, conform_image
+from ffpdata.media.cuts import scenes
+from ffpdata.media.geometry import Geometry
+from ffpdata.media.probe import Probe, probe
+
+
+class IngestSettings(StageSettings):
+    """How a source becomes clips."""
+
+    clip: Geometry = Geometry()
+    clips_per_source: int = 1
+    scan_seconds: float = 60.0
+    """Only so much of the beginning is searched for shots."""
+    shot_margin_s: float = 0.1
+    """Distance that a clip keeps from a cut, where transitions linger."""
+    images: bool = False
+    """Take still images too (stylization); otherwise an image is rejected as `not_a_video`."""
+    crop_bars: bool = True
+    min_short_side: int = 240
+    timeout_s: float = 120.0
+
+
+class Ingest(Stage):
+    """Write `source_video` (or `content_image` for a still) for each clip of a source."""
+
+    name, version = "ingest", 1
+    reads = ("sha", "kind", "given_box")
+    uses = ("root", "path")
+    writes = {
+        "source_video": Artifact("mp4"),
+        "content_image": Artifact("png"),
+        "width": int,
+        "height": int,
+        "fps": float,
+        "frames": int,
+        "start_s": float,
+        "box": list[float],
+        "source_width": int,
+        "source_height": int,
+        "source_fps": float,
+        "source_seconds": float,
+        "codec": str,
+    }
+    fan_out = True
+    Settings = IngestSettings
+
+    def expand(self, row: Row) -> list[Child]:
+        """Return one child per clip, `00`, `01`, ..."""
+        path = Path(row["root"]) / row["path"]
+        if row["kind"] == "image":
+            return [self._image(row, path)]
+        info = probe(path)
+        starts = self._starts(path, info, first_only=bool(row.get("given_box")))
+        return [self._clip(row, path, info, start, f"{i:02d}") for i, start in enumerate(starts)]
+
+    def _starts(self, path: Path, info: Probe, *, first_only: bool) -> list[float]:
+        """Start times in seconds: the first windows of the shots that are long enough."""
+        settings = self.settings
+        need = settings.clip.seconds
+        if first_only:  # the user's box belongs to the first frame of the source
+            return [0.0]
+        shots = scenes(path, info, scan_seconds=settings.scan_seconds)
+        found: list[float] = []
+        for begin, end in shots:
+            start = begin + (settings.shot_margin_s if begin > 0 else 0.0)
+            # The rate conversion may need the very last frame, hence the tolerance of half an output frame.
+            while start + need <= end + 0.5 / settings.clip.fps and len(found) < settings.clips_per_source:
+                found.append(round(start, 3))
+                start += need
+        if not found:
+            longest = max((end - begin for begin, end in shots), default=info.duration_s or 0.0)
+            raise Reject(
+                "too_short",
+                f"the longest shot has {longest:.2f} s, {settings.clip.frames} frames at {settings.clip.fps:g} "
+                f"fps need {need:.2f} s: lower clip.frames, or raise clip.fps if the source has more",
+            )
+        return found
+
+    def _clip(self, row: Row, path: Path, info: Probe, start: float, suffix: str) -> Child:
+        settings = self.settings
+        target = row.new_file("source_video", suffix)
+        made = conform(
+            path,
+            target,
+            settings.clip,
+            info,
+            start_s=start,
+            crop_bars=settings.crop_bars,
+            min_short_side=settings.min_short_side,
+            timeout_s=settings.timeout_s,
+        )
+        columns: dict[str, Any] = {
+            "source_video": target,
+            "width": made.width,
+            "height": made.height,
+            "fps": settings.clip.fps,
+            "frames": settings.clip.frames,
+            "start_s": start,
+            "source_width": info.width,
+            "source_height": info.height,
+            "source_fps": info.fps,
+            "source_seconds": info.duration_s,
+            "codec": info.codec,
+        }
+        if row.get("given_box"):
+            columns["box"] = made.map_box(row["given_box"])
+        return Child(suffix, columns)
+
+    def _image(self, row: Row, path: Path) -> Child:
+        settings = self.settings
+        if not settings.images:
+            raise Reject(
+                "not_a_video", f"{path.name} is a still image: use the stylization pipeline, which animates it"
+            )
+        target = row.new_file("content_image", "00")
+        made = conform_image(path, target, settings.clip)
+        columns = {
+            "content_image": target,
+            "width": made.width,
+            "height": made.height,
+            "fps": settings.clip.fps,
+            "frames": settings.clip.frames,
+            "source_width": made.source_width,
+            "source_height": made.source_height,
+        }
+        return Child("00", columns)

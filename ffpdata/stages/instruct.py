@@ -1,0 +1,25 @@
+"""Write the instruction that a user would have given to get this edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ffpdata.core.stage import Row
+from ffpdata.stages._vision import VisionStage, measured
+from ffpdata.stages.measure import METRICS
+
+
+class Instruct(VisionStage):
+    """Write `instruction` for a local edit."""
+
+    name, version = "instruct", 1
+    reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
+    writes = {"instruction": str}
+    prompts = ("instruct",)
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        """Return one imperative sentence."""
+        return {
+            "instruction": self.ask(row, {**measured(row), "task": row["task"], "object": row["object"]})["instruction"]
+        }

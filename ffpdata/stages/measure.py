@@ -1,0 +1,95 @@
+"""Measure a pair cheaply and hold it against its task's limits before a model is asked to look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ffpdata.core.stage import Reject, Row, Stage, StageSettings
+from ffpdata.media import metrics
+from ffpdata.media.codec import read_masks, read_video
+from ffpdata.media.flow import warp_error
+from ffpdata.media.phash import clip_hashes
+
+METRICS = (
+    "psnr_outside",
+    "change_inside",
+    "change",
+    "colour_drift",
+    "structure",
+    "flicker",
+    "motion",
+)
+"""Columns that this stage writes for models that judge by measurement."""
+
+
+class Limit(BaseModel):
+    """Bounds of one number; either may be open."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: float | None = None
+    max: float | None = None
+
+
+class MeasureSettings(StageSettings):
+    """What passes, per task."""
+
+    limits: dict[str, dict[str, Limit]] = {}
+    """Task to number to bounds. Numbers are this stage's columns and what the model reported in `edit_facts`."""
+    step: int = 4
+    """Distance in frames between the pictures that differences are measured on."""
+
+
+class Measure(Stage):
+    """Write the measures; a pair outside its task's limits is rejected as `<number>_too_low` or `_too_high`."""
+
+    name, version = "measure", 1
+    reads = ("source_video", "target_video", "mask_video", "condition_mask", "edit_facts", "task")
+    writes = {
+        **dict.fromkeys(METRICS, float),
+        "source_hash": list[str],
+        "target_hash": list[str],
+    }
+    Settings = MeasureSettings
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        """Return the measures."""
+        source, target = read_video(row.file("source_video")), read_video(row.file("target_video"))
+        columns: dict[str, Any] = {
+            "source_hash": clip_hashes(source),
+            "target_hash": clip_hashes(target),
+            # How much less steady the target is than its source: 0 where the edit adds no flicker.
+            "flicker": max(0.0, warp_error(target) - warp_error(source)),
+        }
+        small, edited = (metrics.reduced(frames, self.settings.step) for frames in (source, target))
+        columns |= {
+            "motion": metrics.motion(small),
+            "change": metrics.mean_change(small, edited),
+            "structure": metrics.structure(small, edited),
+        }
+        del source, target
+        if row.get("condition_mask"):
+            region = metrics.reduced(read_masks(row.file("condition_mask")), self.settings.step)
+            columns |= {
+                "psnr_outside": metrics.psnr(small, edited, ~region),
+                "colour_drift": metrics.colour_drift(small, edited, ~region),
+            }
+            inside = metrics.reduced(read_masks(row.file("mask_video")), self.settings.step)
+            columns["change_inside"] = metrics.mean_change(small, edited, inside)
+        else:
+            columns["colour_drift"] = metrics.colour_drift(small, edited)
+        self._hold(row["task"], {**(row.get("edit_facts") or {}), **columns}, columns)
+        return columns
+
+    def _hold(self, task: str, numbers: Mapping[str, Any], columns: dict[str, Any]) -> None:
+        for name, limit in self.settings.limits.get(task, {}).items():
+            value = numbers.get(name)
+            if value is None:
+                continue
+            if limit.max is not None and value > limit.max:
+                raise Reject(f"{name}_too_high", f"{name} is {value:.3g}, at most {limit.max:g}", columns)
+            if limit.min is not None and value < limit.min:
+                raise Reject(f"{name}_too_low", f"{name} is {value:.3g}, at least {limit.min:g}", columns)

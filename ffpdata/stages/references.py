@@ -1,0 +1,46 @@
+"""Fan a clip out over its style references (paper, sections 3.2 and 7.3: several references per source)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
+from ffpdata.media.conform import conform_image
+from ffpdata.media.geometry import Geometry
+
+
+class ReferencesSettings(StageSettings):
+    """The size that a style image is brought to."""
+
+    clip: Geometry = Geometry()
+
+
+class References(Stage):
+    """Write one item per style image, `<clip>/style/<id>`, with the image at the clip's size."""
+
+    name, version = "references", 1
+    reads = ("style_ids", "sha", "source_video")
+    uses = ("root", "style_paths")
+    writes = {"reference_image": Artifact("png"), "style_id": str, "task": str, "variant": str, "seed": int}
+    fan_out = True
+    Settings = ReferencesSettings
+
+    def expand(self, row: Row) -> list[Child]:
+        """Return the references that can be read; a clip that has none left is rejected."""
+        children, problems = [], []
+        for style_id, path in zip(row.get("style_ids") or [], row.get("style_paths") or [], strict=True):
+            if any(child.columns["style_id"] == style_id for child in children) or style_id == row["sha"]:
+                continue
+            suffix = f"style/{style_id[:8]}"
+            target = row.new_file("reference_image", suffix)
+            try:
+                conform_image(Path(row["root"]) / path, target, self.settings.clip)
+            except Reject as err:
+                problems.append(f"{path}: {err}")
+                continue
+            columns = {"reference_image": target, "style_id": style_id, "task": "stylization", "variant": style_id[:8]}
+            children.append(Child(suffix, {**columns, "seed": int(style_id[:7], 16)}))
+        if not children:
+            hint = "put images into style/, or name them in the table's `style` column"
+            raise Reject("no_style_reference", "; ".join(problems) or f"the source has no style reference: {hint}")
+        return children

@@ -1,0 +1,41 @@
+"""Screen removals with a graded score (paper, section 3.3, iterative refinement)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ffpdata.core.stage import Reject, Row, StageSettings
+from ffpdata.stages._vision import VisionStage, measured
+from ffpdata.stages.measure import METRICS
+
+
+class ScreenSettings(StageSettings):
+    """What passes."""
+
+    min_score: float = 5.0
+    """Lowest score, 0 to 10."""
+
+
+class Screen(VisionStage):
+    """Write the score and the findings; a removal below the threshold is rejected with them kept."""
+
+    name, version = "screen", 1
+    reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
+    writes = {"screen_score": float, "screen_reason": str, "screen": dict}
+    prompts = ("screen",)
+    Settings = ScreenSettings
+
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        """Removals only."""
+        return row["task"] == "removal"
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        """Return the graded answer."""
+        answer = self.ask(row, {**measured(row), "object": row["object"], "task": row["task"]})
+        found = {k: v for k, v in answer.items() if k not in ("score", "reason")}
+        columns = {"screen_score": float(answer["score"]), "screen_reason": answer["reason"], "screen": found}
+        if columns["screen_score"] < self.settings.min_score:
+            detail = f"score {columns['screen_score']:.1f}, at least {self.settings.min_score:g}: {answer['reason']}"
+            raise Reject("screened_out", detail, columns)
+        return columns

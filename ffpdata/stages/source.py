@@ -1,0 +1,95 @@
+"""Hash a source's bytes: from here on an item is known by its content and no longer by its path."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+from ffpdata.core.inputs import IMAGE_SUFFIXES
+from ffpdata.core.keys import digest, source_id
+from ffpdata.core.stage import Child, Reject, Row, Stage, StageSettings
+
+HINTS = ("given_object", "given_box", "given_caption", "licence")
+"""What the user says of a source. The same bytes with other hints are another item."""
+
+
+class SourceSettings(StageSettings):
+    """Limits on a source file."""
+
+    max_gb: float = 20.0
+
+
+class Source(Stage):
+    """Turn an input entry into an item that is named by the hash of its bytes."""
+
+    name, version = "source", 1
+    reads = ("path", "fingerprint", "problem", "style_paths", "style_fingerprints", "url", "meta", *HINTS)
+    uses = ("root",)
+    writes = {
+        "path": str,
+        "kind": str,
+        "sha": str,
+        "bytes": int,
+        "given_object": str,
+        "given_box": list[float],
+        "given_caption": str,
+        "licence": str,
+        "url": str,
+        "meta": dict,
+        "style_paths": list[str],
+        "style_ids": list[str],
+    }
+    fan_out = True
+    Settings = SourceSettings
+
+    def expand(self, row: Row) -> list[Child]:
+        """Return the one child, an item of its own; an entry that cannot be used is rejected with its reason."""
+        if row.get("problem"):
+            raise Reject(*row["problem"])
+        path, root = Path(row["path"]), Path(row["root"])
+        sha, size = self._hash(path)
+        columns = {name: row.get(name) for name in (*HINTS, "url", "meta")}
+        columns |= {
+            "path": os.path.relpath(path, root),
+            "kind": "image" if path.suffix.lower() in IMAGE_SUFFIXES else "video",
+            "sha": sha,
+            "bytes": size,
+        }
+        if row.get("style_paths"):
+            columns["style_paths"] = [os.path.relpath(s, root) for s in row["style_paths"]]
+            columns["style_ids"] = [self._hash(Path(s))[0] for s in row["style_paths"]]
+        hints = {name: columns[name] for name in HINTS if columns.get(name) is not None}
+        name = f"{sha}-{digest(hints)[:6]}" if hints else sha
+        return [Child(name, columns, source_id=sha)]
+
+    def _hash(self, path: Path) -> tuple[str, int]:
+        with open_regular(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size == 0:
+                raise Reject("empty_file", f"{path.name} has 0 bytes")
+            if size > self.settings.max_gb * 1e9:
+                raise Reject(
+                    "too_large", f"{path.name} has {size / 1e9:.1f} GB, the limit is {self.settings.max_gb} GB"
+                )
+            return source_id(stream), size
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file for reading; a pipe, a device or a folder is rejected without waiting for it."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as err:
+        if err.errno == errno.ENOENT:
+            raise Reject("missing_file", f"{path} does not exist") from None
+        if err.errno == errno.ENXIO:  # a socket
+            raise Reject("not_a_regular_file", f"{path.name} is a socket") from None
+        raise Reject("unreadable", f"{path}: {err.strerror}") from None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+        raise Reject("not_a_regular_file", f"{path.name} is a {kinds.get(stat.S_IFMT(mode), 'special file')}")
+    return os.fdopen(handle, "rb")

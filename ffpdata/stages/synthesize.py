@@ -1,0 +1,51 @@
+"""Make the edit: repaint the region (paper, section 3.1: VACE)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ffpdata.core.stage import Artifact, Row, Stage, StageSettings
+from ffpdata.media.codec import read_masks, read_video, write_video
+
+ROLES = {"removal": "remover", "swap": "swapper"}
+"""Which model role makes which task: a removal model of its own redoes the removals and nothing else."""
+
+
+class SynthesizeSettings(StageSettings):
+    """How the model is asked."""
+
+    negative: str = ""
+    """Negative prompt of every edit."""
+    negative_object: bool = True
+    """Removal: put the object's name in front of the negative prompt, so that it is not painted back."""
+
+
+class Synthesize(Stage):
+    """Write `target_video` and what the model alone can know about its edit."""
+
+    name, version = "synthesize", 1
+    reads = ("source_video", "condition_mask", "task", "caption", "target_caption", "object", "seed")
+    uses = ("fps",)
+    writes = {"target_video": Artifact("mp4"), "edit_facts": dict}
+    models = ("remover", "swapper")
+    Settings = SynthesizeSettings
+
+    def roles(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """The model of the row's task alone."""
+        return (ROLES[row["task"]],)
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        """Return the edited clip. A removal follows the caption without the object, a swap the original one."""
+        removal = row["task"] == "removal"
+        negative = [row["object"]] if removal and self.settings.negative_object else []
+        edit = self.model(ROLES[row["task"]]).edit(
+            read_video(row.file("source_video")),
+            read_masks(row.file("condition_mask")),
+            prompt=row["target_caption"] if removal else row["caption"],
+            negative=", ".join([*negative, self.settings.negative] if self.settings.negative else negative),
+            seed=row["seed"],
+        )
+        target = row.new_file("target_video")
+        write_video(target, edit.frames, row["fps"])
+        return {"target_video": target, "edit_facts": edit.facts}
