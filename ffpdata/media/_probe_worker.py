@@ -1,0 +1,200 @@
+"""Child process of `probe`: opens one file with libav and prints what it found as JSON.
+
+It runs as a script of its own, `python _probe_worker.py PATH`, so that a hang or a crash of a decoder ends nothing but
+this process, and it imports nothing of ffpdata.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import math
+import sys
+from typing import Any
+
+CONTAINERS = "mov,matroska,mpegts,avi"
+CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "prores", "mjpeg")
+DECODERS = "h264,hevc,libdav1d,av1,vp8,libvpx,vp9,libvpx-vp9,mpeg4,prores,mjpeg"
+MAX_PIXELS = 36_000_000
+MEMORY_LIMIT = 4 << 30
+SCAN_PACKETS = 3000
+"""Packets read to learn the real frame times: a minute or two of film. They are not decoded."""
+
+_FRAME_TRIES = 300
+_COVER = 0x0400
+"""libav's disposition flag of a picture that is attached to a sound file."""
+
+_TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 8: "linear", 13: "iec61966-2-1"}
+_TRANSFERS |= {14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 18: "arib-std-b67"}
+_SPACES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
+_PRIMARIES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 12: "smpte432"}
+
+
+class Refused(Exception):
+    """The file ends here, with a reason."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+def main() -> None:
+    """Answer on standard output: `{"reason": ..., "detail": ...}` or the facts."""
+    path = sys.argv[1]
+    limit_memory()
+    try:
+        answer = examine(path)
+    except Refused as refused:
+        answer = {"reason": refused.reason, "detail": refused.detail}
+    except MemoryError:
+        answer = {"reason": "too_large", "detail": f"reading it needs more than {MEMORY_LIMIT >> 30} GB of memory"}
+    sys.stdout.write(json.dumps(answer))
+
+
+def limit_memory() -> None:
+    """Keep a crafted file from taking the machine's memory or leaving a core file."""
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def examine(path: str) -> dict[str, Any]:
+    """Open the file, choose its film stream, decode one frame and read the times of its packets."""
+    import av
+
+    av.logging.set_level(av.logging.ERROR)
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": CONTAINERS,
+        "codec_whitelist": DECODERS,
+        "max_pixels": str(MAX_PIXELS),
+    }
+    with av.logging.Capture() as logs:
+        try:
+            container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+        except (av.error.FFmpegError, OSError, ValueError) as err:
+            raise refusal(path, err, [entry[2] for entry in logs]) from None
+        with container:
+            stream = choose(container)
+            stream.thread_count = 1
+            return facts(container, stream)
+
+
+def refusal(path: str, err: Exception, logs: list[str]) -> Refused:
+    """Tell why the file could not be opened."""
+    said = _short(" ".join(logs))
+    if "not on whitelist" in said:
+        return Refused("container_not_allowed", f"it is none of the containers {CONTAINERS} ({said})")
+    with open(path, "rb") as file:  # noqa: PTH123
+        head = file.read(16)
+    known = head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide") or head[:4] in (b"\x1a\x45\xdf\xa3", b"RIFF")
+    if known or head[:1] == b"G":
+        return Refused("corrupt", f"it begins like a video file and cannot be read as one: {said or err}")
+    return Refused("not_a_video", f"none of the containers {CONTAINERS} is found in it")
+
+
+def choose(container: Any) -> Any:
+    """Return the first video stream that is no cover picture, if we decode its codec."""
+    streams = [s for s in container.streams.video if not int(s.disposition) & _COVER]
+    if not streams:
+        kinds = sorted({s.type for s in container.streams}) or ["no streams"]
+        cover = " and a cover picture" if container.streams.video else ""
+        raise Refused("no_video_stream", f"found {', '.join(k for k in kinds if k != 'video') or 'nothing'}{cover}")
+    stream = streams[0]
+    try:
+        codec = stream.codec_context.codec.canonical_name
+    except (AttributeError, ValueError):
+        codec = getattr(stream.codec_context, "name", None) or "unknown"
+    if codec not in CODECS:
+        raise Refused("codec_not_allowed", f"codec {codec} is none of {', '.join(CODECS)}: convert the file to H.264")
+    pixels = stream.width * stream.height
+    if pixels > MAX_PIXELS:
+        raise Refused("too_large", f"{stream.width}x{stream.height} is {pixels} pixels, the limit is {MAX_PIXELS}")
+    return stream
+
+
+def facts(container: Any, stream: Any) -> dict[str, Any]:
+    """Measure the stream."""
+    frame, times, ended = scan(container, stream)
+    if frame is None:
+        if not times:
+            raise Refused("no_video_stream", "the video stream holds no frames")
+        raise Refused("corrupt", f"no frame can be decoded from the first {len(times)} packets")
+    step = float(stream.time_base or 0)
+    shown = sorted(set(times))
+    span = (shown[-1] - shown[0]) * step
+    fps = float(stream.average_rate or 0)
+    if len(shown) > 2 and span > 0:
+        measured = (len(shown) - 1) / span
+        if not fps or abs(measured / fps - 1) > 0.02:
+            fps = measured  # the header's average is a guess in transport streams and wrong in cut files
+    gaps = [b - a for a, b in itertools.pairwise(shown)]
+    sar = stream.sample_aspect_ratio
+    return {
+        "container": container.format.name,
+        "stream_index": stream.index,
+        "coded_width": frame.width,
+        "coded_height": frame.height,
+        "fps": fps,
+        "frames": len(times) if ended else (stream.frames or None),
+        "duration_s": duration(container, stream, span + (1 / fps if fps else 0), ended),
+        "max_gap_s": max(gaps, default=0) * step,
+        "codec": stream.codec_context.codec.canonical_name,
+        "pix_fmt": frame.format.name,
+        "rotation": int(frame.rotation),
+        "sar": float(sar) if sar and sar > 0 else 1.0,
+        "color_transfer": _TRANSFERS.get(int(stream.codec_context.color_trc)),
+        "color_space": _SPACES.get(int(frame.colorspace)),
+        "color_primaries": _PRIMARIES.get(int(stream.codec_context.color_primaries)),
+        "interlaced": bool(frame.interlaced_frame),
+        "is_still": ended and len(times) == 1,
+    }
+
+
+def scan(container: Any, stream: Any) -> tuple[Any, list[int], bool]:
+    """Return the first frame, the presentation times of the packets and whether the end was reached."""
+    import av
+
+    first, times = None, []
+    try:
+        for packet in container.demux(stream):
+            if packet.pts is None and packet.dts is None:
+                if first is None:  # the end of the stream: take what the decoder still holds
+                    first = next(iter(stream.codec_context.decode(None)), None)
+                continue
+            if packet.is_corrupt:
+                raise Refused("corrupt", f"packet {len(times)} is cut short or damaged")
+            if not packet.is_discard:
+                times.append(packet.pts if packet.pts is not None else packet.dts)
+            if first is None and len(times) <= _FRAME_TRIES:
+                first = next(iter(packet.decode()), None)
+            if len(times) >= SCAN_PACKETS:
+                return first, times, False
+    except (av.error.FFmpegError, ValueError) as err:
+        said = str(err)
+        if "exceeds specified max pixel count" in said:
+            raise Refused("too_large", f"a frame has more than {MAX_PIXELS} pixels: {_short(said)}") from None
+        if getattr(err, "errno", None) == errno.ENOMEM:
+            raise MemoryError from None
+        raise Refused("corrupt", f"reading stops after {len(times)} frames: {_short(said)}") from None
+    return first, times, True
+
+
+def _short(said: str) -> str:
+    return " ".join(said.split())[-300:]
+
+
+def duration(container: Any, stream: Any, measured: float, ended: bool) -> float:
+    """Return seconds: measured where the whole file was read, else what the headers say."""
+    if ended and measured > 0:
+        return measured
+    if stream.duration and stream.time_base:
+        return max(measured, float(stream.duration * stream.time_base))
+    return max(measured, (container.duration or 0) / 1e6, 0.0) if math.isfinite(measured) else 0.0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Look at a file before anything else does: what clip it holds, or the reason why it is refused.
+
+A file from anywhere may be anything: a pipe that never answers, a text that names other files or hosts, a picture that
+fills the memory, a stream that crashes its decoder. So nothing but a regular file is opened, and libav opens it in a
+child process that may read local files only, knows few containers and codecs, and ends within a time limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ffpdata.core.errors import FatalError, Reject, RetryableError
+from ffpdata.media import _probe_worker
+
+CONTAINERS = _probe_worker.CONTAINERS
+DECODERS = _probe_worker.DECODERS
+MAX_PIXELS = _probe_worker.MAX_PIXELS
+"""36 megapixels: above 8K video (33) and below what fills the memory."""
+
+HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a clip is.
+
+    Attributes:
+        width, height: pixels as displayed: after rotation, and with the width stretched by the pixel aspect ratio.
+        fps: frames per second on average, measured from the packets where the header is wrong.
+        frames: number of frames; None where neither the header nor the first minutes tell.
+        duration_s: seconds of the video stream.
+        codec, pix_fmt, container: libav's names.
+        rotation: degrees that the display matrix turns the picture counter-clockwise.
+        sar: width of a pixel by its height.
+        color_transfer, color_space, color_primaries: libav's names, None where the file does not say.
+        is_hdr: PQ (HDR10) or HLG transfer.
+        interlaced: the first frame is made of two fields.
+        is_still: the file holds one frame only.
+        max_gap_s: longest time between two frames, of those that were looked at.
+        stream_index: which stream of the file it is.
+    """
+
+    width: int
+    height: int
+    fps: float
+    frames: int | None
+    duration_s: float
+    codec: str
+    pix_fmt: str
+    rotation: int
+    sar: float
+    color_transfer: str | None
+    is_hdr: bool
+    is_still: bool
+    color_space: str | None = None
+    color_primaries: str | None = None
+    interlaced: bool = False
+    max_gap_s: float = 0.0
+    stream_index: int = 0
+    container: str = ""
+
+
+def probe(path: Path, *, timeout_s: float = 20) -> Probe:
+    """Look at one clip.
+
+    Args:
+        path: a local file. However it is spelled, it is taken as the name of a file and never as a URL or an option.
+        timeout_s: wall-clock limit of the child process.
+
+    Raises:
+        Reject: `missing_file`, `unreadable`, `not_a_regular_file`, `empty_file`, `not_a_video`,
+            `container_not_allowed`, `no_video_stream`, `codec_not_allowed`, `too_large`, `corrupt` (also when the
+            decoder crashes on it).
+        RetryableError: the time limit was reached, or the child was killed from outside.
+    """
+    path = check_regular_file(path)
+    answer = _ask(path, timeout_s)
+    if "reason" in answer:
+        raise Reject(answer["reason"], answer["detail"])
+    width, height = answer.pop("coded_width"), answer.pop("coded_height")
+    width = max(1, round(width * answer["sar"]))
+    if answer["rotation"] % 180:
+        width, height = height, width
+    if width * height > MAX_PIXELS:
+        raise Reject("too_large", f"displayed at {width}x{height}, {width * height} pixels, the limit is {MAX_PIXELS}")
+    return Probe(width=width, height=height, is_hdr=answer["color_transfer"] in HDR_TRANSFERS, **answer)
+
+
+def check_regular_file(path: Path) -> Path:
+    """Return the absolute path of a readable, regular, non-empty file, without opening anything else.
+
+    Raises:
+        Reject: `missing_file`, `unreadable`, `not_a_regular_file`, `empty_file`.
+    """
+    path = Path(path).absolute()
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Reject("not_a_regular_file", f"{path.name} is a {_kind(status.st_mode)}: give a video or image file")
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)))
+    except FileNotFoundError:
+        raise Reject("missing_file", f"{path} does not exist") from None
+    except ValueError as err:  # a null byte in the name
+        raise Reject("missing_file", f"{str(path)!r} names no file: {err}") from None
+    except OSError as err:
+        if err.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE):
+            raise RetryableError(f"cannot open {path}: {err.strerror}") from err
+        raise Reject("unreadable", f"{path}: {err.strerror}; check its permissions") from None
+    if status.st_size == 0:
+        raise Reject("empty_file", f"{path.name} has 0 bytes: copy it again")
+    return path
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "named pipe", stat.S_IFCHR: "device", stat.S_IFBLK: "device", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "directory" if stat.S_ISDIR(mode) else "special file")
+
+
+def _ask(path: Path, timeout_s: float) -> dict:
+    """Run the child process and read its answer."""
+    command = [sys.executable, "-I", _probe_worker.__file__, os.fspath(path)]
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+        )
+    except OSError as err:
+        raise RetryableError(f"cannot start the probe: {err}") from err
+    try:
+        out, complaint = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise RetryableError(f"probing {path.name} took more than {timeout_s:g} s and was stopped") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    if process.returncode == 0 and out:
+        return json.loads(out)
+    said = complaint.decode(errors="replace").strip().splitlines()
+    last = said[-1] if said else ""
+    if process.returncode == -signal.SIGKILL:
+        raise RetryableError(f"the probe of {path.name} was killed from outside, mostly for want of memory")
+    if process.returncode < 0:
+        raise Reject("corrupt", f"the decoder crashed on it (signal {-process.returncode})")
+    raise FatalError(f"the probe does not work here: {last or f'exit code {process.returncode}'}")
