@@ -7,6 +7,7 @@ nearest valid name.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ffpdata.core.errors import ConfigError, nearest
+from ffpdata.core.errors import ConfigError, UsageError, nearest
 from ffpdata.core.prompt import Prompt, TextRule
 from ffpdata.core.stage import ModelSpec, Stage, import_object
 
@@ -49,6 +50,16 @@ class CurateSettings(BaseModel):
     splits: dict[str, float] = {"train": 0.9, "validation": 0.05, "test": 0.05}
     """Split name to fraction; a source belongs to exactly one."""
     seed: int = 0
+
+    @field_validator("splits")
+    @classmethod
+    def _check_splits(cls, splits: dict[str, float]) -> dict[str, float]:
+        bad = sorted(name for name in splits if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name))
+        if bad:
+            raise ValueError(f"a split names a folder of the export: use letters, digits, - and _, not {bad}")
+        if not splits or min(splits.values()) < 0 or not 0 < sum(splits.values()) < math.inf:
+            raise ValueError("the fractions must be at least 0 and one of them above it")
+        return splits
 
 
 class StageEntry(BaseModel):
@@ -125,7 +136,7 @@ class Library:
         if path.is_file():
             return path
         known = [p.stem for p in (self.root / kind).glob("*.yaml")]
-        raise ConfigError(f"no {kind.rsplit('/', 1)[-1].removesuffix('s')} {name!r}{nearest(given.stem, known)}")
+        raise UsageError(f"no {kind.rsplit('/', 1)[-1].removesuffix('s')} {name!r}{nearest(given.stem, known)}")
 
 
 def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
@@ -257,7 +268,7 @@ def _override(data: dict[str, Any], stages: dict[str, Any], text: str, lines: Li
     path, sign, value = text.partition("=")
     parts = path.strip().split(".")
     if not sign or not all(parts):
-        raise ConfigError(f"--set {text!r}: write a.b=c, e.g. --set segment.min_area=0.01")
+        raise UsageError(f"--set {text!r}: write a.b=c, e.g. --set segment.min_area=0.01")
     if parts[0] == "stages":
         parts = parts[1:]
     sections = set(Pipeline.model_fields) - {"stages"}
@@ -268,15 +279,15 @@ def _override(data: dict[str, Any], stages: dict[str, Any], text: str, lines: Li
         target, where = data, tuple(parts)
     else:
         first = parts[0] if parts else ""
-        raise ConfigError(f"--set {text!r}: no section or stage {first!r}{nearest(first, {*sections, *stages})}")
+        raise UsageError(f"--set {text!r}: no section or stage {first!r}{nearest(first, {*sections, *stages})}")
     for part in parts[:-1]:
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {text!r}: {part!r} holds a value, not a section")
+            raise UsageError(f"--set {text!r}: {part!r} holds a value, not a section")
     try:
         target[parts[-1]] = yaml.safe_load(value)
     except yaml.YAMLError as err:
-        raise ConfigError(f"--set {text!r}: the value is not valid YAML: {err}") from err
+        raise UsageError(f"--set {text!r}: the value is not valid YAML: {err}") from err
     lines[where] = f"--set {text}"
 
 

@@ -42,6 +42,10 @@ class ConfigError(FatalError):
     """A pipeline, profile, prompt or `--set` that does not say something valid."""
 
 
+class UsageError(ConfigError):
+    """A command line that asks for something that is not there: exit 2."""
+
+
 class RunLockedError(FatalError):
     """Another process is writing this run folder."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ffpdata.core.config import InputSettings
-from ffpdata.core.errors import ConfigError, nearest
+from ffpdata.core.errors import ConfigError, UsageError, nearest
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Item
 
@@ -63,7 +63,7 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
     else:
         matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - absolute patterns, which Path.glob refuses
         if not matches:
-            raise ConfigError(
+            raise UsageError(
                 f"--input {source!r}: no such folder, file or glob match. Give a folder, a glob such as 'clips/*.mp4', "
                 "or a CSV or Parquet table with a `path` column."
             )
@@ -72,7 +72,7 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
         if settings.kind == "styled":
             _pair_styles(entries, [e["path"] for e in entries], settings)
     if not entries:
-        raise ConfigError(f"--input {source!r}: the folder or table is empty, there is nothing to do")
+        raise UsageError(f"--input {source!r}: the folder or table is empty, there is nothing to do")
     items, seen = [], {}
     for entry in entries[:limit] if limit is not None else entries:
         item = _item(entry, root.resolve())
@@ -91,7 +91,7 @@ def _from_folder(root: Path, settings: InputSettings) -> Iterator[dict[str, Any]
     content, style = root / CONTENT, root / STYLE
     if content.is_dir() != style.is_dir():
         there, lacking = (CONTENT, STYLE) if content.is_dir() else (STYLE, CONTENT)
-        raise ConfigError(
+        raise UsageError(
             f"--input {root}: there is {there}/ but no {lacking}/: put the {lacking} files in {root / lacking}"
         )
     # Without the two sub-folders, every file is content and every image is a style for the others.

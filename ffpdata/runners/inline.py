@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ffpdata.core.errors import FatalError
 from ffpdata.core.execute import Outcome, execute, manifest_rows, next_items, stage_key
 from ffpdata.core.index import StageIndex
 from ffpdata.core.manifest import ManifestWriter, stage_schema
@@ -39,7 +40,7 @@ def run_inline(
         wanted = [(item.item_id, key) for item, key in waiting if key]
         index = StageIndex.load(store, stage.name, stage.writes, track, wanted)
         progress.enter(stage.name, len(wanted))
-        worker = _Worker(stage, store, index, progress, max_attempts, redo)
+        worker = _Worker(stage, store, index, progress, max_attempts=max_attempts, redo=redo)
         schema = stage_schema(stage.writes)
         seen: set[str] = set()
         try:
@@ -64,7 +65,14 @@ class _Worker:
     """One stage at work: set up at the first item that needs it, torn down at the end."""
 
     def __init__(
-        self, stage: Stage, store: Store, index: StageIndex, progress: Progress, max_attempts: int, redo: Redo | None
+        self,
+        stage: Stage,
+        store: Store,
+        index: StageIndex,
+        progress: Progress,
+        *,
+        max_attempts: int,
+        redo: Redo | None,
     ) -> None:
         self._stage, self._store, self._index, self._progress = stage, store, index, progress
         self._max_attempts, self._redo = max_attempts, redo
@@ -81,8 +89,8 @@ class _Worker:
             self._progress.kept(self._stage.name)
             return found, key not in self._fresh
         if not self._ready:
-            self._stage.setup()
-            self._ready = True
+            self._ready = True  # also a set-up that fails half-way is torn down
+            set_up(self._stage)
         tries = self._index.attempts.get((item.item_id, key), 0)
         started = Item(item.item_id, item.values, item.parent_id, item.source_id, item.upstream, tries)
         self._progress.begin(self._stage.name)
@@ -96,6 +104,16 @@ class _Worker:
     def close(self) -> None:
         if self._ready:
             self._stage.teardown()
+
+
+def set_up(stage: Stage) -> None:
+    """Set a stage up; whatever goes wrong there is the run's error, with the stage named."""
+    try:
+        stage.setup()
+    except FatalError:
+        raise
+    except Exception as err:
+        raise FatalError(f"stage {stage.name!r} could not start: {type(err).__name__}: {err}") from err
 
 
 def _unique(stage: Stage, item: Item, outcome: Outcome, seen: set[str]) -> Outcome:

@@ -1,0 +1,65 @@
+# make demo   sets everything up, builds a small dataset on the CPU default, prints where the report is
+# make test   sets everything up, passes the tests
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEMO   := demo
+UV     := VIRTUAL_ENV=$(abspath $(VENV)) UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lock clean
+
+help:
+	@sed -n '1,2s/^# //p' Makefile
+	@echo "make lint   checks style and types"
+	@echo "make lock   resolves the requirements anew"
+
+$(BIN)/uv: requirements/build.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ffpdata needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "$(PYTHON) has no working venv module: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	@touch $@
+
+# The light base and the sample data: enough to run.
+$(VENV)/.demo: $(BIN)/uv requirements/sample.txt pyproject.toml
+	@echo "Installing ffpdata into $(VENV) ..."
+	@$(UV) install --quiet --require-hashes -r requirements/sample.txt
+	@$(UV) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo requirements/dev.txt
+	@$(UV) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/ffpdata sample $(DEMO)/sample
+	$(BIN)/ffpdata run pipelines/local_editing.yaml --input $(DEMO)/sample/clips.csv --run $(DEMO)/run
+	$(BIN)/ffpdata run pipelines/stylization.yaml --input $(DEMO)/sample --run $(DEMO)/run
+	$(BIN)/ffpdata export $(DEMO)/run $(DEMO)/dataset
+	$(BIN)/ffpdata verify $(DEMO)/dataset
+	@$(BIN)/ffpdata report $(DEMO)/run
+	@echo "Open the report above in a browser. The dataset is in $(DEMO)/dataset."
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Locks carry pins and hashes and no URLs; they hold for every platform and Python that the project supports.
+# Releases of the last days are left out: mirrors may not have them yet.
+SETTLED = $(shell $(PYTHON) -c 'import datetime as d; print(d.date.today() - d.timedelta(days=4))')
+LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+  --python-version 3.11 --exclude-newer $(SETTLED)
+lock: $(BIN)/uv
+	printf 'uv\nhatchling\neditables\n' | $(BIN)/$(LOCK) - -o requirements/build.txt
+	$(BIN)/$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
+	$(BIN)/$(LOCK) pyproject.toml --extra sample -c requirements/dev.txt -o requirements/sample.txt
+	$(BIN)/$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
+
+clean:
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache

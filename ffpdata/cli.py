@@ -1,0 +1,283 @@
+"""The `ffpdata` command. Everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ffpdata import __version__
+
+if TYPE_CHECKING:
+    from ffpdata.runners.session import Status
+
+EXIT_FATAL, EXIT_USAGE, EXIT_FAILED_ITEMS, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    help="Build paired video-editing datasets: (source, edited, instruction) pairs from clips and images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Runner(StrEnum):
+    """How a run is executed."""
+
+    INLINE = "inline"
+
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"ffpdata {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None: ...
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; made if it is not there.")],
+) -> None:
+    """Write sample clips and style images with known ground truth."""
+    from ffpdata.sample import write_samples
+
+    write_samples(folder)
+    typer.echo(f"Sample clips, style images and ground truth are in {folder}. Try:")
+    typer.echo(f"  ffpdata run pipelines/local_editing.yaml --input {folder}/clips.csv --run runs/first")
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Pipeline file, or a name: local_editing.")],
+    source: Annotated[str, typer.Option("--input", help="Folder, glob, or CSV/Parquet table with a `path` column.")],
+    run_folder: Annotated[str, typer.Option("--run", metavar="RUN", help="Run folder; the same one resumes.")],
+    profile: Annotated[
+        str | None, typer.Option(help="Which models: a name or a file. Default: the pipeline's.")
+    ] = None,
+    runner: Annotated[Runner, typer.Option(help="How it runs.")] = Runner.INLINE,  # noqa: ARG001 - one so far
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first N entries of the input.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one setting.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 where an item failed.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")] = False,
+) -> None:
+    """Run a pipeline on an input. The same command again resumes: what is done is kept."""
+    from ffpdata.core.config import load_pipeline
+    from ffpdata.core.run import RunFolder
+    from ffpdata.runners.session import start
+
+    resolved = load_pipeline(pipeline, profile, overrides or [])
+    _finish(start(RunFolder(run_folder), resolved, source, limit=limit, quiet=quiet), strict=strict)
+    typer.echo(f"Next: ffpdata report {run_folder}   or   ffpdata export {run_folder} OUT")
+
+
+@app.command()
+def retry(
+    run_folder: RunArgument,
+    stage: Annotated[str | None, typer.Option(help="Only outcomes of this stage.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only outcomes with this reason; rejected ones too.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")] = False,
+) -> None:
+    """Try failed items again as the run was set up; with --stage or --reason rejected ones too."""
+    from ffpdata.core.config import Pipeline
+    from ffpdata.core.errors import UsageError, nearest
+    from ffpdata.core.execute import Outcome
+    from ffpdata.core.run import RunFolder
+    from ffpdata.runners.session import start, status
+
+    folder = RunFolder.existing(run_folder)
+    before = status(folder)
+    if stage is not None and stage not in before.stages:
+        raise UsageError(f"--stage {stage!r}: the run has no such stage{nearest(stage, before.stages)}")
+    known = {r for counts in before.stages.values() for r in counts["reasons"]}
+    if reason is not None and reason not in known:
+        raise UsageError(f"--reason {reason!r}: no item has it{nearest(reason, known)}")
+
+    def redo(name: str, outcome: Outcome) -> bool:
+        if stage is None and reason is None:
+            return False  # failed outcomes are never taken as done
+        return outcome.status == "rejected" and stage in (None, name) and reason in (None, outcome.reason)
+
+    result = before
+    for begun in folder.latest().values():
+        resolved = Pipeline.model_validate(begun["pipeline"])
+        result = start(folder, resolved, begun["input"], limit=begun["limit"], quiet=quiet, redo=redo)
+    _finish(result, strict=False)
+
+
+@app.command()
+def status(run_folder: RunArgument, as_json: JsonOption = False) -> None:
+    """Show where a run stands, also while it goes on."""
+    from ffpdata.core.run import RunFolder
+    from ffpdata.runners.session import status as read
+
+    found = read(RunFolder.existing(run_folder))
+    if as_json:
+        typer.echo(json.dumps({"stages": found.stages, "pairs": found.pairs}))
+    else:
+        _print_status(found)
+
+
+@app.command()
+def sql(
+    run_folder: RunArgument,
+    query: Annotated[str, typer.Argument(metavar="SQL", help='E.g. "select task, count(*) from items group by 1".')],
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Query the manifests: a view per stage, `<stage>_history` with all rows, and the wide view `items`."""
+    import duckdb
+
+    from ffpdata.core.errors import UsageError
+    from ffpdata.core.run import RunFolder
+    from ffpdata.core.views import records
+
+    connection = RunFolder.existing(run_folder).connect()
+    try:
+        rows = records(connection, query)
+    except duckdb.Error as err:
+        raise UsageError(f"SQL: {err}") from err
+    if as_json:
+        typer.echo(json.dumps(rows, default=str))
+    elif as_csv:
+        import csv
+
+        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        _print_rows(rows)
+
+
+@app.command()
+def export(
+    run_folder: RunArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for shards, index, card.")],
+    shard_size: Annotated[
+        int, typer.Option("--shard-size", min=1, metavar="MB", help="Largest size of a shard.")
+    ] = 1000,
+) -> None:
+    """Write the accepted pairs as WebDataset shards with an index and a dataset card."""
+    from ffpdata.core.lock import run_lock
+    from ffpdata.core.run import RunFolder
+    from ffpdata.curate import curate
+    from ffpdata.export.shards import export as write
+
+    folder = RunFolder.existing(run_folder)
+    with run_lock(folder.store):
+        curate(folder)
+    write(folder, out, shard_size_mb=shard_size)
+    typer.echo(f"Exported to {out}. Check it with: ffpdata verify {out}")
+
+
+@app.command()
+def verify(out: Annotated[Path, typer.Argument(metavar="OUT", help="Exported dataset.")]) -> None:
+    """Read an exported dataset again, every byte and every frame, and list what is wrong."""
+    from ffpdata.export.verify import verify as check
+
+    report = check(out)
+    for problem in report.problems:
+        typer.echo(problem, err=True)
+    if report.problems:
+        typer.echo(f"{out}: {len(report.problems)} problems", err=True)
+        raise typer.Exit(EXIT_FATAL)
+    typer.echo(f"{out}: {report.summary}")
+
+
+@app.command()
+def report(run_folder: RunArgument) -> None:
+    """Write RUN/report/index.html: the funnel, the distributions and a gallery of the pairs."""
+    from ffpdata.core.run import RunFolder
+    from ffpdata.report.html import write_report
+
+    typer.echo(f"Report: {write_report(RunFolder.existing(run_folder))}")
+
+
+@app.command()
+def doctor(
+    profile: Annotated[str, typer.Option(help="Which models: a name or a file.")] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Check this machine and a profile's models, and show their licences."""
+    from ffpdata.doctor import examine
+
+    findings = examine(profile)
+    if as_json:
+        typer.echo(json.dumps([vars(f) for f in findings]))
+    else:
+        for finding in findings:
+            mark = {"ok": "ok  ", "warning": "warn", "error": "FAIL"}[finding.level]
+            typer.echo(f"{mark}  {finding.subject:<28} {finding.detail}")
+    if any(f.level == "error" for f in findings):
+        raise typer.Exit(EXIT_FATAL)
+
+
+def _finish(result: Status, *, strict: bool) -> None:
+    _print_status(result)
+    if strict and result.failed:
+        typer.echo(f"{result.failed} items failed (--strict)", err=True)
+        raise typer.Exit(EXIT_FAILED_ITEMS)
+
+
+def _print_status(found: Status) -> None:
+    rows = [
+        {
+            "stage": name,
+            **{kind: counts[kind] or "" for kind in ("ok", "rejected", "failed", "running")},
+            "reasons": ", ".join(f"{reason} {n}" for reason, n in counts["reasons"].items()),
+        }
+        for name, counts in found.stages.items()
+    ]
+    _print_rows(rows)
+    typer.echo(f"{found.pairs} pairs")
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print aligned columns; nothing is cut, so that the output can be read by a program too."""
+    if not rows:
+        typer.echo("no rows")
+        return
+    names = list(rows[0])
+    texts = [[("" if row[n] is None else str(row[n])).replace("\n", " ") for n in names] for row in rows]
+    widths = [max(len(name), *(len(t[i]) for t in texts)) for i, name in enumerate(names)]
+    numeric = [all(isinstance(row[n], (int, float)) or row[n] in (None, "") for row in rows) for n in names]
+
+    def line(cells: list[str]) -> str:
+        padded = [c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric, strict=True)]
+        return "  ".join(padded).rstrip()
+
+    typer.echo("\n".join([line(names), *(line(t) for t in texts)]))
+
+
+def main() -> None:
+    """Entry point: one clear message per error, and the exit codes that scripts rely on."""
+    from ffpdata.core.errors import FfpdataError, UsageError
+
+    try:
+        app()
+    except UsageError as err:
+        typer.echo(f"ffpdata: {err}", err=True)
+        sys.exit(EXIT_USAGE)
+    except FfpdataError as err:
+        typer.echo(f"ffpdata: {err}", err=True)
+        sys.exit(EXIT_FATAL)
+    except KeyboardInterrupt:
+        typer.echo("\nInterrupted. Finished items are kept: the same command goes on from here.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
