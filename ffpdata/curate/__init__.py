@@ -1,1 +1,166 @@
+"""Decisions that need the whole table: the better variant, near-duplicates, and which split a source belongs to."""
 
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from ffpdata.core.config import CurateSettings
+from ffpdata.core.keys import digest
+from ffpdata.core.manifest import stage_schema
+from ffpdata.core.run import RunFolder
+from ffpdata.core.views import CURATE, quote
+from ffpdata.curate import dedup, select, split
+
+VERSION = 1
+"""Raised whenever the rules change."""
+
+WRITES = {"split": str, "source_group": str}
+"""Columns of the `curate` manifest beside the common ones."""
+
+NOT_BEST, DUPLICATE = "not_best_variant", "near_duplicate"
+
+_IDENTITY = ("item_id", "parent_id", "source_id")
+_COLUMNS = ("task", "object", "style_id", "source_hash", "target_hash", *select.RANKING)
+
+
+@dataclass(frozen=True)
+class CurateResult:
+    """What curation decided.
+
+    Attributes:
+        pairs: how many are kept.
+        rejected: reason to number of pairs.
+        splits: split to number of kept pairs.
+        sources: number of sources among the kept pairs.
+        groups: number of groups that these sources form.
+        written: how many decisions are new or changed.
+    """
+
+    pairs: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    sources: int = 0
+    groups: int = 0
+    written: int = 0
+
+
+def curate(run: RunFolder) -> CurateResult:
+    """Decide about every pair that passed all stages, over all tracks, and commit the decisions that changed.
+
+    The settings are those of the run's newest start. A second call without new pairs writes nothing.
+    """
+    started, clock, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
+    settings = current_settings(run)
+    pairs, known = _read(run)
+    decisions = decide(pairs, settings)
+    changed = [
+        (pair, decision)
+        for pair, decision in zip(pairs, decisions, strict=True)
+        if known.get((pair["track"], pair["item_id"])) != decision["key"]
+    ]
+    if changed:
+        common = {
+            "stage": CURATE,
+            "attempt": 1,
+            "started_at": started,
+            "seconds": (time.perf_counter() - clock) / len(changed),
+            "cpu_seconds": (time.process_time() - cpu) / len(changed),
+            "worker": f"{socket.gethostname()}:{os.getpid()}",
+        }
+        names = (*_IDENTITY, "track", "upstream")
+        rows = [
+            common | {name: pair[name] for name in names} | {"entered_id": pair["item_id"]} | decision
+            for pair, decision in changed
+        ]
+        run.manifest.append(CURATE, rows, stage_schema(WRITES))
+    kept = [(p, d) for p, d in zip(pairs, decisions, strict=True) if d["status"] == "ok"]
+    return CurateResult(
+        pairs=len(kept),
+        rejected=dict(sorted(Counter(d["reason"] for d in decisions if d["reason"]).items())),
+        splits={name: sum(d["split"] == name for _, d in kept) for name in settings.splits},
+        sources=len({p["source_id"] for p, _ in kept}),
+        groups=len({d["source_group"] for _, d in kept}),
+        written=len(changed),
+    )
+
+
+def current_settings(run: RunFolder) -> CurateSettings:
+    """The curation settings that hold for the whole run: those of its newest start, whichever track that was."""
+    starts = run.starts()
+    return CurateSettings.model_validate(starts[-1]["pipeline"]["curate"]) if starts else CurateSettings()
+
+
+def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[str, Any]]:
+    """Decide about each pair.
+
+    Args:
+        pairs: the finished pairs: identity, task, scores and hashes.
+        settings: what is wanted.
+
+    Returns:
+        Per pair `status`, `reason`, `error` (which pair won), `split`, `source_group` and `key`.
+    """
+    sources = dedup.alike(dedup.parse(p.get("source_hash") for p in pairs), settings.duplicate_bits)
+    order = select.rank(pairs)
+    worse = select.worse_variants(pairs, order) if settings.variants == "best" else {}
+    left = [position for position in order if position not in worse]
+    targets = dedup.parse(p.get("target_hash") for p in pairs)
+    copies = dedup.near_duplicates(pairs, left, sources, targets, settings.duplicate_bits)
+    groups = split.source_groups([p["source_id"] for p in pairs], sources)
+    homes = {group: split.split_of(group, settings.splits, settings.seed) for group in set(groups)}
+    decisions = []
+    for position, (pair, group) in enumerate(zip(pairs, groups, strict=True)):
+        reason, error = None, None
+        if position in worse:
+            winner = pairs[worse[position]]
+            reason, error = NOT_BEST, f"{winner['item_id']} is better: {_compare(winner, pair)}"
+        elif position in copies:
+            winner = pairs[copies[position]]
+            reason, error = DUPLICATE, f"{winner['item_id']} shows the same: {_compare(winner, pair)}"
+        decision = {
+            "status": "rejected" if reason else "ok",
+            "reason": reason,
+            "error": error,
+            "split": homes[group],
+            "source_group": group,
+        }
+        decisions.append(decision | {"key": digest(CURATE, VERSION, pair["track"], pair["item_id"], decision)})
+    return decisions
+
+
+def _compare(winner: Mapping[str, Any], loser: Mapping[str, Any]) -> str:
+    for name in select.RANKING:
+        if winner.get(name) != loser.get(name):
+            return f"{name} {_number(winner.get(name))} against {_number(loser.get(name))}"
+    return "equal scores, first by item id"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def _read(run: RunFolder) -> tuple[list[dict[str, Any]], dict[tuple[str, str], str]]:
+    """The finished pairs with the key of their last row, and the decision keys that hold now."""
+    tracks = run.tracks()
+    if not tracks:
+        return [], {}
+    with run.connect() as connection:
+        items = connection.view("items")
+        wanted = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
+        finished = items.filter(f"status = 'ok' or stage = '{CURATE}'")
+        pairs: list[dict[str, Any]] = []
+        for track, stages in tracks.items():
+            last = "coalesce({}) as upstream".format(", ".join(quote(f"{stage}_key") for stage in reversed(stages)))
+            mine = finished.filter(f"track = '{track}'").project(", ".join([*wanted, last])).order("item_id")
+            pairs += pa.table(mine.to_arrow_table()).to_pylist()
+        keys = connection.view(CURATE).project("track, item_id, key").fetchall()
+    return pairs, {(track, item_id): key for track, item_id, key in keys}

@@ -1,0 +1,278 @@
+"""A real run folder without running a model: both tracks, real small videos, rows committed as a runner commits them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ffpdata.core.config import Pipeline, load_pipeline
+from ffpdata.core.execute import Outcome, manifest_rows, next_items
+from ffpdata.core.keys import digest
+from ffpdata.core.manifest import stage_schema
+from ffpdata.core.run import RunFolder
+from ffpdata.core.stage import Artifact, Item, Stage
+from ffpdata.media.codec import write_gray, write_image, write_masks, write_video
+from ffpdata.media.phash import clip_hashes
+
+WIDTH, HEIGHT, FRAMES, FPS = 160, 96, 17, 16.0
+HOSTILE = "A dog </script><script>window.hacked = true</script><img src=x onerror='window.hacked = true'> caf\u00e9 \u72ac."
+
+# What each source is: seed of its scene, and how it goes.
+GOOD = ("1" * 16, "2" * 16, "3" * 16)
+MIRROR = "4" * 16
+"""A mirrored copy of the first good source under another id."""
+STYLED_IMAGE, STYLED_CLIP = "5" * 16, GOOD[1]
+
+
+def background(seed: int) -> np.ndarray:
+    """A smooth random scene that pans, uint8 (T, H, W, 3)."""
+    small = np.random.default_rng(seed).integers(20, 230, (7, 14, 3), dtype=np.uint8)
+    wide = cv2.resize(small, (WIDTH * 2, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    return np.stack([wide[:, 2 * t : 2 * t + WIDTH] for t in range(FRAMES)])
+
+
+def mask(seed: int) -> np.ndarray:
+    """A square on its way through the picture, bool (T, H, W)."""
+    masks = np.zeros((FRAMES, HEIGHT, WIDTH), bool)
+    for t in range(FRAMES):
+        x = 20 + 10 * (seed % 5) + 3 * t
+        masks[t, 30:62, x : x + 32] = True
+    return masks
+
+
+def source(seed: int) -> np.ndarray:
+    """The scene with a checked square in it."""
+    frames, masks = background(seed).copy(), mask(seed)
+    checks = np.kron(np.indices((4, 4)).sum(0) % 2, np.ones((8, 8))).astype(np.uint8)[..., None]
+    patch = np.where(checks, [230, 60, 40], [250, 220, 60]).astype(np.uint8)
+    for t in range(FRAMES):
+        frames[t][masks[t]] = patch.reshape(-1, 3)
+    return frames
+
+
+def recoloured(seed: int) -> np.ndarray:
+    """The scene with the square in other colours."""
+    frames, masks = source(seed), mask(seed)
+    frames[masks] = frames[masks][:, ::-1]
+    return frames
+
+
+def styled(seed: int, style: int) -> np.ndarray:
+    """The scene in two or three flat tones."""
+    grey = source(seed).mean(axis=3, keepdims=True)
+    levels = 2 + style
+    tones = np.random.default_rng(100 + style).integers(0, 255, (levels, 3), dtype=np.uint8)
+    return tones[np.minimum(grey[..., 0] * levels / 256, levels - 1).astype(int)]
+
+
+@cache
+def pipelines() -> tuple[Pipeline, Pipeline]:
+    """The two pipelines that ffpdata ships, at the size of the fixture."""
+    size = [f"clip.width={WIDTH}", f"clip.height={HEIGHT}", f"clip.frames={FRAMES}", f"clip.fps={FPS}"]
+    splits = ["curate.splits={train: 0.6, test: 0.4}"]
+    return load_pipeline("local_editing", None, size + splits), load_pipeline("stylization", None, size + splits)
+
+
+class RunMaker:
+    """Takes items through stages as a runner does, with given outcomes in place of the stages' work.
+
+    Args:
+        root: the run folder.
+        seconds: shifts every time that a row tells, as a resumed run on a slower machine would.
+    """
+
+    def __init__(self, root: Path, seconds: float = 1.0) -> None:
+        self.run = RunFolder(root)
+        self._seconds = seconds
+        self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._stages: dict[tuple[str, str], Stage] = {}
+
+    def start(self, *started: Pipeline) -> None:
+        """Record the start of pipelines."""
+        for pipeline in started:
+            self.run.record_start(pipeline, "clips", None)
+            self._stages |= {(pipeline.track, stage.name): stage for stage in pipeline.build()}
+        self._began = time.time()
+
+    def step(self, track: str, stage: str, item: Item, *children: tuple[str, Mapping[str, Any]]) -> list[Item]:
+        """Pass a stage with one child per (suffix, columns); the values of artifact columns are arrays."""
+        made = self._stages[track, stage]
+        key = digest(stage, item.item_id, item.upstream)
+        outcome = self._outcome(made, key, "ok")
+        for suffix, columns in children:
+            assert set(columns) <= set(made.writes), sorted(set(columns) - set(made.writes))
+            placed = {n: self._place(made, n, v, digest(key, suffix)) for n, v in columns.items()}
+            source_id = suffix.split("-")[0] if stage == "source" else ""
+            outcome.children.append({"suffix": suffix, "source_id": source_id, "columns": placed})
+        self._rows[stage] += manifest_rows(made, item, outcome, track)
+        return next_items(made, item, outcome)
+
+    def end(self, track: str, stage: str, item: Item, status: str, reason: str, error: str, **facts: Any) -> None:
+        """End an item at a stage as rejected or failed."""
+        made = self._stages[track, stage]
+        outcome = self._outcome(made, digest(stage, item.item_id, item.upstream), status)
+        outcome.reason, outcome.error, outcome.facts = reason, error, facts
+        self._rows[stage] += manifest_rows(made, item, outcome, track)
+
+    def commit(self) -> RunFolder:
+        """Commit the rows."""
+        for stage, rows in self._rows.items():
+            writes = {}
+            for (_, name), made in self._stages.items():
+                writes |= made.writes if name == stage else {}
+            self.run.manifest.append(stage, rows, stage_schema(writes))
+        self._rows.clear()
+        return self.run
+
+    def _outcome(self, stage: Stage, key: str, status: str) -> Outcome:
+        return Outcome(
+            status=status,
+            key=key,
+            started_at=self._began + self._seconds,
+            seconds=self._seconds * (1 + len(stage.name) % 5),
+            cpu_seconds=self._seconds,
+            worker=f"host-{self._seconds}",
+            model=", ".join(spec.label for spec in stage.specs.values()),
+        )
+
+    def _place(self, stage: Stage, column: str, value: Any, key: str) -> Any:
+        kind = stage.writes[column]
+        if not isinstance(kind, Artifact):
+            return value
+        path = f"artifacts/{column}/{key[:2]}/{key}.{kind.ext}"
+        final = self.run.store.local_path(path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if kind.ext == "png":
+            write_image(final, value)
+        elif value.dtype == bool:
+            write_masks(final, value, FPS)
+        elif value.ndim == 3:
+            write_gray(final, value, FPS)
+        else:
+            write_video(final, value, FPS)
+        return path
+
+
+GEOMETRY = {"width": WIDTH, "height": HEIGHT, "fps": FPS, "frames": FRAMES}
+
+
+def measures(before: np.ndarray, after: np.ndarray, **more: float) -> dict[str, Any]:
+    """Columns of `measure`."""
+    hashes = {"source_hash": clip_hashes(before), "target_hash": clip_hashes(after)}
+    return hashes | {"change": 9.5, "colour_drift": 0.25, "structure": 0.8, "flicker": 0.1, "motion": 2.5} | more
+
+
+def local_clip(make: RunMaker, source_id: str, seed: int, *, mirrored: bool = False, score: float = 8.0) -> None:
+    """One clip of the local track with two removals (the box one better) and a recolouring."""
+
+    def turned(frames: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(frames[:, :, ::-1]) if mirrored else frames
+
+    before, region = turned(source(seed)), turned(mask(seed))
+    after = {"bbox": turned(background(seed)), "mask": turned(background(seed)), "swap": turned(recoloured(seed))}
+    facts = {"path": f"{seed}.mp4", "kind": "video", "sha": source_id, "bytes": 1000, "licence": "CC-BY-4.0"}
+    facts |= {"url": f"https://example.org/{seed}", "meta": {"camera": "hand", "note": HOSTILE}}
+    (item,) = make.step("local", "source", Item(f"input/{source_id}"), (source_id, facts))
+    (item,) = make.step("local", "ingest", item, ("00", {"source_video": before, **GEOMETRY, "codec": "h264"}))
+    (item,) = make.step("local", "identify", item, ("", {"objects": ["dog", "square"], "object": "dog"}))
+    caption = HOSTILE if seed == 1 else "A dog crosses a field."
+    (item,) = make.step("local", "caption", item, ("", {"caption": caption, "caption_by": "template"}))
+    edits = [("removal", "bbox"), ("removal", "mask"), ("swap", "mask")]
+    children = [(f"{t}/{v}", {"task": t, "variant": v, "seed": 7}) for t, v in edits]
+    for child in make.step("local", "propose", item, *children):
+        task, variant = child.values["task"], child.values["variant"]
+        target = after[variant if task == "removal" else "swap"]
+        if task == "removal":
+            (child,) = make.step("local", "removal_caption", child, ("", {"target_caption": "A field."}))
+        found = {"mask_video": region, "phrase": "dog", "segment_score": 0.9, "mask_area": 0.06, "mask_coverage": 1.0}
+        (child,) = make.step("local", "segment", child, ("", found | {"segment_facts": {"temporal_iou": 0.9}}))
+        (child,) = make.step("local", "condition", child, ("", {"condition_mask": region, "condition_area": 0.06}))
+        edited = {"target_video": target, "edit_facts": {"unrevealed": 0.02}}
+        (child,) = make.step("local", "synthesize", child, ("", edited))
+        numbers = measures(before, target, psnr_outside=40.0 + seed, change_inside=12.5)
+        (child,) = make.step("local", "measure", child, ("", numbers))
+        if task == "removal":
+            verdict = {"screen_score": score, "screen_reason": "clean", "screen": {"residue": False}}
+            (child,) = make.step("local", "screen", child, ("", verdict))
+        else:
+            (child,) = make.step("local", "discriminate", child, ("", {"task": "modification"}))
+        words = "Remove the dog." if task == "removal" else f"Make the dog blue & green ({seed})."
+        (child,) = make.step("local", "instruct", child, ("", {"instruction": words}))
+        points = score - (variant == "mask" and task == "removal")
+        verdict = {"verify_score": points, "verify_reason": "as asked", "score": points / 10}
+        make.step("local", "verify", child, ("", verdict))
+
+
+def local_failures(make: RunMaker) -> None:
+    """Inputs that end early, each in its own way."""
+    make.end("local", "source", Item("input/zero"), "rejected", "empty_file", "zero.mp4 has 0 bytes")
+    (item,) = make.step("local", "source", Item("input/cut"), ("6" * 16, {"path": "cut.mp4", "sha": "6" * 16}))
+    make.end("local", "ingest", item, "rejected", "too_short", "the longest shot has 0.40 s, a clip needs 1.06 s")
+    for source_id, stage, status, reason, error in (
+        ("7" * 16, "segment", "rejected", "mask_too_small", "area 0.0004, at least 0.002"),
+        ("8" * 16, "synthesize", "failed", "RuntimeError", f"Traceback ...\nRuntimeError: {HOSTILE}"),
+        ("9" * 16, "measure", "rejected", "flicker_too_high", "flicker is 4.2, at most 3"),
+    ):
+        seed = int(source_id[0])
+        facts = {"path": f"{seed}.mp4", "sha": source_id, "licence": "CC0-1.0"}
+        (item,) = make.step("local", "source", Item(f"input/{source_id}"), (source_id, facts))
+        (item,) = make.step("local", "ingest", item, ("00", {"source_video": source(seed), **GEOMETRY}))
+        (item,) = make.step("local", "identify", item, ("", {"objects": ["cat"], "object": "cat"}))
+        (item,) = make.step("local", "caption", item, ("", {"caption": HOSTILE, "caption_by": "user"}))
+        edit = {"task": "removal", "variant": "bbox", "seed": 1}
+        (item,) = make.step("local", "propose", item, ("removal/bbox", edit))
+        (item,) = make.step("local", "removal_caption", item, ("", {"target_caption": "A field."}))
+        if stage != "segment":
+            (item,) = make.step("local", "segment", item, ("", {"mask_video": mask(seed), "phrase": "cat"}))
+            (item,) = make.step("local", "condition", item, ("", {"condition_mask": mask(seed)}))
+        if stage == "measure":
+            (item,) = make.step("local", "synthesize", item, ("", {"target_video": background(seed)}))
+        make.end("local", stage, item, status, reason, error)
+
+
+def styled_clip(make: RunMaker, source_id: str, seed: int, *, image: bool) -> None:
+    """One source of the stylization track with two references."""
+    before = source(seed)
+    facts = {"path": f"{seed}.png", "kind": "image" if image else "video", "sha": source_id, "licence": "CC0-1.0"}
+    (item,) = make.step("style", "source", Item(f"input/style-{source_id}"), (source_id, facts))
+    given = {"content_image": before[0]} if image else {"source_video": before}
+    (item,) = make.step("style", "ingest", item, ("00", given | GEOMETRY))
+    if image:
+        (item,) = make.step("style", "cinematic_caption", item, ("", {"cinematic_caption": "A slow dolly in."}))
+        (item,) = make.step("style", "animate", item, ("", {"source_video": before, "animate_facts": {"zoom": 1.1}}))
+    depth = {"depth_video": before.mean(axis=3).astype(np.uint8), "depth_kind": "pseudo"}
+    (item,) = make.step("style", "depth", item, ("", depth))
+    children = []
+    for style in (0, 1):
+        name = digest("style", style)[:16]
+        columns = {"reference_image": styled(50 + style, style)[0], "style_id": name, "task": "stylization"}
+        children.append((f"style/{name[:8]}", columns | {"variant": name[:8], "seed": style}))
+    for style, child in enumerate(make.step("style", "references", item, *children)):
+        words = {"style": "poster", "style_caption": "A dog in flat poster colours."}
+        (child,) = make.step("style", "style_caption", child, ("", words))
+        target = styled(seed, style)
+        (child,) = make.step("style", "stylize", child, ("", {"target_video": target, "edit_facts": {"weight": 0.75}}))
+        (child,) = make.step("style", "measure", child, ("", measures(before, target)))
+        (child,) = make.step("style", "instruct_style", child, ("", {"instruction": "Make it a poster."}))
+        verdict = {"verify_score": 7.0, "verify_reason": "as asked", "score": 0.7}
+        make.step("style", "verify", child, ("", verdict))
+
+
+def make_run(root: Path, seconds: float = 1.0) -> RunFolder:
+    """Build the whole fixture: 13 finished pairs of 6 sources, and five inputs that ended early."""
+    make = RunMaker(root, seconds)
+    make.start(*pipelines())
+    for seed, source_id in enumerate(GOOD, 1):
+        local_clip(make, source_id, seed, score=8.0)
+    local_clip(make, MIRROR, 1, mirrored=True, score=6.0)
+    local_failures(make)
+    styled_clip(make, STYLED_IMAGE, 5, image=True)
+    styled_clip(make, STYLED_CLIP, 2, image=False)
+    return make.commit()
