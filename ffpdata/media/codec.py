@@ -47,6 +47,9 @@ _RGB_TO_709 = "scale=flags=bilinear+accurate_rnd+full_chroma_inp+bitexact:out_co
 _LOSSLESS = ("-c:v", "libx264", "-preset", "veryfast", "-qp", "0", "-pix_fmt", "gray", "-threads", "1")
 _GRAY = ("-vf", "setparams=range=pc", *_LOSSLESS)
 
+_AV_BT709 = 1
+_RANGES = {1: "tv", 2: "pc"}
+
 _LUMA, _CHROMA = 255 / 219, 255 / 224
 _FROM_709 = np.array([[_LUMA, 0, 1.5748], [_LUMA, -0.187324, -0.468124], [_LUMA, 1.8556, 0]]) * [1, _CHROMA, _CHROMA]
 _YUV_TO_RGB = np.c_[_FROM_709, -_FROM_709 @ [16, 128, 128]]
@@ -74,6 +77,38 @@ def video_info(path: Path) -> VideoInfo:
         return VideoInfo(stream.frames, stream.width, stream.height, float(stream.average_rate or 0))
 
 
+class Inspection(NamedTuple):
+    """What a file that we wrote really holds."""
+
+    packets: int
+    width: int
+    height: int
+    fps: float
+    colours: tuple[str, str, str, str]
+    """libav's names of matrix, primaries, transfer and range."""
+
+
+def inspect(path: Path) -> Inspection:
+    """Count the packets of an mp4 that we wrote and read its tags, without decoding.
+
+    Raises:
+        FfpdataError: it is not a readable mp4 with a video stream.
+    """
+    import av
+
+    with _open(path) as container:
+        stream = _stream(container, path)
+        try:
+            packets = sum(1 for packet in container.demux(stream) if packet.size)
+        except av.error.FFmpegError as err:
+            raise FfpdataError(f"{path}: cannot be read to its end ({err})") from err
+        context = stream.codec_context
+        tags = (context.colorspace, context.color_primaries, context.color_trc)
+        matrix, primaries, transfer = ("bt709" if int(tag) == _AV_BT709 else str(int(tag)) for tag in tags)
+        colours = (matrix, primaries, transfer, _RANGES.get(int(context.color_range), "unknown"))
+        return Inspection(packets, stream.width, stream.height, float(stream.average_rate or 0), colours)
+
+
 def read_video(path: Path) -> Frames:
     """Decode a clip that we wrote.
 
@@ -88,7 +123,8 @@ def read_video(path: Path) -> Frames:
 
 def read_first_frame(path: Path) -> Image:
     """Decode only the first frame of a clip that we wrote, uint8 (H, W, 3) RGB."""
-    return _read(path, channels=3, limit=1)[0]
+    first: Image = _read(path, channels=3, limit=1)[0]
+    return first
 
 
 def read_masks(path: Path) -> Masks:
@@ -132,6 +168,15 @@ def write_gray(path: Path, maps: NDArray[np.uint8], fps: float) -> None:
     _encode(path, maps, "gray", fps, _GRAY)
 
 
+def png(image: Image) -> bytes:
+    """Encode an image, uint8 (H, W, 3) RGB or (H, W) gray, as PNG."""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise TypeError(f"an image must be uint8 (H, W, 3) RGB or (H, W), found {image.dtype} {image.shape}")
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    _, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    return data.tobytes()
+
+
 def write_image(path: Path, image: Image) -> None:
     """Write a PNG, whatever the path ends in.
 
@@ -142,12 +187,9 @@ def write_image(path: Path, image: Image) -> None:
     Raises:
         FatalError: the disk is full or read-only.
     """
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise TypeError(f"an image must be uint8 (H, W, 3) RGB or (H, W), found {image.dtype} {image.shape}")
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    _, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    data = png(image)
     try:
-        Path(path).write_bytes(data.tobytes())
+        Path(path).write_bytes(data)
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
             raise FatalError(f"cannot write {path}: {os.strerror(err.errno)}") from err
@@ -164,15 +206,16 @@ def read_image(path: Path) -> Image:
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise FfpdataError(f"{path}: not a readable image ({data.size} bytes)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    rgb: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return rgb
 
 
-def _expect(array: NDArray, dtype: type, ndim: int, message: str) -> None:
+def _expect(array: NDArray[Any], dtype: type, ndim: int, message: str) -> None:
     if array.dtype != dtype or array.ndim != ndim or not array.size:
         raise TypeError(f"{message}, found {array.dtype} {array.shape}")
 
 
-def _encode(path: Path, frames: NDArray, pixels: str, fps: float, codec: Sequence[str], *, scale: int = 1) -> None:
+def _encode(path: Path, frames: NDArray[Any], pixels: str, fps: float, codec: Sequence[str], *, scale: int = 1) -> None:
     """Pipe frames into ffmpeg one by one, then check that the file has them all."""
     count, height, width = frames.shape[:3]
     rate: Fraction = as_rate(fps)
@@ -182,7 +225,7 @@ def _encode(path: Path, frames: NDArray, pixels: str, fps: float, codec: Sequenc
     def feed() -> Iterator[memoryview]:
         for frame in frames:
             plain = np.ascontiguousarray(frame)
-            yield memoryview(plain if scale == 1 else plain.view(np.uint8) * np.uint8(scale))
+            yield (plain if scale == 1 else plain.view(np.uint8) * np.uint8(scale)).data
 
     try:
         ffmpeg.run(args, timeout_s=60 + 2 * count, feed=feed())
@@ -249,9 +292,6 @@ def _copy(frame: Any, out: NDArray[np.uint8]) -> None:
         out[:] = _general_rgb(frame)
 
 
-_AV_BT709 = 1
-
-
 def _plane(frame: Any, index: int) -> NDArray[np.uint8]:
     plane = frame.planes[index]
     return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
@@ -280,4 +320,5 @@ def _general_rgb(frame: Any) -> NDArray[np.uint8]:
         dst_color_range=ColorRange.JPEG,
         threads=1,
     )
-    return rgb.to_ndarray()
+    converted: NDArray[np.uint8] = rgb.to_ndarray()
+    return converted
