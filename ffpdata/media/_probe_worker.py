@@ -158,7 +158,8 @@ def scan(container: Any, stream: Any) -> tuple[Any, list[int], bool]:
     """Return the first frame, the presentation times of the packets and whether the end was reached."""
     import av
 
-    first, times = None, []
+    first: Any = None
+    times: list[int] = []
     try:
         for packet in container.demux(stream):
             if packet.pts is None and packet.dts is None:

@@ -1,10 +1,11 @@
-"""The ffmpeg binary as a child process: its own group, a wall-clock limit, and the words of its last complaint."""
+"""The ffmpeg binary as a child process: its own group, a wall-clock limit, and the words of its complaint."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,21 +14,23 @@ import threading
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from ffpdata.core.errors import FatalError, FfpdataError, RetryableError
 
-if TYPE_CHECKING:
-    from collections.abc import Buffer
+Buffer = bytes | memoryview
 
 MEMORY_LIMIT = 6 << 30
 """Bytes of address space of one ffmpeg: a crafted file must not take the machine's memory."""
 
-_LOG_TAIL = 4096
+_LOG_MAX = 4 << 20
+_PREFIX = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )*\[(error|fatal|panic)\] ")
+_LEVELS = ("[error]", "[fatal]", "[panic]")
+_ECHOES = ("Conversion failed!", "Task finished with error", "Terminating thread", "not on whitelist")
 
 
 class FfmpegError(FfpdataError):
-    """ffmpeg ended with an error; the text is its last complaint."""
+    """ffmpeg ended with an error; the text is its first complaint."""
 
 
 class TooSlowError(FfpdataError):
@@ -40,7 +43,7 @@ def ffmpeg_exe() -> str:
     import imageio_ffmpeg
 
     try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as err:
         raise FatalError(f"no ffmpeg binary: reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE ({err})") from err
 
@@ -59,8 +62,8 @@ def file_url(path: Path) -> str:
     return f"file:{Path(path).absolute()}"
 
 
-def run(args: Iterable[str], *, timeout_s: float, feed: Iterable[Buffer] | None = None) -> None:
-    """Run ffmpeg to its end.
+def run(args: Iterable[str], *, timeout_s: float, feed: Iterable[Buffer] | None = None) -> bytes:
+    """Run ffmpeg to its end and return what it printed.
 
     Args:
         args: everything after the program's name and the common flags.
@@ -72,27 +75,34 @@ def run(args: Iterable[str], *, timeout_s: float, feed: Iterable[Buffer] | None 
         FfmpegError: it ended with an error.
         FatalError: the disk is full.
     """
-    with start(args, timeout_s=timeout_s, stdin=feed is not None) as process:
-        if feed is not None and process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # it has died; its return code says why
-                for buffer in feed:
-                    _write_all(process.stdin, buffer)
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-        process.wait()
+    with tempfile.TemporaryFile() as log:
+        with start(args, timeout_s=timeout_s, stdin=feed is not None, log=log) as process:
+            _feed(process, feed)
+            process.wait()
+        return _tail(log, _LOG_MAX)
+
+
+def _feed(process: subprocess.Popen[bytes], feed: Iterable[Buffer] | None) -> None:
+    if feed is not None and process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):  # it has died; its return code says why
+            for buffer in feed:
+                _write_all(process.stdin, buffer)
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 @contextlib.contextmanager
 def start(
-    args: Iterable[str], *, timeout_s: float, stdin: bool = False, stdout: bool = False
+    args: Iterable[str], *, timeout_s: float, stdin: bool = False, stdout: bool = False, log: IO[bytes] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ffmpeg and, when the block ends, wait for it and raise as `run` does.
 
     The block writes to `process.stdin` or reads `process.stdout` (both unbuffered) where asked for. A block that
-    raises kills ffmpeg.
+    raises kills ffmpeg. What ffmpeg prints goes to `log`, a file.
     """
-    command = [ffmpeg_exe(), "-hide_banner", "-v", "error", "-y", *([] if stdin else ["-nostdin"]), *args]
-    with tempfile.TemporaryFile() as log:
+    command = [ffmpeg_exe(), "-hide_banner", "-v", "level+error", "-y", *([] if stdin else ["-nostdin"]), *args]
+    with contextlib.ExitStack() as stack:
+        log = log or stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
@@ -103,7 +113,7 @@ def start(
         )
         _limit_memory(process.pid)
         expired = threading.Event()
-        timer = threading.Timer(timeout_s, lambda: (expired.set(), _kill(process)))
+        timer = threading.Timer(timeout_s, _expire, (process, expired))
         timer.daemon = True
         timer.start()
         try:
@@ -126,7 +136,7 @@ def start(
         if expired.is_set():
             raise TooSlowError(f"ffmpeg was stopped after {timeout_s:g} s")
         if process.returncode:
-            raise _failure(process.returncode, _last_words(log))
+            raise _failure(process.returncode, _tail(log, _LOG_MAX).decode(errors="replace"))
 
 
 def _write_all(stream: IO[bytes], buffer: Buffer) -> None:
@@ -136,10 +146,11 @@ def _write_all(stream: IO[bytes], buffer: Buffer) -> None:
         rest = rest[stream.write(rest) :]
 
 
-def _failure(code: int, words: str) -> FfpdataError:
-    if os.strerror(errno.ENOSPC) in words:
+def _failure(code: int, log: str) -> FfpdataError:
+    words = _telling_words(log)
+    if os.strerror(errno.ENOSPC) in log:
         return FatalError(f"disk full: {words}. Free some space and start again, finished work is kept")
-    if os.strerror(errno.EROFS) in words:
+    if os.strerror(errno.EROFS) in log:
         return FatalError(f"read-only file system: {words}. Choose another folder")
     if code == -signal.SIGKILL:
         return RetryableError("ffmpeg was killed from outside, mostly for want of memory")
@@ -147,13 +158,25 @@ def _failure(code: int, words: str) -> FfpdataError:
     return FfmpegError(f"{words} (ffmpeg ended with {how})" if words else f"ffmpeg ended with {how}")
 
 
-def _last_words(log: IO[bytes]) -> str:
-    """Return the last line that says something, without the address ffmpeg prints before it."""
+def _telling_words(log: str) -> str:
+    """Return the first complaint: those after it are mostly its echoes."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    marked = [line for line in lines if any(level in line for level in _LEVELS)]
+    telling = [line for line in marked if not any(echo in line for echo in _ECHOES)]
+    words = (telling or marked or lines[-1:] or [""])[0]
+    return _PREFIX.sub("", words)[-400:]
+
+
+def _tail(log: IO[bytes], length: int) -> bytes:
     size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - _LOG_TAIL))
-    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if line not in ("Conversion failed!", "Nothing was written into output file")]
-    return (telling or lines or [""])[-1][-400:]
+    log.seek(max(0, size - length))
+    return log.read()
+
+
+def _expire(process: subprocess.Popen[bytes], expired: threading.Event) -> None:
+    if process.poll() is None:
+        expired.set()
+        _kill(process)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

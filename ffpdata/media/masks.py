@@ -7,7 +7,7 @@ unknown and changes nothing: a mask that touches the frame's edge is not eroded 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -131,7 +131,7 @@ def feather(masks: Masks, px: int) -> NDArray[np.float32]:
     return out
 
 
-def _morph(masks: Masks, px: int, operation: Callable[[NDArray[np.uint8], int], NDArray], grow: int) -> Masks:
+def _morph(masks: Masks, px: int, operation: Callable[[NDArray[np.uint8], int], NDArray[Any]], grow: int) -> Masks:
     """Apply `operation` to the part of each frame that it can change."""
     _check(masks, px)
     if px == 0:
@@ -155,13 +155,13 @@ def _crops(masks: Masks, margin: int) -> list[tuple[slice, slice] | None]:
     return crops
 
 
-def _erode_crop(mask: NDArray[np.uint8], px: int) -> NDArray:
+def _erode_crop(mask: NDArray[np.uint8], px: int) -> NDArray[Any]:
     if px <= KERNEL_MAX_PX:
         return cv2.erode(mask, _disc(px))
     return cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > _threshold(px)
 
 
-def _dilate_crop(mask: NDArray[np.uint8], px: int) -> NDArray:
+def _dilate_crop(mask: NDArray[np.uint8], px: int) -> NDArray[Any]:
     if px <= KERNEL_MAX_PX:
         return cv2.dilate(mask, _disc(px))
     return cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= _threshold(px)
@@ -169,7 +169,8 @@ def _dilate_crop(mask: NDArray[np.uint8], px: int) -> NDArray:
 
 def _disc(px: int) -> NDArray[np.uint8]:
     y, x = np.mgrid[-px : px + 1, -px : px + 1]
-    return (x * x + y * y <= px * px).astype(np.uint8)
+    disc: NDArray[np.uint8] = (x * x + y * y <= px * px).astype(np.uint8)
+    return disc
 
 
 def _threshold(px: int) -> float:

@@ -17,8 +17,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ffpdata.core.errors import FatalError, Reject, RetryableError
+from ffpdata.core.errors import FatalError, FfpdataError, Reject, RetryableError
 from ffpdata.media import _probe_worker
 
 CONTAINERS = _probe_worker.CONTAINERS
@@ -125,7 +126,7 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "directory" if stat.S_ISDIR(mode) else "special file")
 
 
-def _ask(path: Path, timeout_s: float) -> dict:
+def _ask(path: Path, timeout_s: float) -> dict[str, Any]:
     """Run the child process and read its answer."""
     command = [sys.executable, "-I", _probe_worker.__file__, os.fspath(path)]
     try:
@@ -144,11 +145,14 @@ def _ask(path: Path, timeout_s: float) -> dict:
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     if process.returncode == 0 and out:
-        return json.loads(out)
+        answer: dict[str, Any] = json.loads(out)
+        return answer
     said = complaint.decode(errors="replace").strip().splitlines()
     last = said[-1] if said else ""
     if process.returncode == -signal.SIGKILL:
         raise RetryableError(f"the probe of {path.name} was killed from outside, mostly for want of memory")
     if process.returncode < 0:
         raise Reject("corrupt", f"the decoder crashed on it (signal {-process.returncode})")
-    raise FatalError(f"the probe does not work here: {last or f'exit code {process.returncode}'}")
+    if "ModuleNotFoundError" in last or "ImportError" in last:
+        raise FatalError(f"the probe does not work here: {last}; reinstall ffpdata")
+    raise FfpdataError(f"probing {path.name} failed: {last or f'exit code {process.returncode}'}")

@@ -206,7 +206,7 @@ def odd(folder: Path) -> dict[str, Path]:
     clip("transport", *X264, ext="ts")
     clip("mpeg4_avi", "-c:v", "mpeg4", "-q:v", "3", ext="avi")
     clip("prores", "-c:v", "prores_ks", ext="mov")
-    clip("letterbox", "-vf", "crop=320:180,pad=320:240:0:30", *X264)
+    clip("letterbox", "-vf", "crop=480:270,pad=480:360:0:45", *X264, source=pattern("480x360"))
     clip("shown_after_sound", *X264, "-c:a", "aac", "-output_ts_offset", "0.5", source=(*pattern(), *_sine()))
     clip("-y leading dash", *X264)
     clip("http:%2F%03d concat: pipe:0 é", *X264)
@@ -228,7 +228,7 @@ def hdr(path: Path, transfer: str, source: tuple[str, ...] = pattern()) -> Path:
     )
     colours = f"colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc:range=limited"
     ffmpeg(
-        *source, "-vf", to_hdr, "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", f"log-level=none:{colours}",
-        "-tag:v", "hvc1", path,
+        *source, "-vf", to_hdr, "-c:v", "libx265", "-preset", "ultrafast", "-crf", 14,
+        "-x265-params", f"log-level=none:{colours}", "-tag:v", "hvc1", path,
     )  # fmt: skip
     return path

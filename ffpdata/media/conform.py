@@ -1,0 +1,294 @@
+"""Bring a clip or an image to the dataset's geometry: exact size, rate and number of frames, BT.709, square pixels.
+
+A clip is cut from the source and never padded, frozen or left short: what does not fill the geometry is rejected. The
+work is done by one ffmpeg process that can read nothing but the one file, and the result takes its name only after it
+was counted and measured again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ffpdata.core.errors import FfpdataError, Reject, RetryableError
+from ffpdata.media import codec, ffmpeg
+from ffpdata.media.geometry import Geometry
+from ffpdata.media.images import conform_image, probe_image
+from ffpdata.media.probe import CONTAINERS, DECODERS, MAX_PIXELS, Probe, check_regular_file
+
+__all__ = ["Conformed", "Crop", "conform", "conform_image", "input_args", "probe_image"]
+
+MIN_SIDE = 240
+"""Shorter sources look like what they are, enlarged."""
+MIN_FPS = 8.0
+"""Below this more than every second frame of a 16 fps clip would repeat the one before it."""
+MAX_FPS = 240.0
+"""Above the rates of cameras a header is wrong, or the clip is a slow-motion master."""
+MAX_GAP_S = 0.5
+"""A longer pause between two frames is a frozen picture."""
+
+BLACK_LEVEL = 24 / 255
+"""Mean luma of a line, as a part of full scale, up to which it counts as a black bar; video black is 16 / 255."""
+MIN_BAR = 0.01
+"""Bars thinner than this part of the picture stay."""
+BAR_SYMMETRY = 0.02
+"""Bars come in equal pairs: a dark floor is no letterbox. Allowed difference, as a part of the picture."""
+
+_MARGIN_S = 2.0
+_MATRIX = {"bt709": "bt709", "bt470bg": "bt470bg", "smpte170m": "smpte170m", "smpte240m": "smpte240m", "fcc": "fcc"}
+_MATRIX |= {"bt2020nc": "bt2020", "bt2020c": "bt2020"}
+_SCALER = "force_original_aspect_ratio=increase:flags=lanczos+accurate_rnd+full_chroma_int"
+_SEEN = re.compile(
+    rb"^\[Parsed_cropdetect_\d+ @ 0x[0-9a-f]+\] \[info\] x1:(-?\d+) x2:(-?\d+) y1:(-?\d+) y2:(-?\d+) .* t:(-?[0-9.]+)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The part of the source's displayed picture inside its black bars, in pixels."""
+
+    width: int
+    height: int
+    x: int
+    y: int
+
+
+class Seen(NamedTuple):
+    """One source frame, as ffmpeg's cropdetect logs it: columns and rows that are not black so far, and its second."""
+
+    x1: int
+    x2: int
+    y1: int
+    y2: int
+    time: float
+
+
+@dataclass(frozen=True)
+class Conformed:
+    """What became of a clip: its size, and the part of the source that was kept where black bars were cut off."""
+
+    width: int
+    height: int
+    crop: Crop | None
+
+
+def conform(
+    src: Path,
+    dst: Path,
+    geometry: Geometry,
+    probe: Probe,
+    *,
+    start_s: float = 0.0,
+    timeout_s: float = 180.0,
+    crop_bars: bool = True,
+    min_side: int = MIN_SIDE,
+    min_fps: float = MIN_FPS,
+    max_fps: float = MAX_FPS,
+) -> Conformed:
+    """Write exactly `geometry.frames` frames of `src`, from `start_s` on, to `dst`.
+
+    The picture is scaled to cover the target and cropped at its centre; a portrait source gets the turned size. HDR is
+    tone-mapped, fields are joined, rotation and pixel shape are applied. The same source gives the same bytes.
+
+    Args:
+        src: a clip that `probe` accepted.
+        dst: mp4 to write. Nothing appears under this name before it is complete.
+        geometry: what to conform to.
+        probe: what `probe` said about `src`.
+        start_s: seconds from the source's first frame to the clip's first.
+        timeout_s: wall-clock limit of each ffmpeg process (there are two where bars are cut off).
+        crop_bars: cut off black bars that stay through the whole clip.
+        min_side: shortest accepted side of the displayed picture, without its bars, in pixels.
+        min_fps: lowest accepted rate of the source.
+        max_fps: highest accepted rate of the source.
+
+    Raises:
+        Reject: `too_small`, `fps_too_low`, `fps_too_high`, `too_short`, `corrupt`, `too_large`, `hdr_not_supported`.
+        RetryableError: the time limit was reached, or ffmpeg was killed from outside.
+        FatalError: the disk is full or read-only.
+    """
+    src, dst = check_regular_file(src), Path(dst).absolute()
+    _check_size(probe.width, probe.height, min_side)
+    _check_rate(probe, min_fps, max_fps)
+    if probe.frames is not None and probe.duration_s + _MARGIN_S < start_s + geometry.seconds:
+        raise _too_short(probe, geometry, start_s, f"the source has {probe.duration_s:.2f} s")
+    temporary = dst.with_name(f".{dst.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        crop: Crop | None = None
+        seen = _encode(src, temporary, geometry, probe, start_s, timeout_s, crop)
+        _check_times([frame.time for frame in seen], geometry, min_fps)
+        if crop_bars and (crop := _bars(seen, probe)):
+            _check_size(crop.width, crop.height, min_side)
+            _encode(src, temporary, geometry, probe, start_s, timeout_s, crop)
+        size = geometry.size_for(*((crop.width, crop.height) if crop else (probe.width, probe.height)))
+        _check_result(temporary, geometry, size, probe, start_s)
+        temporary.replace(dst)
+    except OSError as err:
+        raise RetryableError(f"cannot finish {dst}: {err}") from err
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Conformed(*size, crop)
+
+
+def input_args(src: Path, probe: Probe, *, start_s: float, seconds: float) -> list[str]:
+    """Return ffmpeg's arguments to read `seconds` of one stream of one file, and to stop at the first damage."""
+    return [
+        *("-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-codec_whitelist", DECODERS),
+        *("-max_pixels", str(MAX_PIXELS), "-err_detect", "explode", "-xerror", "-threads", "2"),
+        *(("-ss", f"{start_s:.6f}") if start_s else ()),
+        *("-t", f"{seconds:.6f}", "-i", ffmpeg.file_url(src), "-map", f"0:{probe.stream_index}", "-an", "-sn", "-dn"),
+    ]
+
+
+def filters(geometry: Geometry, probe: Probe, crop: Crop | None) -> str:
+    """Return ffmpeg's filter chain from the source's frames to the clip's."""
+    width, height = geometry.size_for(*((crop.width, crop.height) if crop else (probe.width, probe.height)))
+    chain = ["bwdif=mode=send_frame:deint=interlaced"] if probe.interlaced else []
+    chain += ["setpts=PTS-STARTPTS"]
+    if crop is None:  # says of every source frame when it is shown and where its black bars end
+        chain += ["format=rgb24"] if probe.pix_fmt.startswith("gbr") else []
+        chain += [f"cropdetect=limit={BLACK_LEVEL:.4f}:round=2:skip=0"]
+    chain += [f"fps={geometry.rate}:start_time=0:round=near", f"trim=end_frame={geometry.frames}"]
+    if probe.sar != 1:  # force_original_aspect_ratio takes pixels for squares
+        chain += [f"scale=w={probe.width}:h={probe.height}", "setsar=1"]
+    if crop:
+        chain += [f"crop={crop.width}:{crop.height}:{crop.x}:{crop.y}"]
+    if probe.is_hdr or probe.color_primaries == "bt2020":
+        chain += [f"scale={width}:{height}:{_SCALER}", f"crop={width}:{height}", *_to_bt709(probe)]
+    else:
+        matrix = _MATRIX.get(probe.color_space or "", "auto")
+        if probe.color_space is None:  # untagged: what players take it for
+            matrix = "bt709" if max(probe.width, probe.height) >= 1280 else "smpte170m"
+        colours = f"in_color_matrix={matrix}:out_color_matrix=bt709:out_range=tv"
+        chain += [f"scale={width}:{height}:{_SCALER}:{colours}", f"crop={width}:{height}"]
+    return ",".join([*chain, "format=yuv420p", "setsar=1", f"setparams={codec.BT709}"])
+
+
+def _to_bt709(probe: Probe) -> list[str]:
+    """Map wide gamut and high dynamic range to BT.709.
+
+    203 cd/m2 is the diffuse white of HDR video (ITU-R BT.2408): it becomes SDR white, and `mobius` keeps everything
+    below 0.7 of it as it is and bends only the highlights.
+    """
+    for name in ("zscale", "tonemap"):
+        if not ffmpeg.has_filter(name):
+            raise Reject(
+                "hdr_not_supported",
+                f"{probe.color_transfer} needs ffmpeg's filter {name}, which this build lacks: "
+                "unset IMAGEIO_FFMPEG_EXE, or convert the clip to SDR",
+            )
+    transfer = probe.color_transfer if probe.color_transfer in ("smpte2084", "arib-std-b67") else "bt709"
+    matrix = "2020_cl" if probe.color_space == "bt2020c" else "2020_ncl"
+    given = f"tin={transfer}:pin=2020:min={matrix}"
+    tonemap = ["tonemap=mobius:param=0.7:desat=0"] if probe.is_hdr else []
+    return [
+        f"zscale={given}:t=linear:npl=203",
+        "format=gbrpf32le",
+        "zscale=p=709",
+        *tonemap,
+        "zscale=t=709:m=709:r=limited",
+    ]
+
+
+def _encode(  # noqa: PLR0917
+    src: Path, dst: Path, geometry: Geometry, probe: Probe, start_s: float, timeout_s: float, crop: Crop | None
+) -> list[Seen]:
+    """Run ffmpeg once; return what it saw of every source frame, nothing where `crop` is given."""
+    args = ["-v", "level+info", "-nostats"]
+    args += input_args(src, probe, start_s=start_s, seconds=geometry.seconds + _MARGIN_S)
+    args += ["-vf", filters(geometry, probe, crop), "-frames:v", str(geometry.frames)]
+    args += [*codec.CLIP_ENCODER, *codec.REPRODUCIBLE, *codec.CONTAINER, ffmpeg.file_url(dst)]
+    where = f"between {start_s:g} and {start_s + geometry.seconds:g} s"
+    try:
+        log = ffmpeg.run(args, timeout_s=timeout_s)
+    except ffmpeg.TooSlowError as err:
+        raise RetryableError(f"conforming {src.name} to {geometry.frames} frames: {err}") from err
+    except ffmpeg.FfmpegError as err:
+        if "exceeds specified max pixel count" in str(err):
+            raise Reject("too_large", f"a frame has more than {MAX_PIXELS} pixels") from err
+        raise Reject("corrupt", f"decoding fails {where}: {err}") from err
+    if b"Reconfiguring filter graph" in log:
+        raise Reject("corrupt", f"the picture changes its size or format {where}: cut the clip there")
+    return [Seen(int(x1), int(x2), int(y1), int(y2), float(t)) for x1, x2, y1, y2, t in _SEEN.findall(log)]
+
+
+def _bars(seen: list[Seen], probe: Probe) -> Crop | None:
+    """Return what is inside the black bars that stay through the clip, in displayed pixels; None without bars.
+
+    `seen` is cumulative: its last entry is the smallest rectangle outside which no frame was ever brighter than black.
+    """
+    if not seen:
+        return None
+    x1, x2, y1, y2 = seen[-1][:4]
+    wide, tall = (1.0, probe.sar) if probe.rotation % 180 else (probe.sar, 1.0)  # seen before pixels are made square
+    across = _bar(x1 * wide, probe.width - (x2 + 1) * wide, probe.width) if x2 > x1 else None
+    down = _bar(y1 * tall, probe.height - (y2 + 1) * tall, probe.height) if y2 > y1 else None
+    if not across and not down:
+        return None
+    x, width = across or (0, probe.width)
+    y, height = down or (0, probe.height)
+    return Crop(width, height, x, y)
+
+
+def _bar(before: float, after: float, length: int) -> tuple[int, int] | None:
+    """Return (start, length) inside two bars, or None where they are too thin, unequal or all there is."""
+    if min(before, after) < MIN_BAR * length or abs(before - after) > BAR_SYMMETRY * length:
+        return None
+    start = int(before / 2 + 1.999) * 2  # one or two lines further in: the edge of a bar is blurred
+    end = int((length - after) / 2 - 0.999) * 2
+    return (start, end - start) if end - start >= length / 4 else None
+
+
+def _check_size(width: int, height: int, min_side: int) -> None:
+    if min(width, height) < min_side:
+        raise Reject(
+            "too_small", f"{width}x{height}, the shorter side must have {min_side} pixels: find a larger version"
+        )
+
+
+def _check_rate(probe: Probe, min_fps: float, max_fps: float) -> None:
+    if probe.is_still:
+        raise Reject("too_short", "the file holds one frame: give it as an image")
+    if probe.fps < min_fps:
+        raise Reject("fps_too_low", f"{probe.fps:.4g} fps, the limit is {min_fps:g}: frames would repeat")
+    if probe.fps > max_fps:
+        raise Reject("fps_too_high", f"{probe.fps:.4g} fps, the limit is {max_fps:g}: convert it to its playing rate")
+
+
+def _too_short(probe: Probe, geometry: Geometry, start_s: float, found: str) -> Reject:
+    start = f" from {start_s:g} s on" if start_s else ""
+    wanted = f"wanted {geometry.frames} frames = {geometry.seconds:.2f} s at {geometry.fps:g} fps{start}"
+    return Reject("too_short", f"{wanted}, {found}", facts={"duration_s": probe.duration_s})
+
+
+def _check_times(times: list[float], geometry: Geometry, min_fps: float) -> None:
+    """Refuse a clip that would repeat frames: too few in all, or a pause in between."""
+    window = [t for t in times if t <= geometry.seconds]
+    if len(window) < 2:
+        return  # nothing, or one frame: counted as too short later
+    gap = max(b - a for a, b in itertools.pairwise([t for t in times if t <= geometry.seconds + MAX_GAP_S]))
+    rate = len(window) / max(window[-1], 1 / geometry.fps)
+    if rate < min_fps * 0.9 or gap > MAX_GAP_S:
+        raise Reject(
+            "fps_too_low",
+            f"{len(window)} frames in {geometry.seconds:.2f} s, the longest pause {gap:.2f} s: "
+            f"the limits are {min_fps:g} fps and {MAX_GAP_S:g} s",
+        )
+
+
+def _check_result(path: Path, geometry: Geometry, size: tuple[int, int], probe: Probe, start_s: float) -> None:
+    """Count and measure the file that ffmpeg wrote: its return code alone says too little."""
+    try:
+        found = codec.inspect(path)
+    except FfpdataError:
+        found = None
+    if found is None or found.packets < geometry.frames:
+        raise _too_short(probe, geometry, start_s, f"found {found.packets if found else 0}")
+    expected = (geometry.frames, *size, float(geometry.rate), ("bt709", "bt709", "bt709", "tv"))
+    if found != expected:
+        raise FfpdataError(f"ffmpeg wrote {found}, expected {expected}: use the ffmpeg that imageio-ffmpeg brings")
