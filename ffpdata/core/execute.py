@@ -97,7 +97,7 @@ def execute(
     for tries in range(1, max_attempts + 1):
         try:
             outcome.children = _call(stage, item, key, store)
-            outcome.status = "ok"
+            outcome.status, outcome.reason, outcome.error = "ok", "", ""
             break
         except Reject as err:
             outcome.status, outcome.reason, outcome.error = "rejected", err.reason, err.detail

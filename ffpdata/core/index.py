@@ -16,7 +16,7 @@ import pyarrow as pa
 from ffpdata.core.execute import Outcome
 from ffpdata.core.manifest import Manifest, decode
 from ffpdata.core.store import Store
-from ffpdata.core.views import records, scan
+from ffpdata.core.views import OUTCOME, records, scan
 
 
 def not_done(connection: duckdb.DuckDBPyConnection, store: Store, stage: str, wanted: pa.Table) -> pa.Table:
@@ -73,11 +73,12 @@ class StageIndex:
             )
         }
         # One outcome may have been committed for several items: any one of them tells the same.
+        who = f"entered_id || '|' || track || '|' || {OUTCOME}"
         done = records(
             connection,
             "with done as (select * from rows semi join _wanted using (key) where status in ('ok', 'rejected')), "
-            f"one as (select key, arg_max(entered_id || '|' || track, {order}) as who from done group by key) "
-            f"select done.* from done join one on done.key = one.key and entered_id || '|' || track = one.who "
+            f"one as (select key, arg_max({who}, {order}) as who from done group by key) "
+            f"select done.* from (select *, {who} as who from done) done join one using (key, who) "
             f"qualify row_number() over (partition by done.key, item_id order by {order} desc) = 1 order by {order}",
         )
         for row in done:

@@ -140,8 +140,8 @@ def _from_table(table: Path, root: Path, settings: InputSettings) -> Iterator[di
         entry = {name: row.get(name) for name in KNOWN_COLUMNS}
         if isinstance(entry["style"], str):
             entry["style"] = [s.strip() for s in entry["style"].split(";") if s.strip()]
-        entry["style"] = [str(root / s) for s in entry["style"] or []]
-        entry["path"] = str(root / entry["path"]) if entry["path"] else ""
+        entry["style"] = [_inside(root, s) for s in entry["style"] or []]
+        entry["path"] = _inside(root, entry["path"]) if entry["path"] else ""
         entry["meta"] = {k: v for k, v in row.items() if k not in KNOWN_COLUMNS and v not in (None, "")}
         entries.append(entry)
     if settings.kind == "styled":
@@ -149,6 +149,10 @@ def _from_table(table: Path, root: Path, settings: InputSettings) -> Iterator[di
         folder = root / STYLE
         _pair_styles(entries, [str(p) for p in _files(folder)] if folder.is_dir() else [], settings)
     yield from entries
+
+
+def _inside(root: Path, path: str) -> str:
+    return path if "://" in path else str(root / path)
 
 
 def _join_styles(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

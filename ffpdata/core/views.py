@@ -19,6 +19,9 @@ from ffpdata.core.store import Store
 CURATE = "curate"
 """The whole-table step after the last stage; its rows live in a manifest of their own."""
 
+OUTCOME = "key || '@' || coalesce(epoch_us(started_at), 0)"
+"""SQL for what the rows of one outcome share: a fan-out that failed and then went well has both under one key."""
+
 _NARROW = "track, entered_id, item_id, key, upstream, status"
 
 
@@ -82,12 +85,13 @@ def _mark_current(connection: duckdb.DuckDBPyConnection, track: str, stages: Seq
             f"""
             create or replace temp table _candidates as
             with rows as (
-                select {_NARROW}, part, part_row from {quote(f"{stage}_history")} where track = $track
+                select {_NARROW}, {OUTCOME} as outcome, part, part_row
+                from {quote(f"{stage}_history")} where track = $track
             ), newest as (
-                select entered_id, arg_max(key, part || lpad(part_row::text, 12, '0')) as key
+                select entered_id, arg_max(outcome, part || lpad(part_row::text, 12, '0')) as outcome
                 from rows group by entered_id
             )
-            select r.* from rows r join newest using (entered_id, key)
+            select r.* from rows r join newest using (entered_id, outcome)
             where r.upstream = '' or r.upstream in (select key from _holding)
             qualify row_number() over (partition by r.item_id order by r.part desc, r.part_row desc) = 1
             """,
