@@ -73,7 +73,8 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
             _pair_styles(entries, [e["path"] for e in entries], settings)
     if not entries:
         raise UsageError(f"--input {source!r}: the folder or table is empty, there is nothing to do")
-    items, seen = [], {}
+    items: list[Item] = []
+    seen: dict[str, int] = {}
     for entry in entries[:limit] if limit is not None else entries:
         item = _item(entry, root.resolve())
         seen[item.item_id] = seen.get(item.item_id, 0) + 1

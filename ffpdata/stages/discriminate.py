@@ -20,7 +20,7 @@ class Discriminate(VisionStage):
 
     def applies(self, row: Mapping[str, Any]) -> bool:
         """Swaps only."""
-        return row["task"] == "swap"
+        return bool(row["task"] == "swap")
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return `swap` or `modification`."""

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
-from ffpdata.media.conform import conform, conform_image
+from ffpdata.media.conform import Conformed, conform
 from ffpdata.media.cuts import scenes
 from ffpdata.media.geometry import Geometry
+from ffpdata.media.images import conform_image, probe_image
 from ffpdata.media.probe import Probe, probe
 
 
@@ -24,8 +25,10 @@ class IngestSettings(StageSettings):
     images: bool = False
     """Take still images too (stylization); otherwise an image is rejected as `not_a_video`."""
     crop_bars: bool = True
-    min_short_side: int = 240
-    timeout_s: float = 120.0
+    min_side: int = 240
+    """Shortest side of a source in pixels, without black bars."""
+    timeout_s: float = 180.0
+    """Wall-clock limit of each ffmpeg process."""
 
 
 class Ingest(Stage):
@@ -94,7 +97,7 @@ class Ingest(Stage):
             info,
             start_s=start,
             crop_bars=settings.crop_bars,
-            min_short_side=settings.min_short_side,
+            min_side=settings.min_side,
             timeout_s=settings.timeout_s,
         )
         columns: dict[str, Any] = {
@@ -111,7 +114,7 @@ class Ingest(Stage):
             "codec": info.codec,
         }
         if row.get("given_box"):
-            columns["box"] = made.map_box(row["given_box"])
+            columns["box"] = _map_box(row["given_box"], info, made)
         return Child(suffix, columns)
 
     def _image(self, row: Row, path: Path) -> Child:
@@ -121,14 +124,33 @@ class Ingest(Stage):
                 "not_a_video", f"{path.name} is a still image: use the stylization pipeline, which animates it"
             )
         target = row.new_file("content_image", "00")
-        made = conform_image(path, target, settings.clip)
+        source_width, source_height = probe_image(path)
+        width, height = conform_image(path, target, settings.clip, min_side=settings.min_side)
         columns = {
             "content_image": target,
-            "width": made.width,
-            "height": made.height,
+            "width": width,
+            "height": height,
             "fps": settings.clip.fps,
             "frames": settings.clip.frames,
-            "source_width": made.source_width,
-            "source_height": made.source_height,
+            "source_width": source_width,
+            "source_height": source_height,
         }
         return Child("00", columns)
+
+
+def _map_box(box: list[float], info: Probe, made: Conformed) -> list[float]:
+    """Bring a box from the source's displayed pixels to the clip's: the picture was scaled to cover and cropped."""
+    crop = made.crop
+    left, top = (crop.x, crop.y) if crop else (0, 0)
+    width, height = (crop.width, crop.height) if crop else (info.width, info.height)
+    scale = max(made.width / width, made.height / height)
+    shift_x, shift_y = (width * scale - made.width) / 2, (height * scale - made.height) / 2
+    mapped = [
+        min(max((box[0] - left) * scale - shift_x, 0), made.width),
+        min(max((box[1] - top) * scale - shift_y, 0), made.height),
+        min(max((box[2] - left) * scale - shift_x, 0), made.width),
+        min(max((box[3] - top) * scale - shift_y, 0), made.height),
+    ]
+    if mapped[2] - mapped[0] < 2 or mapped[3] - mapped[1] < 2:
+        raise Reject("bad_box", f"box {box} lies outside the {info.width}x{info.height} picture, or in what is cropped")
+    return [round(v, 1) for v in mapped]

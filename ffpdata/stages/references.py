@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
-from ffpdata.media.conform import conform_image
 from ffpdata.media.geometry import Geometry
+from ffpdata.media.images import conform_image
 
 
 class ReferencesSettings(StageSettings):
@@ -27,7 +27,8 @@ class References(Stage):
 
     def expand(self, row: Row) -> list[Child]:
         """Return the references that can be read; a clip that has none left is rejected."""
-        children, problems = [], []
+        children: list[Child] = []
+        problems: list[str] = []
         for style_id, path in zip(row.get("style_ids") or [], row.get("style_paths") or [], strict=True):
             if any(child.columns["style_id"] == style_id for child in children) or style_id == row["sha"]:
                 continue

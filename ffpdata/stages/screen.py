@@ -28,7 +28,7 @@ class Screen(VisionStage):
 
     def applies(self, row: Mapping[str, Any]) -> bool:
         """Removals only."""
-        return row["task"] == "removal"
+        return bool(row["task"] == "removal")
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the graded answer."""

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,10 @@ STAGES = ["read", "upper", "fan", "odd", "end"]
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     toys.Upper.calls.clear()
     toys.tries.clear()
     monkeypatch.setattr(execute_module, "RETRY_SECONDS", 0.01)
-    yield
 
 
 def stages(mark: str = "!") -> list[Stage]:
