@@ -141,6 +141,7 @@ def facts(container: Any, stream: Any) -> dict[str, Any]:
         "fps": fps,
         "frames": len(times) if ended else (stream.frames or None),
         "duration_s": duration(container, stream, span + (1 / fps if fps else 0), ended),
+        "start_offset_s": shown[0] * step - (container.start_time or 0) / 1e6,
         "max_gap_s": max(gaps, default=0) * step,
         "codec": stream.codec_context.codec.canonical_name,
         "pix_fmt": frame.format.name,

@@ -137,6 +137,11 @@ def conform(
 
 def input_args(src: Path, probe: Probe, *, start_s: float, seconds: float) -> list[str]:
     """Return ffmpeg's arguments to read `seconds` of one stream of one file, and to stop at the first damage."""
+    offset = max(0.0, probe.start_offset_s)  # ffmpeg counts from the first sound or frame, we from the first frame
+    if start_s:
+        start_s += offset
+    else:
+        seconds += offset
     return [
         *("-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-codec_whitelist", DECODERS),
         *("-max_pixels", str(MAX_PIXELS), "-err_detect", "explode", "-xerror", "-threads", "2"),

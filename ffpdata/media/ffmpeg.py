@@ -79,7 +79,7 @@ def run(args: Iterable[str], *, timeout_s: float, feed: Iterable[Buffer] | None 
         with start(args, timeout_s=timeout_s, stdin=feed is not None, log=log) as process:
             _feed(process, feed)
             process.wait()
-        return _tail(log, _LOG_MAX)
+        return read_log(log)
 
 
 def _feed(process: subprocess.Popen[bytes], feed: Iterable[Buffer] | None) -> None:
@@ -136,7 +136,7 @@ def start(
         if expired.is_set():
             raise TooSlowError(f"ffmpeg was stopped after {timeout_s:g} s")
         if process.returncode:
-            raise _failure(process.returncode, _tail(log, _LOG_MAX).decode(errors="replace"))
+            raise _failure(process.returncode, read_log(log).decode(errors="replace"))
 
 
 def _write_all(stream: IO[bytes], buffer: Buffer) -> None:
@@ -167,9 +167,10 @@ def _telling_words(log: str) -> str:
     return _PREFIX.sub("", words)[-400:]
 
 
-def _tail(log: IO[bytes], length: int) -> bytes:
+def read_log(log: IO[bytes]) -> bytes:
+    """Return what ffmpeg printed, the last 4 MB at most."""
     size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - length))
+    log.seek(max(0, size - _LOG_MAX))
     return log.read()
 
 
