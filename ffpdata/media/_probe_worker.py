@@ -18,6 +18,7 @@ CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "prores", "mjpeg")
 DECODERS = "h264,hevc,libdav1d,av1,vp8,libvpx,vp9,libvpx-vp9,mpeg4,prores,mjpeg"
 MAX_PIXELS = 36_000_000
 MEMORY_LIMIT = 4 << 30
+BLACK = 24
 SCAN_PACKETS = 3000
 """Packets read to learn the real frame times: a minute or two of film. They are not decoded."""
 
@@ -150,9 +151,22 @@ def facts(container: Any, stream: Any) -> dict[str, Any]:
         "color_transfer": _TRANSFERS.get(int(stream.codec_context.color_trc)),
         "color_space": _SPACES.get(int(frame.colorspace)),
         "color_primaries": _PRIMARIES.get(int(stream.codec_context.color_primaries)),
+        "dark_edges": dark_edges(frame),
         "interlaced": bool(frame.interlaced_frame),
         "is_still": ended and len(times) == 1,
     }
+
+
+def dark_edges(frame: Any) -> bool:
+    """Say whether the first and last line, or the first and last column, are black in an 8-bit frame: maybe bars."""
+    if not frame.format.name.startswith(("yuv4", "yuvj4")) or frame.format.components[0].bits != 8:
+        return False
+    plane = frame.planes[0]
+    data, step = bytes(plane), plane.line_size
+    last = (plane.height - 1) * step
+    lines = (data[: plane.width], data[last : last + plane.width], data[: last + 1 : step])
+    top, bottom, left, right = (sum(s) / len(s) <= BLACK for s in (*lines, data[plane.width - 1 :: step]))
+    return (top and bottom) or (left and right)
 
 
 def scan(container: Any, stream: Any) -> tuple[Any, list[int], bool]:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from ffpdata.core.errors import FatalError, FfpdataError, RetryableError
-from ffpdata.media import ffmpeg
+from ffpdata.media import ffmpeg, pixels
 from ffpdata.media.geometry import as_rate
 
 if TYPE_CHECKING:
@@ -42,19 +42,12 @@ CLIP_ENCODER = ("-c:v", "libx264", "-preset", "fast", "-crf", "16", "-pix_fmt", 
 
 CONTAINER = ("-movflags", "+faststart", "-f", "mp4")
 
-_RGB_TO_709 = "scale=flags=bilinear+accurate_rnd+full_chroma_inp+bitexact:out_color_matrix=bt709:out_range=tv"
+_RGB_TO_709 = "scale=flags=bicubic+accurate_rnd+full_chroma_inp+bitexact:out_color_matrix=bt709:out_range=tv"
 
 _LOSSLESS = ("-c:v", "libx264", "-preset", "veryfast", "-qp", "0", "-pix_fmt", "gray", "-threads", "1")
 _GRAY = ("-vf", "setparams=range=pc", *_LOSSLESS)
 
-_AV_BT709 = 1
 _RANGES = {1: "tv", 2: "pc"}
-
-_LUMA, _CHROMA = 255 / 219, 255 / 224
-_FROM_709 = np.array([[_LUMA, 0, 1.5748], [_LUMA, -0.187324, -0.468124], [_LUMA, 1.8556, 0]]) * [1, _CHROMA, _CHROMA]
-_YUV_TO_RGB = np.c_[_FROM_709, -_FROM_709 @ [16, 128, 128]]
-"""BT.709 limited range to RGB, 3x4 for `cv2.transform`. OpenCV's own conversions know BT.601 only, and swscale without
-`full_chroma_int` is 1 to 2 levels too dark."""
 
 
 class VideoInfo(NamedTuple):
@@ -104,7 +97,7 @@ def inspect(path: Path) -> Inspection:
             raise FfpdataError(f"{path}: cannot be read to its end ({err})") from err
         context = stream.codec_context
         tags = (context.colorspace, context.color_primaries, context.color_trc)
-        matrix, primaries, transfer = ("bt709" if int(tag) == _AV_BT709 else str(int(tag)) for tag in tags)
+        matrix, primaries, transfer = ("bt709" if int(tag) == pixels.AV_BT709 else str(int(tag)) for tag in tags)
         colours = (matrix, primaries, transfer, _RANGES.get(int(context.color_range), "unknown"))
         return Inspection(packets, stream.width, stream.height, float(stream.average_rate or 0), colours)
 
@@ -215,11 +208,13 @@ def _expect(array: NDArray[Any], dtype: type, ndim: int, message: str) -> None:
         raise TypeError(f"{message}, found {array.dtype} {array.shape}")
 
 
-def _encode(path: Path, frames: NDArray[Any], pixels: str, fps: float, codec: Sequence[str], *, scale: int = 1) -> None:
+def _encode(
+    path: Path, frames: NDArray[Any], pix_fmt: str, fps: float, codec: Sequence[str], *, scale: int = 1
+) -> None:
     """Pipe frames into ffmpeg one by one, then check that the file has them all."""
     count, height, width = frames.shape[:3]
     rate: Fraction = as_rate(fps)
-    args = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
+    args = ["-f", "rawvideo", "-pix_fmt", pix_fmt, "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
     args += [*codec, *REPRODUCIBLE, *CONTAINER, ffmpeg.file_url(path)]
 
     def feed() -> Iterator[memoryview]:
@@ -268,7 +263,7 @@ def _read(path: Path, channels: int, limit: int | None = None) -> NDArray[np.uin
         try:
             for frame in container.decode(stream):
                 if found < expected:
-                    _copy(frame, out[found])
+                    pixels.copy(frame, out[found])
                 found += 1
                 if found == limit:
                     break
@@ -277,48 +272,3 @@ def _read(path: Path, channels: int, limit: int | None = None) -> NDArray[np.uin
     if found != expected:
         raise FfpdataError(f"{path}: has {found} frames, its header says {expected}")
     return out
-
-
-def _copy(frame: Any, out: NDArray[np.uint8]) -> None:
-    height, width = out.shape[:2]
-    if (frame.height, frame.width) != (height, width):
-        raise ValueError(f"frame of {frame.width}x{frame.height} in a clip of {width}x{height}")
-    if out.ndim == 2:
-        out[:] = _plane(frame, 0)
-    elif frame.format.name == "yuv420p" and int(frame.colorspace) == _AV_BT709 and width % 2 == height % 2 == 0:
-        chroma = (_upsample(_plane(frame, i), width, height) for i in (1, 2))
-        cv2.transform(cv2.merge([_plane(frame, 0), *chroma]), _YUV_TO_RGB, out)
-    else:
-        out[:] = _general_rgb(frame)
-
-
-def _plane(frame: Any, index: int) -> NDArray[np.uint8]:
-    plane = frame.planes[index]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-
-
-def _upsample(chroma: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Double a chroma plane linearly. H.264 puts chroma samples on even columns and between two rows."""
-    tall = cv2.resize(chroma, (width // 2, height), interpolation=cv2.INTER_LINEAR)
-    right = np.concatenate([tall[:, 1:], tall[:, -1:]], axis=1)
-    out = np.empty((height, width), np.uint8)
-    out[:, ::2] = tall
-    out[:, 1::2] = cv2.addWeighted(tall, 0.5, right, 0.5, 0)
-    return out
-
-
-def _general_rgb(frame: Any) -> NDArray[np.uint8]:
-    """Convert a frame that is not our usual one: slower, with the frame's own matrix and range."""
-    from av.video.reformatter import ColorRange, Interpolation
-
-    flags = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-    full = "yuvj" in frame.format.name or int(frame.color_range) == int(ColorRange.JPEG)
-    rgb = frame.reformat(
-        format="rgb24",
-        interpolation=flags,
-        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-        dst_color_range=ColorRange.JPEG,
-        threads=1,
-    )
-    converted: NDArray[np.uint8] = rgb.to_ndarray()
-    return converted

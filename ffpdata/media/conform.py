@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 from ffpdata.core.errors import FfpdataError, Reject, RetryableError
 from ffpdata.media import codec, ffmpeg
+from ffpdata.media.filters import Crop, filter_chain, input_args
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image, probe_image
-from ffpdata.media.probe import CONTAINERS, DECODERS, MAX_PIXELS, Probe, check_regular_file
+from ffpdata.media.probe import MAX_PIXELS, Probe, check_regular_file
 
-__all__ = ["Conformed", "Crop", "conform", "conform_image", "input_args", "probe_image"]
+__all__ = ["Conformed", "Crop", "conform", "conform_image", "probe_image"]
 
 MIN_SIDE = 240
 """Shorter sources look like what they are, enlarged."""
@@ -31,31 +32,16 @@ MAX_FPS = 240.0
 MAX_GAP_S = 0.5
 """A longer pause between two frames is a frozen picture."""
 
-BLACK_LEVEL = 24 / 255
-"""Mean luma of a line, as a part of full scale, up to which it counts as a black bar; video black is 16 / 255."""
 MIN_BAR = 0.01
 """Bars thinner than this part of the picture stay."""
 BAR_SYMMETRY = 0.02
 """Bars come in equal pairs: a dark floor is no letterbox. Allowed difference, as a part of the picture."""
 
 _MARGIN_S = 2.0
-_MATRIX = {"bt709": "bt709", "bt470bg": "bt470bg", "smpte170m": "smpte170m", "smpte240m": "smpte240m", "fcc": "fcc"}
-_MATRIX |= {"bt2020nc": "bt2020", "bt2020c": "bt2020"}
-_SCALER = "force_original_aspect_ratio=increase:flags=lanczos+accurate_rnd+full_chroma_int"
 _SEEN = re.compile(
     rb"^\[Parsed_cropdetect_\d+ @ 0x[0-9a-f]+\] \[info\] x1:(-?\d+) x2:(-?\d+) y1:(-?\d+) y2:(-?\d+) .* t:(-?[0-9.]+)",
     re.MULTILINE,
 )
-
-
-@dataclass(frozen=True)
-class Crop:
-    """The part of the source's displayed picture inside its black bars, in pixels."""
-
-    width: int
-    height: int
-    x: int
-    y: int
 
 
 class Seen(NamedTuple):
@@ -101,7 +87,7 @@ def conform(
         geometry: what to conform to.
         probe: what `probe` said about `src`.
         start_s: seconds from the source's first frame to the clip's first.
-        timeout_s: wall-clock limit of each ffmpeg process (there are two where bars are cut off).
+        timeout_s: wall-clock limit of each ffmpeg process (there may be two or three where bars are cut off).
         crop_bars: cut off black bars that stay through the whole clip.
         min_side: shortest accepted side of the displayed picture, without its bars, in pixels.
         min_fps: lowest accepted rate of the source.
@@ -119,12 +105,15 @@ def conform(
         raise _too_short(probe, geometry, start_s, f"the source has {probe.duration_s:.2f} s")
     temporary = dst.with_name(f".{dst.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        crop: Crop | None = None
-        seen = _encode(src, temporary, geometry, probe, start_s, timeout_s, crop)
+        crop = None
+        if crop_bars and probe.dark_edges:
+            crop = _bars(_run(src, None, geometry, probe, start_s, timeout_s, None), probe)
+        seen = _run(src, temporary, geometry, probe, start_s, timeout_s, crop)
         _check_times([frame.time for frame in seen], geometry, min_fps)
-        if crop_bars and (crop := _bars(seen, probe)):
+        if crop_bars and crop is None and (crop := _bars(seen, probe)):  # bars that the file's first frame has not
+            _run(src, temporary, geometry, probe, start_s, timeout_s, crop)
+        if crop:
             _check_size(crop.width, crop.height, min_side)
-            _encode(src, temporary, geometry, probe, start_s, timeout_s, crop)
         size = geometry.size_for(*((crop.width, crop.height) if crop else (probe.width, probe.height)))
         _check_result(temporary, geometry, size, probe, start_s)
         temporary.replace(dst)
@@ -135,79 +124,18 @@ def conform(
     return Conformed(*size, crop)
 
 
-def input_args(src: Path, probe: Probe, *, start_s: float, seconds: float) -> list[str]:
-    """Return ffmpeg's arguments to read `seconds` of one stream of one file, and to stop at the first damage."""
-    offset = max(0.0, probe.start_offset_s)  # ffmpeg counts from the first sound or frame, we from the first frame
-    if start_s:
-        start_s += offset
-    else:
-        seconds += offset
-    return [
-        *("-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-codec_whitelist", DECODERS),
-        *("-max_pixels", str(MAX_PIXELS), "-err_detect", "explode", "-xerror", "-threads", "2"),
-        *(("-ss", f"{start_s:.6f}") if start_s else ()),
-        *("-t", f"{seconds:.6f}", "-i", ffmpeg.file_url(src), "-map", f"0:{probe.stream_index}", "-an", "-sn", "-dn"),
-    ]
-
-
-def filters(geometry: Geometry, probe: Probe, crop: Crop | None) -> str:
-    """Return ffmpeg's filter chain from the source's frames to the clip's."""
-    width, height = geometry.size_for(*((crop.width, crop.height) if crop else (probe.width, probe.height)))
-    chain = ["bwdif=mode=send_frame:deint=interlaced"] if probe.interlaced else []
-    chain += ["setpts=PTS-STARTPTS"]
-    if crop is None:  # says of every source frame when it is shown and where its black bars end
-        chain += ["format=rgb24"] if probe.pix_fmt.startswith("gbr") else []
-        chain += [f"cropdetect=limit={BLACK_LEVEL:.4f}:round=2:skip=0"]
-    chain += [f"fps={geometry.rate}:start_time=0:round=near", f"trim=end_frame={geometry.frames}"]
-    if probe.sar != 1:  # force_original_aspect_ratio takes pixels for squares
-        chain += [f"scale=w={probe.width}:h={probe.height}", "setsar=1"]
-    if crop:
-        chain += [f"crop={crop.width}:{crop.height}:{crop.x}:{crop.y}"]
-    if probe.is_hdr or probe.color_primaries == "bt2020":
-        chain += [f"scale={width}:{height}:{_SCALER}", f"crop={width}:{height}", *_to_bt709(probe)]
-    else:
-        matrix = _MATRIX.get(probe.color_space or "", "auto")
-        if probe.color_space is None:  # untagged: what players take it for
-            matrix = "bt709" if max(probe.width, probe.height) >= 1280 else "smpte170m"
-        colours = f"in_color_matrix={matrix}:out_color_matrix=bt709:out_range=tv"
-        chain += [f"scale={width}:{height}:{_SCALER}:{colours}", f"crop={width}:{height}"]
-    return ",".join([*chain, "format=yuv420p", "setsar=1", f"setparams={codec.BT709}"])
-
-
-def _to_bt709(probe: Probe) -> list[str]:
-    """Map wide gamut and high dynamic range to BT.709.
-
-    203 cd/m2 is the diffuse white of HDR video (ITU-R BT.2408): it becomes SDR white, and `mobius` keeps everything
-    below 0.7 of it as it is and bends only the highlights.
-    """
-    for name in ("zscale", "tonemap"):
-        if not ffmpeg.has_filter(name):
-            raise Reject(
-                "hdr_not_supported",
-                f"{probe.color_transfer} needs ffmpeg's filter {name}, which this build lacks: "
-                "unset IMAGEIO_FFMPEG_EXE, or convert the clip to SDR",
-            )
-    transfer = probe.color_transfer if probe.color_transfer in ("smpte2084", "arib-std-b67") else "bt709"
-    matrix = "2020_cl" if probe.color_space == "bt2020c" else "2020_ncl"
-    given = f"tin={transfer}:pin=2020:min={matrix}"
-    tonemap = ["tonemap=mobius:param=0.7:desat=0"] if probe.is_hdr else []
-    return [
-        f"zscale={given}:t=linear:npl=203",
-        "format=gbrpf32le",
-        "zscale=p=709",
-        *tonemap,
-        "zscale=t=709:m=709:r=limited",
-    ]
-
-
-def _encode(  # noqa: PLR0917
-    src: Path, dst: Path, geometry: Geometry, probe: Probe, start_s: float, timeout_s: float, crop: Crop | None
+def _run(  # noqa: PLR0917
+    src: Path, dst: Path | None, geometry: Geometry, probe: Probe, start_s: float, timeout_s: float, crop: Crop | None
 ) -> list[Seen]:
-    """Run ffmpeg once; return what it saw of every source frame, nothing where `crop` is given."""
+    """Run ffmpeg once, to decode only where `dst` is None; return what it saw of every source frame."""
     args = ["-v", "level+info", "-nostats"]
     args += input_args(src, probe, start_s=start_s, seconds=geometry.seconds + _MARGIN_S)
-    args += ["-vf", filters(geometry, probe, crop), "-frames:v", str(geometry.frames)]
-    args += [*codec.CLIP_ENCODER, *codec.REPRODUCIBLE, *codec.CONTAINER, ffmpeg.file_url(dst)]
+    chain = filter_chain(geometry, probe, crop)
+    if dst is None:
+        args += ["-vf", chain.partition(",scale=")[0], "-f", "null", "-"]
+    else:
+        args += ["-vf", chain, "-frames:v", str(geometry.frames)]
+        args += [*codec.CLIP_ENCODER, *codec.REPRODUCIBLE, *codec.CONTAINER, ffmpeg.file_url(dst)]
     where = f"between {start_s:g} and {start_s + geometry.seconds:g} s"
     try:
         log = ffmpeg.run(args, timeout_s=timeout_s)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ffpdata.core.errors import Reject, RetryableError
 from ffpdata.media import ffmpeg
-from ffpdata.media.conform import input_args
+from ffpdata.media.filters import input_args
 from ffpdata.media.probe import Probe, check_regular_file
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def _is_flat(frame: NDArray[np.uint8]) -> bool:
     lit = gray > DARK
     if lit.mean() < MIN_LIT:
         return True
-    inside = gray[lit.any(axis=1)][:, lit.any(axis=0)]  # without black bars
+    inside = gray[lit.any(axis=1)][:, lit.any(axis=0)][2:-2, 2:-2]  # without black bars and their blurred edges
+    if not inside.size:
+        return True
     low, high = np.percentile(inside, (1, 99))
     return bool(high - low < FLAT_RANGE)
 

@@ -46,6 +46,7 @@ class Probe:
         is_hdr: PQ (HDR10) or HLG transfer.
         interlaced: the first frame is made of two fields.
         is_still: the file holds one frame only.
+        dark_edges: the first frame may have black bars.
         max_gap_s: longest time between two frames, of those that were looked at.
         start_offset_s: seconds from the file's start to the first frame, where sound begins earlier.
         stream_index: which stream of the file it is.
@@ -66,6 +67,7 @@ class Probe:
     color_space: str | None = None
     color_primaries: str | None = None
     interlaced: bool = False
+    dark_edges: bool = False
     max_gap_s: float = 0.0
     start_offset_s: float = 0.0
     stream_index: int = 0
