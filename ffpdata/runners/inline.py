@@ -95,7 +95,7 @@ class _Worker:
         started = Item(item.item_id, item.values, item.parent_id, item.source_id, item.upstream, tries)
         self._progress.begin(self._stage.name)
         outcome = execute(self._stage, started, self._store, key=key, max_attempts=self._max_attempts, adopt=not again)
-        self._progress.end(self._stage.name, outcome.status, outcome.seconds)
+        self._progress.end(self._stage.name, outcome.status)
         if outcome.status != "failed":  # another item with the same question is answered too
             self._index.outcomes[key] = outcome
             self._fresh.add(key)

@@ -24,8 +24,7 @@ class StageProgress:
     total: int
     kept: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    busy: float = 0.0
-    started: float = 0.0
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def done(self) -> int:
@@ -34,8 +33,9 @@ class StageProgress:
 
     @property
     def per_minute(self) -> float:
-        """Items computed per minute of work."""
-        return 60 * sum(self.counts.values()) / self.busy if self.busy else 0.0
+        """Items computed per minute since the stage began; 0 while that is too short to tell."""
+        seconds = time.monotonic() - self.started
+        return 60 * sum(self.counts.values()) / seconds if seconds > 1 else 0.0
 
     @property
     def eta(self) -> float | None:
@@ -75,7 +75,7 @@ class Progress:
 
     def enter(self, stage: str, total: int) -> None:
         """A stage starts on a queue of `total` items."""
-        self._stages[stage] = StageProgress(total, started=time.monotonic())
+        self._stages[stage] = StageProgress(total)
 
     def leave(self, stage: str) -> None:
         """A stage's queue is empty."""
@@ -91,12 +91,11 @@ class Progress:
         self._running[stage] += 1
         self._tell()
 
-    def end(self, stage: str, status: str, seconds: float) -> None:
+    def end(self, stage: str, status: str) -> None:
         """An item ended."""
         self._running[stage] -= 1
         progress = self._stages[stage]
         progress.counts[status] += 1
-        progress.busy += seconds
         now = time.monotonic()
         if not self._quiet and not self._live and now - self._line >= LINE_SECONDS:
             self._say(stage)
@@ -111,7 +110,7 @@ class Progress:
             table.add_column(name, justify="left" if name == "stage" else "right")
         for name, p in self._stages.items():
             eta = f"{p.eta:.0f} s" if p.eta and p.done < p.total else ""
-            rate = f"{p.per_minute:.1f}" if p.busy else ""
+            rate = f"{p.per_minute:.1f}" if p.per_minute and p.done < p.total else ""
             counts = [str(p.counts[s] or "") for s in ("ok", "rejected", "failed")]
             table.add_row(name, f"{p.done}/{p.total}", str(p.kept or ""), *counts, rate, eta)
         return table
@@ -121,7 +120,7 @@ class Progress:
         parts = [f"{n} {s}" for s, n in p.counts.items()]
         if p.kept:
             parts.append(f"{p.kept} kept from before")
-        if p.busy:
+        if p.per_minute and p.done < p.total:
             parts.append(f"{p.per_minute:.1f} per min")
         if p.eta and p.done < p.total:
             parts.append(f"{p.eta:.0f} s left")

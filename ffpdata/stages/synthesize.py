@@ -36,13 +36,13 @@ class Synthesize(Stage):
         return (ROLES[row["task"]],)
 
     def process(self, row: Row) -> Mapping[str, Any]:
-        """Return the edited clip. A removal follows the caption without the object, a swap the original one."""
+        """Return the edited clip. A removal follows the caption without the object, where there is one."""
         removal = row["task"] == "removal"
         negative = [row["object"]] if removal and self.settings.negative_object else []
         edit = self.model(ROLES[row["task"]]).edit(
             read_video(row.file("source_video")),
             read_masks(row.file("condition_mask")),
-            prompt=row["target_caption"] if removal else row["caption"],
+            prompt=row.get("target_caption") or row["caption"],
             negative=", ".join([*negative, self.settings.negative] if self.settings.negative else negative),
             seed=row["seed"],
         )
