@@ -22,7 +22,9 @@ from ffpdata.media.codec import write_gray, write_image, write_masks, write_vide
 from ffpdata.media.phash import clip_hashes
 
 WIDTH, HEIGHT, FRAMES, FPS = 160, 96, 17, 16.0
-HOSTILE = "A dog </script><script>window.hacked = true</script><img src=x onerror='window.hacked = true'> caf\u00e9 \u72ac."
+HOSTILE = (
+    "A dog </script><script>window.hacked = true</script><img src=x onerror='window.hacked = true'> caf\u00e9 \u72ac."
+)
 
 # What each source is: seed of its scene, and how it goes.
 GOOD = ("1" * 16, "2" * 16, "3" * 16)
@@ -105,7 +107,7 @@ class RunMaker:
         """Pass a stage with one child per (suffix, columns); the values of artifact columns are arrays."""
         made = self._stages[track, stage]
         key = digest(stage, item.item_id, item.upstream)
-        outcome = self._outcome(made, key, "ok")
+        outcome = self._outcome(made, item, key, "ok")
         for suffix, columns in children:
             assert set(columns) <= set(made.writes), sorted(set(columns) - set(made.writes))
             placed = {n: self._place(made, n, v, digest(key, suffix)) for n, v in columns.items()}
@@ -117,7 +119,7 @@ class RunMaker:
     def end(self, track: str, stage: str, item: Item, status: str, reason: str, error: str, **facts: Any) -> None:
         """End an item at a stage as rejected or failed."""
         made = self._stages[track, stage]
-        outcome = self._outcome(made, digest(stage, item.item_id, item.upstream), status)
+        outcome = self._outcome(made, item, digest(stage, item.item_id, item.upstream), status)
         outcome.reason, outcome.error, outcome.facts = reason, error, facts
         self._rows[stage] += manifest_rows(made, item, outcome, track)
 
@@ -131,7 +133,8 @@ class RunMaker:
         self._rows.clear()
         return self.run
 
-    def _outcome(self, stage: Stage, key: str, status: str) -> Outcome:
+    def _outcome(self, stage: Stage, item: Item, key: str, status: str) -> Outcome:
+        roles = [stage.specs[role] for role in stage.roles(item.values) if role in stage.specs]
         return Outcome(
             status=status,
             key=key,
@@ -139,7 +142,7 @@ class RunMaker:
             seconds=self._seconds * (1 + len(stage.name) % 5),
             cpu_seconds=self._seconds,
             worker=f"host-{self._seconds}",
-            model=", ".join(spec.label for spec in stage.specs.values()),
+            model=", ".join(f"{spec.backend.rpartition(':')[2]}@1" for spec in roles),
         )
 
     def _place(self, stage: Stage, column: str, value: Any, key: str) -> Any:

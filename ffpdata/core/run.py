@@ -39,7 +39,9 @@ class RunFolder:
         """Every start of this run, oldest first, each with its resolved pipeline."""
         if not self.store.exists(RUN_FILE):
             return []
-        return [doc for doc in yaml.safe_load_all(self.store.read(RUN_FILE)) if doc]
+        # The C parser is ten times faster, and a run that was resumed often has a long file.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return [doc for doc in yaml.load_all(self.store.read(RUN_FILE), Loader=loader) if doc]
 
     def record_start(self, pipeline: Pipeline, source: str, limit: int | None) -> None:
         """Append the resolved pipeline of this start to `run.yaml`; earlier ones stay as they are."""

@@ -122,6 +122,10 @@ class Store:
         """Return a file's bytes; FileNotFoundError where it is not there."""
         return self.local_path(path).read_bytes() if self.local else bytes(self.fs.cat_file(self.url(path)))
 
+    def size(self, path: str) -> int:
+        """Return a file's size in bytes; FileNotFoundError where it is not there."""
+        return self.local_path(path).stat().st_size if self.local else int(self.fs.size(self.url(path)))
+
     def open(self, path: str) -> IO[bytes]:
         """Open a file for reading."""
         stream: IO[bytes] = self.local_path(path).open("rb") if self.local else self.fs.open(self.url(path), "rb")

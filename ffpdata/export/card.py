@@ -1,0 +1,124 @@
+"""The dataset card: counts, models and licences of an export, and its limits in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+
+from ffpdata import __version__
+from ffpdata.core.keys import digest
+from ffpdata.core.run import RunFolder
+from ffpdata.core.stage import Stage
+from ffpdata.core.views import quote
+from ffpdata.curate import current_settings
+from ffpdata.export.dataset import Shard
+
+CLASSICAL = "ffpdata.models.classical."
+
+LIMITS = {
+    "vision_language": "Captions, instructions and verdicts are templates filled in with measured attributes (colour, "
+    "position, motion). An object has a name only where the input gave it one, and is a `moving object` otherwise.",
+    "segmenter": "Objects were found by their motion against the background. Slow, blurred or partly still objects are "
+    "missed, and only clips whose masks passed every guard are here: the choice leans to clear motion before a steady "
+    "background.",
+    "remover": "Removals fill the region with background that other frames of the same clip show. Shadows and "
+    "reflections may stay, and clips whose background is never seen were left out.",
+    "swapper": "Modifications recolour the object. No shape changes, and no object becomes another.",
+    "image_to_video": "Clips made from still images are a slow camera move over a guessed depth: nothing in them moves "
+    "by itself.",
+    "depth_estimator": "Depth is a heuristic (`depth: pseudo` in the records), not the estimate of a trained model.",
+    "stylizer": "Stylizations come from a small feed-forward style network with a flow stabiliser: colours and "
+    "textures follow the reference, brush strokes and shapes less so, and fine detail is lost.",
+}
+"""What each embedded back end cannot do. A role that a larger model fills has no entry on the card."""
+
+
+def describe(
+    run: RunFolder, connection: duckdb.DuckDBPyConnection, shards: Sequence[Shard], shard_size_mb: int
+) -> dict[str, Any]:
+    """Collect what `dataset.json` tells beside the list of shards, from the table `chosen`."""
+    chosen = connection.table("chosen")
+
+    def counts(column: str) -> dict[str, int]:
+        if column not in chosen.columns:
+            return {}
+        found = chosen.aggregate(f"{column} as name, count(*) as n").order("name")
+        return {"unknown" if name is None else name: n for name, n in found.fetchall()}
+
+    splits = {}
+    for split in dict.fromkeys(shard.split for shard in shards):
+        mine = chosen.filter(f"split = '{split}'")
+        pairs, sources = mine.aggregate("count(*), count(distinct source_id)").fetchall()[0]
+        tasks = dict(mine.aggregate("task, count(*) as n").order("task").fetchall())
+        splits[split] = {"pairs": pairs, "sources": sources, "tasks": tasks}
+    sizes = chosen.aggregate("width, height, frames, fps, count(*) as pairs").order("pairs desc, width, height")
+    settings = {"curate": current_settings(run).model_dump(mode="json"), "shard_size_mb": shard_size_mb}
+    return {
+        "ffpdata": __version__,
+        "pairs": sum(shard.pairs for shard in shards),
+        "bytes": sum(shard.bytes for shard in shards),
+        "splits": splits,
+        "tasks": counts("task"),
+        "geometry": [dict(zip(sizes.columns, row, strict=True)) for row in sizes.fetchall()],
+        "licences": counts("licence"),
+        "captions_by": _known(counts("caption_by")),
+        "depth": _known(counts("depth_kind")),
+        "models": _models(run, chosen),
+        "settings": settings | {"digest": digest(settings)},
+    }
+
+
+def _known(counts: dict[str, int]) -> dict[str, int]:
+    return {name: n for name, n in counts.items() if name != "unknown"}
+
+
+def _models(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
+    """The models that made the pairs, as the manifests name them, with the licence that the profile gives them."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for track, pipeline in run.pipelines().items():
+        mine = chosen.filter(f"track = '{track}'")
+        for stage in pipeline.build():
+            column = f"{stage.name}_model"
+            if column not in chosen.columns:
+                continue
+            for (labels,) in mine.project(quote(column)).distinct().fetchall():
+                for label in labels.split(", ") if labels else []:
+                    found.setdefault((label, *_backing(stage, label)), set()).add(stage.name)
+    names = ("model", "role", "backend", "licence")
+    return [dict(zip(names, entry, strict=True)) | {"stages": sorted(found[entry])} for entry in sorted(found)]
+
+
+def _backing(stage: Stage, label: str) -> tuple[str, str, str]:
+    """Role, back end and licence of a model by its label; unknown where a run now names another model."""
+    name = label.rpartition("@")[0]
+    for role, spec in stage.specs.items():
+        if name in (spec.model, spec.backend.rpartition(":")[2]):
+            return role, spec.backend, spec.licence or "unknown"
+    return "unknown", "unknown", "unknown"
+
+
+def write(about: dict[str, Any]) -> str:
+    """Return the card as Markdown, with the front matter that dataset hubs read."""
+    import jinja2
+
+    environment = jinja2.Environment(  # noqa: S701 - Markdown, with its own escaping
+        loader=jinja2.PackageLoader("ffpdata.export"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["cell"] = _cell
+    embedded = {m["role"] for m in about["models"] if m["backend"].startswith(CLASSICAL)}
+    limits = [text for role, text in LIMITS.items() if role in embedded]
+    splits = sorted(about["splits"].items(), key=lambda entry: -entry[1]["pairs"])
+    return environment.get_template("card.md.j2").render(about=about, splits=splits, limits=limits)
+
+
+def _cell(text: Any) -> str:
+    """Text for a cell of a table: users' words must not break the page."""
+    plain = " ".join(str(text).split())
+    for mark in "\\`*_{}[]<>|#":
+        plain = plain.replace(mark, "\\" + mark)
+    return plain

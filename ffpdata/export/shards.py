@@ -1,0 +1,168 @@
+"""WebDataset shards, byte-identical for the same pairs, each with a Parquet index beside it.
+
+A shard has its final name only when it is whole, and its index follows it: where both are there and carry the digest of
+the plan, an export that starts again keeps them. Shards of an earlier export go only when all new ones are in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ffpdata import __version__
+from ffpdata.core.errors import FatalError
+from ffpdata.core.keys import digest
+from ffpdata.core.run import RunFolder
+from ffpdata.core.store import Store, storage_errors
+from ffpdata.export import card
+from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, check_place, only_writer, remove_stale, twin_of
+from ffpdata.export.index import index_row, read_index, write_index
+from ffpdata.export.plan import Entry, ShardPlan, choose, plan_shards, rows
+from ffpdata.export.record import FIRST_FRAME, RECORD, TARGET, Records, to_json
+from ffpdata.export.tar import Member, write_tar
+from ffpdata.media.codec import png, read_first_frame
+
+SHARD_MB = 1000
+
+
+def export(
+    run: RunFolder,
+    out: str | Path,
+    *,
+    shard_size_mb: int = SHARD_MB,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Write the pairs that curation accepted, with index and dataset card, and return what the export holds.
+
+    Args:
+        run: a curated run.
+        out: folder or URL: new, empty, or an earlier export, which is brought up to date.
+        shard_size_mb: size that a shard keeps below, unless one pair alone is larger.
+        progress: called after each shard with the number of pairs done and of pairs in all.
+
+    Raises:
+        FatalError: there is nothing to export, `out` holds something else, an artifact is gone, or the disk is full.
+    """
+    store = Store(out)
+    with run.connect() as connection:
+        total = choose(connection) if run.tracks() else 0
+        if not total:
+            raise FatalError(_why_nothing(run))
+        check_place(store)
+        with only_writer(store), ThreadPoolExecutor(os.cpu_count()) as pool:
+            writer = _Writer(store, run.store, pool)
+            records = Records(run, connection)
+            shards: list[Shard] = []
+            for plan in plan_shards(connection, run.store, shard_size_mb * 1_000_000):
+                table = rows(connection, plan.entries[0].place, plan.entries[-1].place)
+                shards.append(writer.shard(plan, table, records))
+                if progress:
+                    progress(sum(s.pairs for s in shards), total)
+            about = card.describe(run, connection, shards, shard_size_mb)
+            Dataset(True, shards, about).save(store)
+            store.write(CARD, card.write(about).encode())
+            remove_stale(store, shards)
+            store.clean_temp()
+    return Dataset(True, shards, about)
+
+
+@dataclass
+class _Writer:
+    """Writes shards one after the other, or finds them written."""
+
+    store: Store
+    artifacts: Store
+    pool: ThreadPoolExecutor
+
+    def __post_init__(self) -> None:
+        if not self.store.exists(DATASET):
+            Dataset(complete=False).save(self.store)
+        self._complete = Dataset.load(self.store).complete
+
+    def shard(self, plan: ShardPlan, table: Sequence[Mapping[str, Any]], records: Records) -> Shard:
+        """The shard that `plan` wants, for the rows `table`."""
+        made = [records.record(row, entry.key) for row, entry in zip(table, plan.entries, strict=True)]
+        texts = [to_json(record) for record in made]
+        files = [sorted(entry.files.items()) for entry in plan.entries]
+        key = digest(__version__, plan.path, files, [hashlib.sha256(text).hexdigest() for text in texts])
+        shard = self._kept(plan, key)
+        if shard:
+            return shard
+        if self._complete:  # from here on the old table of contents is wrong
+            Dataset(complete=False).save(self.store)
+            self._complete = False
+        temp = self.store.temp_file(PurePosixPath(plan.path).name)
+        loads = [partial(_load, self.artifacts, entry, text) for entry, text in zip(plan.entries, texts, strict=True)]
+        try:
+            with storage_errors(self.store.root):
+                keys = (entry.key for entry in plan.entries)
+                written = write_tar(temp, zip(keys, _ahead(self.pool, loads), strict=True))
+            self.store.commit(temp, plan.path)
+        finally:
+            temp.unlink(missing_ok=True)
+        shard = Shard(plan.path, plan.split, len(made), written.bytes, written.sha256, key)
+        groups = [row["source_group"] for row in table]
+        index = [index_row(*sample) for sample in zip(made, groups, written.samples, strict=True)]
+        write_index(self.store, shard, index)
+        return shard
+
+    def _kept(self, plan: ShardPlan, key: str) -> Shard | None:
+        """The shard that is in place already, where it is the one that is wanted."""
+        try:
+            shard, _ = read_index(self.store, twin_of(plan.path))
+            whole = shard.plan == key and self.store.size(plan.path) == shard.bytes
+        except (FileNotFoundError, ValueError):
+            return None
+        return shard if whole else None
+
+
+def _load(artifacts: Store, entry: Entry, record: bytes) -> list[Member]:
+    """Read and hash the members of one sample, in the order of their names."""
+    data = {member: artifacts.read(path) for member, (path, _) in entry.files.items()}
+    data[RECORD] = record
+    data[FIRST_FRAME] = _first_frame(artifacts, entry.files[TARGET][0], data[TARGET])
+    return [Member.of(name, data[name]) for name in sorted(data)]
+
+
+def _first_frame(artifacts: Store, path: str, data: bytes) -> bytes:
+    if artifacts.local:
+        return png(read_first_frame(artifacts.local_path(path)))
+    copy = artifacts.temp_file("target.mp4")  # the decoder wants a file
+    try:
+        copy.write_bytes(data)
+        return png(read_first_frame(copy))
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], list[Member]]]) -> Iterator[list[Member]]:
+    """Run tasks in the pool and yield their results in order, with a few samples in memory at most."""
+    waiting: deque[Future[list[Member]]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > 2 * (os.cpu_count() or 1):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _why_nothing(run: RunFolder) -> str:
+    if not run.tracks():
+        return f"{run.store.root} has no pairs: no pipeline was started in it"
+    with run.connect() as connection:
+        counts = dict(connection.execute("select status, count(*) from items group by status").fetchall())
+    if counts.get("ok"):
+        return f"{run.store.root}: {counts['ok']} pairs are finished but not curated: let `ffpdata run` end first"
+    ends = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing was put in"
+    return f"{run.store.root} has no accepted pair to export ({ends}): `ffpdata status` tells the reasons"
