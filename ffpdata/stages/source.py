@@ -47,13 +47,20 @@ class Source(Stage):
 
     def expand(self, row: Row) -> list[Child]:
         """Return the one child, an item of its own; an entry that cannot be used is rejected with its reason."""
+        where = os.path.relpath(row["path"], row["root"]) if row["path"] else ""
+        try:
+            return [self._child(row, where)]
+        except Reject as err:  # a refused entry has no content to be known by: keep at least where it was
+            raise Reject(err.reason, err.detail, {"path": where}) from None
+
+    def _child(self, row: Row, where: str) -> Child:
         if row.get("problem"):
             raise Reject(*row["problem"])
         path, root = Path(row["path"]), Path(row["root"])
         sha, size = self._hash(path)
         columns = {name: row.get(name) for name in (*HINTS, "url", "meta")}
         columns |= {
-            "path": os.path.relpath(path, root),
+            "path": where,
             "kind": "image" if path.suffix.lower() in IMAGE_SUFFIXES else "video",
             "sha": sha,
             "bytes": size,
@@ -63,7 +70,7 @@ class Source(Stage):
             columns["style_ids"] = [self._hash(Path(s))[0] for s in row["style_paths"]]
         hints = {name: columns[name] for name in HINTS if columns.get(name) is not None}
         name = f"{sha}-{digest(hints)[:6]}" if hints else sha
-        return [Child(name, columns, source_id=sha)]
+        return Child(name, columns, source_id=sha)
 
     def _hash(self, path: Path) -> tuple[str, int]:
         with open_regular(path) as stream:

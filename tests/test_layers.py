@@ -1,0 +1,48 @@
+"""Imports point one way: core <- media <- models <- stages <- curate, export, report <- runners <- cli."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ffpdata
+
+ROOT = Path(ffpdata.__file__).parent
+LEVEL = {
+    "core": 0,
+    "media": 1,
+    "models": 2,
+    "sample": 2,
+    "stages": 3,
+    "curate": 4,
+    "export": 5,
+    "report": 5,
+    "runners": 6,
+    "doctor": 7,
+    "cli": 8,
+}
+HEAVY = {"torch", "transformers", "diffsynth", "ray", "vllm", "onnxruntime"}
+FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Imported modules of a file, and whether the import stands at the top level."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        found += [(name, node.col_offset == 0) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    level = LEVEL[path.relative_to(ROOT).parts[0].removesuffix(".py")]
+    for name, top in imports(path):
+        parts = name.split(".")
+        if parts[0] == "ffpdata" and len(parts) > 1:
+            assert LEVEL[parts[1]] <= level, f"{path.name} imports {name}"
+        assert not (top and parts[0] in HEAVY), f"{path.name} imports {name} at the top level"
