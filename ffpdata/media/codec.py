@@ -42,7 +42,13 @@ CLIP_ENCODER = ("-c:v", "libx264", "-preset", "fast", "-crf", "16", "-pix_fmt", 
 
 CONTAINER = ("-movflags", "+faststart", "-f", "mp4")
 
-_RGB_TO_709 = "scale=flags=bicubic+accurate_rnd+full_chroma_inp+bitexact:out_color_matrix=bt709:out_range=tv"
+CHROMA_SITE = "out_h_chr_pos=0:out_v_chr_pos=128"
+"""H.264 puts chroma on even columns and between two rows; swscale by itself centres it and so shifts colours by half a
+pixel."""
+
+_RGB_TO_709 = (
+    f"scale=flags=bicubic+accurate_rnd+full_chroma_inp+bitexact:out_color_matrix=bt709:out_range=tv:{CHROMA_SITE}"
+)
 
 _LOSSLESS = ("-c:v", "libx264", "-preset", "veryfast", "-qp", "0", "-pix_fmt", "gray", "-threads", "1")
 _GRAY = ("-vf", "setparams=range=pc", *_LOSSLESS)

@@ -60,7 +60,7 @@ def filter_chain(geometry: Geometry, probe: Probe, crop: Crop | None) -> str:
         matrix = _MATRIX.get(probe.color_space or "", "auto")
         if probe.color_space is None:  # untagged: what players take it for
             matrix = "bt709" if max(probe.width, probe.height) >= 1280 else "smpte170m"
-        colours = f"in_color_matrix={matrix}:out_color_matrix=bt709:out_range=tv"
+        colours = f"in_color_matrix={matrix}:out_color_matrix=bt709:out_range=tv:{codec.CHROMA_SITE}"
         chain += [f"scale={width}:{height}:{_SCALER}:{colours}", f"crop={width}:{height}"]
     return ",".join([*chain, "format=yuv420p", "setsar=1", f"setparams={codec.BT709}"])
 
