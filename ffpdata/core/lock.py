@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO
 
-from ffpdata.core.errors import RunLockedError
+from ffpdata.core.errors import FatalError, RunLockedError
 from ffpdata.core.store import Store, storage_errors
 
 LOCK = "run.lock"
@@ -29,9 +29,12 @@ def run_lock(store: Store) -> Iterator[None]:
         yield
         return
     path = store.local_path(LOCK)
-    with storage_errors(store.root):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+")
+    try:
+        with storage_errors(store.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = path.open("a+")
+    except OSError as err:
+        raise FatalError(f"{store.root}: cannot be made or opened ({err.strerror}): name another folder") from err
     with handle:
         if not _acquire(handle):
             handle.seek(0)

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -134,7 +135,8 @@ class Progress:
             return
         self._file = now
         path = self._store.local_path(PROGRESS_FILE)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temp = path.with_suffix(".part")
-        temp.write_text(json.dumps({"running": {s: n for s, n in self._running.items() if n}}))
-        temp.replace(path)
+        with suppress(OSError):  # a run does not stop because it cannot say how it does
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temp.write_text(json.dumps({"running": {s: n for s, n in self._running.items() if n}}))
+            temp.replace(path)
