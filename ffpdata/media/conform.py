@@ -144,6 +144,8 @@ def _run(  # noqa: PLR0917
     except ffmpeg.FfmpegError as err:
         if "exceeds specified max pixel count" in str(err):
             raise Reject("too_large", f"a frame has more than {MAX_PIXELS} pixels") from err
+        if dst is not None and dst.name in str(err):
+            raise RetryableError(f"cannot write the clip: {err}") from err
         raise Reject("corrupt", f"decoding fails {where}: {err}") from err
     if b"Reconfiguring filter graph" in log:
         raise Reject("corrupt", f"the picture changes its size or format {where}: cut the clip there")
