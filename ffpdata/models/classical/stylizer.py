@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import FatalError
+from ffpdata.media.flow import dense
 from ffpdata.models.classical.settings import BackendSettings, parse_settings
 from ffpdata.models.protocols import Edit
 
@@ -35,10 +36,12 @@ FIXED_SHAPE = bytes.fromhex("0a0208010a030880030a030880030a020803")
 """How the transform's graph spells its shapes 1 x 384 x 384 x 3."""
 FREE_SHAPE = bytes.fromhex("0a0208010a031201680a031201770a020803")
 """The same with the symbols h and w, byte for byte as long: the graph is convolutional, only its declaration is not."""
+ASTRAY = 3.0
+"""Pixels by which motion there and back may miss its start until the moved picture is trusted by 1/e."""
 FLOW_SIDE = 640
 """Long side, in pixels, at which motion is estimated."""
-UNLIKE = 25.0
-"""Difference of grey levels from which a pixel counts as seen in no neighbour."""
+LIKE, UNLIKE = 12.0, 25.0
+"""Differences of grey levels up to which a pixel counts as seen in a neighbour, and from which it does not."""
 
 
 class StylizerSettings(BackendSettings):
@@ -50,12 +53,14 @@ class StylizerSettings(BackendSettings):
     """Every how manieth frame the network sees; 1 costs twice as much and flickers more."""
     strength: float = Field(1.0, ge=0, le=1)
     """0 is the clip's own style, 1 the reference's."""
-    stability: float = Field(0.75, ge=0, lt=1)
+    stability: float = Field(0.9, ge=0, lt=1)
     """Share of the moved predecessor where the source agrees with it perfectly."""
     tolerance: float = Field(10.0, gt=0)
     """Difference of grey levels (0..255) between the source and its moved self at which that share falls to 1/e."""
-    hard: float = Field(0.02, gt=0, le=1)
+    hard: float = Field(0.05, gt=0, le=1)
     """A frame gets a pass of its own where more than this part of it looks like neither neighbour."""
+    patch: float = Field(0.001, gt=0, le=1)
+    """From this part on, what looks like neither neighbour is mended by a pass at half the size."""
 
 
 @dataclass
@@ -107,14 +112,17 @@ class MagentaStylizer:
         last: _Pass | None = None
         for t in range(len(frames)):
             between = range(last.t + 1, t) if last else range(0)
-            if last and t < len(frames) - 1 and len(between) + 1 < self.settings.every and not self._hard(motion, t):
+            skip = last and t < len(frames) - 1 and len(between) + 1 < self.settings.every
+            if skip and motion.novelty(t, t - 1, t + 1)[1] <= self.settings.hard:
                 continue
-            now = _Pass(t, self._stylized(frames[t], style))
+            now = _Pass(t, self._stylized(frames[t], style, self.settings.side))
             if last:
                 self._stabilise(now, last, motion, tally)
             for middle in between:
                 assert last is not None  # noqa: S101 - there is no frame between without a pass before
-                out[middle] = _finish(self._between(motion, last, now, middle), out.shape[1:3])
+                picture = self._between(motion, last, now, middle)
+                self._mend(picture, frames[middle], style, *motion.novelty(middle, last.t, t))
+                out[middle] = _finish(picture, out.shape[1:3])
             out[t] = _finish(now.picture, out.shape[1:3])
             last, passes = now, passes + 1
         facts = {"style_strength": _lab_distance(frames, out), "style_passes": float(passes)}
@@ -130,14 +138,9 @@ class MagentaStylizer:
         square = _resize(image[top : top + side, left : left + side], STYLE_SIDE, STYLE_SIDE)
         return _run(self._predict, square[None])
 
-    def _hard(self, motion: _Motion, t: int) -> bool:
-        """Say whether too much of frame `t` is seen neither before nor after."""
-        unlike = np.minimum(motion.between(t, t - 1)[1], motion.between(t, t + 1)[1]) > UNLIKE
-        return float(unlike.mean()) > self.settings.hard
-
-    def _stylized(self, image: Image, style: Picture) -> Picture:
-        """Run the network on one frame, float32 (h, w, 3) in 0..1 at the working size."""
-        height, width = _work_size(image.shape[0], image.shape[1], self.settings.side)
+    def _stylized(self, image: Image, style: Picture, side: int) -> Picture:
+        """Run the network on one frame, float32 (h, w, 3) in 0..1 with a long side of `side`."""
+        height, width = _work_size(image.shape[0], image.shape[1], side)
         picture: Picture = _run(self._transform, _resize(image, width, height)[None], style)[0]
         return picture
 
@@ -146,6 +149,7 @@ class MagentaStylizer:
         flow, error = motion.between(now.t, last.t)
         moved = _warp(last.picture, flow)
         trust = self.settings.stability * np.exp(-((error / self.settings.tolerance) ** 2))
+        trust *= np.exp(-((motion.astray(now.t, last.t) / ASTRAY) ** 2))
         share = cv2.resize(trust, moved.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
         now.picture += share * (moved - now.picture)
         calm = error < self.settings.tolerance
@@ -165,7 +169,17 @@ class MagentaStylizer:
             weight = cv2.resize(trust, total.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
             total += _warp(one.picture, flow) * weight
             weights += weight
-        return total / weights
+        total /= weights
+        return total
+
+    def _mend(self, picture: Picture, image: Image, style: Picture, unlike: Picture, part: float) -> None:
+        """Paint in place what neither neighbour could give, if there is more of it than a speck."""
+        if part <= self.settings.patch:
+            return
+        size = picture.shape[1::-1]
+        own = cv2.resize(self._stylized(image, style, self.settings.side // 2), size, interpolation=cv2.INTER_CUBIC)
+        share = cv2.GaussianBlur(np.clip((unlike - LIKE) / (UNLIKE - LIKE), 0, 1), (0, 0), 2)
+        picture += cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)[..., None] * (own - picture)
 
 
 class _Motion:
@@ -179,7 +193,6 @@ class _Motion:
                 for f in frames
             ]
         )
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)  # type: ignore[attr-defined]
         self._known: dict[tuple[int, int], tuple[Picture, Picture]] = {}
 
     def between(self, t: int, other: int) -> tuple[Picture, Picture]:
@@ -188,12 +201,22 @@ class _Motion:
         The second array (h, w) is the absolute difference of grey levels, 0..255, slightly smoothed.
         """
         if (t, other) not in self._known:
-            flow = self._dis.calc(self._grey[t], self._grey[other], None)
+            flow = dense(self._grey[t], self._grey[other])
             error = cv2.absdiff(self._grey[t], _warp(self._grey[other], flow)).astype(np.float32)
             while len(self._known) > 8:
                 self._known.pop(next(iter(self._known)))
             self._known[t, other] = flow, cv2.GaussianBlur(error, (0, 0), 1.5)
         return self._known[t, other]
+
+    def astray(self, t: int, other: int) -> Picture:
+        """How far, in pixels (h, w), one ends from the start after following the motion there and back."""
+        there, back = self.between(t, other)[0], self.between(other, t)[0]
+        return cv2.GaussianBlur(np.linalg.norm(there + _warp(back, there), axis=2), (0, 0), 2)
+
+    def novelty(self, t: int, before: int, after: int) -> tuple[Picture, float]:
+        """Return how unlike both other frames frame `t` is, (h, w) in grey levels, and which part is too much so."""
+        unlike = np.minimum(self.between(t, before)[1], self.between(t, after)[1])
+        return unlike, float((unlike > UNLIKE).mean())
 
 
 def _session(name: str, threads: int) -> Any:
