@@ -1,7 +1,10 @@
-"""A real run folder without running a model: both tracks, real small videos, rows committed as a runner commits them."""
+"""A real run folder without a model at work: both tracks, small real videos, rows committed as a runner does."""
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -78,7 +81,7 @@ def styled(seed: int, style: int) -> np.ndarray:
 def pipelines() -> tuple[Pipeline, Pipeline]:
     """The two pipelines that ffpdata ships, at the size of the fixture."""
     size = [f"clip.width={WIDTH}", f"clip.height={HEIGHT}", f"clip.frames={FRAMES}", f"clip.fps={FPS}"]
-    splits = ["curate.splits={train: 0.6, test: 0.4}"]
+    splits = ["curate.splits={train: 0.6, test: 0.4}", "curate.seed=2"]
     return load_pipeline("local_editing", None, size + splits), load_pipeline("stylization", None, size + splits)
 
 
@@ -116,7 +119,13 @@ class RunMaker:
         self._rows[stage] += manifest_rows(made, item, outcome, track)
         return next_items(made, item, outcome)
 
-    def end(self, track: str, stage: str, item: Item, status: str, reason: str, error: str, **facts: Any) -> None:
+    def walk(self, track: str, item: Item, **stages: Mapping[str, Any]) -> Item:
+        """Pass several stages that do not fan out, each given its columns."""
+        for stage, columns in stages.items():
+            item = self.step(track, stage, item, ("", columns))[0]
+        return item
+
+    def end(self, track: str, stage: str, item: Item, *, status: str, reason: str, error: str, **facts: Any) -> None:
         """End an item at a stage as rejected or failed."""
         made = self._stages[track, stage]
         outcome = self._outcome(made, item, digest(stage, item.item_id, item.upstream), status)
@@ -184,40 +193,37 @@ def local_clip(make: RunMaker, source_id: str, seed: int, *, mirrored: bool = Fa
     facts |= {"url": f"https://example.org/{seed}", "meta": {"camera": "hand", "note": HOSTILE}}
     (item,) = make.step("local", "source", Item(f"input/{source_id}"), (source_id, facts))
     (item,) = make.step("local", "ingest", item, ("00", {"source_video": before, **GEOMETRY, "codec": "h264"}))
-    (item,) = make.step("local", "identify", item, ("", {"objects": ["dog", "square"], "object": "dog"}))
-    caption = HOSTILE if seed == 1 else "A dog crosses a field."
-    (item,) = make.step("local", "caption", item, ("", {"caption": caption, "caption_by": "template"}))
+    caption = {"caption": HOSTILE if seed == 1 else "A dog crosses a field.", "caption_by": "template"}
+    item = make.walk("local", item, identify={"objects": ["dog", "square"], "object": "dog"}, caption=caption)
+    found = {"mask_video": region, "phrase": "dog", "segment_score": 0.9, "mask_area": 0.06, "mask_coverage": 1.0}
     edits = [("removal", "bbox"), ("removal", "mask"), ("swap", "mask")]
     children = [(f"{t}/{v}", {"task": t, "variant": v, "seed": 7}) for t, v in edits]
-    for child in make.step("local", "propose", item, *children):
-        task, variant = child.values["task"], child.values["variant"]
-        target = after[variant if task == "removal" else "swap"]
+    for (task, variant), child in zip(edits, make.step("local", "propose", item, *children), strict=True):
+        target, points = after[variant if task == "removal" else "swap"], score - ((task, variant) == edits[1])
+        stages: dict[str, Any] = {"removal_caption": {"target_caption": "A field."}} if task == "removal" else {}
+        stages |= {
+            "segment": found | {"segment_facts": {"temporal_iou": 0.9}},
+            "condition": {"condition_mask": region, "condition_area": 0.06},
+            "synthesize": {"target_video": target, "edit_facts": {"unrevealed": 0.02}},
+            "measure": measures(before, target, psnr_outside=40.0 + seed, change_inside=12.5),
+        }
         if task == "removal":
-            (child,) = make.step("local", "removal_caption", child, ("", {"target_caption": "A field."}))
-        found = {"mask_video": region, "phrase": "dog", "segment_score": 0.9, "mask_area": 0.06, "mask_coverage": 1.0}
-        (child,) = make.step("local", "segment", child, ("", found | {"segment_facts": {"temporal_iou": 0.9}}))
-        (child,) = make.step("local", "condition", child, ("", {"condition_mask": region, "condition_area": 0.06}))
-        edited = {"target_video": target, "edit_facts": {"unrevealed": 0.02}}
-        (child,) = make.step("local", "synthesize", child, ("", edited))
-        numbers = measures(before, target, psnr_outside=40.0 + seed, change_inside=12.5)
-        (child,) = make.step("local", "measure", child, ("", numbers))
-        if task == "removal":
-            verdict = {"screen_score": score, "screen_reason": "clean", "screen": {"residue": False}}
-            (child,) = make.step("local", "screen", child, ("", verdict))
+            stages["screen"] = {"screen_score": score, "screen_reason": "clean", "screen": {"residue": False}}
+            stages["instruct"] = {"instruction": "Remove the dog."}
         else:
-            (child,) = make.step("local", "discriminate", child, ("", {"task": "modification"}))
-        words = "Remove the dog." if task == "removal" else f"Make the dog blue & green ({seed})."
-        (child,) = make.step("local", "instruct", child, ("", {"instruction": words}))
-        points = score - (variant == "mask" and task == "removal")
-        verdict = {"verify_score": points, "verify_reason": "as asked", "score": points / 10}
-        make.step("local", "verify", child, ("", verdict))
+            stages["discriminate"] = {"task": "modification"}
+            stages["instruct"] = {"instruction": f"Make the dog blue & green ({seed})."}
+        stages["verify"] = {"verify_score": points, "verify_reason": "as asked", "score": points / 10}
+        make.walk("local", child, **stages)
 
 
 def local_failures(make: RunMaker) -> None:
     """Inputs that end early, each in its own way."""
-    make.end("local", "source", Item("input/zero"), "rejected", "empty_file", "zero.mp4 has 0 bytes")
+    empty = {"reason": "empty_file", "error": "zero.mp4 has 0 bytes"}
+    make.end("local", "source", Item("input/zero"), status="rejected", **empty)
     (item,) = make.step("local", "source", Item("input/cut"), ("6" * 16, {"path": "cut.mp4", "sha": "6" * 16}))
-    make.end("local", "ingest", item, "rejected", "too_short", "the longest shot has 0.40 s, a clip needs 1.06 s")
+    short = {"reason": "too_short", "error": "the longest shot has 0.40 s, a clip needs 1.06 s"}
+    make.end("local", "ingest", item, status="rejected", **short)
     for source_id, stage, status, reason, error in (
         ("7" * 16, "segment", "rejected", "mask_too_small", "area 0.0004, at least 0.002"),
         ("8" * 16, "synthesize", "failed", "RuntimeError", f"Traceback ...\nRuntimeError: {HOSTILE}"),
@@ -227,17 +233,17 @@ def local_failures(make: RunMaker) -> None:
         facts = {"path": f"{seed}.mp4", "sha": source_id, "licence": "CC0-1.0"}
         (item,) = make.step("local", "source", Item(f"input/{source_id}"), (source_id, facts))
         (item,) = make.step("local", "ingest", item, ("00", {"source_video": source(seed), **GEOMETRY}))
-        (item,) = make.step("local", "identify", item, ("", {"objects": ["cat"], "object": "cat"}))
-        (item,) = make.step("local", "caption", item, ("", {"caption": HOSTILE, "caption_by": "user"}))
+        caption = {"caption": HOSTILE, "caption_by": "user"}
+        item = make.walk("local", item, identify={"objects": ["cat"], "object": "cat"}, caption=caption)
         edit = {"task": "removal", "variant": "bbox", "seed": 1}
         (item,) = make.step("local", "propose", item, ("removal/bbox", edit))
-        (item,) = make.step("local", "removal_caption", item, ("", {"target_caption": "A field."}))
+        item = make.walk("local", item, removal_caption={"target_caption": "A field."})
         if stage != "segment":
-            (item,) = make.step("local", "segment", item, ("", {"mask_video": mask(seed), "phrase": "cat"}))
-            (item,) = make.step("local", "condition", item, ("", {"condition_mask": mask(seed)}))
+            found = {"mask_video": mask(seed), "phrase": "cat"}
+            item = make.walk("local", item, segment=found, condition={"condition_mask": mask(seed)})
         if stage == "measure":
-            (item,) = make.step("local", "synthesize", item, ("", {"target_video": background(seed)}))
-        make.end("local", stage, item, status, reason, error)
+            item = make.walk("local", item, synthesize={"target_video": background(seed)})
+        make.end("local", stage, item, status=status, reason=reason, error=error)
 
 
 def styled_clip(make: RunMaker, source_id: str, seed: int, *, image: bool) -> None:
@@ -248,28 +254,33 @@ def styled_clip(make: RunMaker, source_id: str, seed: int, *, image: bool) -> No
     given = {"content_image": before[0]} if image else {"source_video": before}
     (item,) = make.step("style", "ingest", item, ("00", given | GEOMETRY))
     if image:
-        (item,) = make.step("style", "cinematic_caption", item, ("", {"cinematic_caption": "A slow dolly in."}))
-        (item,) = make.step("style", "animate", item, ("", {"source_video": before, "animate_facts": {"zoom": 1.1}}))
+        animated = {"source_video": before, "animate_facts": {"zoom": 1.1}}
+        item = make.walk("style", item, cinematic_caption={"cinematic_caption": "A slow dolly in."}, animate=animated)
     depth = {"depth_video": before.mean(axis=3).astype(np.uint8), "depth_kind": "pseudo"}
-    (item,) = make.step("style", "depth", item, ("", depth))
+    item = make.walk("style", item, depth=depth)
     children = []
     for style in (0, 1):
         name = digest("style", style)[:16]
         columns = {"reference_image": styled(50 + style, style)[0], "style_id": name, "task": "stylization"}
         children.append((f"style/{name[:8]}", columns | {"variant": name[:8], "seed": style}))
     for style, child in enumerate(make.step("style", "references", item, *children)):
-        words = {"style": "poster", "style_caption": "A dog in flat poster colours."}
-        (child,) = make.step("style", "style_caption", child, ("", words))
         target = styled(seed, style)
-        (child,) = make.step("style", "stylize", child, ("", {"target_video": target, "edit_facts": {"weight": 0.75}}))
-        (child,) = make.step("style", "measure", child, ("", measures(before, target)))
-        (child,) = make.step("style", "instruct_style", child, ("", {"instruction": "Make it a poster."}))
-        verdict = {"verify_score": 7.0, "verify_reason": "as asked", "score": 0.7}
-        make.step("style", "verify", child, ("", verdict))
+        make.walk(
+            "style",
+            child,
+            style_caption={"style": "poster", "style_caption": "A dog in flat poster colours."},
+            stylize={"target_video": target, "edit_facts": {"weight": 0.75}},
+            measure=measures(before, target),
+            instruct_style={"instruction": "Make it a poster."},
+            verify={"verify_score": 7.0, "verify_reason": "as asked", "score": 0.7},
+        )
 
 
 def make_run(root: Path, seconds: float = 1.0) -> RunFolder:
-    """Build the whole fixture: 13 finished pairs of 6 sources, and five inputs that ended early."""
+    """Build the whole fixture: 16 finished pairs of 5 sources, and five inputs that ended early.
+
+    Curation keeps 10 pairs of 4 sources: 3 removals, 3 modifications, 4 stylizations.
+    """
     make = RunMaker(root, seconds)
     make.start(*pipelines())
     for seed, source_id in enumerate(GOOD, 1):
@@ -279,3 +290,17 @@ def make_run(root: Path, seconds: float = 1.0) -> RunFolder:
     styled_clip(make, STYLED_IMAGE, 5, image=True)
     styled_clip(make, STYLED_CLIP, 2, image=False)
     return make.commit()
+
+
+@cache
+def _built() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="ffpdata-fixture-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    make_run(folder / "run")
+    return folder / "run"
+
+
+def copy_run(target: Path) -> RunFolder:
+    """Return a copy of the fixture that a test may change; it is built once."""
+    shutil.copytree(_built(), target)
+    return RunFolder.existing(target)

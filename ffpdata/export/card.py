@@ -36,7 +36,7 @@ LIMITS = {
 
 
 def describe(
-    run: RunFolder, connection: duckdb.DuckDBPyConnection, shards: Sequence[Shard], shard_size_mb: int
+    run: RunFolder, connection: duckdb.DuckDBPyConnection, shards: Sequence[Shard], shard_size_mb: float
 ) -> dict[str, Any]:
     """Collect what `dataset.json` tells beside the list of shards, from the table `chosen`."""
     chosen = connection.table("chosen")

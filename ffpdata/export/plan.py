@@ -58,8 +58,11 @@ class ShardPlan:
 def choose(connection: duckdb.DuckDBPyConnection) -> int:
     """Freeze the accepted pairs in export order into the table `chosen` and count them.
 
-    The order is that of a hash, so that every shard is a fair mixture of sources and tasks.
+    The order is that of a hash, so that every shard is a fair mixture of sources and tasks. A pair that is not
+    curated counts as not accepted.
     """
+    if "split" not in connection.view("items").columns:  # never curated
+        return 0
     order = "row_number() over (order by split, md5(track || '|' || item_id), track, item_id) - 1 as place"
     accepted = connection.view("items").filter(f"status = 'ok' and stage = '{CURATE}'")
     accepted.project(f"*, {order}").create_view("_accepted")
@@ -70,7 +73,8 @@ def choose(connection: duckdb.DuckDBPyConnection) -> int:
 def rows(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> list[dict[str, Any]]:
     """The chosen rows from place `first` to `last`, both inclusive."""
     found = connection.table("chosen").filter(f"place between {first:d} and {last:d}").order("place")
-    return pa.table(found.to_arrow_table()).to_pylist()
+    table: list[dict[str, Any]] = pa.table(found.to_arrow_table()).to_pylist()
+    return table
 
 
 def plan_shards(connection: duckdb.DuckDBPyConnection, store: Store, limit: int) -> list[ShardPlan]:

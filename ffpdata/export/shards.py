@@ -36,7 +36,7 @@ def export(
     run: RunFolder,
     out: str | Path,
     *,
-    shard_size_mb: int = SHARD_MB,
+    shard_size_mb: float = SHARD_MB,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Write the pairs that curation accepted, with index and dataset card, and return what the export holds.
@@ -60,7 +60,7 @@ def export(
             writer = _Writer(store, run.store, pool)
             records = Records(run, connection)
             shards: list[Shard] = []
-            for plan in plan_shards(connection, run.store, shard_size_mb * 1_000_000):
+            for plan in plan_shards(connection, run.store, int(shard_size_mb * 1e6)):
                 table = rows(connection, plan.entries[0].place, plan.entries[-1].place)
                 shards.append(writer.shard(plan, table, records))
                 if progress:

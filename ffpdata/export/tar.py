@@ -64,7 +64,7 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Sequence[Member]]]) -> Wr
     written: list[list[dict[str, Any]]] = []
     with path.open("wb", buffering=0) as raw, ThreadPoolExecutor(1) as pool:
         stream = _Hashing(raw, pool)
-        with tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_WHOLE) as tar:  # type: ignore[call-arg,arg-type]
+        with tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_WHOLE) as tar:  # type: ignore[arg-type]
             for key, members in samples:
                 placed = []
                 for member in members:

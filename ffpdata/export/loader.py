@@ -1,0 +1,134 @@
+"""Read an export: plain Python with numpy frames, or a webdataset pipeline. Neither needs torch.
+
+for pair in pairs("dataset", "train"):
+    pair["source"], pair["target"], pair["instruction"]
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ffpdata.core.errors import FatalError, nearest
+from ffpdata.core.store import Store
+from ffpdata.export.dataset import Dataset, Shard
+from ffpdata.export.record import FIRST_FRAME, MASK, RECORD, SOURCE, TARGET
+from ffpdata.media.codec import read_image, read_masks, read_video
+
+if TYPE_CHECKING:
+    import webdataset
+
+_READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "source": (SOURCE, read_video),
+    "target": (TARGET, read_video),
+    "mask": (MASK, read_masks),
+    "edited_first_frame": (FIRST_FRAME, read_image),
+}
+
+
+class Pair(Mapping[str, Any]):
+    """One sample: the entries of its record, and its videos, which are decoded when they are asked for.
+
+    `source` and `target` are uint8 (T, H, W, 3) RGB, `mask` is bool (T, H, W), True on the object (local edits only),
+    `edited_first_frame` is uint8 (H, W, 3) RGB. Each access decodes anew: keep what you need twice.
+
+    Attributes:
+        files: the sample's bytes by member name, e.g. `source.mp4`.
+    """
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = dict(files)
+        self._record: dict[str, Any] = json.loads(self.files[RECORD])
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in _READERS:
+            return self._record[name]
+        member, read = _READERS[name]
+        if member not in self.files:
+            raise KeyError(f"{self._record['key']} has no {name!r}: it is a {self._record['task']}")
+        with tempfile.NamedTemporaryFile(prefix="ffpdata-", suffix=f".{member}") as file:  # the decoder wants a file
+            file.write(self.files[member])
+            file.flush()
+            return read(Path(file.name))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._record
+        yield from (name for name, (member, _) in _READERS.items() if member in self.files)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"Pair({self._record['key']!r}, {self._record['task']})"
+
+
+def pairs(out: str | Path, split: str | None = None) -> Iterator[Pair]:
+    """Read the pairs of an export one after the other, in the order of the shards.
+
+    Args:
+        out: folder or URL of the export.
+        split: one split; all of them by default.
+
+    Raises:
+        FatalError: no complete export is there, or it has no such split.
+    """
+    store = Store(out)
+    for shard in _shards(store, split):
+        with store.open(shard.path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            key, files = "", dict[str, bytes]()
+            for member in tar:
+                name, _, kind = member.name.partition(".")
+                if name != key and files:
+                    yield Pair(files)
+                    files = {}
+                key = name
+                content = tar.extractfile(member)
+                files[kind] = content.read() if content else b""
+            if files:
+                yield Pair(files)
+
+
+def webdataset_pipeline(
+    out: str | Path, split: str | None = None, *, decode: bool = True, **options: Any
+) -> webdataset.WebDataset:
+    """Return a `webdataset.WebDataset` over the local shards of an export, for `.shuffle`, `.map` and so on.
+
+    Samples have `__key__` and `__url__`, and with `decode` the entries of `Pair`, decoded; without it the raw bytes by
+    member name. A damaged shard raises, it is not skipped.
+
+    Args:
+        out: folder of the export.
+        split: one split; all of them by default.
+        decode: decode videos, image and record.
+        options: passed on, e.g. `shardshuffle=100` or `nodesplitter=webdataset.split_by_node`.
+
+    Raises:
+        FatalError: no complete export is there, or it has no such split, or it is not local.
+    """
+    import webdataset
+
+    store = Store(out)
+    if not store.local:
+        raise FatalError(f"{store.root}: webdataset reads local shards here; use `pairs` for a remote export")
+    urls = [str(store.local_path(shard.path)) for shard in _shards(store, split)]
+    dataset = webdataset.WebDataset(urls, **{"shardshuffle": False, "empty_check": False, **options})
+    return dataset.map(_decoded) if decode else dataset
+
+
+def _decoded(sample: Mapping[str, Any]) -> dict[str, Any]:
+    hidden = {name: value for name, value in sample.items() if name.startswith("__")}
+    return hidden | dict(Pair({name: value for name, value in sample.items() if name not in hidden}))
+
+
+def _shards(store: Store, split: str | None) -> list[Shard]:
+    dataset = Dataset.load(store)
+    if not dataset.complete:
+        raise FatalError(f"{store.root} is an export that was interrupted: run `ffpdata export` again")
+    splits = {shard.split for shard in dataset.shards}
+    if split is not None and split not in splits:
+        raise FatalError(f"{store.root} has no split {split!r}{nearest(split, splits)}")
+    return [shard for shard in dataset.shards if split in (None, shard.split)]

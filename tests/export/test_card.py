@@ -1,0 +1,40 @@
+from ffpdata.export.card import write
+
+ABOUT = {
+    "ffpdata": "0.1.0",
+    "pairs": 3,
+    "tasks": {"removal": 2, "stylization": 1},
+    "splits": {"test": {"pairs": 1, "sources": 1, "tasks": {"removal": 1}}}
+    | {"train": {"pairs": 2, "sources": 1, "tasks": {"removal": 1, "stylization": 1}}},
+    "geometry": [{"width": 1280, "height": 720, "frames": 81, "fps": 16.0, "pairs": 3}],
+    "licences": {"CC0-1.0": 1, "bad | <b>licence</b>": 2},
+    "captions_by": {"template": 2},
+    "depth": {"pseudo": 1},
+    "models": [
+        {"model": "Recolour@1", "role": "swapper", "licence": "Apache-2.0", "stages": ["synthesize"]}
+        | {"backend": "ffpdata.models.classical.recolour:Recolour"}
+    ],
+    "settings": {},
+}
+
+
+def test_the_card_counts_and_is_honest() -> None:
+    card = write(ABOUT)
+    assert card.startswith("---\npretty_name")
+    assert "| train | 2 | 1 | 1 | 1 |\n| test | 1 | 1 | 1 | 0 |\n" in card
+    assert "| 1280 x 720 | 81 | 16.0 | 3 |" in card
+    assert "no object becomes another" in card
+    assert "Depth is a heuristic" not in card  # that model made none of these pairs
+
+
+def test_users_words_do_not_break_the_tables() -> None:
+    line = next(line for line in write(ABOUT).splitlines() if "licence\\<" in line or "bad" in line)
+    assert line == r"| bad \| \<b\>licence\</b\> | 2 |"
+
+
+def test_large_models_are_not_excused_as_classical_ones() -> None:
+    models = [
+        {"model": "VACE-14B@1", "role": "swapper", "licence": "Apache-2.0", "stages": ["synthesize"]}
+        | {"backend": "ffpdata.models.vace:Vace"}
+    ]
+    assert "no object becomes another" not in write(ABOUT | {"models": models})

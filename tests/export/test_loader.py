@@ -1,0 +1,74 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ffpdata.core.errors import FatalError
+from ffpdata.core.store import Store
+from ffpdata.curate import curate
+from ffpdata.export.dataset import Dataset
+from ffpdata.export.loader import pairs, webdataset_pipeline
+from ffpdata.export.shards import export
+from ffpdata.media.codec import read_masks, read_video
+from tests.fixture_run import GOOD, copy_run
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("loader")
+    run = copy_run(folder / "run")
+    curate(run)
+    export(run, folder / "out")
+    return folder / "out"
+
+
+def test_pairs_have_their_record_and_their_pixels(out: Path) -> None:
+    found = {pair["key"]: pair for pair in pairs(out)}
+    assert len(found) == 10
+    pair = found[f"{GOOD[0]}-00-swap-mask"]
+    assert (pair["task"], pair["instruction"]) == ("modification", "Make the dog blue & green (1).")
+    run = out.parent / "run"
+    originals = [read_video(p) for p in (run / "artifacts/source_video").rglob("*.mp4")]
+    assert any(np.array_equal(pair["source"], video) for video in originals)
+    masks = [read_masks(p) for p in (run / "artifacts/mask_video").rglob("*.mp4")]
+    assert any(np.array_equal(pair["mask"], mask) for mask in masks)
+    assert np.array_equal(pair["edited_first_frame"], pair["target"][0])
+    assert dict(pair).keys() == set(pair)
+
+
+def test_a_stylization_has_no_mask_and_says_so(out: Path) -> None:
+    pair = next(pair for pair in pairs(out) if pair["task"] == "stylization")
+    assert "mask" not in pair
+    with pytest.raises(KeyError, match="it is a stylization"):
+        pair["mask"]
+
+
+def test_splits_are_disjoint_and_a_wrong_name_is_told(out: Path) -> None:
+    keys = {split: {p["key"] for p in pairs(out, split)} for split in ("train", "test")}
+    assert not keys["train"] & keys["test"]
+    assert len(keys["train"] | keys["test"]) == 10
+    with pytest.raises(FatalError, match="did you mean 'train'"):
+        next(pairs(out, "trian"))
+    with pytest.raises(FatalError, match="is no ffpdata export"):
+        next(pairs(out.parent))
+
+
+def test_an_interrupted_export_is_not_read(tmp_path: Path) -> None:
+    Dataset(complete=False).save(Store(tmp_path))
+    with pytest.raises(FatalError, match="interrupted"):
+        next(pairs(tmp_path))
+
+
+def test_the_webdataset_pipeline_gives_the_same_samples(out: Path) -> None:
+    plain = {pair["key"]: pair for pair in pairs(out, "train")}
+    piped = {sample["__key__"]: sample for sample in webdataset_pipeline(out, "train")}
+    assert piped.keys() == plain.keys()
+    for key, sample in piped.items():
+        assert np.array_equal(sample["target"], plain[key]["target"])
+        assert sample["instruction"] == plain[key]["instruction"]
+    raw = next(iter(webdataset_pipeline(out, "train", decode=False)))
+    assert raw["source.mp4"][4:8] == b"ftyp"
+    shuffled = webdataset_pipeline(out, decode=False, shardshuffle=2).shuffle(5)
+    assert len(list(shuffled)) == 10
+    assert "torch" not in sys.modules
