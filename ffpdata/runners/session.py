@@ -15,7 +15,8 @@ from ffpdata.core.manifest import COMPACT_PARTS, ManifestWriter
 from ffpdata.core.run import RunFolder
 from ffpdata.core.views import CURATE, quote, records
 from ffpdata.curate import curate
-from ffpdata.runners.inline import Redo, run_inline
+from ffpdata.runners.inline import run_inline
+from ffpdata.runners.ledger import Redo
 from ffpdata.runners.progress import PROGRESS_FILE, Progress
 
 

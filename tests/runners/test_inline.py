@@ -18,7 +18,8 @@ from ffpdata.core.manifest import ManifestWriter
 from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.views import connect, records
-from ffpdata.runners.inline import Redo, run_inline
+from ffpdata.runners.inline import run_inline
+from ffpdata.runners.ledger import Redo
 from ffpdata.runners.progress import Progress
 from tests import toys
 
