@@ -265,11 +265,12 @@ def _read(path: Path, channels: int, limit: int | None = None) -> NDArray[np.uin
             raise FfpdataError(f"{path}: its header tells no number of frames")
         shape = (expected, stream.height, stream.width)
         out = np.empty((*shape, 3) if channels == 3 else shape, np.uint8)
+        converter = pixels.Converter(stream.width, stream.height)
         found = 0
         try:
             for frame in container.decode(stream):
                 if found < expected:
-                    pixels.copy(frame, out[found])
+                    converter.copy(frame, out[found])
                 found += 1
                 if found == limit:
                     break

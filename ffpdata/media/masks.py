@@ -49,10 +49,10 @@ def hull(masks: Masks) -> Masks:
     _check(masks)
     out = masks.copy()
     for mask, filled in zip(masks, out, strict=True):
-        points = cv2.findNonZero(_bytes(mask))
-        if points is not None:
+        contours, _ = cv2.findContours(_bytes(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        if contours:
             canvas = np.zeros(mask.shape, np.uint8)
-            cv2.fillConvexPoly(canvas, cv2.convexHull(points), 1)
+            cv2.fillConvexPoly(canvas, cv2.convexHull(np.concatenate(contours)), 1)
             np.logical_or(filled, canvas, out=filled)
     return out
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 AV_BT709 = 1
 """libav's number of BT.709, as matrix, primaries and transfer."""
 
+_LIMITED, _FULL = 1, 2
+"""libav's numbers of the ranges."""
+
 _LUMA, _CHROMA = 255 / 219, 255 / 224
 _FROM_709 = np.array([[_LUMA, 0, 1.5748], [_LUMA, -0.187324, -0.468124], [_LUMA, 1.8556, 0]]) * [1, _CHROMA, _CHROMA]
 _YUV_TO_RGB = np.c_[_FROM_709, -_FROM_709 @ [16, 128, 128]]
@@ -20,26 +23,51 @@ _YUV_TO_RGB = np.c_[_FROM_709, -_FROM_709 @ [16, 128, 128]]
 `full_chroma_int` is 1 to 2 levels too dark."""
 
 
-def copy(frame: Any, out: NDArray[np.uint8]) -> None:
-    """Copy a decoded frame (`av.VideoFrame`).
+class Converter:
+    """Copies decoded frames of one clip into arrays. Its buffers are made once: new memory costs more than the work."""
 
-    Args:
-        frame: the frame.
-        out: where to: uint8 (H, W, 3) for RGB, or (H, W) for the untouched luma plane.
+    def __init__(self, width: int, height: int) -> None:
+        self._size = width, height
+        self._tall = np.empty((height, width // 2), np.uint8)
+        self._between = np.empty_like(self._tall)
+        self._planes = [np.empty((height, width), np.uint8) for _ in range(2)]
+        self._yuv = np.empty((height, width, 3), np.uint8)
 
-    Raises:
-        ValueError: the frame has another size.
-    """
-    height, width = out.shape[:2]
-    if (frame.height, frame.width) != (height, width):
-        raise ValueError(f"frame of {frame.width}x{frame.height} in a clip of {width}x{height}")
-    if out.ndim == 2:
-        out[:] = _plane(frame, 0)
-    elif frame.format.name == "yuv420p" and int(frame.colorspace) == AV_BT709 and width % 2 == height % 2 == 0:
-        chroma = (_upsample(_plane(frame, i), width, height) for i in (1, 2))
-        cv2.transform(cv2.merge([_plane(frame, 0), *chroma]), _YUV_TO_RGB, out)
-    else:
-        out[:] = _general_rgb(frame)
+    def copy(self, frame: Any, out: NDArray[np.uint8]) -> None:
+        """Copy a frame (`av.VideoFrame`).
+
+        Args:
+            frame: the frame.
+            out: where to: uint8 (H, W, 3) for RGB, or (H, W) for the untouched luma plane.
+
+        Raises:
+            ValueError: the frame has another size.
+        """
+        width, height = self._size
+        if (frame.width, frame.height) != self._size:
+            raise ValueError(f"frame of {frame.width}x{frame.height} in a clip of {width}x{height}")
+        if out.ndim == 2:
+            out[:] = _plane(frame, 0)
+        elif _is_usual(frame):
+            for index, plane in enumerate(self._planes, start=1):
+                self._upsample(_plane(frame, index), plane)
+            cv2.merge([_plane(frame, 0), *self._planes], self._yuv)
+            cv2.transform(self._yuv, _YUV_TO_RGB, out)
+        else:
+            out[:] = _general_rgb(frame)
+
+    def _upsample(self, chroma: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Double a chroma plane linearly. H.264 puts chroma samples on even columns and between two rows."""
+        tall, between = self._tall, self._between
+        cv2.resize(chroma, tall.shape[::-1], tall, interpolation=cv2.INTER_LINEAR)
+        cv2.addWeighted(tall[:, :-1], 0.5, tall[:, 1:], 0.5, 0, between[:, :-1])
+        between[:, -1] = tall[:, -1]
+        cv2.merge([tall, between], out.reshape(*tall.shape, 2))
+
+
+def _is_usual(frame: Any) -> bool:
+    even = frame.width % 2 == frame.height % 2 == 0
+    return bool(even and frame.format.name == "yuv420p" and frame.colorspace == AV_BT709 and frame.color_range != _FULL)
 
 
 def _plane(frame: Any, index: int) -> NDArray[np.uint8]:
@@ -47,27 +75,17 @@ def _plane(frame: Any, index: int) -> NDArray[np.uint8]:
     return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
-def _upsample(chroma: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Double a chroma plane linearly. H.264 puts chroma samples on even columns and between two rows."""
-    tall = cv2.resize(chroma, (width // 2, height), interpolation=cv2.INTER_LINEAR)
-    right = np.concatenate([tall[:, 1:], tall[:, -1:]], axis=1)
-    out = np.empty((height, width), np.uint8)
-    out[:, ::2] = tall
-    out[:, 1::2] = cv2.addWeighted(tall, 0.5, right, 0.5, 0)
-    return out
-
-
 def _general_rgb(frame: Any) -> NDArray[np.uint8]:
     """Convert a frame that is not our usual one: slower, with the frame's own matrix and range."""
-    from av.video.reformatter import ColorRange, Interpolation
+    from av.video.reformatter import Interpolation
 
     flags = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-    full = "yuvj" in frame.format.name or int(frame.color_range) == int(ColorRange.JPEG)
+    full = "yuvj" in frame.format.name or frame.color_range == _FULL
     rgb = frame.reformat(
         format="rgb24",
         interpolation=flags,
-        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-        dst_color_range=ColorRange.JPEG,
+        src_color_range=_FULL if full else _LIMITED,
+        dst_color_range=_FULL,
         threads=1,
     )
     converted: NDArray[np.uint8] = rgb.to_ndarray()
