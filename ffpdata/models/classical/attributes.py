@@ -25,6 +25,8 @@ SIDE = 256
 """Long side, in pixels, at which they are looked at."""
 MAIN_SHARE, SECOND_SHARE = 0.55, 0.25
 """Share of a thing's pixels from which its first colour alone, or with its second, describes it."""
+SAMPLES = 20_000
+"""Pixels that a colour is named from."""
 TRAVEL = 0.12
 """Way, as a part of the picture's side, from which a thing moves rather than stays."""
 
@@ -34,12 +36,13 @@ class Scene:
     """A scene in words.
 
     Attributes:
-        bands: names of the main colour of the top, the middle and the bottom third.
+        bands: main colour of the top, the middle and the bottom third, e.g. `dark green`.
         light: `dark`, `dim`, `softly lit` or `bright`.
         colour: `muted`, `natural` or `vivid`.
         tone: `warm`, `cool` or `neutral`.
         detail: `smooth`, `lightly textured` or `finely detailed`.
         contrast: `gentle`, `clear` or `strong`.
+        lighter: `upper`, `lower` or empty: the half that is clearly the lighter one.
     """
 
     bands: tuple[str, str, str]
@@ -48,6 +51,7 @@ class Scene:
     tone: str
     detail: str
     contrast: str
+    lighter: str
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ def measure_scene(frames: Pictures, masks: Masks | None = None) -> Scene:
     bands = []
     for band in rows:
         pixels = seen[:, band][around[:, band]]
-        bands.append(palette(pixels, most=1)[0] if len(pixels) else palette(seen, most=1)[0])
+        bands.append(palette(pixels if len(pixels) else seen, most=1, shades=True)[0])
+    halves = [float(half.mean()) for half in np.array_split(to_lab(seen)[..., 0], 2, axis=1) if half.size]
     lab = to_lab(seen)[around]
     light, warmth = float(lab[:, 0].mean()), float(lab[:, 2].mean())
     chroma = float(np.hypot(lab[:, 1], lab[:, 2]).mean())
@@ -113,6 +118,7 @@ def measure_scene(frames: Pictures, masks: Masks | None = None) -> Scene:
         tone=_word(warmth, (-4, "cool"), (7, "neutral"), (np.inf, "warm")),
         detail=_word(_detail(seen), (3, "smooth"), (9, "lightly textured"), (np.inf, "finely detailed")),
         contrast=_word(float(lab[:, 0].std()), (15, "gentle"), (26, "clear"), (np.inf, "strong")),
+        lighter=_word(halves[0] - halves[-1], (-6, "lower"), (6, ""), (np.inf, "upper")),
     )
 
 
@@ -135,30 +141,51 @@ def measure_thing(frames: Pictures, masks: Masks) -> Thing:
     )
 
 
-def palette(pixels: Pictures, most: int = 3, least: float = 0.1) -> list[str]:
-    """Name the colours of uint8 (..., 3) RGB pixels, the commonest first: up to `most`, each of a share of `least`.
+def palette(pixels: Pictures, most: int = 3, least: float = 0.1, *, shades: bool = False) -> list[str]:
+    """Name the colours of pixels, the commonest first.
 
-    The first is always named.
+    Args:
+        pixels: uint8 (..., 3) RGB.
+        most: how many at most.
+        least: share of the pixels that all but the first must have.
+        shades: whether a colour may be called dark, light or pale, e.g. `dark blue`.
     """
-    flat = np.ascontiguousarray(pixels.reshape(-1, 3))
-    flat = flat[:: max(1, len(flat) // 20_000)]
-    shares = np.bincount(name_pixels(flat), minlength=len(NAMES)) / len(flat)
-    order = np.argsort(-shares, kind="stable")[:most]
-    return [NAMES[i] for rank, i in enumerate(order) if rank == 0 or shares[i] >= least]
+    shares = _shares(pixels, shades=shades)[:most]
+    return [name for rank, (name, share) in enumerate(shares) if rank == 0 or share >= least]
 
 
 def thing_colour(pixels: Pictures) -> str:
     """Name the one or two colours that cover a thing, or return an empty string where it takes more."""
-    first = palette(pixels, most=1, least=0)
-    if palette(pixels, most=1, least=0) and _share(pixels, first[0]) >= MAIN_SHARE:
-        return first[0]
-    two = palette(pixels, most=2, least=SECOND_SHARE)
-    return " and ".join(two) if len(two) == 2 else ""
+    shares = _shares(pixels)
+    if shares[0][1] >= MAIN_SHARE:
+        return shares[0][0]
+    if len(shares) > 1 and shares[1][1] >= SECOND_SHARE and shares[0][1] + shares[1][1] >= MAIN_SHARE:
+        return f"{shares[0][0]} and {shares[1][0]}"
+    return ""
 
 
-def _share(pixels: Pictures, name: str) -> float:
+def _shares(pixels: Pictures, *, shades: bool = False) -> list[tuple[str, float]]:
+    """Return the colours of uint8 (..., 3) pixels with their shares, the largest first."""
     flat = np.ascontiguousarray(pixels.reshape(-1, 3))
-    return float((name_pixels(flat[:: max(1, len(flat) // 20_000)]) == NAMES.index(name)).mean())
+    flat = flat[:: max(1, len(flat) // SAMPLES)]
+    names = name_pixels(flat)
+    shares = np.bincount(names, minlength=len(NAMES)) / len(flat)
+    found = [int(i) for i in np.argsort(-shares, kind="stable") if shares[i] > 0]
+    if not shades:
+        return [(NAMES[i], float(shares[i])) for i in found]
+    return [(_shade(NAMES[i], np.median(to_lab(flat[names == i]), axis=0)), float(shares[i])) for i in found]
+
+
+def _shade(name: str, lab: NDArray[Any]) -> str:
+    """Put `dark`, `light` or `pale` before the name of a colour whose median CIELAB value calls for it."""
+    light, chroma = float(lab[0]), float(np.hypot(lab[1], lab[2]))
+    if name in ("black", "white"):
+        return name
+    if light < 36:
+        return f"dark {name}"
+    if light > 70 and name == "grey":
+        return f"light {name}"
+    return f"pale {name}" if light > 78 and chroma < 40 and name != "grey" else name
 
 
 def _detail(seen: Pictures) -> float:

@@ -37,7 +37,7 @@ class LocalChange:
         change: mean CIELAB distance inside the mask.
         part: part of the mask's pixels that changed by more than `CHANGED`.
         structure: correlation of the light-and-dark pattern inside, -1..1: high where the object kept its shape and
-            marks; 0 where neither clip has any.
+            marks, and 1 where neither clip has any.
         outside: mean CIELAB distance away from the mask.
         unsteady: how much more the target departs from its own motion inside the mask, grey levels 0..255.
         before, after: main colour names of the changed pixels in the source and in the target.
@@ -133,7 +133,7 @@ def _pattern(was: Map, now: Map, where: Masks) -> float:
     """Correlate the fine pattern of lightness inside the masks."""
     fine = [np.stack([frame - cv2.GaussianBlur(frame, (0, 0), 6) for frame in clip])[where] for clip in (was, now)]
     if max(part.std() for part in fine) < PLAIN:
-        return 0.0
+        return 1.0
     return _correlation(fine[0], fine[1])
 
 

@@ -211,7 +211,8 @@ class _Motion:
     def astray(self, t: int, other: int) -> Picture:
         """How far, in pixels (h, w), one ends from the start after following the motion there and back."""
         there, back = self.between(t, other)[0], self.between(other, t)[0]
-        return cv2.GaussianBlur(np.linalg.norm(there + _warp(back, there), axis=2), (0, 0), 2)
+        missed: Picture = cv2.GaussianBlur(np.linalg.norm(there + _warp(back, there), axis=2), (0, 0), 2)
+        return missed
 
     def novelty(self, t: int, before: int, after: int) -> tuple[Picture, float]:
         """Return how unlike both other frames frame `t` is, (h, w) in grey levels, and which part is too much so."""
