@@ -29,7 +29,6 @@ STILL_PX = 0.35
 FLOW_WIDTH = 480
 """Width at which temporal consistency is measured: flow is then cheap and grain is averaged out."""
 
-_POINTS = 500
 _MIN_POINTS = 24
 _KEEP = 0.45
 """A keyframe is given up where fewer than this fraction of its points are still found."""
@@ -67,7 +66,7 @@ def shrink(image: NDArray[Any], width: int) -> NDArray[Any]:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def camera_path(frames: Frames, masks: Masks | None = None, *, width: int | None = None) -> CameraPath:
+def camera_path(frames: Frames, masks: Masks | None = None, *, width: int | None = None, points: int = 500) -> CameraPath:
     """Estimate the homography from every frame to the middle one, by points tracked from keyframes.
 
     Tracking from keyframes, not from frame to frame, keeps errors from adding up: a camera that stands still or comes
@@ -77,6 +76,7 @@ def camera_path(frames: Frames, masks: Masks | None = None, *, width: int | None
         frames: uint8 (T, H, W, 3) RGB, or (T, H, W) gray.
         masks: bool (T, H, W): points on the mask are not used, e.g. because an object moves there.
         width: frames are tracked at this width where they are wider; the matrices are those of the full size.
+        points: how many points of a keyframe are tracked; time grows with it.
 
     Returns:
         The path; every matrix is finite.
@@ -100,7 +100,7 @@ def camera_path(frames: Frames, masks: Masks | None = None, *, width: int | None
     first = load(reference)
     for order in (range(reference + 1, count), range(reference - 1, -1, -1)):
         key_gray, key_path = first, np.eye(3)
-        key_points = _points(key_gray, free(reference, key_gray.shape))
+        key_points = _points(key_gray, free(reference, key_gray.shape), points)
         last_gray, last_path, speed = first, np.eye(3), np.eye(3)
         for t in order:
             now = load(t)
@@ -110,7 +110,7 @@ def camera_path(frames: Frames, masks: Masks | None = None, *, width: int | None
             if found is None or share < _KEEP:
                 before = t - order.step
                 key_gray, key_path = last_gray, last_path
-                key_points = _points(key_gray, free(before, key_gray.shape))
+                key_points = _points(key_gray, free(before, key_gray.shape), points)
                 found, share = _track(key_gray, now, key_points, np.linalg.inv(speed), hidden)
             if found is None:
                 paths[t], inliers[t] = last_path, 0.0
@@ -137,10 +137,10 @@ def corner_shift(paths: Matrix, width: int, height: int) -> NDArray[np.float64]:
     return np.hypot(*(moved - corners[:2]).transpose(1, 0, 2)).max(axis=1)
 
 
-def _points(image: Gray, free: Gray | None) -> Flow:
+def _points(image: Gray, free: Gray | None, most: int) -> Flow:
     """Pick well-spread corners, float32 (N, 1, 2)."""
-    distance = max(4.0, image.shape[1] / 48)
-    found = cv2.goodFeaturesToTrack(image, _POINTS, 0.003, distance, mask=free, blockSize=5)
+    distance = max(4.0, image.shape[1] / 48 * (500 / most) ** 0.5)
+    found = cv2.goodFeaturesToTrack(image, most, 0.003, distance, mask=free, blockSize=5)
     return np.zeros((0, 1, 2), np.float32) if found is None else found
 
 
