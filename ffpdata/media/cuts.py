@@ -54,7 +54,7 @@ def scenes(path: Path, probe: Probe, *, scan_seconds: float, timeout_s: float = 
     rate = min(probe.fps, MAX_RATE)
     frames = _small_frames(path, probe, rate, scan_seconds, timeout_s)
     cuts, flat, count = _detect(frames, rate)
-    return _shots(cuts, flat, count, rate)
+    return [(start, min(end, scan_seconds)) for start, end in _shots(cuts, flat, count, rate) if start < scan_seconds]
 
 
 def _detect(frames: Iterator[NDArray[np.uint8]], rate: float) -> tuple[list[int], list[bool], int]:

@@ -76,6 +76,10 @@ def test_only_the_beginning_is_looked_at(tmp_path):
     assert close(found(path, scan_seconds=2.5), [(0, 1.5), (1.5, 2.5)])
 
 
+def test_a_frame_of_1000_seconds_is_no_long_shot(bad_files):
+    assert found(bad_files["frame_per_1000_s"].path) == [(0, 60)]
+
+
 def test_portrait_films_and_late_pictures_are_timed_from_their_first_frame(tmp_path):
     path = film(tmp_path / "f.mp4", ("pattern", 1.5), ("fractal", 1), extra="scale=240:320")
     late = tmp_path / "late.mkv"
