@@ -43,7 +43,7 @@ def main() -> int:
     moving, full = crossing_object(), worst_case()
     good = True
     for name, masks, px in (("object", moving, 8), ("object", moving, 40), ("worst case", full, 8)):
-        seconds, _ = interleave(partial(m.erode, masks, px), lambda: None, rounds)
+        seconds = interleave(partial(m.erode, masks, px), lambda: None, rounds)[0].wall
         good &= verdict(f"erode {name} by {px} px, s", seconds, BOUND_S, f"{seconds / FRAMES * 1e3:.1f} ms a mask")
     for name, work in {
         "dilate by 8 px": partial(m.dilate, moving, 8),
@@ -53,7 +53,7 @@ def main() -> int:
         "feather of 8 px": partial(m.feather, moving, 8),
         "iou": partial(m.iou, moving, moving),
     }.items():
-        seconds, _ = interleave(work, lambda: None, rounds)
+        seconds = interleave(work, lambda: None, rounds)[0].wall
         print(f"     {name}: {seconds:.2f} s")
     return not good
 

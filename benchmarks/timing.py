@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 
-def interleave(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Run both in turn, one warm-up round first, and return the median seconds of each."""
-    times: tuple[list[float], list[float]] = ([], [])
+class Cost(NamedTuple):
+    """Median seconds of one way: on the wall, and of all processors, child processes included."""
+
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:.2f} s ({self.cpu:.2f} CPU-s)"
+
+
+def interleave(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[Cost, Cost]:
+    """Run both in turn, one warm-up round first, and return the median cost of each."""
+    measured: tuple[list[Cost], list[Cost]] = ([], [])
     for number in range(rounds + 1):
-        pairs = [(ours, times[0]), (theirs, times[1])]
-        for work, seconds in pairs if number % 2 else pairs[::-1]:
-            started = time.perf_counter()
+        pairs = [(ours, measured[0]), (theirs, measured[1])]
+        for work, costs in pairs if number % 2 else pairs[::-1]:
+            wall, cpu = time.perf_counter(), _cpu_seconds()
             work()
             if number:
-                seconds.append(time.perf_counter() - started)
-    return statistics.median(times[0]), statistics.median(times[1])
+                costs.append(Cost(time.perf_counter() - wall, _cpu_seconds() - cpu))
+    first, second = (Cost(*map(statistics.median, zip(*costs, strict=True))) for costs in measured)
+    return first, second
 
 
 def verdict(name: str, value: float, bound: float, detail: str) -> bool:
@@ -25,3 +38,8 @@ def verdict(name: str, value: float, bound: float, detail: str) -> bool:
     good = value <= bound
     print(f"{'ok  ' if good else 'OVER'} {name}: {value:.2f} (bound {bound:.2f}), {detail}", flush=True)
     return good
+
+
+def _cpu_seconds() -> float:
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
