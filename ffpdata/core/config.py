@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -302,6 +302,8 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str,
     """One line: place, entry, what is wrong, the value, the nearest valid name."""
     path = tuple(str(p) for p in error["loc"])
     full = (*where, *path)
+    if path[:1] == ("clip",) and where and full not in lines:  # handed down from the top of the pipeline
+        full = path
     spot = next((lines[full[:n]] for n in range(len(full), 0, -1) if full[:n] in lines), file)
     entry = ".".join(full)
     if error["type"] == "extra_forbidden":
@@ -312,11 +314,12 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str,
 
 def _fields_at(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
     """Names of the fields of the model that lies at `path` inside `model`."""
-    current: Any = model
+    kind: Any = model
     for part in path:
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
-            continue  # a key of a mapping: the entry's own type comes next
-        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        current = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), current)
-    return list(getattr(current, "model_fields", {}))
+        fields = getattr(kind, "model_fields", None)
+        if fields is not None:
+            kind = fields[part].annotation if part in fields else None
+        else:  # an entry of a mapping or a list: the last type argument is that of the values
+            kind = next(reversed(get_args(kind)), None)
+    kinds = [kind, *get_args(kind)]
+    return list(next((k.model_fields for k in kinds if hasattr(k, "model_fields")), {}))

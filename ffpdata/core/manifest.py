@@ -51,6 +51,15 @@ COMMON = pa.schema(
 """Columns of every manifest row; `manifests/README.md` explains each."""
 
 _LISTS: dict[Any, pa.DataType] = {list[str]: pa.string(), list[int]: pa.int64(), list[float]: pa.float64()}
+_SQL = {
+    pa.string(): "varchar",
+    pa.int64(): "bigint",
+    pa.float64(): "double",
+    pa.bool_(): "boolean",
+    pa.list_(pa.string()): "varchar[]",
+    pa.list_(pa.int64()): "bigint[]",
+    pa.list_(pa.float64()): "double[]",
+}
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -72,6 +81,11 @@ def arrow_type(kind: Any) -> pa.DataType:
         f"a manifest column cannot have the type {kind!r}: use one of {sorted(t.__name__ for t in _ARROW)}, "
         "list[str], list[int], list[float] or Artifact(ext)"
     )
+
+
+def sql_type(kind: Any) -> str:
+    """DuckDB's name for the type of a declared column."""
+    return _SQL[arrow_type(kind)]
 
 
 def stage_schema(writes: Mapping[str, Any]) -> pa.Schema:

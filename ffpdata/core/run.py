@@ -13,7 +13,8 @@ import yaml
 from ffpdata import __version__
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import FatalError
-from ffpdata.core.manifest import Manifest
+from ffpdata.core.manifest import Manifest, sql_type
+from ffpdata.core.stage import Stage
 from ffpdata.core.store import Store
 from ffpdata.core.views import connect
 
@@ -52,6 +53,7 @@ class RunFolder:
             "input": source,
             "limit": limit,
             "pipeline": pipeline.model_dump(mode="json"),
+            "columns": {stage.name: _sql_types(stage) for stage in pipeline.build()},
         }
         before = self.store.read(RUN_FILE) if self.store.exists(RUN_FILE) else b""
         text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, explicit_start=True)
@@ -71,4 +73,13 @@ class RunFolder:
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """DuckDB with a view per stage, `<stage>_history` and the wide view `items`."""
-        return connect(self.store, self.tracks())
+        columns: dict[str, dict[str, str]] = {}
+        for start in self.starts():
+            for stage, types in start.get("columns", {}).items():
+                columns.setdefault(stage, {}).update(types)
+        return connect(self.store, self.tracks(), columns)
+
+
+def _sql_types(stage: Stage) -> dict[str, str]:
+    """A stage's own columns and their SQL types, as `run.yaml` keeps them."""
+    return {name: sql_type(kind) for name, kind in sorted(stage.writes.items())}

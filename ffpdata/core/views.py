@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from ffpdata.core.manifest import COMMON, MANIFESTS, Manifest
 from ffpdata.core.store import Store
@@ -22,12 +21,18 @@ CURATE = "curate"
 OUTCOME = "key || '@' || coalesce(epoch_us(started_at), 0)"
 """SQL for what the rows of one outcome share: a fan-out that failed and then went well has both under one key."""
 
+_ORDER = {"part": "varchar", "part_row": "bigint"}
 _NARROW = "track, entered_id, item_id, key, upstream, status"
 
 
 def quote(name: str) -> str:
     """Quote an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote an SQL text."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def scan(store: Store, stage: str) -> str:
@@ -39,26 +44,33 @@ def scan(store: Store, stage: str) -> str:
     )
 
 
-def connect(store: Store, tracks: Mapping[str, Sequence[str]] | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    store: Store,
+    tracks: Mapping[str, Sequence[str]] | None = None,
+    columns: Mapping[str, Mapping[str, str]] | None = None,
+) -> duckdb.DuckDBPyConnection:
     """Open a connection with the views of a run folder.
 
     Args:
         store: the run folder.
         tracks: per track the names of its stages in order; needed for the views of current rows. Without it only the
             `<stage>_history` views are made.
+        columns: per stage its own columns and their SQL types, so that a view has them before the first row is there.
     """
     connection = duckdb.connect()
     if not store.local:
         connection.register_filesystem(store.fs)
-    present = set(Manifest(store).stages())
+    manifest = Manifest(store)
+    present = set(manifest.stages())
     names = sorted(present | {s for stages in (tracks or {}).values() for s in stages} | {CURATE})
+    connection.register("_common", COMMON.empty_table())
     for stage in names:
-        if stage in present and Manifest(store).parts(stage):
-            source = scan(store, stage)
-        else:
-            connection.register(f"_none_{stage}", _no_rows())
-            source = f"(select * from {quote(f'_none_{stage}')})"
-        connection.execute(f"create view {quote(f'{stage}_history')} as select * from {source}")
+        declared = {**_ORDER, **(columns or {}).get(stage, {})}
+        empty = ", ".join(["*", *(f"null::{kind} as {quote(name)}" for name, kind in declared.items())])
+        source = f"select {empty} from _common"
+        if stage in present and manifest.parts(stage):
+            source = f"select * from {scan(store, stage)} union all by name {source}"
+        connection.execute(f"create view {quote(f'{stage}_history')} as {source}")
         connection.execute(f"create temp table {quote(f'_now_{stage}')} (track text, part text, part_row bigint)")
     for track, stages in (tracks or {}).items():
         _mark_current(connection, track, [*stages, CURATE])
@@ -70,11 +82,6 @@ def connect(store: Store, tracks: Mapping[str, Sequence[str]] | None = None) -> 
     if tracks:
         _wide(connection, tracks)
     return connection
-
-
-def _no_rows() -> pa.Table:
-    schema = COMMON.append(pa.field("part", pa.string())).append(pa.field("part_row", pa.int64()))
-    return schema.empty_table()
 
 
 def _mark_current(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str]) -> None:

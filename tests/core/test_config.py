@@ -105,7 +105,7 @@ def test_overrides_are_checked_too(write, text: str, message: str) -> None:
 
 
 def test_a_stage_of_the_users_own(write) -> None:
-    made = load_pipeline(write(PIPELINE.replace("  - measure:", "  - tests.toys:Upper: {mark: '?'}\n  - measure:")))
+    made = load_pipeline(write(PIPELINE.replace("  - measure:", "  - tests.toys:Upper: {{mark: '?'}}\n  - measure:")))
     assert [s.name for s in made.build()] == ["source", "ingest", "upper", "measure"]
     assert settings(made, "upper") == {"mark": "?"}
 
