@@ -23,6 +23,8 @@ SIDE = 360
 """Long side, in pixels, at which frames are compared."""
 PAIRS = 6
 """Pairs of neighbouring frames in which steadiness is measured."""
+SMALLEST = 16
+"""Side, in pixels, below which there is no optical flow."""
 PLAIN = 2.0
 """Deviation of grey levels below which a region is too plain to have a structure."""
 CHANGED = 8.0
@@ -123,7 +125,7 @@ def measure_global(source: Clip, target: Clip, reference: Clip | None = None) ->
 
 def unsteadiness(source: Clip, target: Clip, masks: Masks | None = None) -> float:
     """How much more the target than the source departs from its own motion, grey levels 0..255, never below 0."""
-    if len(source) < 2:
+    if len(source) < 2 or min(source.shape[1:3]) < SMALLEST:
         return 0.0
     pairs = np.unique(np.linspace(0, len(source) - 2, PAIRS).round().astype(int)).tolist()
     return max(0.0, warp_error(target, masks, pairs=pairs) - warp_error(source, masks, pairs=pairs))

