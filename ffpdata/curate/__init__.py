@@ -17,7 +17,7 @@ from ffpdata.core.config import CurateSettings
 from ffpdata.core.keys import digest
 from ffpdata.core.manifest import stage_schema
 from ffpdata.core.run import RunFolder
-from ffpdata.core.views import CURATE, quote
+from ffpdata.core.views import CURATE, literal, quote
 from ffpdata.curate import dedup, select, split
 
 VERSION = 1
@@ -160,7 +160,7 @@ def _read(run: RunFolder) -> tuple[list[dict[str, Any]], dict[tuple[str, str], s
         pairs: list[dict[str, Any]] = []
         for track, stages in tracks.items():
             last = "coalesce({}) as upstream".format(", ".join(quote(f"{stage}_key") for stage in reversed(stages)))
-            mine = finished.filter(f"track = '{track}'").project(", ".join([*wanted, last])).order("item_id")
+            mine = finished.filter(f"track = {literal(track)}").project(", ".join([*wanted, last])).order("item_id")
             pairs += pa.table(mine.to_arrow_table()).to_pylist()
         keys = connection.view(CURATE).project("track, item_id, key").fetchall()
     return pairs, {(track, item_id): key for track, item_id, key in keys}

@@ -11,7 +11,7 @@ from ffpdata import __version__
 from ffpdata.core.keys import digest
 from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Stage
-from ffpdata.core.views import quote
+from ffpdata.core.views import literal, quote
 from ffpdata.curate import current_settings
 from ffpdata.export.dataset import Shard
 
@@ -49,7 +49,7 @@ def describe(
 
     splits = {}
     for split in dict.fromkeys(shard.split for shard in shards):
-        mine = chosen.filter(f"split = '{split}'")
+        mine = chosen.filter(f"split = {literal(split)}")
         pairs, sources = mine.aggregate("count(*), count(distinct source_id)").fetchall()[0]
         tasks = dict(mine.aggregate("task, count(*) as n").order("task").fetchall())
         splits[split] = {"pairs": pairs, "sources": sources, "tasks": tasks}
@@ -78,7 +78,7 @@ def _models(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> list[dict[str, A
     """The models that made the pairs, as the manifests name them, with the licence that the profile gives them."""
     found: dict[tuple[str, ...], set[str]] = {}
     for track, pipeline in run.pipelines().items():
-        mine = chosen.filter(f"track = '{track}'")
+        mine = chosen.filter(f"track = {literal(track)}")
         for stage in pipeline.build():
             column = f"{stage.name}_model"
             if column not in chosen.columns:
