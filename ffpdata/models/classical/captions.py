@@ -28,6 +28,8 @@ Media = Mapping[str, Any]
 Fields = Mapping[str, Any]
 GENERIC = ("moving object", "object")
 """What the embedded segmenter can find without being told: what moves."""
+ACCENT = 0.06
+"""Share of a style's pixels from which a colour belongs to its palette."""
 
 
 class TemplateSettings(BackendSettings):
@@ -117,12 +119,13 @@ def _cinematic_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str
     return {"caption": wordings.cinematic(measure_scene(_get(media, "source", prompt)))}
 
 
-def _style_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  # noqa: ARG001
+def _style_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
     reference = _get(media, "reference", prompt)
-    look, colours = measure_scene(reference), palette(reference, shades=True)
+    look, colours = measure_scene(reference), _palette(reference)
     scene = measure_scene(_get(media, "source", prompt))
+    given = noun(fields.get("style")).lower()
     return {
-        "style": wordings.style_name(look, colours),
+        "style": wordings.style_name(look, colours) if given == "object" else given,
         "caption": wordings.style_caption(look, colours, scene),
     }
 
@@ -180,7 +183,7 @@ def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, A
     reference = _get(media, "reference" if "reference" in media else "target", prompt)
     style = noun(fields.get("style"))
     style = "different" if style == "object" else style
-    return {"instruction": wordings.restyle(style, measure_scene(reference), palette(reference, shades=True))}
+    return {"instruction": wordings.restyle(style, measure_scene(reference), _palette(reference))}
 
 
 def _judge(prompt: Prompt, media: Media, fields: Fields) -> verdicts.Verdict:
@@ -214,6 +217,11 @@ def _judge(prompt: Prompt, media: Media, fields: Fields) -> verdicts.Verdict:
         verdicts.modification_faults(change, fields, promised_colours(str(fields.get("instruction") or ""))),
         f"{change.part:.0%} of the object is now {' and '.join(change.after)}, its pattern is kept",
     )
+
+
+def _palette(reference: Any) -> list[str]:
+    """Name the colours of a style, accents included."""
+    return palette(reference, least=ACCENT, shades=True)
 
 
 def _local(prompt: Prompt, media: Media) -> LocalChange:

@@ -112,7 +112,9 @@ def style_faults(found: GlobalChange, facts: Mapping[str, Any]) -> dict[str, Fau
     unsteady = max(found.unsteady, _number(facts, "flicker", 0.0))
     return {
         "weak": Fault(ramp(found.change, 12, 4), f"the picture changes by {found.change:.0f} CIELAB units only"),
-        "structure": Fault(ramp(found.structure, 0.5, 0.1), f"the edges agree by {max(0.0, found.structure):.0%} only"),
+        "structure": Fault(
+            ramp(found.structure, 0.4, 0.05), f"the edges agree by {max(0.0, found.structure):.0%} only"
+        ),
         "unsteady": Fault(
             0.8 * ramp(unsteady, 3, 12), f"it flickers by {unsteady:.1f} grey levels more than the source"
         ),

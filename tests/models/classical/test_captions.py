@@ -161,6 +161,7 @@ def test_styles_are_named_by_texture_and_palette(shot: Scene) -> None:
     assert "dark blue" in answer["style"]
     assert "dark blue" in answer["caption"]
     assert "blue" in ask("instruct_style", media, style=answer["style"])["instruction"]
+    assert ask("style_caption", media, style="Stained Glass")["style"] == "stained glass"
     assert ask("instruct_style", media, style="oil painting")["instruction"].startswith(
         "Restyle the whole video as an oil painting, with a palette of dark blue"
     )

@@ -77,7 +77,7 @@ def test_a_swap_replaces_the_object() -> None:
 def test_a_stylization_changes_the_look_and_keeps_the_scene() -> None:
     assert conclude(style_faults(STYLED, {}), "fine").score == 10
     assert conclude(style_faults(replace(STYLED, change=3), {}), "fine").score == 0
-    assert conclude(style_faults(replace(STYLED, structure=0.1), {}), "fine").score == 0
+    assert conclude(style_faults(replace(STYLED, structure=0.05), {}), "fine").score == 0
     assert conclude(style_faults(replace(STYLED, unsteady=12), {}), "fine").score < 5
     assert conclude(style_faults(STYLED, {"flicker": 12.0}), "fine").score < 5
     assert conclude(style_faults(replace(STYLED, approach=-0.5), {}), "fine").score == 6
