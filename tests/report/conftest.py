@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import pytest
+
+from ffpdata.core.run import RunFolder
+from ffpdata.curate import curate
+from ffpdata.report.html import write_report
+from tests.fixture_run import copy_run
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A curated run with its report. Tests must not change it."""
+    run = copy_run(tmp_path_factory.mktemp("reported") / "run")
+    curate(run)
+    assert write_report(run) == Path(run.store.root) / "report" / "index.html"
+    return run
