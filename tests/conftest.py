@@ -11,7 +11,10 @@ import pytest
 from ffpdata.media.geometry import Geometry
 
 SMALL = Geometry(width=320, height=192, fps=16, frames=33)
-SMALL_SETTINGS = [f"clip={{width: {SMALL.width}, height: {SMALL.height}, fps: {SMALL.fps}, frames: {SMALL.frames}}}"]
+SMALL_SETTINGS = [
+    f"clip={{width: {SMALL.width}, height: {SMALL.height}, fps: {SMALL.fps}, frames: {SMALL.frames}}}",
+    "ingest.min_side=96",
+]
 
 
 @pytest.fixture(scope="session")

@@ -187,7 +187,7 @@ def test_a_changed_threshold_redoes_its_stage(copy: Path, samples: Path) -> None
 
 def test_kill_9_and_resume_gives_the_same_shards(finished: Finished, samples: Path, tmp_path: Path) -> None:
     draw = random.Random(3)
-    options = ["--set", SMALL_SETTINGS[0], "-q"]
+    options = [*(part for text in SMALL_SETTINGS for part in ("--set", text)), "-q"]
     tracks = (("local_editing", samples / "clips.csv"), ("stylization", samples))
     for kill in range(6):
         pipeline, source = tracks[kill % 2]
