@@ -144,13 +144,14 @@ def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> tupl
 
 def _shaded(frame: Image, picture: Image) -> NDArray[np.bool_]:
     """Where a frame is the plate's picture, evenly darkened as by a soft shadow: bool (h, w)."""
-    now = cv2.blur(frame, (5, 5)).astype(np.float32)
-    plain = cv2.blur(picture, (5, 5)).astype(np.float32)
-    dark = cv2.transform(now * plain, np.ones((1, 3), np.float32)) / (
-        cv2.transform(plain * plain, np.ones((1, 3), np.float32)) + 1
-    )
+    now = cv2.blur(frame, (3, 3)).astype(np.float32)
+    plain = cv2.blur(picture, (3, 3)).astype(np.float32)
+    ones = np.ones((1, 3), np.float32)
+    dark = cv2.transform(now * plain, ones) / (cv2.transform(plain * plain, ones) + 1)
     off = np.abs(now - plain * dark[..., None]).max(axis=2)
-    return (dark > _DEEPEST_SHADOW) & (dark < 0.99) & (off < 5)
+    # A shadow is soft: a thin dark thing, a leash or a leg, stands out from its own surroundings.
+    soft = np.abs(dark - cv2.blur(dark, (11, 11))) < 0.07
+    return (dark > _DEEPEST_SHADOW) & (dark < 0.99) & (off < 6) & soft
 
 
 @dataclass

@@ -15,7 +15,7 @@ import numpy as np
 from ffpdata.media import masks as masklib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -85,7 +85,15 @@ def region(hidden: Masks, paths: Matrix, pad: int) -> tuple[int, int, int, int]:
     return int(low[0]), int(low[1]), int(high[0]) + 1, int(high[1]) + 1
 
 
-def clean_plate(frames: Frames, hidden: Masks, path: CameraPath, box: tuple[int, int, int, int], band: int) -> Plate:
+def clean_plate(
+    frames: Frames,
+    hidden: Masks,
+    path: CameraPath,
+    box: tuple[int, int, int, int],
+    band: int,
+    *,
+    run: range | None = None,
+) -> Plate:
     """Make the plate of what is hidden in any frame and of a band around it.
 
     Args:
@@ -94,14 +102,18 @@ def clean_plate(frames: Frames, hidden: Masks, path: CameraPath, box: tuple[int,
         path: the camera's path.
         box: the plate's place in the reference frame, from `region`.
         band: how far around the hidden pixels the plate is needed, pixels.
+        run: make it for these frames only, from what is seen nearest to them in time; for all frames, from samples
+            spread over the whole clip, where None.
     """
     origin = translation(-box[0], -box[1])
     size = box[2] - box[0], box[3] - box[1]
     needed = np.zeros((size[1], size[0]), np.uint8)
-    for t, mask in enumerate(masklib.dilate(hidden, band)):
+    for t in run or range(len(frames)):
+        mask = masklib.dilate(hidden[t : t + 1], band)[0]
         if mask.any():
             needed |= warp(mask.view(np.uint8), origin @ path.to_reference[t], size, whole=True)
-    image, seen = _gather(frames, hidden, path, origin, needed)
+    order = _spread(len(frames)) if run is None else _outwards(run, len(frames))
+    image, seen = _gather(frames, hidden, path, origin, needed, order)
     return Plate(image, seen, needed > 0, origin, path)
 
 
@@ -114,8 +126,15 @@ def _spread(count: int) -> Iterator[int]:
             yield index
 
 
+def _outwards(run: range, count: int) -> list[int]:
+    """Order all frames by their distance from a run of frames; every second first, so that samples span some time."""
+    return sorted(
+        range(count), key=lambda t: (max(run[0] - t, t - run[-1], 0) // 8, t % 2, abs(2 * t - run[0] - run[-1]))
+    )
+
+
 def _gather(
-    frames: Frames, hidden: Masks, path: CameraPath, origin: Matrix, needed: NDArray[np.uint8]
+    frames: Frames, hidden: Masks, path: CameraPath, origin: Matrix, needed: NDArray[np.uint8], order: Iterable[int]
 ) -> tuple[Image, Plane]:
     """Collect samples of every needed pixel from frames in which it is visible, and take their robust mean."""
     height, width = needed.shape
@@ -124,7 +143,7 @@ def _gather(
     inside = np.zeros(hidden.shape[1:], np.uint8)
     inside[1:-1, 1:-1] = 1
     wanted = needed.copy()
-    for t in _spread(len(frames)):
+    for t in order:
         x, y, w, h = cv2.boundingRect(wanted)
         if not w:
             break

@@ -7,6 +7,7 @@ frame shows is guessed, by inpainting the plate.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -28,6 +29,19 @@ if TYPE_CHECKING:
 
 _BAND = 24
 """Width of the ring around the mask, in pixels of a 720p frame, in which the fill is compared with the frame."""
+
+
+_CONFLICT = 30
+"""Levels of 255 by which a pixel next to the mask must differ from the plate to show something else."""
+
+_CONFLICT_SHARE = 0.03
+"""Share of such pixels from which on a frame gets a plate of its own time."""
+
+_FADE = 6
+"""Frames over which one plate goes over into another."""
+
+_LONGEST_RUN = 16
+"""Most frames that share a nearer plate."""
 
 
 class TemporalFillSettings(BaseModel):
@@ -105,13 +119,12 @@ class TemporalFill:
         if swept > self.settings.max_plate_area:
             detail = f"the mask sweeps {swept:.1f} frame areas, at most {self.settings.max_plate_area}"
             raise Reject("camera_unstable", detail, dict(facts))
-        plate = clean_plate(frames, hidden, path, box, band)
-        holes = plate.needed & ~plate.seen
-        if holes.any():
-            plate.image = _inpaint(plate.image, holes, plate.seen)
-        out, unrevealed, error = self._compose(
-            frames, hidden, plate, band, max(1, round(self.settings.feather_px * unit))
-        )
+        plate = self._filled(clean_plate(frames, hidden, path, box, band))
+        views = _Views(frames, hidden, plate, band)
+        for run in views.conflicts():
+            views.add(run, self._filled(clean_plate(frames, hidden, path, box, band, run=run)))
+        soft = max(1, round(self.settings.feather_px * unit))
+        out, unrevealed, error = _compose(frames, hidden, views, soft)
         facts |= {"unrevealed": unrevealed, "warp_error": error}
         for name, reason in (("unrevealed", "unrevealed"), ("warp_error", "misaligned")):
             limit = getattr(self.settings, f"max_{name}")
@@ -120,29 +133,99 @@ class TemporalFill:
         return Edit(out, facts)
 
     @staticmethod
-    def _compose(frames: Frames, hidden: Masks, plate: Plate, band: int, soft: int) -> tuple[Frames, float, float]:
-        """Lay the plate into every frame; return the clip, the unrevealed fraction and the error around the mask."""
-        height, width = hidden.shape[1:]
-        out = frames.copy()
-        lost, total = 0, 0
-        errors: list[float] = []
-        for t, (x0, y0, x1, y1) in enumerate(masklib.bounding_boxes(hidden).tolist()):
-            if x1 <= x0:
-                continue
-            left, top = max(0, x0 - band), max(0, y0 - band)
-            crop = slice(top, min(height, y1 + band)), slice(left, min(width, x1 + band))
-            mask, frame = hidden[t][crop], frames[t][crop]
-            fill, known, guessed = plate.view(t, left, top, mask.shape[::-1])
-            lost += int((guessed & mask).sum())
-            total += int(mask.sum())
-            ring = known & ~mask
-            difference = frame.astype(np.int16) - fill
-            if ring.any():
-                errors.append(float(np.abs(difference[ring]).mean()))
-            fitted = np.clip(fill + _membrane(difference, ring, band), 0, 255)
-            alpha = np.clip(1 - (_distance(mask) - 1) / soft, 0, 1)[..., None]
-            out[t][crop] = np.rint(fitted * alpha + frame * (1 - alpha)).astype(np.uint8)
-        return out, lost / max(1, total), float(np.mean(errors)) if errors else 0.0
+    def _filled(plate: Plate) -> Plate:
+        holes = plate.needed & ~plate.seen
+        if holes.any():
+            plate.image = _inpaint(plate.image, holes, plate.seen)
+        return plate
+
+
+@dataclass
+class _Window:
+    """The part of a frame that is worked on: its place, the frame's pixels, the mask, and the fill."""
+
+    crop: tuple[slice, slice]
+    frame: Image
+    mask: NDArray[np.bool_]
+    fill: Image
+    known: NDArray[np.bool_]
+    guessed: NDArray[np.bool_]
+
+    @property
+    def ring(self) -> NDArray[np.bool_]:
+        """Where fill and frame can be compared, bool (h, w)."""
+        return self.known & ~self.mask
+
+    @property
+    def difference(self) -> NDArray[np.int16]:
+        """Frame minus fill, int16 (h, w, 3)."""
+        return self.frame.astype(np.int16) - self.fill
+
+
+class _Views:
+    """What is laid into each frame: the plate of the whole clip, or where that is at odds with a frame, a nearer one."""
+
+    def __init__(self, frames: Frames, hidden: Masks, plate: Plate, band: int) -> None:
+        self.frames, self.hidden, self.plate, self.band = frames, hidden, plate, band
+        self.boxes = masklib.bounding_boxes(hidden).tolist()
+        self.nearer: list[tuple[range, Plate]] = []
+
+    def conflicts(self) -> list[range]:
+        """Runs of frames around whose masks something else stands than in the plate: another object came or went."""
+        odd = []
+        for t, (x0, _, x1, _) in enumerate(self.boxes):
+            if x1 > x0:
+                window = self.window(t)
+                ring = window.ring
+                far = np.abs(window.difference[ring]).max(axis=1) > _CONFLICT if ring.any() else np.zeros(1)
+                if far.mean() > _CONFLICT_SHARE:
+                    odd.append(t)
+        runs: list[list[int]] = []
+        for t in odd:
+            if runs and t - runs[-1][-1] <= _FADE and t - runs[-1][0] < _LONGEST_RUN:
+                runs[-1].append(t)
+            else:
+                runs.append([t])
+        return [range(run[0], run[-1] + 1) for run in runs]
+
+    def add(self, run: range, plate: Plate) -> None:
+        """Use `plate` for the frames of `run`, faded in and out over its neighbours."""
+        self.nearer.append((run, plate))
+
+    def window(self, t: int) -> _Window:
+        """Cut out the surroundings of the mask of frame `t` and what is to be laid there."""
+        height, width = self.hidden.shape[1:]
+        x0, y0, x1, y1 = self.boxes[t]
+        left, top = max(0, x0 - self.band), max(0, y0 - self.band)
+        crop = slice(top, min(height, y1 + self.band)), slice(left, min(width, x1 + self.band))
+        mask = self.hidden[t][crop]
+        size = mask.shape[1], mask.shape[0]
+        fill, known, guessed = self.plate.view(t, left, top, size)
+        for run, plate in self.nearer:
+            weight = 1 - max(run[0] - t, t - run[-1], 0) / _FADE
+            if weight > 0:
+                other, seen, _ = plate.view(t, left, top, size)
+                use = weight * (seen & known)[..., None].astype(np.float32)
+                fill = np.rint(fill * (1 - use) + other * use).astype(np.uint8)
+        return _Window(crop, self.frames[t][crop], mask, fill, known, guessed)
+
+
+def _compose(frames: Frames, hidden: Masks, views: _Views, soft: int) -> tuple[Frames, float, float]:
+    """Lay the fill into every frame; return the clip, the unrevealed fraction and the error around the mask."""
+    out = frames.copy()
+    lost, total = 0, 0
+    errors: list[float] = []
+    for t in np.flatnonzero(hidden.any(axis=(1, 2))).tolist():
+        window = views.window(t)
+        ring, difference = window.ring, window.difference
+        lost += int((window.guessed & window.mask).sum())
+        total += int(window.mask.sum())
+        if ring.any():
+            errors.append(float(np.abs(difference[ring]).mean()))
+        fitted = np.clip(window.fill + _membrane(difference, ring, views.band), 0, 255)
+        alpha = np.clip(1 - (_distance(window.mask) - 1) / soft, 0, 1)[..., None]
+        out[t][window.crop] = np.rint(fitted * alpha + window.frame * (1 - alpha)).astype(np.uint8)
+    return out, lost / max(1, total), float(np.mean(errors)) if errors else 0.0
 
 
 def _inpaint(image: Image, holes: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Image:
