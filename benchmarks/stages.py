@@ -31,7 +31,8 @@ from ffpdata.core.run import RunFolder
 from ffpdata.runners.session import start
 name, source, run, stages, limit = sys.argv[1:]
 pipeline = load_pipeline(name)
-start(RunFolder(run), pipeline.model_copy(update={"stages": pipeline.stages[: int(stages)]}), source, limit=int(limit), quiet=True)
+made = pipeline.model_copy(update={"stages": pipeline.stages[: int(stages)]})
+start(RunFolder(run), made, source, limit=int(limit), quiet=True)
 """
 
 

@@ -41,13 +41,14 @@ def name_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Name every pixel of a uint8 (N, 3) RGB array: indices (N,) into `NAMES`."""
     lab = to_lab(rgb)
     light, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
-    hue = cv2.cvtColor(rgb.reshape(-1, 1, 3).astype(np.float32) / np.float32(255), cv2.COLOR_RGB2HSV)[:, 0, 0]
+    hsv = cv2.cvtColor(rgb.reshape(-1, 1, 3).astype(np.float32) / np.float32(255), cv2.COLOR_RGB2HSV)[:, 0]
+    hue, saturation = hsv[:, 0], hsv[:, 1]
 
     bounds = np.array([bound for bound, _ in _HUES] + [346.0, 361.0])
     order = np.array([NAMES.index(n) for _, n in _HUES] + [NAMES.index("pink"), NAMES.index("red")])
     found = order[np.searchsorted(bounds, hue, side="right")]
 
-    warm = (hue >= 8) & (hue < 50)
+    warm = (hue >= 8) & (hue < 50) & ~((hue < 15) & (saturation > 0.6))  # a saturated dark red stays red
     found[warm & ((light < 56) | ((chroma < 38) & (light < 80)))] = NAMES.index("brown")
     reddish = (hue >= 320) | (hue < 14)
     found[reddish & (light > 62) & (chroma < 60)] = NAMES.index("pink")
