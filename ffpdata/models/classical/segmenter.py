@@ -399,7 +399,10 @@ class _Judge:
         keep = stats[:, cv2.CC_STAT_AREA] >= max(8, 0.15 * int(stats[1:, cv2.CC_STAT_AREA].max()))
         keep[0] = False
         out[crop] = keep[labels]
-        return _fill(out if self.differs is None else self._attach(out, self.differs[t]))
+        if self.differs is not None:
+            for _ in range(2):  # the second time for what hangs on a limb
+                out = self._attach(out, self.differs[t])
+        return _fill(out)
 
     def _attach(self, mask: Mask, differs: Mask) -> Mask:
         """Add the limbs that hang on the object and differ from the background too, unless they are a bigger thing.
