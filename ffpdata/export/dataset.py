@@ -27,7 +27,7 @@ class Shard:
         split: the split that it belongs to.
         pairs: number of samples.
         bytes: size of the tar.
-        sha256: of the tar.
+        index_sha256: of the index, which has the hash of every file in the tar.
         plan: digest of what went in; a shard that has it needs no rewriting.
     """
 
@@ -35,7 +35,7 @@ class Shard:
     split: str
     pairs: int
     bytes: int
-    sha256: str
+    index_sha256: str
     plan: str
 
     @property

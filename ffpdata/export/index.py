@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -55,16 +57,18 @@ def index_row(record: Mapping[str, Any], source_group: str, members: Sequence[Ma
     }
 
 
-def write_index(store: Store, shard: Shard, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a shard's index, with the shard's own facts in the file's metadata."""
-    schema = INDEX.with_metadata({_METADATA: json.dumps(vars(shard), sort_keys=True).encode()})
+def write_index(store: Store, shard: Shard, rows: Sequence[Mapping[str, Any]]) -> Shard:
+    """Write a shard's index, with size and plan of the tar in its metadata; returns the shard with the index's hash."""
+    facts = {name: value for name, value in vars(shard).items() if name != "index_sha256"}
+    schema = INDEX.with_metadata({_METADATA: json.dumps(facts, sort_keys=True).encode()})
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), sink, compression="zstd")
     store.write(shard.twin, sink.getvalue())
+    return replace(shard, index_sha256=hashlib.sha256(sink.getvalue()).hexdigest())
 
 
 def read_index(store: Store, twin: str) -> tuple[Shard, pa.Table]:
-    """Read an index: what it says of its shard, and one row per sample.
+    """Read an index: the shard that it belongs to, and one row per sample.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -73,6 +77,7 @@ def read_index(store: Store, twin: str) -> tuple[Shard, pa.Table]:
     data = store.read(twin)
     try:
         table = pq.read_table(io.BytesIO(data))
-        return Shard(**json.loads((table.schema.metadata or {})[_METADATA])), table.cast(INDEX)
+        facts = json.loads((table.schema.metadata or {})[_METADATA])
+        return Shard(**facts, index_sha256=hashlib.sha256(data).hexdigest()), table.cast(INDEX)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as err:
         raise ValueError(f"not a readable index: {err}") from err

@@ -103,15 +103,14 @@ class _Writer:
         try:
             with storage_errors(self.store.root):
                 keys = (entry.key for entry in plan.entries)
-                written = write_tar(temp, zip(keys, _ahead(self.pool, loads), strict=True))
+                written = write_tar(temp, zip(keys, ahead(self.pool, loads), strict=True))
             self.store.commit(temp, plan.path)
         finally:
             temp.unlink(missing_ok=True)
-        shard = Shard(plan.path, plan.split, len(made), written.bytes, written.sha256, key)
+        shard = Shard(plan.path, plan.split, len(made), written.bytes, "", key)
         groups = [row["source_group"] for row in table]
         index = [index_row(*sample) for sample in zip(made, groups, written.samples, strict=True)]
-        write_index(self.store, shard, index)
-        return shard
+        return write_index(self.store, shard, index)
 
     def _kept(self, plan: ShardPlan, key: str) -> Shard | None:
         """The shard that is in place already, where it is the one that is wanted."""
@@ -124,25 +123,26 @@ class _Writer:
 
 
 def _load(artifacts: Store, entry: Entry, record: bytes) -> list[Member]:
-    """Read and hash the members of one sample, in the order of their names."""
-    data = {member: artifacts.read(path) for member, (path, _) in entry.files.items()}
-    data[RECORD] = record
-    data[FIRST_FRAME] = _first_frame(artifacts, entry.files[TARGET][0], data[TARGET])
-    return [Member.of(name, data[name]) for name in sorted(data)]
+    """The members of one sample in the order of their names; what is not local is fetched into memory."""
+    content: dict[str, bytes | Path] = {RECORD: record}
+    for member, (path, _) in entry.files.items():
+        content[member] = artifacts.local_path(path) if artifacts.local else artifacts.read(path)
+    content[FIRST_FRAME] = _first_frame(artifacts, content[TARGET])
+    return [Member(name, content[name]) for name in sorted(content)]
 
 
-def _first_frame(artifacts: Store, path: str, data: bytes) -> bytes:
-    if artifacts.local:
-        return png(read_first_frame(artifacts.local_path(path)))
+def _first_frame(artifacts: Store, video: bytes | Path) -> bytes:
+    if isinstance(video, Path):
+        return png(read_first_frame(video))
     copy = artifacts.temp_file("target.mp4")  # the decoder wants a file
     try:
-        copy.write_bytes(data)
+        copy.write_bytes(video)
         return png(read_first_frame(copy))
     finally:
         copy.unlink(missing_ok=True)
 
 
-def _ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], list[Member]]]) -> Iterator[list[Member]]:
+def ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], list[Member]]]) -> Iterator[list[Member]]:
     """Run tasks in the pool and yield their results in order, with a few samples in memory at most."""
     waiting: deque[Future[list[Member]]] = deque()
     try:

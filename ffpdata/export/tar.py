@@ -1,42 +1,36 @@
-"""A tar that is byte-identical for the same samples, hashed while it is written.
+"""A tar that is byte-identical for the same samples: plain headers, no time, no owner, no host.
 
-The standard library writes it and not webdataset's TarWriter, which opens its tar in another format than the one it is
-asked for and copies everything through blocks of 10 KB.
+webdataset's TarWriter opens its tar in another format than the one it is asked for and copies everything through blocks
+of 10 KB; here every byte passes once, while it is in the cache, for hash and file together.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import os
 import tarfile
-from collections import deque
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import IO, Any
 
 MEMBER_MODE = 0o644
 
-_WHOLE = 1 << 30
-"""Copy members into the tar in one piece."""
+BLOCK, RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
+"""A tar is made of blocks and ends with zeros up to a full record."""
 
-_QUEUE = 32
-"""Writes that may wait for their hash."""
+_CHUNK = 1 << 18
+"""Bytes that are hashed and written at a time: few enough to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of a sample: the end of its name (`source.mp4`), its bytes and their hash."""
+    """One file of a sample: the end of its name (`source.mp4`), and its bytes or the file that holds them."""
 
     name: str
-    data: bytes
-    sha256: str
-
-    @classmethod
-    def of(cls, name: str, data: bytes) -> Member:
-        """Hash the bytes."""
-        return cls(name, data, hashlib.sha256(data).hexdigest())
+    content: bytes | Path
 
 
 @dataclass(frozen=True)
@@ -45,59 +39,96 @@ class Written:
 
     Attributes:
         bytes: its size.
-        sha256: its hash.
         samples: per sample its members: `name`, `offset` of the first byte in the tar, `bytes`, `sha256`.
     """
 
     bytes: int
-    sha256: str
     samples: list[list[dict[str, Any]]]
 
 
+class DamagedTarError(ValueError):
+    """A tar that `write_tar` would not have written so."""
+
+
 def write_tar(path: Path, samples: Iterable[tuple[str, Sequence[Member]]]) -> Written:
-    """Write samples into a tar: plain headers, members in the given order, no time, owner or host.
+    """Write samples into a tar.
 
     Args:
         path: file to write; the caller gives it its final name.
-        samples: key and members of each; a file in the tar is named `<key>.<member name>`.
+        samples: key and members of each, in the order in which they are to stand; a file in the tar is named
+            `<key>.<member name>`.
     """
-    written: list[list[dict[str, Any]]] = []
-    with path.open("wb", buffering=0) as raw, ThreadPoolExecutor(1) as pool:
-        stream = _Hashing(raw, pool)
-        with tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_WHOLE) as tar:  # type: ignore[arg-type]
-            for key, members in samples:
-                placed = []
-                for member in members:
-                    info = tarfile.TarInfo(f"{key}.{member.name}")
-                    info.size, info.mode = len(member.data), MEMBER_MODE
-                    offset = tar.offset + tarfile.BLOCKSIZE
-                    tar.addfile(info, io.BytesIO(member.data))
-                    placed.append({"name": member.name, "offset": offset, "bytes": info.size, "sha256": member.sha256})
-                written.append(placed)
-        return Written(raw.tell(), stream.hexdigest(), written)
+    written = []
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("wb", buffering=0) as out:
+        for key, members in samples:
+            placed = []
+            for member in members:
+                with _opened(member.content) as (stream, size):
+                    out.write(header(f"{key}.{member.name}", size))
+                    offset, sha = out.tell(), hashlib.sha256()
+                    while count := stream.readinto(buffer):
+                        sha.update(buffer[:count])
+                        _write_all(out, buffer[:count])
+                if out.tell() != offset + size:
+                    raise OSError(f"{member.name} of {key} changed while it was read")
+                out.write(bytes(-size % BLOCK))
+                placed.append({"name": member.name, "offset": offset, "bytes": size, "sha256": sha.hexdigest()})
+            written.append(placed)
+        out.write(bytes(2 * BLOCK))
+        out.write(bytes(-out.tell() % RECORD))
+        return Written(out.tell(), written)
 
 
-class _Hashing:
-    """A stream that hashes in a thread what passes: hashing is about as slow as writing."""
+def read_tar(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes]]:
+    """Read a tar that `write_tar` wrote: name, offset and bytes of every file.
 
-    def __init__(self, raw: IO[bytes], pool: ThreadPoolExecutor) -> None:
-        self._raw, self._pool = raw, pool
-        self._sha = hashlib.sha256()
-        self._waiting: deque[Future[None]] = deque()
+    Raises:
+        DamagedTarError: a byte outside the files is not what it should be, or the end is missing.
+    """
+    while True:
+        block = _read(stream, BLOCK)
+        if block == bytes(BLOCK):
+            break
+        try:
+            info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+        except (tarfile.HeaderError, UnicodeDecodeError) as err:
+            raise DamagedTarError(f"no file begins at byte {stream.tell() - BLOCK}: {err}") from err
+        if block != header(info.name, info.size):
+            raise DamagedTarError(f"the header of {info.name} is not the one that was written")
+        offset = stream.tell()
+        yield info.name, offset, _read(stream, info.size)
+        if any(_read(stream, -info.size % BLOCK)):
+            raise DamagedTarError(f"what follows {info.name} is not empty")
+    rest = stream.read()
+    if any(rest) or stream.tell() % RECORD or len(rest) < BLOCK:
+        raise DamagedTarError("its end is not the one that was written")
 
-    def tell(self) -> int:
-        return self._raw.tell()
 
-    def write(self, data: bytes) -> int:
-        self._waiting.append(self._pool.submit(self._sha.update, data))
-        if len(self._waiting) > _QUEUE:
-            self._waiting.popleft().result()
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._raw.write(rest) :]
-        return len(data)
+def header(name: str, size: int) -> bytes:
+    """Return the header block of a file."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, MEMBER_MODE
+    return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
 
-    def hexdigest(self) -> str:
-        while self._waiting:
-            self._waiting.popleft().result()
-        return self._sha.hexdigest()
+
+@contextmanager
+def _opened(content: bytes | Path) -> Iterator[tuple[BytesIO | FileIO, int]]:
+    """A stream over a member's bytes, and their number."""
+    if isinstance(content, Path):
+        with content.open("rb", buffering=0) as stream:
+            yield stream, os.fstat(stream.fileno()).st_size
+    else:
+        yield BytesIO(content), len(content)
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise DamagedTarError(f"it ends {size - len(data)} bytes too early")
+    return data
+
+
+def _write_all(out: IO[bytes], data: memoryview) -> None:
+    while data:
+        data = data[out.write(data) :]

@@ -17,7 +17,7 @@ from ffpdata.curate import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.plan import sample_key
 from ffpdata.export.shards import export
-from ffpdata.export.tar import Member, write_tar
+from ffpdata.export.tar import DamagedTarError, Member, read_tar, write_tar
 from tests.fixture_run import GOOD, HOSTILE, RunMaker, copy_run, make_run, pipelines
 
 
@@ -48,7 +48,9 @@ def test_what_an_export_holds(run: RunFolder, tmp_path: Path) -> None:
     members: dict[str, tarfile.TarInfo] = {}
     for shard in dataset.shards:
         path = tmp_path / "out" / shard.path
-        assert (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) == (shard.bytes, shard.sha256)
+        assert path.stat().st_size == shard.bytes
+        index = path.with_suffix(".parquet").read_bytes()
+        assert hashlib.sha256(index).hexdigest() == shard.index_sha256
         with tarfile.open(path) as tar:
             names = tar.getnames()
             assert [n.partition(".")[0] for n in names] == [
@@ -106,7 +108,7 @@ def test_a_record_tells_what_a_trainer_needs_and_nothing_of_the_machine(run: Run
 
 
 def test_the_same_work_on_a_slower_machine_with_interruptions_gives_the_same_bytes(tmp_path: Path) -> None:
-    plain = make_run(tmp_path / "plain")
+    plain = copy_run(tmp_path / "plain")
     curate(plain)
     export(plain, tmp_path / "a", shard_size_mb=1)
     other = make_run(tmp_path / "other", seconds=7.5)
@@ -210,13 +212,11 @@ def test_a_lost_artifact_is_named(run: RunFolder, tmp_path: Path) -> None:
         export(run, tmp_path / "out")
 
 
-def test_the_prompt_is_the_one_that_was_asked(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
+def test_the_prompt_is_the_one_that_was_asked(run: RunFolder, tmp_path: Path) -> None:
     local, _ = pipelines()
     time.sleep(1.1)  # a start is recorded to the second
     asked = {**local.prompts, "verify": {**local.prompts["verify"], "text": "Another question?"}}
     run.record_start(local.model_copy(update={"prompts": asked}), "clips", None)
-    curate(run)
     dataset = export(run, tmp_path / "out")
     with tarfile.open(tmp_path / "out" / dataset.shards[-1].path) as tar:
         record = json.loads(next(tar.extractfile(m).read() for m in tar if m.name.endswith("bbox.json")))
@@ -237,10 +237,44 @@ def test_keys_are_unique_short_and_without_dots() -> None:
 def test_a_tar_is_as_the_standard_library_reads_it(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     contents = {f"m{i}.bin": rng.bytes(n) for i, n in enumerate((0, 1, 512, 513, 3_000_000))}
-    written = write_tar(tmp_path / "a.tar", [("key", [Member.of(n, d) for n, d in contents.items()])])
+    (tmp_path / "m4").write_bytes(contents["m4.bin"])
+    members = [Member(n, tmp_path / "m4" if n == "m4.bin" else d) for n, d in contents.items()]
+    written = write_tar(tmp_path / "a.tar", [("key", members)])
     data = (tmp_path / "a.tar").read_bytes()
-    assert (written.bytes, written.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert written.bytes == len(data)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert {m.name: tar.extractfile(m).read() for m in tar} == {f"key.{n}": d for n, d in contents.items()}
+    with io.BytesIO() as plain:
+        with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, content in contents.items():
+                info = tarfile.TarInfo(f"key.{name}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        assert plain.getvalue() == data
+    found = {name: (offset, content) for name, offset, content in read_tar(io.BytesIO(data))}
     for member in written.samples[0]:
-        assert data[member["offset"] : member["offset"] + member["bytes"]] == contents[member["name"]]
+        offset, content = found[f"key.{member['name']}"]
+        assert (offset, len(content)) == (member["offset"], member["bytes"])
+        assert content == contents[member["name"]]
+        assert hashlib.sha256(content).hexdigest() == member["sha256"]
+
+
+def test_every_flipped_byte_of_a_tar_is_noticed(tmp_path: Path) -> None:
+    written = write_tar(tmp_path / "a.tar", [("k", [Member("json", b"{}"), Member("png", b"x" * 700)])])
+    data = (tmp_path / "a.tar").read_bytes()
+    hashes = {f"k.{m['name']}": (m["offset"], m["sha256"]) for m in written.samples[0]}
+
+    def sound(content: bytes) -> bool:
+        try:
+            found = {n: (o, hashlib.sha256(d).hexdigest()) for n, o, d in read_tar(io.BytesIO(content))}
+        except DamagedTarError:
+            return False
+        return found == hashes
+
+    assert sound(data)
+    for place in range(0, len(data), 7):
+        flipped = bytearray(data)
+        flipped[place] ^= 0x10
+        assert not sound(bytes(flipped)), place
+    for cut in (1, 511, 512, 1024, 5000, len(data) - 10):
+        assert not sound(data[:-cut]), cut
