@@ -67,6 +67,9 @@ _POINTS = 250
 """Points that the camera is estimated from; motion is then known to a tenth of a pixel, which is enough here."""
 
 
+_TRAVELS = 1.2
+"""What moves this far, in its own sizes, uncovers its background."""
+
 _SPECK = 24
 """Components of fewer pixels of the small copy are noise."""
 
@@ -445,8 +448,16 @@ def _follow_box(clip: Frames, flows: evidence.Flows, path: flow.CameraPath, box:
         raise Reject("no_target", f"nothing stands out from its surroundings in the box {tuple(box)}")
     nothing = evidence.Difference(np.zeros(clip.shape[:3], np.uint8), np.zeros(clip.shape[:3], np.bool_))
     masks = _follow(clip, flows, nothing, seed)
+    travel = _travel({t: mask for t, mask in enumerate(masks) if mask.any()}, path)
     difference, _ = evidence.plate_difference(clip, masklib.dilate(masks, max(3, width // 60)), path)
-    return _follow(clip, flows, difference, seed)
+    if travel < _TRAVELS:  # its background is not seen, and what differs nearby is something else
+        return _follow(clip, flows, difference, seed)
+    differs = _differs(difference)
+    inside = np.zeros_like(seed.mask)
+    inside[y0:y1, x0:x1] = differs[0, y0:y1, x0:x1]
+    if cv2.countNonZero(inside.view(np.uint8)) > 0.15 * (x1 - x0) * (y1 - y0):
+        seed = _Seed(0, inside)
+    return _follow(clip, flows, difference, seed, differs)
 
 
 def _cut(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Mask:
