@@ -72,17 +72,17 @@ def mean_change(first: Frames, second: Frames, where: Masks | None = None) -> fl
 
 
 def colour_drift(first: Frames, second: Frames, where: Masks | None = None) -> float:
-    """Distance between the mean Lab colours of the pixels of `where` (CIE76 units); 0 where there are none."""
+    """Distance in Lab between the mean colours of the pixels of `where` (CIE76 units); 0 where there are none."""
     means = []
     for frames in (first, second):
         total, count = np.zeros(3), 0
         for i in range(len(frames)):
-            lab = cv2.cvtColor(frames[i].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
-            pixels = lab.reshape(-1, 3) if where is None else lab[where[i]]
-            total, count = total + pixels.sum(0), count + len(pixels)
+            pixels = frames[i].reshape(-1, 3) if where is None else frames[i][where[i]]
+            total, count = total + pixels.sum(0, dtype=np.float64), count + len(pixels)
         if not count:
             return 0.0
-        means.append(total / count)
+        mean = (total / count / 255).astype(np.float32).reshape(1, 1, 3)
+        means.append(cv2.cvtColor(mean, cv2.COLOR_RGB2Lab))
     return float(np.linalg.norm(means[0] - means[1]))
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
+import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ from ffpdata.core.errors import FatalError
 from ffpdata.media.codec import write_image, write_masks, write_video
 from ffpdata.media.geometry import Geometry
 from ffpdata.sample import photos
-from ffpdata.sample.scenes import SCENES, Scene, render
+from ffpdata.sample.scenes import SCENES, render
 from ffpdata.sample.styles import STYLES
 
 if TYPE_CHECKING:
@@ -52,8 +55,7 @@ def write_samples(folder: Path, *, geometry: Geometry | None = None, quick: bool
             (folder / part).mkdir(parents=True, exist_ok=True)
         for name in REAL_CLIPS:
             _copy(name, folder / "clips")
-        for scene in SCENES:
-            _write_scene(scene, folder, geometry, quick=quick)
+        _write_scenes(folder, geometry, quick=quick)
         for name in CONTENT:
             write_image(folder / "content" / f"{name}.png", photos.photo(name))
         _copy(CONTENT_CLIP, folder / "content")
@@ -72,7 +74,17 @@ def _copy(name: str, folder: Path) -> None:
     shutil.copyfile(source, folder / source.name)
 
 
-def _write_scene(scene: Scene, folder: Path, geometry: Geometry, *, quick: bool) -> None:
+def _write_scenes(folder: Path, geometry: Geometry, *, quick: bool) -> None:
+    """Write all scenes, one process per core: each is drawn on one thread, so that its bytes are always the same."""
+    workers = min(4, os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for made in [pool.submit(_write_scene, n, folder, geometry, quick=quick) for n in range(len(SCENES))]:
+            made.result()
+
+
+def _write_scene(number: int, folder: Path, geometry: Geometry, *, quick: bool) -> None:
+    cv2.setNumThreads(1)
+    scene = SCENES[number]
     shape = geometry.frames, geometry.height, geometry.width
     frames = np.empty((*shape, 3), np.uint8)
     backgrounds = None if quick else np.empty((*shape, 3), np.uint8)

@@ -40,7 +40,7 @@ class MeasureSettings(StageSettings):
     limits: dict[str, dict[str, Limit]] = {}
     """Task to number to bounds. Numbers are this stage's columns and what the model reported in `edit_facts`."""
     step: int = 4
-    """Distance in frames between the pictures that differences are measured on."""
+    """Distance in frames between the pictures, or pairs of neighbours, that are measured."""
 
 
 class Measure(Stage):
@@ -58,11 +58,12 @@ class Measure(Stage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the measures."""
         source, target = read_video(row.file("source_video")), read_video(row.file("target_video"))
+        pairs = range(0, len(source) - 1, self.settings.step)
         columns: dict[str, Any] = {
             "source_hash": clip_hashes(source),
             "target_hash": clip_hashes(target),
             # How much less steady the target is than its source: 0 where the edit adds no flicker.
-            "flicker": max(0.0, warp_error(target) - warp_error(source)),
+            "flicker": max(0.0, warp_error(target, pairs=pairs) - warp_error(source, pairs=pairs)),
         }
         small, edited = (metrics.reduced(frames, self.settings.step) for frames in (source, target))
         columns |= {
