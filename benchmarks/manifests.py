@@ -1,0 +1,148 @@
+"""Manifests at the size of a real dataset, and how fast the command answers.
+
+    python -m benchmarks.manifests [--rounds 3] [--folder DIR]
+
+Bounds: which of 300K items are not done yet, 1.5 s; of 3M items, 6 s and 600 MB; reading 10K parts, 3 s;
+`ffpdata --help`, 0.5 s. Every measurement runs in a process of its own, which is where the memory is told from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.timing import verdict
+from ffpdata.core.keys import digest
+from ffpdata.core.manifest import COMMON
+
+STAGE = "segment"
+MEGABYTES = 600
+
+CASES = {
+    # name: rows, rows per part, bound in seconds
+    "not done of 300K rows": (300_000, 500, 1.5),
+    "not done of 3M rows": (3_000_000, 12_000, 6.0),
+    "reading 10K parts": (300_000, 30, 3.0),
+}
+"""A run merges a stage's parts at its start when there are more than 256, so millions of rows lie in large parts."""
+
+
+def make(folder: Path, rows: int, per_part: int) -> None:
+    """Write a stage's manifest as a run leaves it: 5% of the rows failed."""
+    parts = folder / "manifests" / STAGE
+    parts.mkdir(parents=True)
+    now = datetime.now(UTC)
+    for number, first in enumerate(range(0, rows, per_part)):
+        these = range(first, min(first + per_part, rows))
+        count = len(these)
+        columns = {
+            "item_id": [f"{n:016x}/00/removal/bbox" for n in these],
+            "parent_id": [f"{n:016x}/00" for n in these],
+            "entered_id": [f"{n:016x}/00/removal/bbox" for n in these],
+            "source_id": [f"{n:016x}" for n in these],
+            "key": [digest(n) for n in these],
+            "upstream": [digest("before", n) for n in these],
+            "status": ["failed" if n % 20 == 0 else "ok" for n in these],
+            "started_at": [now] * count,
+            "seconds": [1.5] * count,
+        }
+        text = {"track": "local", "stage": STAGE, "worker": "host:1", "model": "Segmenter@1"}
+        arrays = []
+        for column in COMMON:
+            values = columns.get(column.name, [text.get(column.name)] * count)
+            arrays.append(pa.array(values, type=column.type))
+        mask = pa.array([f"artifacts/mask_video/ab/{n:032x}.mp4" for n in these])
+        table = pa.table([*arrays, mask], names=[*COMMON.names, "mask_video"])
+        pq.write_table(table, parts / f"part-{number:020d}-00000000.parquet", compression="zstd")
+
+
+def child(case: str, folder: Path) -> None:
+    """Measure one case in this process and print seconds, megabytes and what was found."""
+    import duckdb
+
+    from ffpdata.core.index import not_done
+    from ffpdata.core.store import Store
+    from ffpdata.core.views import scan
+
+    store, rows = Store(folder), CASES[case][0]
+    wanted = _lean_table(folder / "wanted.parquet") if case.startswith("not done") else None
+    start = time.perf_counter()
+    with duckdb.connect() as connection:
+        if wanted is None:
+            query = f"select count(*), max(seconds) from {scan(store, STAGE)}"
+            found = connection.execute(query).fetchall()[0][0]
+        else:
+            found = rows - not_done(connection, store, STAGE, wanted).num_rows
+    seconds = time.perf_counter() - start
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "megabytes": memory, "found": found}))
+
+
+def _lean_table(path: Path) -> pa.Table:
+    """Read a table piece by piece, so that reading it costs no more memory than having it."""
+    file = pq.ParquetFile(path, pre_buffer=False)
+    return pa.Table.from_batches(file.iter_batches(use_threads=False), file.schema_arrow)
+
+
+def measure(case: str, folder: Path, rounds: int) -> bool:
+    rows, per_part, bound = CASES[case]
+    place = folder / case.replace(" ", "-")
+    make(place, rows, per_part)
+    names = pa.array([f"{n:016x}/00/removal/bbox" for n in range(rows)])
+    pq.write_table(
+        pa.table([names, pa.array([digest(n) for n in range(rows)])], names=["item_id", "key"]),
+        place / "wanted.parquet",
+        row_group_size=50_000,
+    )
+    command = [sys.executable, "-m", "benchmarks.manifests", "--child", case, "--folder", str(place)]
+    told = [
+        json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(rounds)
+    ]
+    assert told[0]["found"] == (rows if case.startswith("reading") else rows - len(range(0, rows, 20)))
+    seconds = statistics.median(t["seconds"] for t in told)
+    megabytes = max(t["megabytes"] for t in told)
+    parts = len(range(0, rows, per_part))
+    good = verdict(f"{case}, s", seconds, bound, f"{parts} parts, {megabytes:.0f} MB, ratio {seconds / bound:.2f}")
+    if case.startswith("not done"):
+        good &= verdict(f"{case}, MB", megabytes, MEGABYTES, f"ratio {megabytes / MEGABYTES:.2f}")
+    return good
+
+
+def help_page(rounds: int) -> bool:
+    seconds = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "ffpdata.cli", "--help"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    median = statistics.median(seconds[1:])
+    return verdict("ffpdata --help, s", median, 0.5, f"ratio {median / 0.5:.2f}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--child", choices=CASES, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        child(args.child, args.folder)
+        return 0
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        good = [measure(case, Path(folder), args.rounds) for case in CASES]
+        good.append(help_page(args.rounds))
+    return not all(good)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
