@@ -31,7 +31,7 @@ MAX_OTHERS = 18
 EXAMPLES, MAX_EXAMPLES = 3, 48
 """Examples of turned-away items per reason, and in all."""
 
-UNITS = {"psnr_outside": "dB", "motion": "px", "screen_score": "of 10", "verify_score": "of 10"}
+UNITS = {"psnr_outside": "dB", "screen_score": "of 10", "verify_score": "of 10"}
 SHOWN = ("score", "psnr_outside", "structure", "flicker", "motion")
 """Numbers under a pair, in this order, where it has them; a closer look shows all."""
 

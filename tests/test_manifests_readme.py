@@ -1,0 +1,53 @@
+"""manifests/README.md and the sample tables are what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ffpdata.core.config import InputSettings, load_pipeline
+from ffpdata.core.inputs import KNOWN_COLUMNS, list_inputs
+from ffpdata.core.manifest import COMMON
+from ffpdata.curate import WRITES
+from ffpdata.export.index import INDEX
+
+FOLDER = Path(__file__).parents[1] / "manifests"
+TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def documented(heading: str) -> list[str]:
+    """Names in the first column of the first table below a heading."""
+    section = TEXT.partition(f"\n{heading}\n")[2]
+    assert section, f"no section {heading!r}"
+    section = re.split(r"\n#+ ", section)[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
+    return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+
+
+def test_the_common_columns_the_input_and_the_index() -> None:
+    assert documented("### Columns of every stage") == COMMON.names
+    assert set(documented("## The input table")) == set(KNOWN_COLUMNS)
+    assert documented("## The index of an export") == INDEX.names
+    assert set(documented("### `curate`")) == set(WRITES)
+
+
+@pytest.mark.parametrize("pipeline", ["local_editing", "stylization"])
+def test_every_column_of_every_stage(pipeline: str) -> None:
+    shared = {
+        "synthesize": "### `synthesize`, `stylize`",
+        "stylize": "### `synthesize`, `stylize`",
+        "instruct": "### `instruct`, `instruct_style`",
+        "instruct_style": "### `instruct`, `instruct_style`",
+    }
+    for stage in load_pipeline(pipeline).build():
+        assert set(documented(shared.get(stage.name, f"### `{stage.name}`"))) == set(stage.writes), stage.name
+
+
+def test_the_sample_tables_are_valid_input() -> None:
+    clips = list_inputs(str(FOLDER / "clips.csv"), InputSettings())
+    assert [item.values.get("problem") for item in clips] == [None] * 3
+    assert clips[0].values["given_box"] == [212, 88, 560, 690]
+    assert clips[0].values["meta"] == {"camera": "tripod"}
+    styled = list_inputs(str(FOLDER / "stylization.csv"), InputSettings(kind="styled"))
+    assert [len(item.values.get("style_paths", [])) for item in styled] == [2, 1, 0]
+    assert [item.values.get("problem") for item in styled] == [None] * 3
