@@ -50,6 +50,7 @@ def name_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.intp]:
 
     warm = (hue >= 8) & (hue < 50) & ~((hue < 15) & (saturation > 0.6))  # a saturated dark red stays red
     found[warm & ((light < 56) | ((chroma < 38) & (light < 80)))] = NAMES.index("brown")
+    found[(hue >= 10) & (hue < 15) & (saturation > 0.6) & (light >= 50)] = NAMES.index("orange")
     reddish = (hue >= 320) | (hue < 14)
     found[reddish & (light > 62) & (chroma < 60)] = NAMES.index("pink")
     found[(hue >= 300) & (hue < 330) & (light < 42)] = NAMES.index("purple")
