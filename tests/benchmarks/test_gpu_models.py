@@ -61,6 +61,7 @@ def test_work_of_a_clip():
     assert report.clip_tflop(COUNTED, 50, guided=True) == (800_000.0, 1410.0)
     found = report.computed(COUNTED, tflops=400.0)
     assert found["step_s"] == 40.0
+    assert found["fits"] == {"resident": ["80 GB"], "models": ["80 GB"], "layers": ["24 GB", "80 GB"]}
     assert found["clip_s"]["4 steps, no cfg"] == pytest.approx((32_000 + 1410) / 400)
     assert report.computed({"tflop": {"frame": 2.0}}, tflops=100.0) == {"seconds": {"frame": 0.02}}
 
