@@ -36,7 +36,7 @@ $(VENV)/.dev: $(VENV)/.demo requirements/dev.txt
 demo: $(VENV)/.demo
 	$(BIN)/ffpdata sample $(DEMO)/sample
 	$(BIN)/ffpdata run pipelines/local_editing.yaml --input $(DEMO)/sample/clips.csv --run $(DEMO)/run
-	$(BIN)/ffpdata run pipelines/stylization.yaml --input $(DEMO)/sample --run $(DEMO)/run
+	$(BIN)/ffpdata run pipelines/stylization.yaml --input $(DEMO)/sample --run $(DEMO)/run --set input.styles_per_source=1
 	$(BIN)/ffpdata export $(DEMO)/run $(DEMO)/dataset
 	$(BIN)/ffpdata verify $(DEMO)/dataset
 	@$(BIN)/ffpdata report $(DEMO)/run
