@@ -66,7 +66,9 @@ def shrink(image: NDArray[Any], width: int) -> NDArray[Any]:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def camera_path(frames: Frames, masks: Masks | None = None, *, width: int | None = None, points: int = 500) -> CameraPath:
+def camera_path(
+    frames: Frames, masks: Masks | None = None, *, width: int | None = None, points: int = 500
+) -> CameraPath:
     """Estimate the homography from every frame to the middle one, by points tracked from keyframes.
 
     Tracking from keyframes, not from frame to frame, keeps errors from adding up: a camera that stands still or comes
@@ -198,7 +200,7 @@ def camera_flow(matrix: Matrix, height: int, width: int) -> Flow:
 
 
 def sample(image: NDArray[Any], flow: Flow, *, nearest: bool = False) -> NDArray[Any]:
-    """Fetch for every pixel of the first frame what lies at its flow's end in the second, `image` (H, W) or (H, W, C)."""
+    """Fetch for every pixel of the first frame what lies at its flow's end in the second, `image` (H, W[, C])."""
     at = grid(*flow.shape[:2]) + flow
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     return cv2.remap(image, at, None, how, borderMode=cv2.BORDER_REPLICATE)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ffpdata.media import flow
-from ffpdata.models.classical.plate import Plate, clean_plate
+from ffpdata.models.classical.plate import clean_plate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +26,9 @@ WIDTH = 640
 
 _DEEPEST_SHADOW = 0.62
 """What is darker than this share of the background is taken for an object, not for a shadow on it."""
+
+_SPECK = 24
+"""Components of fewer pixels are noise."""
 
 _BINS = 16
 """Bins of a colour histogram along each Lab axis."""
@@ -92,6 +95,34 @@ def residual_motion(flows: Flows, path: flow.CameraPath, step: int = 2) -> Plane
     return out
 
 
+@dataclass
+class Observed:
+    """A clip and all that is measured on its small copy before any object is known.
+
+    Attributes:
+        clip: uint8 (T, h, w, 3), the small copy.
+        path: the camera's path in its pixels.
+        flows: flow between its frames.
+        motion: float16 (T, h, w), motion against the camera.
+        level: the motion above which something moves.
+    """
+
+    clip: Frames
+    path: flow.CameraPath
+    flows: Flows
+    motion: NDArray[np.float16]
+    level: float
+
+    @classmethod
+    def of(cls, frames: Frames, path: flow.CameraPath, slowest: float) -> Observed:
+        """Measure a clip, uint8 (T, H, W, 3), whose camera path in full pixels is known."""
+        clip = small_copy(frames)
+        path = scaled(path, clip.shape[2] / frames.shape[2])
+        flows = Flows(clip)
+        motion = residual_motion(flows, path)
+        return cls(clip, path, flows, motion, max(slowest, min(otsu_level(motion, 8.0), 3.0)))
+
+
 def otsu_level(values: NDArray[np.floating], top: float) -> float:
     """Level that splits `values`, clipped to 0..`top`, into two classes best (Otsu)."""
     values = values.reshape(-1)[:: max(1, values.size // 400_000)]
@@ -112,8 +143,28 @@ class Difference:
     levels: NDArray[np.uint8]
     known: NDArray[np.bool_]
 
+    @classmethod
+    def unknown(cls, shape: tuple[int, ...]) -> Difference:
+        """Nothing known, for a clip of `shape` (T, h, w)."""
+        return cls(np.zeros(shape, np.uint8), np.zeros(shape, np.bool_))
 
-def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> tuple[Difference, Plate]:
+    def components(self) -> Masks:
+        """Where frames differ from the plate, bool (T, h, w), specks dropped and gaps closed."""
+        known = self.known[:, ::3, ::3]
+        usual = float(np.quantile(self.levels[:, ::3, ::3][known], 0.9)) if known.any() else 0.0
+        level = float(np.clip(7 + 3 * usual, 8, 24))
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+        out = np.zeros_like(self.known)
+        for levels, where, plane in zip(self.levels, self.known, out, strict=True):
+            raw = ((levels > level) & where).view(np.uint8)
+            _, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.morphologyEx(raw, cv2.MORPH_CLOSE, disc))
+            real = stats[:, cv2.CC_STAT_AREA] >= _SPECK
+            real[0] = False
+            plane[:] = real[labels]
+        return out
+
+
+def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> Difference:
     """Compare each frame with the background of the others.
 
     Args:
@@ -139,7 +190,7 @@ def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> tupl
         level[_shaded(frame, picture)] //= 3
         levels[t] = cv2.blur(level, (3, 3))
         known[t] = seen
-    return Difference(levels, known), plate
+    return Difference(levels, known)
 
 
 def _shaded(frame: Image, picture: Image) -> NDArray[np.bool_]:

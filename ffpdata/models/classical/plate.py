@@ -113,7 +113,7 @@ def clean_plate(
         if mask.any():
             needed |= warp(mask.view(np.uint8), origin @ path.to_reference[t], size, whole=True)
     order = _spread(len(frames)) if run is None else _outwards(run, len(frames))
-    image, seen = _gather(frames, hidden, path, origin, needed, order)
+    image, seen = _gather(frames, hidden, path=path, origin=origin, needed=needed, order=order)
     return Plate(image, seen, needed > 0, origin, path)
 
 
@@ -134,7 +134,13 @@ def _outwards(run: range, count: int) -> list[int]:
 
 
 def _gather(
-    frames: Frames, hidden: Masks, path: CameraPath, origin: Matrix, needed: NDArray[np.uint8], order: Iterable[int]
+    frames: Frames,
+    hidden: Masks,
+    *,
+    path: CameraPath,
+    origin: Matrix,
+    needed: NDArray[np.uint8],
+    order: Iterable[int],
 ) -> tuple[Image, Plane]:
     """Collect samples of every needed pixel from frames in which it is visible, and take their robust mean."""
     height, width = needed.shape

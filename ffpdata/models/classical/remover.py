@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import flow
 from ffpdata.media import masks as masklib
 from ffpdata.models.classical.plate import Plate, clean_plate, region
+from ffpdata.models.classical.settings import BackendSettings, parse_settings
 from ffpdata.models.protocols import Edit
 
 if TYPE_CHECKING:
@@ -44,10 +45,8 @@ _LONGEST_RUN = 16
 """Most frames that share a nearer plate."""
 
 
-class TemporalFillSettings(BaseModel):
+class TemporalFillSettings(BackendSettings):
     """Settings of `TemporalFill`. Lengths are pixels of a 720p frame and scale with the clip."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     grow_px: int = Field(3, ge=0)
     """The mask is widened by this much: soft edges and motion blur reach past an object's outline."""
@@ -74,7 +73,7 @@ class TemporalFill:
     version: int = 1
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = TemporalFillSettings.model_validate(spec.settings)
+        self.settings = parse_settings(TemporalFillSettings, spec)
 
     def close(self) -> None:
         """Free nothing: no process and no memory is held."""
@@ -163,7 +162,7 @@ class _Window:
 
 
 class _Views:
-    """What is laid into each frame: the plate of the whole clip, or where that is at odds with a frame, a nearer one."""
+    """What is laid into each frame: the plate of the whole clip, or a nearer one where that is at odds with it."""
 
     def __init__(self, frames: Frames, hidden: Masks, plate: Plate, band: int) -> None:
         self.frames, self.hidden, self.plate, self.band = frames, hidden, plate, band
