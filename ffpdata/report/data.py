@@ -145,7 +145,9 @@ def turned_away(connection: duckdb.DuckDBPyConnection, each: int, most: int) -> 
     """
     items = connection.view("items").filter("status in ('rejected', 'failed')")
     same = "over (partition by stage, status, reason"
-    sampled = items.project(f"*, row_number() {same} order by md5(item_id)) as chosen, count(*) {same}) as alike")
+    # Examples come from different sources, as far as there are some.
+    turns = f"*, row_number() {same}, source_id order by md5(item_id)) as turn, count(*) {same}) as alike"
+    sampled = items.project(turns).project(f"*, row_number() {same} order by turn, md5(item_id)) as chosen")
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in _rows(sampled.filter(f"chosen <= {each:d}").order("alike desc, stage, reason, chosen")):
         key = (row["stage"], row["status"], row["reason"])

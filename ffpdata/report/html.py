@@ -134,7 +134,8 @@ def _example(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
                 continue
             pictures.append({"label": label, "image": _data_uri("image/jpeg", image)})
     name = row.get("path") or row["item_id"]
-    return {"id": row["item_id"], "name": name, "error": _last_line(row["error"]), "pictures": pictures}
+    edit = " ".join(str(row[c]) for c in ("task", "variant") if row.get(c))
+    return {"id": row["item_id"], "name": name, "edit": edit, "error": _last_line(row["error"]), "pictures": pictures}
 
 
 def _last_line(text: str | None) -> str:

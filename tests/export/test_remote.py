@@ -1,0 +1,62 @@
+"""Run and export on an object store: the same bytes as on a disk."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ffpdata.core.errors import FatalError
+from ffpdata.core.run import RunFolder
+from ffpdata.curate import curate
+from ffpdata.export.loader import pairs
+from ffpdata.export.shards import export
+from ffpdata.export.verify import verify
+from ffpdata.report.html import write_report
+from tests.fixture_run import copy_run
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator:
+    """An S3 server on this machine with one bucket."""
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    files = s3fs.S3FileSystem(endpoint_url=f"http://127.0.0.1:{port}")
+    files.mkdir("bucket")
+    yield files
+    server.stop()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_remote_run_is_curated_exported_verified_read_and_reported(bucket, tmp_path: Path) -> None:
+    local = copy_run(tmp_path / "run")
+    bucket.put(f"{tmp_path}/run/", "bucket/run/", recursive=True)
+    run = RunFolder.existing("s3://bucket/run")
+    assert curate(run) == curate(local)
+    export(run, "s3://bucket/out", shard_size_mb=0.12)
+    dataset = export(run, "s3://bucket/out")
+    export(local, tmp_path / "out")
+    remote = {name.removeprefix("bucket/out/"): bucket.cat_file(name) for name in bucket.find("bucket/out")}
+    assert len(dataset.shards) == 2
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in remote.items()} == {
+        str(p.relative_to(tmp_path / "out")): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in (tmp_path / "out").rglob("*")
+        if p.is_file()
+    }
+    assert verify("s3://bucket/out").problems == []
+    assert next(pairs("s3://bucket/out", "train"))["target"].shape == (17, 96, 160, 3)
+    assert write_report(run, max_pairs=2) == "s3://bucket/run/report/index.html"
+    assert bucket.exists("bucket/run/report/index.html")
+    with pytest.raises(FatalError, match="not empty and no export"):
+        export(run, "s3://bucket/run")
