@@ -144,6 +144,5 @@ def _size(store: Store, path: str) -> int:
         return store.size(path)
     except FileNotFoundError:
         raise FatalError(
-            f"{store.root}/{path} is gone, but a manifest names it: run the pipeline again, which makes it anew after "
-            "`ffpdata retry`"
+            f"{store.root}/{path} is gone, but a manifest names it: put it back from a copy, or make a new run folder"
         ) from None

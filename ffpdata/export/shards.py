@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ffpdata import __version__
-from ffpdata.core.errors import FatalError
+from ffpdata.core.errors import FatalError, FfpdataError
 from ffpdata.core.keys import digest
 from ffpdata.core.run import RunFolder
 from ffpdata.core.store import Store, storage_errors
@@ -127,7 +127,15 @@ def _load(artifacts: Store, entry: Entry, record: bytes) -> list[Member]:
     content: dict[str, bytes | Path] = {RECORD: record}
     for member, (path, _) in entry.files.items():
         content[member] = artifacts.local_path(path) if artifacts.local else artifacts.read(path)
-    content[FIRST_FRAME] = _first_frame(artifacts, content[TARGET])
+    try:
+        content[FIRST_FRAME] = _first_frame(artifacts, content[TARGET])
+    except FatalError:
+        raise
+    except FfpdataError as err:
+        raise FatalError(
+            f"{artifacts.root}/{entry.files[TARGET][0]} is damaged ({err}): put it back from a copy, or make a new run "
+            "folder"
+        ) from err
     return [Member(name, content[name]) for name in sorted(content)]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.schema import schema_violations
-from ffpdata.core.store import Store
+from ffpdata.core.store import Store, storage_errors
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, shard_files
 from ffpdata.export.index import read_index
 from ffpdata.export.record import FIRST_FRAME, MASK, RECORD, SCHEMA, SOURCE, TARGET
@@ -201,7 +201,7 @@ class _Checks:
         want = record["geometry"]
         shape = (want["frames"], want["height"], want["width"])
         first = None
-        with tempfile.TemporaryDirectory(prefix="ffpdata-verify-") as folder:
+        with tempfile.TemporaryDirectory(prefix="ffpdata-verify-") as folder, storage_errors(folder):
             for name in (n for n in (SOURCE, TARGET, MASK) if n in files):
                 path = Path(folder) / name
                 path.write_bytes(files[name])

@@ -85,6 +85,8 @@ def _card(store: Store, measures: Sequence[str], row: Mapping[str, Any]) -> dict
     """What the gallery shows of one pair; None where its files are gone or damaged."""
     try:
         made = preview(store, row)
+    except FatalError:
+        raise
     except (FfpdataError, FileNotFoundError):
         return None
     status = _status(row)
@@ -130,6 +132,8 @@ def _example(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
         if row.get(column) and label not in [p["label"] for p in pictures]:
             try:
                 image = thumbnail(store, row[column])
+            except FatalError:
+                raise
             except (FfpdataError, FileNotFoundError):
                 continue
             pictures.append({"label": label, "image": _data_uri("image/jpeg", image)})

@@ -13,6 +13,7 @@ import pytest
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.run import RunFolder
+from ffpdata.core.store import Store
 from ffpdata.curate import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.plan import sample_key
@@ -39,7 +40,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 def test_what_an_export_holds(run: RunFolder, tmp_path: Path) -> None:
     dataset = export(run, tmp_path / "out", shard_size_mb=1)
-    assert dataset == Dataset.load(run.store.__class__(tmp_path / "out"))
+    assert dataset == Dataset.load(Store(tmp_path / "out"))
     assert dataset.about["tasks"] == {"modification": 3, "removal": 3, "stylization": 4}
     assert dataset.about["licences"] == {"CC-BY-4.0": 6, "CC0-1.0": 4}
     assert set(files(tmp_path / "out")) == {"README.md", "dataset.json"} | {
@@ -204,12 +205,19 @@ def test_nothing_to_export_says_why(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_lost_artifact_is_named(run: RunFolder, tmp_path: Path) -> None:
+def test_a_lost_or_damaged_artifact_is_named(run: RunFolder, tmp_path: Path) -> None:
     with run.connect() as connection:
         path = connection.execute("select target_video from items where status = 'ok' limit 1").fetchall()[0][0]
+    whole = run.store.read(path)
     run.store.remove(path)
     with pytest.raises(FatalError, match=path):
         export(run, tmp_path / "out")
+    run.store.write(path, b"damaged")
+    with pytest.raises(FatalError, match=rf"{path} is damaged"):
+        export(run, tmp_path / "out")
+    assert not Dataset.load(Store(tmp_path / "out")).complete
+    run.store.write(path, whole)
+    assert export(run, tmp_path / "out").complete
 
 
 def test_the_prompt_is_the_one_that_was_asked(run: RunFolder, tmp_path: Path) -> None:
