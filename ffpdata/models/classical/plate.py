@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SLOTS = 7
 """Samples that are kept of each point of the plate: an odd number, so that the median is one of them."""
 
+_NEAR_SLOTS = 3
+"""Samples for a plate of a run of frames: more would let a time outvote it that looked different."""
+
 _TOLERANCE = 14
 """Samples farther than this from the median, in levels of 255, do not belong to the background."""
 
@@ -112,8 +115,8 @@ def clean_plate(
         mask = masklib.dilate(hidden[t : t + 1], band)[0]
         if mask.any():
             needed |= warp(mask.view(np.uint8), origin @ path.to_reference[t], size, whole=True)
-    order = _spread(len(frames)) if run is None else _outwards(run, len(frames))
-    image, seen = _gather(frames, hidden, path=path, origin=origin, needed=needed, order=order)
+    order, most = (_spread(len(frames)), SLOTS) if run is None else (_outwards(run, len(frames)), _NEAR_SLOTS)
+    image, seen = _gather(frames, hidden, path=path, origin=origin, needed=needed, order=order, most=most)
     return Plate(image, seen, needed > 0, origin, path)
 
 
@@ -128,9 +131,12 @@ def _spread(count: int) -> Iterator[int]:
 
 def _outwards(run: range, count: int) -> list[int]:
     """Order all frames by their distance from a run of frames; every second first, so that samples span some time."""
-    return sorted(
-        range(count), key=lambda t: (max(run[0] - t, t - run[-1], 0) // 8, t % 2, abs(2 * t - run[0] - run[-1]))
-    )
+    near = max(2, count // 10)
+
+    def rank(t: int) -> tuple[int, int, int]:
+        return max(run[0] - t, t - run[-1], 0) // near, t % 2, abs(2 * t - run[0] - run[-1])
+
+    return sorted(range(count), key=rank)
 
 
 def _gather(
@@ -141,13 +147,14 @@ def _gather(
     origin: Matrix,
     needed: NDArray[np.uint8],
     order: Iterable[int],
+    most: int,
 ) -> tuple[Image, Plane]:
     """Collect samples of every needed pixel from frames in which it is visible, and take their robust mean."""
     height, width = needed.shape
     count = np.zeros((height, width), np.uint8)
     slots = np.zeros((SLOTS, height * width, 3), np.uint8)
-    inside = np.zeros(hidden.shape[1:], np.uint8)
-    inside[1:-1, 1:-1] = 1
+    inside = np.full(hidden.shape[1:], path.still, np.uint8)
+    inside[1:-1, 1:-1] = 1  # warps blend the outermost pixels with what lies outside
     wanted = needed.copy()
     for t in order:
         x, y, w, h = cv2.boundingRect(wanted)
@@ -163,7 +170,7 @@ def _gather(
         index, have = rows * width + columns, count[rows, columns]
         slots[have, index] = _same_exposure(sample, slots[0, index], have)
         count[rows, columns] = have + 1
-        wanted[rows, columns] = have + 1 < SLOTS
+        wanted[rows, columns] = have + 1 < most
     return _robust_mean(slots.reshape(SLOTS, height, width, 3), count), count > 0
 
 

@@ -41,8 +41,11 @@ _CONFLICT_SHARE = 0.03
 _FADE = 6
 """Frames over which one plate goes over into another."""
 
-_LONGEST_RUN = 16
-"""Most frames that share a nearer plate."""
+_RUN = 8
+"""Frames that share a nearer plate."""
+
+_REACH = 12
+"""Frames around a conflict that get a nearer plate as well: the mask may hide what it is about."""
 
 
 class TemporalFillSettings(BackendSettings):
@@ -170,7 +173,7 @@ class _Views:
         self.nearer: list[tuple[range, Plate]] = []
 
     def conflicts(self) -> list[range]:
-        """Runs of frames around whose masks something else stands than in the plate: another object came or went."""
+        """Runs of frames near which the mask's surroundings are not those of the plate: another object came or went."""
         odd = []
         for t, (x0, _, x1, _) in enumerate(self.boxes):
             if x1 > x0:
@@ -179,13 +182,9 @@ class _Views:
                 far = np.abs(window.difference[ring]).max(axis=1) > _CONFLICT if ring.any() else np.zeros(1)
                 if far.mean() > _CONFLICT_SHARE:
                     odd.append(t)
-        runs: list[list[int]] = []
-        for t in odd:
-            if runs and t - runs[-1][-1] <= _FADE and t - runs[-1][0] < _LONGEST_RUN:
-                runs[-1].append(t)
-            else:
-                runs.append([t])
-        return [range(run[0], run[-1] + 1) for run in runs]
+        count = len(self.boxes)
+        runs = [range(start, min(start + _RUN, count)) for start in range(0, count, _RUN)]
+        return [run for run in runs if any(run[0] - _REACH <= t <= run[-1] + _REACH for t in odd)]
 
     def add(self, run: range, plate: Plate) -> None:
         """Use `plate` for the frames of `run`, faded in and out over its neighbours."""

@@ -58,6 +58,9 @@ class MotionSegmenterSettings(BackendSettings):
     """Smallest mean fraction of points that follow one camera motion (`camera_unstable`)."""
 
 
+_SMALLEST = 0.001
+"""Components of a smaller fraction of the frame are not followed."""
+
 _POINTS = 250
 """Points that the camera is estimated from; motion is then known to a tenth of a pixel, which is enough here."""
 
@@ -111,7 +114,9 @@ class MotionSegmenter:
         hidden = masklib.dilate(_tidy(observed.motion > observed.level, reach // 2), reach)
         difference = plate_difference(observed.clip, hidden, observed.path)
         differs = difference.components()
-        seed = best_track(observed, differs, max(12, int(0.5 * self.settings.min_area * hidden[0].size)))
+        seed = best_track(
+            observed, differs, max(12, int(min(0.5 * self.settings.min_area, _SMALLEST) * hidden[0].size))
+        )
         if seed is None:
             raise Reject("no_target", "nothing moves against the camera for long enough")
         return follow(observed, difference, seed, differs), difference
