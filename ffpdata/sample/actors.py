@@ -1,7 +1,8 @@
 """What moves in the sample scenes: objects cut from photographs, and solids that photographs are wrapped around.
 
 An actor is a function `draw(t)` for t in 0..1 (start to end of the clip). It returns the object's picture, float32
-(h, w, 4), colour times alpha and alpha in 0..1, soft shadow included; and the object's own alpha, float32 (h, w). Both are drawn in pixels of a 720p frame, with the object's centre in the middle.
+(h, w, 4), colour times alpha and alpha in 0..1, soft shadow included; and the object's own alpha, float32 (h, w). Both
+are drawn in pixels of a 720p frame, with the object's centre in the middle.
 """
 
 from __future__ import annotations

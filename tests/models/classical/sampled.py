@@ -31,7 +31,7 @@ def drawn(name: str, width: int = 320, height: int = 192, frames: int = 33) -> D
 
 def psnr(clip: NDArray[np.uint8], truth: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
     error = clip[where].astype(np.float64) - truth[where]
-    return float(10 * np.log10(255**2 / np.mean(error * error)))
+    return float(10 * np.log10(255**2 / max(np.mean(error * error), 1e-9)))
 
 
 def spec(**settings: object) -> ModelSpec:
