@@ -183,18 +183,21 @@ def render(scene: Scene, geometry: Geometry) -> Iterator[tuple[Image, Image, NDA
     to_frame = np.array([[unit, 0, (width - 1280 * unit) / 2], [0, unit, (height - 720 * unit) / 2], [0, 0, 1]])
     from_world = np.diag([1 / density, 1 / density, 1.0])
     draw = scene.actor()
-    grain = np.random.default_rng(5).normal(0, GRAIN, (height + 64, width + 64)).astype(np.int8)
+    noise = np.random.default_rng(5).normal(0, GRAIN, (height + 64, width + 64)).astype(np.int16)
+    grain = np.repeat(noise[..., None], 3, axis=2)
 
+    last, background = None, np.empty(0, np.uint8)
     for index in range(count):
         t = index / max(1, count - 1)
         camera = to_frame @ scene.camera(t)
-        background = cv2.warpPerspective(
-            world, camera @ from_world, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
-        )
+        if last is None or not np.array_equal(camera, last):
+            background = cv2.warpPerspective(
+                world, camera @ from_world, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+            )
+            last = camera
         frame, mask = _draw(background, draw(t), path=scene.path, camera=camera, t=t, unit=unit)
         dy, dx = (37 * index) % 64, (23 * index) % 64
-        noise = grain[dy : dy + height, dx : dx + width, None]
-        noisy = np.clip(frame.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+        noisy = cv2.add(frame, grain[dy : dy + height, dx : dx + width], dtype=cv2.CV_8U)
         yield noisy, background, mask
 
 
