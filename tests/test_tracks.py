@@ -220,7 +220,7 @@ def test_bad_input_ends_typed(tmp_path: Path) -> None:
     made = bad(tmp_path / "clips")
     run = RunFolder(tmp_path / "run")
     began = time.monotonic()
-    pipeline = small("local_editing")
+    pipeline = small("local_editing", **{"clip.frames": 17, "ingest.min_side": 240})  # the files have 1.5 s
     pipeline = pipeline.model_copy(update={"stages": pipeline.stages[:2]})
     start(run, pipeline, str(tmp_path / "clips"), quiet=True)
     ended = {

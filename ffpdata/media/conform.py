@@ -99,8 +99,7 @@ def conform(
         FatalError: the disk is full or read-only.
     """
     src, dst = check_regular_file(src), Path(dst).absolute()
-    _check_size(probe.width, probe.height, min_side)
-    _check_rate(probe, min_fps, max_fps)
+    check_source(probe, min_side=min_side, min_fps=min_fps, max_fps=max_fps)
     if probe.frames is not None and probe.duration_s + _MARGIN_S < start_s + geometry.seconds:
         raise _too_short(probe, geometry, start_s, f"the source has {probe.duration_s:.2f} s")
     temporary = dst.with_name(f".{dst.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -177,6 +176,12 @@ def _bar(before: float, after: float, length: int) -> tuple[int, int] | None:
     start = int(before / 2 + 1.999) * 2  # one or two lines further in: the edge of a bar is blurred
     end = int((length - after) / 2 - 0.999) * 2
     return (start, end - start) if end - start >= length / 4 else None
+
+
+def check_source(probe: Probe, *, min_side: int = MIN_SIDE, min_fps: float = MIN_FPS, max_fps: float = MAX_FPS) -> None:
+    """Reject a source by its header alone, before any frame is decoded: `too_small`, `fps_too_low`, `fps_too_high`."""
+    _check_size(probe.width, probe.height, min_side)
+    _check_rate(probe, min_fps, max_fps)
 
 
 def _check_size(width: int, height: int, min_side: int) -> None:

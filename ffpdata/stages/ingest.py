@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
-from ffpdata.media.conform import Conformed, conform
+from ffpdata.media.conform import Conformed, check_source, conform
 from ffpdata.media.cuts import scenes
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image, probe_image
@@ -61,6 +61,7 @@ class Ingest(Stage):
         if row["kind"] == "image":
             return [self._image(row, path)]
         info = probe(path)
+        check_source(info, min_side=self.settings.min_side)
         starts = self._starts(path, info, first_only=bool(row.get("given_box")))
         return [self._clip(row, path, info, start, f"{i:02d}") for i, start in enumerate(starts)]
 
@@ -71,6 +72,8 @@ class Ingest(Stage):
         if first_only:  # the user's box belongs to the first frame of the source
             return [0.0]
         shots = scenes(path, info, scan_seconds=settings.scan_seconds)
+        if not shots:
+            raise Reject("no_picture", f"the first {settings.scan_seconds:g} s hold nothing but black or blank frames")
         found: list[float] = []
         for begin, end in shots:
             start = begin + (settings.shot_margin_s if begin > 0 else 0.0)
@@ -79,7 +82,7 @@ class Ingest(Stage):
                 found.append(round(start, 3))
                 start += need
         if not found:
-            longest = max((end - begin for begin, end in shots), default=info.duration_s or 0.0)
+            longest = max(end - begin for begin, end in shots)
             raise Reject(
                 "too_short",
                 f"the longest shot has {longest:.2f} s, {settings.clip.frames} frames at {settings.clip.fps:g} "
