@@ -233,6 +233,8 @@ def test_bad_input_ends_typed(tmp_path: Path) -> None:
         == rows(tmp_path / "run", "select count(distinct entered_id) n from source")[0]["n"]
     )
     for name, file in made.items():
+        if not file.path.exists() and not file.path.is_symlink():
+            continue  # nothing there to list
         row = ended[file.path.name]
         assert row["status"] == "rejected", (name, row)
         also = {"duplicate"}
