@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import statistics
 import subprocess
@@ -64,7 +65,7 @@ def make(folder: Path, rows: int, per_part: int) -> None:
             arrays.append(pa.array(values, type=column.type))
         mask = pa.array([f"artifacts/mask_video/ab/{n:032x}.mp4" for n in these])
         table = pa.table([*arrays, mask], names=[*COMMON.names, "mask_video"])
-        pq.write_table(table, parts / f"part-{number:020d}-00000000.parquet", compression="zstd")
+        pq.write_table(table, parts / f"part-{number:020d}-0000aaaa-00000000.parquet", compression="zstd")
 
 
 def child(case: str, folder: Path) -> None:
@@ -76,7 +77,10 @@ def child(case: str, folder: Path) -> None:
     from ffpdata.core.views import scan
 
     store, rows = Store(folder), CASES[case][0]
-    wanted = _lean_table(folder / "wanted.parquet") if case.startswith("not done") else None
+    wanted = None
+    if case.startswith("not done"):
+        with pa.OSFile(str(folder / "wanted.arrow")) as file:
+            wanted = pa.ipc.open_file(file).read_all()
     start = time.perf_counter()
     with duckdb.connect() as connection:
         if wanted is None:
@@ -85,26 +89,27 @@ def child(case: str, folder: Path) -> None:
         else:
             found = rows - not_done(connection, store, STAGE, wanted).num_rows
     seconds = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = _peak_megabytes()
     print(json.dumps({"seconds": seconds, "megabytes": memory, "found": found}))
 
 
-def _lean_table(path: Path) -> pa.Table:
-    """Read a table piece by piece, so that reading it costs no more memory than having it."""
-    file = pq.ParquetFile(path, pre_buffer=False)
-    return pa.Table.from_batches(file.iter_batches(use_threads=False), file.schema_arrow)
+def _peak_megabytes() -> float:
+    """Peak memory of this program alone: getrusage would also tell that of the process which started it."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS, in bytes
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def measure(case: str, folder: Path, rounds: int) -> bool:
     rows, per_part, bound = CASES[case]
     place = folder / case.replace(" ", "-")
     make(place, rows, per_part)
-    names = pa.array([f"{n:016x}/00/removal/bbox" for n in range(rows)])
-    pq.write_table(
-        pa.table([names, pa.array([digest(n) for n in range(rows)])], names=["item_id", "key"]),
-        place / "wanted.parquet",
-        row_group_size=50_000,
-    )
+    names = [f"{n:016x}/00/removal/bbox" for n in range(rows)]
+    wanted = pa.table({"item_id": names, "key": [digest(n) for n in range(rows)]})
+    with pa.OSFile(str(place / "wanted.arrow"), "wb") as file, pa.ipc.new_file(file, wanted.schema) as writer:
+        writer.write_table(wanted, max_chunksize=100_000)
     command = [sys.executable, "-m", "benchmarks.manifests", "--child", case, "--folder", str(place)]
     told = [
         json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(rounds)

@@ -14,9 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from ffpdata.core.execute import Outcome
-from ffpdata.core.manifest import Manifest, decode
+from ffpdata.core.manifest import MANIFESTS, Manifest, decode
 from ffpdata.core.store import Store
-from ffpdata.core.views import OUTCOME, records, scan
+from ffpdata.core.views import OUTCOME, literal, records, scan
 
 SLICE_ROWS = 750_000
 """Items that `not_done` looks up at a time: about 100 MB."""
@@ -34,12 +34,12 @@ def not_done(connection: duckdb.DuckDBPyConnection, store: Store, stage: str, wa
     if not Manifest(store).parts(stage):
         return wanted
     connection.register("_wanted", wanted)
-    source = store.url(f"manifests/{stage}/*.parquet").replace("'", "''")
+    source = literal(store.url(f"{MANIFESTS}/{stage}/*.parquet"))
     slices = -(-wanted.num_rows // SLICE_ROWS)
     found = []
     for number in range(slices):  # in slices by key, because the join holds all keys of a slice in memory
         mine = f"hash(key) % {slices} = {number}"
-        done = f"(select key from read_parquet('{source}') where status in ('ok', 'rejected') and {mine})"
+        done = f"(select key from read_parquet({source}) where status in ('ok', 'rejected') and {mine})"
         query = f"select w.* from (from _wanted where {mine}) w anti join {done} d on w.key = d.key"
         found.append(connection.sql(query).to_arrow_table())
     connection.unregister("_wanted")

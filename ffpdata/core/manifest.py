@@ -1,8 +1,9 @@
 """Append-only Parquet manifests: what every stage decided about every item, with the newest row winning.
 
 One stage has one folder `manifests/<stage>/` of parts. A part's name begins with a number that only grows, so parts
-sort in the order in which they were written. Rows that belong together (all children of one fan-out) share a part, so a
-kill leaves either all of them or none.
+sort in the order in which they were written; then comes a tag of its columns, so that parts with the same columns can
+be read together fast. Rows that belong together (all children of one fan-out) share a part, so a kill leaves either all
+of them or none.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ffpdata.core.keys import digest
 from ffpdata.core.stage import Artifact
 from ffpdata.core.store import Store
 
@@ -134,7 +136,7 @@ class Manifest:
     def append(self, stage: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> str:
         """Write rows as one new part, all or none, and return its path."""
         table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
-        return self._write(stage, table, f"part-{self._sequence(stage):020d}-{uuid.uuid4().hex[:8]}.parquet")
+        return self._write(stage, table, self._sequence(stage))
 
     def read(self, stage: str) -> pa.Table:
         """All rows of a stage in the order in which they were written (columns of all parts together)."""
@@ -153,16 +155,16 @@ class Manifest:
         table = pa.concat_tables(
             [pq.read_table(io.BytesIO(self.store.read(p))) for p in parts], promote_options="permissive"
         )
-        order = parts[-1].rsplit("/", 1)[1].split("-")[1]
-        self._write(stage, table, f"part-{order}-z{uuid.uuid4().hex[:8]}.parquet")
+        self._write(stage, table, _number(parts[-1]))
         for part in parts:
             self.store.remove(part)
         return len(parts)
 
-    def _write(self, stage: str, table: pa.Table, name: str) -> str:
+    def _write(self, stage: str, table: pa.Table, number: int) -> str:
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd")
-        path = f"{MANIFESTS}/{stage}/{name}"
+        tag = digest([(field.name, str(field.type)) for field in table.schema])[:8]
+        path = f"{MANIFESTS}/{stage}/part-{number:020d}-{tag}-{uuid.uuid4().hex[:8]}.parquet"
         self.store.write(path, sink.getvalue())
         return path
 
@@ -170,12 +172,19 @@ class Manifest:
         """A number above that of every part there is, also where the clock was set back."""
         with self._lock:
             if not self._last:
-                numbers = [
-                    int(p.rsplit("/", 1)[1].split("-")[1]) for s in {stage, *self.stages()} for p in self.parts(s)
-                ]
+                numbers = [_number(part) for s in {stage, *self.stages()} for part in self.parts(s)]
                 self._last = max(numbers, default=0)
             self._last = max(self._last + 1, time.time_ns())
             return self._last
+
+
+def column_tag(part: str) -> str:
+    """Tag in a part's name: parts with the same tag have the same columns and types."""
+    return part.rsplit("/", 1)[1].split("-")[2]
+
+
+def _number(part: str) -> int:
+    return int(part.rsplit("/", 1)[1].split("-")[1])
 
 
 class ManifestWriter:

@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from ffpdata.core.manifest import COMMON, MANIFESTS, Manifest
+from ffpdata.core.manifest import COMMON, MANIFESTS, Manifest, column_tag
 from ffpdata.core.store import Store
 
 CURATE = "curate"
@@ -36,12 +36,17 @@ def literal(text: str) -> str:
 
 
 def scan(store: Store, stage: str) -> str:
-    """SQL table expression over all parts of one stage, with `part` and `part_row` to order the rows by."""
-    pattern = store.url(f"{MANIFESTS}/{stage}/*.parquet").replace("'", "''")
-    return (
-        "(select * exclude (filename, file_row_number), parse_filename(filename) as part, file_row_number as part_row "
-        f"from read_parquet('{pattern}', union_by_name = true, filename = true, file_row_number = true))"
-    )
+    """SQL table expression over all parts of one stage, with `part` and `part_row` to order the rows by.
+
+    Parts with the same columns are read together: DuckDB reads files that may differ at half the speed.
+    """
+    tags = sorted({column_tag(part) for part in Manifest(store).parts(stage)})
+    patterns = [store.url(f"{MANIFESTS}/{stage}/part-*-{tag}-*.parquet") for tag in tags]
+    rows = "select * exclude (filename, file_row_number), parse_filename(filename) as part, file_row_number as part_row"
+    alike = [
+        f"{rows} from read_parquet({literal(pattern)}, filename = true, file_row_number = true)" for pattern in patterns
+    ]
+    return f"({' union all by name '.join(alike)})"
 
 
 def connect(

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ffpdata.core.errors import FatalError
 from ffpdata.core.keys import digest
 from ffpdata.core.store import Store
-from ffpdata.core.views import CURATE
+from ffpdata.core.views import CURATE, quote
 from ffpdata.export.record import MEMBERS
 
 MAX_KEY = 64
@@ -26,6 +26,10 @@ PNG_BYTES_PER_PIXEL = 1.25
 
 OVERHEAD = 16_384
 """Expected bytes of a sample's record and tar headers."""
+
+
+_UNTOLD = ("_hash", "_seconds", "_attempt")
+"""Ends of columns that no record tells: they need not be held in memory."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def choose(connection: duckdb.DuckDBPyConnection) -> int:
         return 0
     order = "row_number() over (order by split, md5(track || '|' || item_id), track, item_id) - 1 as place"
     accepted = connection.view("items").filter(f"status = 'ok' and stage = '{CURATE}'")
-    accepted.project(f"*, {order}").create_view("_accepted")
+    told = [quote(name) for name in accepted.columns if not name.endswith(_UNTOLD)]
+    accepted.project(", ".join([*told, order])).create_view("_accepted")
     connection.execute("create temp table chosen as select * from _accepted")
     return int(connection.execute("select count(*) from chosen").fetchall()[0][0])
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO, FileIO
@@ -23,6 +24,9 @@ BLOCK, RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 
 _CHUNK = 1 << 18
 """Bytes that are hashed and written at a time: few enough to stay in a core's cache."""
+
+_FLUSH = 1 << 27
+"""Bytes after which the disk is asked to write."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,9 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Sequence[Member]]]) -> Wr
     """
     written = []
     buffer = memoryview(bytearray(_CHUNK))
-    with path.open("wb", buffering=0) as out:
+    with path.open("wb", buffering=0) as out, _flushing(out) as flush:
         for key, members in samples:
+            flush()
             placed = []
             for member in members:
                 with _opened(member.content) as (stream, size):
@@ -110,6 +115,25 @@ def header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, MEMBER_MODE
     return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+
+
+@contextmanager
+def _flushing(out: FileIO) -> Iterator[Callable[[], None]]:
+    """Let the disk write what there is while the next bytes are hashed: the final fsync then has little left to do."""
+    with ThreadPoolExecutor(1) as pool:
+        under_way: Future[None] | None = None
+        flushed = 0
+
+        def flush() -> None:
+            nonlocal under_way, flushed
+            if out.tell() - flushed >= _FLUSH and (under_way is None or under_way.done()):
+                if under_way is not None:
+                    under_way.result()
+                under_way, flushed = pool.submit(os.fsync, out.fileno()), out.tell()
+
+        yield flush
+        if under_way is not None:
+            under_way.result()
 
 
 @contextmanager
