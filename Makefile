@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := demo
-UV     := VIRTUAL_ENV=$(abspath $(VENV)) UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip
+# A company's own certificates count where the machine keeps them.
+CERTS  := $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt)
+UV     := VIRTUAL_ENV=$(abspath $(VENV)) UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=$(if $(CERTS),true,false) $(BIN)/uv pip
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint lock clean

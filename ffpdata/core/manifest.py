@@ -179,8 +179,9 @@ class Manifest:
 
 
 def column_tag(part: str) -> str:
-    """Tag in a part's name: parts with the same tag have the same columns and types."""
-    return part.rsplit("/", 1)[1].split("-")[2]
+    """Tag in a part's name: parts with the same tag have the same columns. Empty for a part that others wrote."""
+    fields = part.rsplit("/", 1)[1].split("-")
+    return fields[2] if len(fields) == 4 else ""
 
 
 def _number(part: str) -> int:

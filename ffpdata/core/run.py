@@ -27,6 +27,7 @@ class RunFolder:
     def __init__(self, root: str | Path) -> None:
         self.store = Store(root)
         self.manifest = Manifest(self.store)
+        self._read: tuple[bytes, list[dict[str, Any]]] = (b"", [])
 
     @classmethod
     def existing(cls, root: str | Path) -> RunFolder:
@@ -40,9 +41,11 @@ class RunFolder:
         """Every start of this run, oldest first, each with its resolved pipeline."""
         if not self.store.exists(RUN_FILE):
             return []
-        # The C parser is ten times faster, and a run that was resumed often has a long file.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return [doc for doc in yaml.load_all(self.store.read(RUN_FILE), Loader=loader) if doc]
+        text = self.store.read(RUN_FILE)
+        if text != self._read[0]:  # a run that was resumed often has a long file, which many ask for
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            self._read = (text, [doc for doc in yaml.load_all(text, Loader=loader) if doc])
+        return self._read[1]
 
     def record_start(self, pipeline: Pipeline, source: str, limit: int | None) -> None:
         """Append the resolved pipeline of this start to `run.yaml`; earlier ones stay as they are."""

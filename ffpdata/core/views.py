@@ -40,13 +40,13 @@ def scan(store: Store, stage: str) -> str:
 
     Parts with the same columns are read together: DuckDB reads files that may differ at half the speed.
     """
-    tags = sorted({column_tag(part) for part in Manifest(store).parts(stage)})
-    patterns = [store.url(f"{MANIFESTS}/{stage}/part-*-{tag}-*.parquet") for tag in tags]
+    sources = set()
+    for part in Manifest(store).parts(stage):
+        tag = column_tag(part)
+        pattern = literal(store.url(f"{MANIFESTS}/{stage}/part-*-{tag}-*.parquet" if tag else part))
+        sources.add(f"read_parquet({pattern}, filename = true, file_row_number = true)")
     rows = "select * exclude (filename, file_row_number), parse_filename(filename) as part, file_row_number as part_row"
-    alike = [
-        f"{rows} from read_parquet({literal(pattern)}, filename = true, file_row_number = true)" for pattern in patterns
-    ]
-    return f"({' union all by name '.join(alike)})"
+    return "(" + " union all by name ".join(f"{rows} from {source}" for source in sorted(sources)) + ")"
 
 
 def connect(

@@ -7,6 +7,7 @@ Homographies are float64 (3, 3) and map pixel coordinates (x, y, 1) of one frame
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -187,10 +188,13 @@ def dense(first: Gray, second: Gray, *, fine: bool = False) -> Flow:
     return cv2.DISOpticalFlow_create(preset).calc(first, second, None)
 
 
+@lru_cache(maxsize=4)
 def grid(height: int, width: int) -> Flow:
-    """Pixel coordinates, float32 (H, W, 2): x and y of every pixel."""
+    """Pixel coordinates, float32 (H, W, 2), read-only: x and y of every pixel."""
     ys, xs = np.mgrid[:height, :width]
-    return np.dstack([xs, ys]).astype(np.float32)
+    made = np.dstack([xs, ys]).astype(np.float32)
+    made.flags.writeable = False
+    return made
 
 
 def camera_flow(matrix: Matrix, height: int, width: int) -> Flow:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ffpdata.media import flow
-from ffpdata.models.classical.plate import clean_plate
+from ffpdata.models.classical.plate import clean_plate, strongest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -186,7 +186,7 @@ def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> Diff
         picture, seen, _ = plate.view(t, 0, 0, (width, height))
         over = cv2.subtract(frame, cv2.dilate(picture, around))
         under = cv2.subtract(cv2.erode(picture, around), frame)
-        level = np.maximum(over, under).max(axis=2)
+        level = strongest(cv2.max(over, under))
         level[_shaded(frame, picture)] //= 3
         levels[t] = cv2.blur(level, (3, 3))
         known[t] = seen
@@ -198,11 +198,13 @@ def _shaded(frame: Image, picture: Image) -> NDArray[np.bool_]:
     now = cv2.blur(frame, (3, 3)).astype(np.float32)
     plain = cv2.blur(picture, (3, 3)).astype(np.float32)
     ones = np.ones((1, 3), np.float32)
-    dark = cv2.transform(now * plain, ones) / (cv2.transform(plain * plain, ones) + 1)
-    off = np.abs(now - plain * dark[..., None]).max(axis=2)
+    dark = cv2.divide(
+        cv2.transform(cv2.multiply(now, plain), ones), cv2.transform(cv2.multiply(plain, plain), ones) + 1
+    )
+    off = strongest(cv2.absdiff(now, cv2.multiply(plain, cv2.merge([dark, dark, dark]))))
     # A shadow is soft: a thin dark thing, a leash or a leg, stands out from its own surroundings.
-    soft = np.abs(dark - cv2.blur(dark, (11, 11))) < 0.07
-    return (dark > _DEEPEST_SHADOW) & (dark < 0.99) & (off < 6) & soft
+    rough = cv2.absdiff(dark, cv2.blur(dark, (11, 11)))
+    return (dark > _DEEPEST_SHADOW) & (dark < 0.99) & (off < 6) & (rough < 0.07)
 
 
 @dataclass

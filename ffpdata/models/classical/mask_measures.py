@@ -40,10 +40,11 @@ def mask_measures(observed: Observed, difference: Difference, masks: Masks) -> d
     areas = masklib.area(masks)
     shown = areas > _SEEN_AREA * size
     ious = []
-    for t in range(len(masks) - 1):
-        if shown[t] and shown[t + 1]:
-            moved = flows.bring(masks[t + 1], t + 1, t)
-            ious.append(max(_overlap(masks[t], moved), _overlap(_centred(masks[t]), _centred(masks[t + 1]))))
+    shapes = {t: _centred(masks[t]) for t in np.flatnonzero(shown).tolist()}
+    for t, shape in shapes.items():
+        if t + 1 in shapes:
+            carried = _overlap(masks[t], flows.bring(masks[t + 1], t + 1, t))
+            ious.append(max(carried, _overlap(shape, shapes[t + 1])))
     on_object = float(strong[masklib.dilate(masks, max(2, masks.shape[2] // 100))].sum())
     coherence = on_object / max(1e-6, float(strong[shown].sum()))
     far = travel({t: masks[t] for t in np.flatnonzero(shown).tolist()}, path)
@@ -56,7 +57,7 @@ def mask_measures(observed: Observed, difference: Difference, masks: Masks) -> d
         "travel": far,
         "distinctness": coherence * far,
         "isolation": _isolation(masks, strong),
-        "shape_stability": _shape_stability(masks, shown),
+        "shape_stability": _shape_stability(shapes),
         "area_jump": float(np.mean(np.abs(np.diff(np.log(areas[shown]))))) if shown.sum() > 1 else 1.0,
         "border": float(edge.mean(axis=1).max()),
     }
@@ -80,15 +81,15 @@ def _overlap(a: Mask, b: Mask) -> float:
 
 def _centred(mask: Mask, side: int = 96) -> Mask:
     """Draw a mask in the middle of a square of `side` pixels, all masks at the same size: bool (side, side)."""
-    ys, xs = np.nonzero(mask)
-    zoom = side / 3 / np.sqrt(len(xs))
-    place = np.array([[zoom, 0, side / 2 - zoom * xs.mean()], [0, zoom, side / 2 - zoom * ys.mean()]])
+    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    zoom = side / 3 / np.sqrt(moments["m00"])
+    x, y = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
+    place = np.array([[zoom, 0, side / 2 - zoom * x], [0, zoom, side / 2 - zoom * y]])
     return cv2.warpAffine(mask.view(np.uint8) * np.uint8(255), place, (side, side)) > 127
 
 
-def _shape_stability(masks: Masks, shown: NDArray[np.bool_], gap: int = 6) -> float:
-    """Median overlap of masks `gap` frames apart once both are centred and brought to one size."""
-    shapes = {t: _centred(masks[t]) for t in np.flatnonzero(shown).tolist()}
+def _shape_stability(shapes: dict[int, Mask], gap: int = 6) -> float:
+    """Median overlap of centred masks `gap` frames apart."""
     values = [_overlap(shape, shapes[t + gap]) for t, shape in shapes.items() if t + gap in shapes]
     return float(np.median(values)) if values else 0.0
 

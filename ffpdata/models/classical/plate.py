@@ -65,6 +65,12 @@ class Plate:
         return picture, state == 2, state == 1
 
 
+def strongest(image: NDArray[Any]) -> NDArray[Any]:
+    """Largest of the three channels of each pixel, (h, w)."""
+    red, green, blue = cv2.split(image)
+    return cv2.max(cv2.max(red, green), blue)
+
+
 def translation(x: float, y: float) -> Matrix:
     """Homography that moves by (x, y)."""
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
@@ -207,7 +213,7 @@ def _robust_mean(slots: NDArray[np.uint8], count: NDArray[np.uint8]) -> Image:
     total = np.zeros(median.shape, np.uint16)
     number = np.zeros((*median.shape[:2], 1), np.uint16)
     for k in range(SLOTS):
-        near = (cv2.absdiff(slots[k], median).max(axis=2) <= _TOLERANCE) & (count > k)
+        near = (strongest(cv2.absdiff(slots[k], median)) <= _TOLERANCE) & (count > k)
         total += slots[k] * near[..., None]
         number += near[..., None]
     some = np.maximum(number, 1)

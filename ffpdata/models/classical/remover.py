@@ -17,7 +17,7 @@ from pydantic import Field
 from ffpdata.core.errors import Reject
 from ffpdata.media import flow
 from ffpdata.media import masks as masklib
-from ffpdata.models.classical.plate import Plate, clean_plate, region
+from ffpdata.models.classical.plate import Plate, clean_plate, region, strongest
 from ffpdata.models.classical.settings import BackendSettings, parse_settings
 from ffpdata.models.protocols import Edit
 
@@ -257,7 +257,7 @@ def _membrane(difference: NDArray[np.int16], ring: NDArray[np.bool_], band: int)
     """
     height, width = ring.shape
     size = max(1, width // 4), max(1, height // 4)
-    light = np.abs(difference).max(axis=2) < 24
+    light = strongest(cv2.absdiff(difference, np.zeros_like(difference))) < 24
     weight = cv2.resize((ring & light).astype(np.float32), size, interpolation=cv2.INTER_AREA)
     slow = cv2.resize(difference * (ring & light)[..., None].astype(np.float32), size, interpolation=cv2.INTER_AREA)
     sigma = max(1.0, band / 4)

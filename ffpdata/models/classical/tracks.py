@@ -42,11 +42,11 @@ def travel(members: dict[int, Mask], path: CameraPath) -> float:
     """Distance between the outermost places of an object over the square root of its area."""
     centres, areas = [], []
     for t, mask in members.items():
-        ys, xs = np.nonzero(mask)
-        if len(xs):
-            at = np.array([[[xs.mean(), ys.mean()]]])
+        moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+        if area := moments["m00"]:
+            at = np.array([[[moments["m10"] / area, moments["m01"] / area]]])
             centres.append(cv2.perspectiveTransform(at, path.to_reference[t])[0, 0])
-            areas.append(len(xs))
+            areas.append(area)
     if len(centres) < 2:
         return 0.0
     low, high = np.quantile(np.array(centres), (0.05, 0.95), axis=0)
