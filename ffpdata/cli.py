@@ -30,9 +30,13 @@ class Runner(StrEnum):
     """How a run is executed."""
 
     INLINE = "inline"
+    RAY = "ray"
 
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run folder.")]
+RunnerOption = Annotated[
+    Runner, typer.Option(help="`inline`: in this process. `ray`: on all cores, or on the cluster of RAY_ADDRESS.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -68,8 +72,9 @@ def run(
     profile: Annotated[
         str | None, typer.Option(help="Which models: a name or a file. Default: the pipeline's.")
     ] = None,
-    runner: Annotated[Runner, typer.Option(help="How it runs.")] = Runner.INLINE,  # noqa: ARG001 - one so far
+    runner: RunnerOption = Runner.INLINE,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first N entries of the input.")] = None,
+    stages: Annotated[str, typer.Option(metavar="A..B", help="Compute only these stages: a..b, a.., ..b or a.")] = "",
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one setting.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 where an item failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")] = False,
@@ -77,10 +82,11 @@ def run(
     """Run a pipeline on an input. The same command again resumes: what is done is kept."""
     from ffpdata.core.config import load_pipeline
     from ffpdata.core.run import RunFolder
-    from ffpdata.runners.session import start
+    from ffpdata.runners.session import Work, start
 
     resolved = load_pipeline(pipeline, profile, overrides or [])
-    _finish(start(RunFolder(run_folder), resolved, source, limit=limit, quiet=quiet), strict=strict)
+    work = Work(runner=runner, limit=limit, stages=stages, quiet=quiet)
+    _finish(start(RunFolder(run_folder), resolved, source, work), strict=strict)
     typer.echo(f"Next: ffpdata report {run_folder}   or   ffpdata export {run_folder} OUT")
 
 
@@ -89,14 +95,17 @@ def retry(
     run_folder: RunArgument,
     stage: Annotated[str | None, typer.Option(help="Only outcomes of this stage.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only outcomes with this reason; rejected ones too.")] = None,
+    lost: Annotated[bool, typer.Option("--lost", help="Also outcomes whose files are gone from the folder.")] = False,
+    runner: RunnerOption = Runner.INLINE,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")] = False,
 ) -> None:
     """Try failed items again as the run was set up; with --stage or --reason rejected ones too."""
     from ffpdata.core.config import Pipeline
     from ffpdata.core.errors import UsageError, nearest
-    from ffpdata.core.execute import Outcome
+    from ffpdata.core.execute import Outcome, lost_files
     from ffpdata.core.run import RunFolder
-    from ffpdata.runners.session import start, status
+    from ffpdata.core.stage import Stage
+    from ffpdata.runners.session import Work, start, status
 
     folder = RunFolder.existing(run_folder)
     before = status(folder)
@@ -106,15 +115,20 @@ def retry(
     if reason is not None and reason not in known:
         raise UsageError(f"--reason {reason!r}: no item has it{nearest(reason, known)}")
 
-    def redo(name: str, outcome: Outcome) -> bool:
-        if stage is None and reason is None:
-            return False  # failed outcomes are never taken as done
-        return outcome.status == "rejected" and stage in (None, name) and reason in (None, outcome.reason)
+    def redo(tried: Stage, outcome: Outcome) -> bool:
+        if stage not in (None, tried.name):
+            return False
+        if lost and lost_files(tried, outcome, folder.store):
+            return True
+        # Failed outcomes are never taken as done; a rejected one is where it was asked for.
+        return (stage, reason) != (None, None) and outcome.status == "rejected" and reason in (None, outcome.reason)
 
+    asked = redo if lost or stage or reason else None
     result = before
     for begun in folder.latest().values():
         resolved = Pipeline.model_validate(begun["pipeline"])
-        result = start(folder, resolved, begun["input"], limit=begun["limit"], quiet=quiet, redo=redo)
+        work = Work(runner=runner, limit=begun["limit"], redo=asked, quiet=quiet)
+        result = start(folder, resolved, begun["input"], work)
     _finish(result, strict=False)
 
 
@@ -126,7 +140,7 @@ def status(run_folder: RunArgument, as_json: JsonOption = False) -> None:
 
     found = read(RunFolder.existing(run_folder))
     if as_json:
-        typer.echo(json.dumps({"stages": found.stages, "pairs": found.pairs}))
+        typer.echo(json.dumps(vars(found)))
     else:
         _print_status(found)
 
@@ -165,7 +179,7 @@ def sql(
 @app.command()
 def export(
     run_folder: RunArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for shards, index, card.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder for shards, index, card.")],
     shard_size: Annotated[
         int, typer.Option("--shard-size", min=1, metavar="MB", help="Largest size of a shard.")
     ] = 1000,
@@ -184,7 +198,7 @@ def export(
 
 
 @app.command()
-def verify(out: Annotated[Path, typer.Argument(metavar="OUT", help="Exported dataset.")]) -> None:
+def verify(out: Annotated[str, typer.Argument(metavar="OUT", help="Exported dataset.")]) -> None:
     """Read an exported dataset again, every byte and every frame, and list what is wrong."""
     from ffpdata.export.verify import verify as check
 
@@ -233,15 +247,20 @@ def _finish(result: Status, *, strict: bool) -> None:
 
 
 def _print_status(found: Status) -> None:
-    rows = [
-        {
-            "stage": name,
-            **{kind: counts[kind] or "" for kind in ("ok", "rejected", "failed", "running")},
-            "reasons": ", ".join(f"{reason} {n}" for reason, n in counts["reasons"].items()),
-        }
-        for name, counts in found.stages.items()
-    ]
+    live = any("per_minute" in counts for counts in found.stages.values())
+    rows = []
+    for name, counts in found.stages.items():
+        row = {"stage": name, **{kind: counts[kind] or "" for kind in ("ok", "rejected", "failed", "running")}}
+        if live:
+            eta = counts.get("eta_seconds")
+            row |= {"waiting": counts.get("waiting") or "", "per min": counts.get("per_minute") or ""}
+            row |= {"left": f"{eta:.0f} s" if eta else ""}
+        row["slowest s"] = max(counts["slowest"].values(), default="")
+        rows.append(row | {"reasons": ", ".join(f"{reason} {n}" for reason, n in counts["reasons"].items())})
     _print_rows(rows)
+    for pool in found.pools:
+        starting = f", {pool['starting']} starting" if pool["starting"] else ""
+        typer.echo(f"{pool['workers']} workers{starting}, {pool['busy']:.0%} busy: {', '.join(pool['stages'])}")
     typer.echo(f"{found.pairs} pairs")
 
 

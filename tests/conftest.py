@@ -41,12 +41,12 @@ def finished(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Finishe
     from ffpdata.core.config import load_pipeline
     from ffpdata.core.run import RunFolder
     from ffpdata.export.shards import export
-    from ffpdata.runners.session import start
+    from ffpdata.runners.session import Work, start
 
     folder = tmp_path_factory.mktemp("finished")
     run = RunFolder(folder / "run")
-    start(run, load_pipeline("local_editing", overrides=SMALL_SETTINGS), str(samples / "clips.csv"), quiet=True)
-    start(run, load_pipeline("stylization", overrides=SMALL_SETTINGS), str(samples), quiet=True)
+    start(run, load_pipeline("local_editing", overrides=SMALL_SETTINGS), str(samples / "clips.csv"), Work(quiet=True))
+    start(run, load_pipeline("stylization", overrides=SMALL_SETTINGS), str(samples), Work(quiet=True))
     export(run, folder / "out", shard_size_mb=1)
     return Finished(folder / "run", folder / "out")
 

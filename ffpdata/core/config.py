@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ffpdata.core.errors import ConfigError, UsageError, nearest
 from ffpdata.core.prompt import Prompt, TextRule
-from ffpdata.core.stage import ModelSpec, Stage, import_object
+from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage, import_object
 
 Lines = dict[tuple[str, ...], str]
 """Path of an entry to the `file:line` that set it."""
@@ -88,6 +88,8 @@ class Pipeline(BaseModel):
     models: dict[str, ModelSpec] = {}
     prompts: dict[str, dict[str, Any]] = {}
     """The questions with their whole text: a run keeps what it asked, whatever becomes of the prompt files."""
+    resources: dict[str, ResourceSettings] = {}
+    """Per stage what its workers get on this hardware; counts in no key."""
     curate: CurateSettings = CurateSettings()
 
     def build(self) -> list[Stage]:
@@ -96,7 +98,13 @@ class Pipeline(BaseModel):
         for entry in self.stages:
             cls: type[Stage] = import_object(entry.use)
             prompts = {name: _thaw(self.prompts[name]) for name in cls.prompts if name in self.prompts}
-            stages.append(cls(cls.Settings.model_validate(entry.settings), self.models, prompts))
+            stage = cls(cls.Settings.model_validate(entry.settings), self.models, prompts)
+            models = [self.models[role].resources for role in cls.models if role in self.models]
+            try:
+                stage.resources = cls.resources.overlaid(*models, self.resources.get(entry.name))
+            except ValidationError as err:
+                raise ConfigError(f"resources of stage {entry.name!r}: {err.errors()[0]['msg']}") from None
+            stages.append(stage)
         return stages
 
 
@@ -190,6 +198,11 @@ def _resolve(data: dict[str, Any], stages: dict[str, Any], lines: Lines, library
             prompts[prompt] = _freeze(Prompt.load(library.file("prompts", given.get(prompt, prompt))))
     data = {**data, "stages": entries, "prompts": prompts}
     resolved: Pipeline = _validate(Pipeline, data, (), lines, where)
+    for name in resolved.resources:
+        # A profile serves every pipeline, so a stage that only another one has is no error there.
+        if name not in stages and not (Path(__file__).resolve().parents[1] / "stages" / f"{name}.py").is_file():
+            spot = lines.get(("resources", name), where)
+            raise ConfigError(f"{spot}: resources: no stage {name!r}{nearest(name, stages)}")
     return resolved
 
 

@@ -27,6 +27,9 @@ from ffpdata.core.manifest import encode
 from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
 from ffpdata.core.store import Store
 
+RECORD_SECONDS = 0.2
+"""A stage without artifacts that took so long gets an outcome record too: it is too dear to be done twice."""
+
 RETRY_SECONDS = 1.0
 """Wait before the second attempt after a RetryableError; doubled each time."""
 
@@ -82,8 +85,7 @@ def execute(
         adopt: take over a finished outcome of this key, if there is one.
     """
     key = key or stage_key(stage, item)
-    records = any(isinstance(kind, Artifact) for kind in stage.writes.values())
-    if records and adopt and (found := _adopt(store, key)) is not None:
+    if adopt and (found := _adopt(stage, store, key)) is not None:
         return found
     outcome = Outcome(
         status="failed",
@@ -113,7 +115,7 @@ def execute(
         except MemoryError:
             outcome.reason, outcome.error = "out_of_memory", traceback.format_exc()
             break
-        except Exception as err:  # an exception belongs to its item
+        except (Exception, SystemExit) as err:  # an exception belongs to its item
             if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise FatalError(
                     f"{store.root}: {err.strerror}. Free some space or make it writable, then start again."
@@ -122,7 +124,8 @@ def execute(
             break
     outcome.seconds = round(time.perf_counter() - start, 4)
     outcome.cpu_seconds = round(_cpu() - cpu, 4)
-    if records and outcome.status != "failed":
+    files = any(isinstance(kind, Artifact) for kind in stage.writes.values())
+    if outcome.status != "failed" and (files or outcome.seconds >= RECORD_SECONDS):
         store.write(record_path(key), json.dumps(vars(outcome), sort_keys=True).encode())
     return outcome
 
@@ -167,7 +170,7 @@ def next_items(stage: Stage, item: Item, outcome: Outcome) -> list[Item]:
             parent_id = item.item_id
             source_id = child["source_id"] or item.source_id
             item_id = child["suffix"] if child["source_id"] else f"{item.item_id}/{child['suffix']}"
-        items.append(Item(item_id, values, parent_id, source_id, upstream=outcome.key))
+        items.append(Item(item_id, values, parent_id, source_id, upstream=outcome.key, origin=item.origin))
     return items
 
 
@@ -237,12 +240,23 @@ def _plain(name: str, value: Any) -> Any:
     return value
 
 
-def _adopt(store: Store, key: str) -> Outcome | None:
+def _adopt(stage: Stage, store: Store, key: str) -> Outcome | None:
+    """The finished outcome of a key, where its record and all its files are there."""
     path = record_path(key)
+    if not store.exists(path):
+        return None
     try:
-        return Outcome(**json.loads(store.read(path))) if store.exists(path) else None
+        found = Outcome(**json.loads(store.read(path)))
     except (ValueError, TypeError):  # a record of another release
         return None
+    return None if lost_files(stage, found, store) else found
+
+
+def lost_files(stage: Stage, outcome: Outcome, store: Store) -> list[str]:
+    """Artifacts of an outcome that are no longer in the run folder."""
+    kinds = [name for name, kind in stage.writes.items() if isinstance(kind, Artifact)]
+    paths = {child["columns"].get(name) for child in outcome.children for name in kinds}
+    return sorted(path for path in paths if path and not store.exists(path))
 
 
 def _cpu() -> float:

@@ -7,16 +7,23 @@ keys are equal questions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from ffpdata.core.execute import Outcome
 from ffpdata.core.manifest import MANIFESTS, Manifest, decode
 from ffpdata.core.store import Store
 from ffpdata.core.views import OUTCOME, literal, records, scan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_HASH_DIGITS = 16
 
 SLICE_ROWS = 750_000
 """Items that `not_done` looks up at a time: about 100 MB."""
@@ -46,18 +53,56 @@ def not_done(connection: duckdb.DuckDBPyConnection, store: Store, stage: str, wa
     return pa.concat_tables(found) if found else wanted
 
 
+class FinishedKeys:
+    """Which keys a stage has finished rows for: 8 bytes a key, however long their rows are.
+
+    A false yes is possible, one in 10^12 for a million keys; a false no is not.
+    """
+
+    def __init__(self, store: Store, stage: str) -> None:
+        self._old: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._new: set[int] = set()
+        self.attempts: dict[tuple[str, str], int] = {}
+        """How often an item was started at a key that it failed at."""
+        if not Manifest(store).parts(stage):
+            return
+        with closing(_connection(store)) as connection:
+            rows = scan(store, stage)
+            found = connection.sql(
+                f"select distinct ('0x' || key[:{_HASH_DIGITS}])::ubigint as h from {rows} "
+                "where status in ('ok', 'rejected')"
+            ).fetchnumpy()["h"]
+            self._old = np.sort(np.asarray(found, np.uint64))
+            for entered, key, attempt in connection.sql(
+                f"select entered_id, key, max(attempt) from {rows} where status = 'failed' group by all"
+            ).fetchall():
+                self.attempts[entered, key] = attempt
+
+    def __contains__(self, key: str) -> bool:
+        number = int(key[:_HASH_DIGITS], 16)
+        if number in self._new:
+            return True
+        at = int(self._old.searchsorted(np.uint64(number)))
+        return at < len(self._old) and int(self._old[at]) == number
+
+    def __bool__(self) -> bool:
+        return bool(len(self._old) or self._new)
+
+    def add(self, key: str) -> None:
+        """Note a key that was finished just now."""
+        self._new.add(int(key[:_HASH_DIGITS], 16))
+
+
 @dataclass
 class StageIndex:
-    """The committed rows of one stage, as a runner needs them on resume.
+    """Committed rows of one stage, as a runner needs them on resume.
 
     Attributes:
         outcomes: finished outcomes by key.
-        attempts: how often an item was started at a key that it failed at.
         newest: per item that entered, key and upstream of its newest row.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    attempts: dict[tuple[str, str], int] = field(default_factory=dict)
     newest: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
@@ -68,9 +113,7 @@ class StageIndex:
         index = cls()
         if not wanted or not Manifest(store).parts(stage):
             return index
-        connection = duckdb.connect()
-        if not store.local:
-            connection.register_filesystem(store.fs)
+        connection = _connection(store)
         ids, keys = zip(*wanted, strict=True)
         connection.register("_wanted", pa.table({"item_id": ids, "key": keys}))
         connection.execute(f"create view rows as select * from {scan(store, stage)}")
@@ -78,17 +121,10 @@ class StageIndex:
         for row in records(
             connection,
             f"select entered_id, arg_max(key, {order}) as key, arg_max(upstream, {order}) as upstream "
-            "from rows where track = $track group by entered_id",
+            "from rows semi join _wanted on entered_id = _wanted.item_id where track = $track group by entered_id",
             {"track": track},
         ):
             index.newest[row["entered_id"]] = (row["key"], row["upstream"])
-        index.attempts = {
-            (row["entered_id"], row["key"]): row["attempt"]
-            for row in records(
-                connection,
-                "select entered_id, key, max(attempt) as attempt from rows where status = 'failed' group by all",
-            )
-        }
         # One outcome may have been committed for several items: any one of them tells the same.
         who = f"entered_id || '|' || track || '|' || {OUTCOME}"
         done = records(
@@ -102,6 +138,13 @@ class StageIndex:
             index.outcomes[row["key"]] = _with_child(index.outcomes.get(row["key"]), row, writes)
         connection.close()
         return index
+
+
+def _connection(store: Store) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    if not store.local:
+        connection.register_filesystem(store.fs)
+    return connection
 
 
 def _with_child(outcome: Outcome | None, row: Mapping[str, Any], writes: Mapping[str, Any]) -> Outcome:
@@ -131,4 +174,4 @@ def _with_child(outcome: Outcome | None, row: Mapping[str, Any], writes: Mapping
     return outcome
 
 
-__all__ = ["StageIndex", "not_done"]
+__all__ = ["FinishedKeys", "StageIndex", "not_done"]

@@ -24,6 +24,8 @@ from ffpdata.core.stage import Artifact
 from ffpdata.core.store import Store
 
 MANIFESTS = "manifests"
+INPUTS = "inputs"
+"""Manifest of the inputs that are through; not a stage."""
 FLUSH_ROWS = 500
 FLUSH_SECONDS = 2.0
 COMPACT_PARTS = 256
@@ -229,7 +231,8 @@ class ManifestWriter:
         """Commit everything that is buffered."""
         with self._lock:
             self._raise()
-            for stage in list(self._buffers):
+            # What says that an input is through comes after the rows that it speaks of.
+            for stage in sorted(self._buffers, key=lambda name: name == INPUTS):
                 schema, rows = self._buffers[stage]
                 if rows:
                     self.manifest.append(stage, rows, schema)

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.keys import digest
@@ -41,6 +41,7 @@ __all__ = [
     "Item",
     "ModelSpec",
     "Reject",
+    "ResourceSettings",
     "Resources",
     "Row",
     "Stage",
@@ -50,13 +51,47 @@ __all__ = [
 
 
 class Resources(BaseModel):
-    """What one worker of a stage holds while it lives."""
+    """What one worker of a stage holds while it lives, and how long an item may take it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory_gb: float = 1.5
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0)
+    """Whole GPUs, or a fraction below 1 of one GPU that stages share."""
+    memory_gb: float = Field(default=1.5, gt=0)
+    concurrency: int = Field(default=1, ge=1)
+    """Items that one worker holds at once, each in a thread: above 1 only for stages that wait for a service."""
+    timeout: float = Field(default=3600.0, gt=0)
+    """Seconds that an item may take; after that its worker is killed and the item fails with `timeout`."""
+    seconds: float | None = Field(default=None, gt=0)
+    """Expected seconds per item, from which worker counts are planned; measured by the first items where unset."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("above one GPU, ask for whole GPUs")
+        return gpus
+
+    def overlaid(self, *overlays: ResourceSettings | None) -> Resources:
+        """Return the same with what the overlays set, later ones winning."""
+        merged = self.model_dump()
+        for overlay in overlays:
+            merged |= overlay.model_dump(exclude_none=True) if overlay else {}
+        return Resources(**merged)
+
+
+class ResourceSettings(BaseModel):
+    """What a profile or a pipeline changes in a stage's `Resources`; None leaves it as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: float | None = Field(default=None, ge=0)
+    gpus: float | None = Field(default=None, ge=0)
+    memory_gb: float | None = Field(default=None, gt=0)
+    concurrency: int | None = Field(default=None, ge=1)
+    timeout: float | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0)
 
 
 class ModelSpec(BaseModel):
@@ -75,7 +110,7 @@ class ModelSpec(BaseModel):
     licence: str = ""
     settings: dict[str, Any] = {}
     runtime: dict[str, Any] = {}
-    resources: Resources | None = None
+    resources: ResourceSettings | None = None
 
     def load_class(self) -> type:
         """Import the back end's class."""
@@ -197,7 +232,8 @@ class Stage:
     """Model roles that the stage may use."""
     prompts: ClassVar[tuple[str, ...]] = ()
     """Prompt files that the stage asks."""
-    resources: ClassVar[Resources] = Resources()
+    resources: Resources = Resources()
+    """What one worker needs; a profile may say otherwise for its model, `resources` in a pipeline for its hardware."""
     fan_out: ClassVar[bool] = False
     """True where `expand` is overridden."""
     Settings: ClassVar[type[StageSettings]] = StageSettings
@@ -293,6 +329,7 @@ class Item:
         values: the columns so far.
         upstream: key of the row that it last passed, the link of its lineage.
         attempt: how often this stage was started on it before.
+        origin: number of the input that it comes from, in this start of the run.
     """
 
     item_id: str
@@ -301,3 +338,4 @@ class Item:
     source_id: str = ""
     upstream: str = ""
     attempt: int = 0
+    origin: int = -1

@@ -2,64 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ffpdata.core.errors import FatalError
-from ffpdata.core.execute import execute, stage_key
-from ffpdata.core.manifest import ManifestWriter
-from ffpdata.core.stage import Item, Stage
+from ffpdata.core.execute import execute
+from ffpdata.core.stage import Stage
 from ffpdata.core.store import Store
-from ffpdata.runners.ledger import Ledger, Redo
-from ffpdata.runners.progress import Progress
+from ffpdata.runners.flow import Flow
+from ffpdata.runners.stop import Stop
 
 
-def run_inline(
-    stages: Sequence[Stage],
-    items: Sequence[Item],
-    store: Store,
-    writer: ManifestWriter,
-    progress: Progress,
-    *,
-    track: str,
-    max_attempts: int = 3,
-    redo: Redo | None = None,
-) -> list[Item]:
-    """Take the items through all stages and return those that passed the last one.
+def run_inline(flow: Flow, store: Store, stop: Stop, *, max_attempts: int = 3) -> None:
+    """Take all items through all stages.
 
-    Every item that enters a stage gets a row there. What is done already is taken from the manifest, whoever did it.
+    Raises:
+        KeyboardInterrupt: it was asked to stop; the item at work was finished first.
     """
-    for stage in stages:
-        waiting = [(item, stage_key(stage, item) if stage.applies(item.values) else "") for item in items]
-        entering = [(item, key) for item, key in waiting if key]
-        ledger = Ledger(stage, store, writer, track=track, redo=redo)
-        ledger.load(entering)
-        progress.enter(stage.name, len(entering))
-        passed: list[Item] = []
+    flow.feed()
+    for number, stage in enumerate(flow.stages):
         ready = False
         try:
-            for item, key in waiting:
-                if not key:  # not for this stage
-                    passed.append(item)
-                    continue
-                outcome = ledger.known(key)
-                if outcome is not None:
-                    progress.kept(stage.name)
-                    passed += ledger.settle(item, outcome, fresh=False)
-                    continue
+            while flow.resolve(number):
+                pass
+            while tasks := flow.take(number):
+                stop.check()
                 if not ready:
                     ready = True  # also a set-up that fails half-way is torn down
                     set_up(stage)
-                progress.begin(stage.name)
-                begun, adopt = ledger.begin(item, key), not ledger.again(key)
-                outcome = execute(stage, begun, store, key=key, max_attempts=max_attempts, adopt=adopt)
-                progress.end(stage.name, outcome.status)
-                passed += ledger.settle(item, outcome, fresh=True)
+                [task] = tasks
+                outcome = execute(stage, task.item, store, key=task.key, max_attempts=max_attempts, adopt=task.adopt)
+                flow.finish(task, outcome)
         finally:
             if ready:
                 stage.teardown()
-        progress.leave(stage.name)
-        items = passed
-    return list(items)
+        flow.progress.leave(stage.name)
 
 
 def set_up(stage: Stage) -> None:

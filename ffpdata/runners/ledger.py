@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from ffpdata.core.execute import Outcome, manifest_rows, next_items
-from ffpdata.core.index import StageIndex
+from ffpdata.core.index import FinishedKeys, StageIndex
 from ffpdata.core.manifest import ManifestWriter, stage_schema
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
 
-DUPLICATE = "duplicate"
-"""Reason of an item whose content another item of the same run already has."""
+KEPT_OUTCOMES = 10_000
+"""Fresh outcomes of a stage that stay in memory; older ones are read back from the manifest where one is asked for."""
 
-Redo = Callable[[str, Outcome], bool]
+Redo = Callable[[Stage, Outcome], bool]
 """Says whether a finished outcome of a stage is to be computed again."""
 
 
@@ -34,18 +34,22 @@ class Ledger:
     ) -> None:
         self.stage = stage
         self._store, self._writer, self._track, self._redo = store, writer, track, redo
+        self._keys = FinishedKeys(store, stage.name)
         self._index = StageIndex()
         self._schema = stage_schema(stage.writes)
-        self._fresh: dict[str, Outcome] = {}
-        self._made: set[str] = set()
+        self._fresh: OrderedDict[str, Outcome] = OrderedDict()
+        self._spilled = False
+
+    def maybe(self, key: str) -> bool:
+        """Whether the key may have a finished outcome: `load` tells. False is certain."""
+        return key in self._keys
 
     def load(self, waiting: Sequence[tuple[Item, str]]) -> None:
-        """Read from the manifest what concerns these items and keys."""
+        """Read from the manifest what concerns these items and keys; `known` and `held` answer for them alone."""
+        if self._spilled:  # rows that are still in the writer's buffer may be asked for
+            self._writer.flush()
         wanted = [(item.item_id, key) for item, key in waiting]
-        found = StageIndex.load(self._store, self.stage.name, self.stage.writes, self._track, wanted)
-        self._index.outcomes |= found.outcomes
-        self._index.attempts |= found.attempts
-        self._index.newest |= found.newest
+        self._index = StageIndex.load(self._store, self.stage.name, self.stage.writes, self._track, wanted)
 
     def known(self, key: str) -> Outcome | None:
         """The finished outcome of a key, from this start or an earlier one; None where it must be computed."""
@@ -59,35 +63,28 @@ class Ledger:
         found = self._index.outcomes.get(key)
         if found is None or key in self._fresh:
             return False
-        return found.reason == DUPLICATE or bool(self._redo and self._redo(self.stage.name, found))
+        return bool(self._redo and self._redo(self.stage, found))
 
-    def begin(self, item: Item, key: str) -> Item:
-        """The item with the number of attempts that earlier starts made at this key."""
-        return replace(item, attempt=self._index.attempts.get((item.item_id, key), 0))
+    def held(self, item: Item, key: str) -> bool:
+        """Whether the item's newest row is of this very key and lineage already."""
+        return key not in self._fresh and self._index.newest.get(item.item_id) == (key, item.upstream)
 
-    def settle(self, item: Item, outcome: Outcome, *, fresh: bool) -> list[Item]:
-        """Commit an outcome's rows where they are new and return the items that go on.
+    def attempts(self, item: Item, key: str) -> int:
+        """How often earlier starts began the item at this key and failed."""
+        return self._keys.attempts.get((item.item_id, key), 0)
 
-        Args:
-            item: what entered.
-            outcome: what became of it.
-            fresh: computed just now; otherwise it was known.
-        """
-        if fresh and outcome.status != "failed":  # another item with the same question is answered too
-            self._fresh[outcome.key] = outcome
-        shared = outcome.key in self._fresh
-        if self.stage.fan_out:
-            outcome = self._unique(item, outcome)
-        if fresh or shared or self._index.newest.get(item.item_id) != (outcome.key, item.upstream):
+    def remember(self, outcome: Outcome) -> None:
+        """Keep an outcome that was computed just now: another item with the same question is answered too."""
+        if outcome.status == "failed":
+            return
+        self._fresh[outcome.key] = outcome
+        self._keys.add(outcome.key)
+        if len(self._fresh) > KEPT_OUTCOMES:
+            self._fresh.popitem(last=False)
+            self._spilled = True
+
+    def settle(self, item: Item, outcome: Outcome, *, commit: bool) -> list[Item]:
+        """Write an outcome's rows, unless the newest say the same, and return the items that go on."""
+        if commit:
             self._writer.add(self.stage.name, manifest_rows(self.stage, item, outcome, self._track), self._schema)
         return next_items(self.stage, item, outcome)
-
-    def _unique(self, item: Item, outcome: Outcome) -> Outcome:
-        """Reject an item whose children another item of this run has made already."""
-        names = [child.item_id for child in next_items(self.stage, item, outcome)]
-        again = [name for name in names if name in self._made]
-        self._made.update(names)
-        if not again:
-            return outcome
-        detail = f"the run already has {again[0]}: the same content with the same hints under another path"
-        return replace(outcome, status="rejected", reason=DUPLICATE, error=detail, children=[])

@@ -1,4 +1,7 @@
-"""What a run shows while it works: a live table on a terminal, plain flushed lines elsewhere, a file for `status`."""
+"""What a run shows while it works: a live table on a terminal, plain flushed lines elsewhere, files for others.
+
+`logs/progress.json` is what `ffpdata status` reads; `logs/items-<start>.jsonl` has one line per outcome.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,46 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from ffpdata.core.execute import Outcome
+from ffpdata.core.stage import Item
 from ffpdata.core.store import Store
 
 PROGRESS_FILE = "logs/progress.json"
 LINE_SECONDS = 10.0
 FILE_SECONDS = 1.0
+REMOTE_SECONDS = 15.0
+"""On an object store every write is a request."""
+
+Listener = Callable[[str, Outcome], None]
+
+
+@dataclass
+class Pool:
+    """Workers of a runner: the stages that they serve, how many there are, and how busy they have been."""
+
+    stages: list[str]
+    workers: int
+    starting: int
+    busy: float
 
 
 @dataclass
 class StageProgress:
     """Counts of one stage in this start of the run."""
 
-    total: int
+    total: int = 0
     kept: int = 0
+    running: int = 0
+    seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
-    started: float = field(default_factory=time.monotonic)
+    started: float = 0.0
 
     @property
     def done(self) -> int:
@@ -35,26 +58,37 @@ class StageProgress:
     @property
     def per_minute(self) -> float:
         """Items computed per minute since the stage began; 0 while that is too short to tell."""
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self.started if self.started else 0.0
         return 60 * sum(self.counts.values()) / seconds if seconds > 1 else 0.0
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the stage's queue is empty; None before the first item."""
+        """Seconds until everything that has come so far is done; None before the first item."""
         rate = self.per_minute
         return 60 * (self.total - self.done) / rate if rate else None
 
 
 class Progress:
-    """Counts outcomes and shows them. A context manager; `quiet` shows nothing."""
+    """Counts outcomes and shows them. A context manager.
 
-    def __init__(self, store: Store, *, quiet: bool = False, stream: Any = None) -> None:
+    Args:
+        store: the run folder.
+        stages: names in order.
+        quiet: show nothing.
+        stream: where lines go; standard error by default.
+    """
+
+    def __init__(self, store: Store, stages: Sequence[str] = (), *, quiet: bool = False, stream: Any = None) -> None:
         self._store, self._quiet = store, quiet
         self._stream = stream or sys.stderr
-        self._stages: dict[str, StageProgress] = {}
-        self._running: Counter[str] = Counter()
+        self._stages = {name: StageProgress() for name in stages}
         self._live: Any = None
-        self._line = self._file = 0.0
+        self._line = self._file = time.monotonic()
+        self._log = f"logs/items-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        self._events: list[str] = []
+        self._pieces = 0
+        self.pools: list[Pool] = []
+        self.listeners: list[Listener] = []
 
     def __enter__(self) -> Progress:
         if not self._quiet and self._stream.isatty():
@@ -68,19 +102,19 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._running.clear()
         if self._live:
             self._live.__exit__(kind, err, trace)
-        if self._store.local:
-            self._store.local_path(PROGRESS_FILE).unlink(missing_ok=True)
+        with suppress(OSError):
+            self._write_events()
+            self._store.remove(PROGRESS_FILE)
 
-    def enter(self, stage: str, total: int) -> None:
-        """A stage starts on a queue of `total` items."""
-        self._stages[stage] = StageProgress(total)
+    def arrive(self, stage: str) -> None:
+        """An item came to a stage."""
+        self._stages.setdefault(stage, StageProgress()).total += 1
 
     def leave(self, stage: str) -> None:
-        """A stage's queue is empty."""
-        if not self._quiet and not self._live and self._stages[stage].total:
+        """A stage has nothing left to do."""
+        if not self._quiet and not self._live and stage in self._stages and self._stages[stage].total:
             self._say(stage)
 
     def kept(self, stage: str) -> None:
@@ -89,31 +123,65 @@ class Progress:
 
     def begin(self, stage: str) -> None:
         """An item is being worked on."""
-        self._running[stage] += 1
-        self._tell()
-
-    def end(self, stage: str, status: str) -> None:
-        """An item ended."""
-        self._running[stage] -= 1
         progress = self._stages[stage]
-        progress.counts[status] += 1
-        now = time.monotonic()
-        if not self._quiet and not self._live and now - self._line >= LINE_SECONDS:
+        progress.running += 1
+        progress.started = progress.started or time.monotonic()
+        self.tick()
+
+    def put_back(self, stage: str) -> None:
+        """An item that was begun waits again."""
+        self._stages[stage].running -= 1
+
+    def end(self, stage: str, item: Item, outcome: Outcome) -> None:
+        """An item ended."""
+        progress = self._stages[stage]
+        progress.running -= 1
+        progress.counts[outcome.status] += 1
+        progress.seconds += outcome.seconds
+        event = {"at": time.time(), "stage": stage, "item_id": item.item_id}
+        event |= {name: getattr(outcome, name) for name in ("key", "status", "reason", "attempt", "seconds", "worker")}
+        if outcome.status == "failed":
+            event["error"] = outcome.error[-2000:]
+        self._events.append(json.dumps(event))
+        for tell in self.listeners:
+            tell(stage, outcome)
+        if not self._quiet and not self._live and time.monotonic() - self._line >= LINE_SECONDS:
             self._say(stage)
-        self._tell()
+        self.tick()
+
+    def say(self, text: str) -> None:
+        """Show a line about the run itself."""
+        if self._quiet:
+            return
+        if self._live:
+            self._live.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def tick(self) -> None:
+        """Write the files for others; often called, seldom done."""
+        now = time.monotonic()
+        if now - self._file < (FILE_SECONDS if self._store.local else REMOTE_SECONDS):
+            return
+        self._file = now
+        with suppress(OSError):  # a run does not stop because it cannot say how it does
+            self._write_events()
+            self._write_progress()
 
     def table(self) -> Any:
         """Render the stages as a rich table."""
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for name in ("stage", "done", "kept", "ok", "rejected", "failed", "per min", "left"):
+        for name in ("stage", "done", "kept", "running", "ok", "rejected", "failed", "per min", "left"):
             table.add_column(name, justify="left" if name == "stage" else "right")
         for name, p in self._stages.items():
+            if not p.total:
+                continue
             eta = f"{p.eta:.0f} s" if p.eta and p.done < p.total else ""
             rate = f"{p.per_minute:.1f}" if p.per_minute and p.done < p.total else ""
-            counts = [str(p.counts[s] or "") for s in ("ok", "rejected", "failed")]
-            table.add_row(name, f"{p.done}/{p.total}", str(p.kept or ""), *counts, rate, eta)
+            counts = [str(n or "") for n in (p.kept, p.running, *(p.counts[s] for s in ("ok", "rejected", "failed")))]
+            table.add_row(name, f"{p.done}/{p.total}", *counts, rate, eta)
         return table
 
     def _say(self, stage: str) -> None:
@@ -125,18 +193,41 @@ class Progress:
             parts.append(f"{p.per_minute:.1f} per min")
         if p.eta and p.done < p.total:
             parts.append(f"{p.eta:.0f} s left")
-        print(f"{stage:<18} {p.done}/{p.total}  {', '.join(parts)}", file=self._stream, flush=True)
+        self.say(f"{stage:<18} {p.done}/{p.total}  {', '.join(parts)}")
         self._line = time.monotonic()
 
-    def _tell(self) -> None:
-        """Write what is running for `ffpdata status`, at most once a second."""
-        now = time.monotonic()
-        if now - self._file < FILE_SECONDS or not self._store.local:
+    def _write_events(self) -> None:
+        if not self._events:
             return
-        self._file = now
-        path = self._store.local_path(PROGRESS_FILE)
-        temp = path.with_suffix(".part")
-        with suppress(OSError):  # a run does not stop because it cannot say how it does
+        text = "\n".join(self._events) + "\n"
+        if self._store.local:
+            path = self._store.local_path(f"{self._log}.jsonl")
             path.parent.mkdir(parents=True, exist_ok=True)
-            temp.write_text(json.dumps({"running": {s: n for s, n in self._running.items() if n}}))
-            temp.replace(path)
+            with path.open("a") as stream:
+                stream.write(text)
+        else:  # an object cannot grow
+            self._store.write(f"{self._log}-{self._pieces:05d}.jsonl", text.encode())
+            self._pieces += 1
+        self._events.clear()
+
+    def _write_progress(self) -> None:
+        stages = {
+            name: {
+                "total": p.total,
+                "done": p.done,
+                "running": p.running,
+                "per_minute": round(p.per_minute, 2),
+                "eta_seconds": None if p.eta is None else round(p.eta, 1),
+            }
+            for name, p in self._stages.items()
+        }
+        state = {"at": time.time(), "stages": stages, "pools": [vars(pool) for pool in self.pools]}
+        text = json.dumps(state).encode()
+        if not self._store.local:
+            self._store.write(PROGRESS_FILE, text)
+            return
+        path = self._store.local_path(PROGRESS_FILE)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp = path.with_suffix(".part")
+        temp.write_bytes(text)
+        temp.replace(path)

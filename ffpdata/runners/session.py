@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import json
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from ffpdata.core.config import Pipeline
+from ffpdata.core.errors import UsageError, nearest
 from ffpdata.core.inputs import list_inputs
 from ffpdata.core.lock import is_locked, run_lock
 from ffpdata.core.manifest import COMPACT_PARTS, ManifestWriter
 from ffpdata.core.run import RunFolder
-from ffpdata.core.views import CURATE, quote, records
+from ffpdata.core.stage import Item, Stage
+from ffpdata.core.store import Store
+from ffpdata.core.views import CURATE, quote, records, scan
 from ffpdata.curate import curate
+from ffpdata.runners.finished import FinishedInputs
+from ffpdata.runners.flow import Flow
 from ffpdata.runners.inline import run_inline
-from ffpdata.runners.ledger import Redo
+from ffpdata.runners.ledger import Ledger, Redo
 from ffpdata.runners.progress import PROGRESS_FILE, Progress
+from ffpdata.runners.stop import Stop
+
+STALE_SECONDS = 60.0
+"""What a run said of itself longer ago than this is no longer true."""
 
 
 @dataclass
@@ -25,12 +35,15 @@ class Status:
     """Where a run stands.
 
     Attributes:
-        stages: per stage in order: `ok`, `rejected`, `failed`, `running` and `reasons` (reason to count).
+        stages: per stage in order: `ok`, `rejected`, `failed`, `running` and `reasons` (reason to count); while the
+            run goes on also `per_minute`, `eta_seconds` and `waiting`; `slowest` lists items with their seconds.
         pairs: finished pairs that curation keeps.
+        pools: workers of the run that goes on now: the stages they serve, `workers`, `starting`, `busy` (0 to 1).
     """
 
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairs: int = 0
+    pools: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
@@ -38,15 +51,26 @@ class Status:
         return sum(counts["failed"] for counts in self.stages.values())
 
 
-def start(
-    run: RunFolder,
-    pipeline: Pipeline,
-    source: str,
-    *,
-    limit: int | None = None,
-    quiet: bool = False,
-    redo: Redo | None = None,
-) -> Status:
+@dataclass(frozen=True)
+class Work:
+    """How a start is to be done.
+
+    Attributes:
+        runner: `inline` or `ray`.
+        limit: take only the first so many entries of the input.
+        stages: `a..b`, `a..` or `..b`: compute these stages alone.
+        redo: which finished outcomes are computed again.
+        quiet: show no progress.
+    """
+
+    runner: str = "inline"
+    limit: int | None = None
+    stages: str = ""
+    redo: Redo | None = None
+    quiet: bool = False
+
+
+def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = None) -> Status:
     """Run a pipeline on an input until every item ended, and curate what came out.
 
     Raises:
@@ -54,27 +78,90 @@ def start(
         RunLockedError: another process writes this folder.
         KeyboardInterrupt: SIGINT or SIGTERM; finished items are committed.
     """
+    work = work or Work()
     stages = pipeline.build()
-    items = list_inputs(source, pipeline.input, limit)
-    with run_lock(run.store), _interruptible():
+    only = stage_range(work.stages, [stage.name for stage in stages])
+    items = list_inputs(source, pipeline.input, work.limit)
+    with ExitStack() as stack:
+        stack.enter_context(run_lock(run.store))
+        stop = stack.enter_context(Stop())
         run.store.clean_temp()
-        run.record_start(pipeline, source, limit)
+        run.record_start(pipeline, source, work.limit)
         for stage in run.manifest.stages():
             run.manifest.compact(stage, COMPACT_PARTS)
-        with Progress(run.store, quiet=quiet) as progress, ManifestWriter(run.manifest) as writer:
-            run_inline(
-                stages,
-                items,
-                run.store,
-                writer,
-                progress,
-                track=pipeline.track,
-                max_attempts=pipeline.max_attempts,
-                redo=redo,
+        with (
+            Progress(run.store, [stage.name for stage in stages], quiet=work.quiet) as progress,
+            ManifestWriter(run.manifest) as writer,
+        ):
+            flow = make_flow(
+                stages, items, run.store, writer, progress, track=pipeline.track, only=only, redo=work.redo
             )
+            if work.runner == "ray":
+                from ffpdata.runners.ray import run_ray
+
+                run_ray(flow, run.store, stop, max_attempts=pipeline.max_attempts)
+            else:
+                run_inline(flow, run.store, stop, max_attempts=pipeline.max_attempts)
         curate(run)
         run.store.clean_temp()
     return status(run)
+
+
+def make_flow(
+    stages: Sequence[Stage],
+    items: Sequence[Item],
+    store: Store,
+    writer: ManifestWriter,
+    progress: Progress,
+    *,
+    track: str,
+    only: range | None = None,
+    redo: Redo | None = None,
+    passed: Any = None,
+) -> Flow:
+    """Set up the items of a start: inputs that are through already stay out of it."""
+    finished = FinishedInputs(stages, store, writer, track)
+    ledgers = [Ledger(stage, store, writer, track=track, redo=redo) for stage in stages]
+    # What is to be redone lies anywhere, so every input is walked.
+    left = range(len(items)) if redo else finished.unfinished(items)
+    made = _made(store, stages[0], track) if stages[0].fan_out and 0 < len(left) < len(items) else ()
+    if len(left) < len(items):
+        progress.say(f"{len(items) - len(left)} of {len(items)} inputs are through already")
+    remaining = (items[number] for number in left)
+    return Flow(stages, ledgers, remaining, progress, finished=finished, only=only, made=made, passed=passed)
+
+
+def stage_range(text: str, names: Sequence[str]) -> range:
+    """Turn `a..b`, `a..`, `..b` or `a` into numbers of stages; the empty text means all."""
+    if not text:
+        return range(len(names))
+    first, dots, last = text.partition("..")
+    for name in (first, last):
+        if name and name not in names:
+            raise UsageError(f"--stages {text!r}: no stage {name!r}{nearest(name, names)}")
+    begin = names.index(first) if first else 0
+    end = names.index(last) if last else (len(names) - 1 if dots else begin)
+    if end < begin:
+        raise UsageError(f"--stages {text!r}: {last!r} comes before {first!r}. The order is {', '.join(names)}")
+    return range(begin, end + 1)
+
+
+def _made(store: Store, stage: Stage, track: str) -> set[str]:
+    """Names of the items that finished inputs have made at the first stage."""
+    import duckdb
+
+    from ffpdata.core.manifest import INPUTS
+
+    connection = duckdb.connect()
+    if not store.local:
+        connection.register_filesystem(store.fs)
+    rows = connection.sql(
+        f"select distinct item_id from {scan(store, stage.name)} semi join (select item_id as entered_id from "
+        f"{scan(store, INPUTS)} where track = $track) using (entered_id) where track = $track and status = 'ok'",
+        params={"track": track},
+    ).fetchall()
+    connection.close()
+    return {row[0] for row in rows}
 
 
 def status(run: RunFolder) -> Status:
@@ -82,10 +169,11 @@ def status(run: RunFolder) -> Status:
     connection = run.connect()
     tracks = run.tracks()
     order = list(dict.fromkeys([s for stages in tracks.values() for s in stages]))
-    running = _running(run)
-    result = Status()
+    live = _live(run)
+    result = Status(pools=live.get("pools", []))
     for stage in [*order, CURATE]:
-        counts: dict[str, Any] = {"ok": 0, "rejected": 0, "failed": 0, "running": running.get(stage, 0), "reasons": {}}
+        now = live.get("stages", {}).get(stage, {})
+        counts: dict[str, Any] = {"ok": 0, "rejected": 0, "failed": 0, "running": now.get("running", 0), "reasons": {}}
         rows = records(
             connection, f"select status, reason, count(*) as n from {quote(stage)} group by all order by n desc, reason"
         )
@@ -93,36 +181,23 @@ def status(run: RunFolder) -> Status:
             counts[row["status"]] += row["n"]
             if row["reason"]:
                 counts["reasons"][row["reason"]] = counts["reasons"].get(row["reason"], 0) + row["n"]
+        if now:
+            counts |= {"waiting": now["total"] - now["done"] - now["running"]}
+            counts |= {name: now[name] for name in ("per_minute", "eta_seconds")}
+        slowest = f"select entered_id, max(seconds) as s from {quote(stage)} group by 1 order by s desc, 1 limit 3"
+        counts["slowest"] = {row["entered_id"]: row["s"] for row in records(connection, slowest) if row["s"]}
         result.stages[stage] = counts
     result.pairs = records(connection, "select count(*) as n from items where status = 'ok'")[0]["n"]
     connection.close()
     return result
 
 
-def _running(run: RunFolder) -> Mapping[str, int]:
-    import json
-
-    if not (run.store.local and is_locked(run.store) and run.store.exists(PROGRESS_FILE)):
+def _live(run: RunFolder) -> dict[str, Any]:
+    """What the run that goes on now says of itself; empty where none does."""
+    if run.store.local and not is_locked(run.store):  # what a killed run left
         return {}
     try:
-        return dict(json.loads(run.store.read(PROGRESS_FILE))["running"])
-    except (ValueError, KeyError, FileNotFoundError):
+        state = dict(json.loads(run.store.read(PROGRESS_FILE)))
+        return state if run.store.local or time.time() - state["at"] < STALE_SECONDS else {}
+    except (OSError, ValueError, KeyError):
         return {}
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does: what is finished is committed first."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
