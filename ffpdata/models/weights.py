@@ -1,0 +1,149 @@
+"""Where a model's weights come from: a local folder, or a repository of the Hugging Face hub at a fixed revision.
+
+Only safetensors and text files are fetched and read. A pickle can run code when it is opened, so none is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ffpdata.core.errors import ConfigError, FatalError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ffpdata.core.stage import ModelSpec
+
+PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
+"""What is fetched of a repository: weights, configurations, vocabularies and tokenizers."""
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def checkpoint_folder(model: str, revision: str = "") -> Path:
+    """Return the local folder that holds a checkpoint; a hub repository is fetched first, once per machine.
+
+    Args:
+        model: a folder, or the hub's `owner/name`.
+        revision: commit, tag or branch of the repository; "" is its main branch. A folder has none.
+
+    Raises:
+        FatalError: it is not there, access is not granted, or it has no safetensors file.
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        if model.count("/") != 1 or model.startswith((".", "/", "~")):
+            raise FatalError(f"no folder {model!r}: give a folder or a repository `owner/name` of the Hugging Face hub")
+        folder = _snapshot(model, revision)
+    if not any(folder.rglob("*.safetensors")):
+        pickles = sorted(path.name for ending in ("*.pt", "*.pth", "*.bin") for path in folder.rglob(ending))
+        found = f"it has {', '.join(pickles[:3])}, which" if pickles else "pickles"
+        raise FatalError(
+            f"{model} has no safetensors file; {found} could run code and are not read: "
+            "convert with `python -m ffpdata.models.to_safetensors FILE FOLDER` and name the folder as `model`"
+        )
+    return folder
+
+
+def _snapshot(model: str, revision: str) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    at = f"{model}@{revision}" if revision else model
+    try:
+        return Path(snapshot_download(model, revision=revision or None, allow_patterns=list(PATTERNS)))
+    except errors.GatedRepoError as err:
+        raise FatalError(
+            f"{at} is gated: accept its licence at https://huggingface.co/{model} and set HF_TOKEN to a token "
+            "of that account"
+        ) from err
+    except errors.RevisionNotFoundError as err:
+        raise FatalError(f"{model} has no revision {revision!r}") from err
+    except errors.RepositoryNotFoundError as err:
+        raise FatalError(f"the hub has no repository {model!r} that this machine may read") from err
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as err:
+        raise FatalError(
+            f"cannot fetch {at} ({str(err).splitlines()[0]}): fetch it with `hf download {model}` on a machine with "
+            "access and name the folder as `model`"
+        ) from err
+
+
+def from_pretrained(loader: Any, folder: Path, **options: Any) -> Any:
+    """Load a transformers class, or a processor, from a checkpoint's folder and from nowhere else.
+
+    Raises:
+        FatalError: the folder does not hold what the class needs.
+    """
+    try:
+        return loader.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as err:
+        raise FatalError(f"{folder}: cannot be loaded as {loader.__name__}: {err}") from err
+
+
+def pretrained_model(loader: Any, folder: Path, dtype: str) -> Any:
+    """Load a transformers model in evaluation mode; weights that are missing or of another shape are refused.
+
+    Args:
+        loader: the model class.
+        folder: as `checkpoint_folder` returns it.
+        dtype: one of `DTYPES`.
+
+    Raises:
+        FatalError: the folder does not hold the whole model.
+    """
+    model, report = from_pretrained(
+        loader, folder, dtype=torch_dtype(dtype), use_safetensors=True, output_loading_info=True
+    )
+    lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if lacking:
+        raise FatalError(f"{folder}: {len(lacking)} weights of {loader.__name__} are missing, e.g. {lacking[0]}")
+    return model.eval()
+
+
+def read_state(folder: Path) -> dict[str, torch.Tensor]:
+    """Read every tensor of every safetensors file in a folder, on the CPU.
+
+    Raises:
+        FatalError: a file is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    state: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            state |= load_file(path)
+        except (SafetensorError, OSError) as err:
+            raise FatalError(f"{path}: not a readable safetensors file ({err})") from err
+    return state
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return torch's type of that name, one of `DTYPES`; another name raises ConfigError."""
+    import torch
+
+    if name not in DTYPES:
+        raise ConfigError(f"no dtype {name!r}: choose one of {', '.join(DTYPES)}")
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def torch_device(spec: ModelSpec) -> torch.device:
+    """Return `runtime.device` of a profile's role; unset, the first GPU that this process sees, or the CPU.
+
+    Raises:
+        FatalError: a GPU is asked for and none is seen.
+    """
+    import torch
+
+    name = spec.runtime.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as err:
+        raise ConfigError(f"{spec.backend}: runtime device {name!r}: write cuda, cuda:1 or cpu") from err
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise FatalError(
+            f"{spec.backend}: no GPU is visible to this process: give the stage `gpus` in its resources, "
+            "or set the role's runtime device to cpu"
+        )
+    return device
