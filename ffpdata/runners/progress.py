@@ -49,6 +49,7 @@ class StageProgress:
     seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     started: float = 0.0
+    left: bool = False
 
     @property
     def done(self) -> int:
@@ -114,8 +115,11 @@ class Progress:
 
     def leave(self, stage: str) -> None:
         """A stage has nothing left to do."""
-        if not self._quiet and not self._live and stage in self._stages and self._stages[stage].total:
-            self._say(stage)
+        progress = self._stages.get(stage)
+        if progress and progress.total and not progress.left:
+            progress.left = True
+            if not self._quiet and not self._live:
+                self._say(stage)
 
     def kept(self, stage: str) -> None:
         """An item was done in an earlier start."""

@@ -18,9 +18,15 @@ class Stop:
         self._before: dict[signal.Signals, signal.Handlers | object] = {}
 
     def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        self.listen()
         return self
+
+    def listen(self) -> None:
+        """Hear the signals, also after another library took them."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                handler = signal.signal(number, self._hear)
+                self._before.setdefault(number, handler)
 
     def __exit__(
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None

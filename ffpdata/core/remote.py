@@ -1,0 +1,200 @@
+"""Object stores: how one is opened, which of its errors pass, how long they are waited out, and what a message may say.
+
+Two layers wait. A single request is tried a few times by the S3 client itself (exponential with jitter), which also
+serves readers that know nothing of ffpdata, such as DuckDB. Around it `patient` repeats a whole operation until
+`OUTAGE_SECONDS` are over.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import fsspec
+
+from ffpdata.core.errors import ConfigError, FatalError, RetryableError
+
+T = TypeVar("T")
+
+S3 = ("s3", "s3a")
+OUTAGE_SECONDS = 60.0
+"""So long an operation is repeated; a store that is away longer counts as an outage."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
+"""Seconds between two tries, doubled each time; what is waited is drawn from half of it to all of it."""
+REQUEST_ATTEMPTS = 3
+"""Tries of one request by the S3 client."""
+
+_PASSING = {
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "InternalError",
+    "ServiceUnavailable",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+    "BadDigest",
+    "IncompleteBody",
+    "XAmzContentSHA256Mismatch",
+}
+_CREDENTIALS = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "RequestTimeTooSkewed",
+}
+_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+def check_url(url: str) -> str:
+    """Return a URL as it is, or refuse one that carries credentials: it would end up in manifests and logs."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            f"a {url.partition(':')[0]}:// URL must not carry credentials: give them in the environment "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile)"
+        )
+    return url
+
+
+def is_s3(url: str) -> bool:
+    """Say whether a URL names an S3 bucket."""
+    return url.partition("://")[0] in S3
+
+
+def open_fs(url: str, *, attempts: int = REQUEST_ATTEMPTS, timeout: float | None = None) -> Any:
+    """Open the fsspec file system of a URL.
+
+    Args:
+        url: any fsspec URL. For S3 the endpoint is `FSSPEC_S3_ENDPOINT_URL`, else `AWS_ENDPOINT_URL_S3`, else
+            `AWS_ENDPOINT_URL`, else Amazon's.
+        attempts: tries of one request.
+        timeout: seconds that one request may take to connect and to answer.
+    """
+    if not is_s3(url):
+        return fsspec.core.url_to_fs(url)[0]
+    given = fsspec.config.conf.get("s3", {})
+    names = ("FSSPEC_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    endpoint = next((os.environ[name] for name in names if os.environ.get(name)), given.get("endpoint_url"))
+    retries = {"mode": "standard", "total_max_attempts": attempts}
+    config = {**given.get("config_kwargs", {}), "retries": retries}
+    if timeout is not None:
+        config |= {"connect_timeout": timeout, "read_timeout": timeout}
+    # A listing that is remembered would hide what other workers wrote since.
+    options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": config}
+    if endpoint:  # among the options, so that another endpoint is another file system
+        options["endpoint_url"] = endpoint
+    fs = fsspec.core.url_to_fs(url, **options)[0]
+    fs.retries = min(2, attempts)  # for answers that break off while they are read
+    return fs
+
+
+def patient(what: str, call: Callable[[], T], seconds: float | None = None) -> T:
+    """Do an operation on an object store, again and again while it fails for a reason that passes.
+
+    Args:
+        what: the location, for messages.
+        call: the operation; safe to repeat.
+        seconds: how long to go on, `OUTAGE_SECONDS` by default; 0 tries once.
+
+    Raises:
+        RetryableError: the reason did not pass.
+        FatalError: the credentials are wrong or missing, or there is no such bucket.
+        PermissionError: the credentials do not allow it.
+        FileNotFoundError: it is not there.
+        OSError: anything else, with a text that names no secret.
+    """
+    limit, begun, wait = OUTAGE_SECONDS if seconds is None else seconds, time.monotonic(), FIRST_WAIT
+    while True:
+        try:
+            return call()
+        except Exception as err:  # noqa: BLE001 - the client raises many kinds; `_settle` raises what is not to be repeated
+            spent = time.monotonic() - begun
+            if not passing(err):
+                raise _settle(what, err) from None
+            if spent >= limit:
+                raise RetryableError(
+                    f"{what}: the object store has not answered as it should for {spent:.0f} s ({_text(err)})"
+                ) from None
+        time.sleep(min(wait * random.uniform(0.5, 1.0), max(limit - spent, 0.05)))  # noqa: S311 - spreads the load
+        wait = min(2 * wait, LONGEST_WAIT)
+
+
+def error_code(err: BaseException) -> tuple[str, int]:
+    """S3's error code and the HTTP status behind an error; empty and 0 where the store did not answer."""
+    for found in (err, err.__cause__):
+        response = getattr(found, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return str(response.get("Error", {}).get("Code", "")), int(status or 0)
+    return "", 0
+
+
+def passing(err: BaseException) -> bool:
+    """Say whether an error may be gone at the next try."""
+    code, status = error_code(err)
+    if code or status:
+        return code in _PASSING or status in (408, 409, 429) or (status >= 500 and status != 501)
+    if isinstance(err, (TimeoutError, ConnectionError)):
+        return True
+    if type(err).__module__.partition(".")[0] not in ("botocore", "aiobotocore", "aiohttp", "urllib3", "s3fs"):
+        return False
+    import aiohttp
+    import botocore.exceptions as boto
+    import botocore.parsers
+
+    kinds = (
+        boto.ConnectionError,
+        boto.HTTPClientError,
+        boto.IncompleteReadError,
+        boto.FlexibleChecksumError,
+        boto.CredentialRetrievalError,
+        botocore.parsers.ResponseParserError,
+        aiohttp.ClientError,
+    )
+    return isinstance(err, kinds)
+
+
+def redact(text: str) -> str:
+    """Take what looks like a credential out of a text."""
+    text = re.sub(r"://[^/@\s\"']+@", "://***@", text)
+    text = re.sub(r"(?i)(signature|credential|security-token|accesskeyid)=[^&\s\"']+", r"\1=***", text)
+    for name in _SECRETS:
+        value = os.environ.get(name, "")
+        if len(value) >= 8:
+            text = text.replace(value, "***")
+    return text
+
+
+def _text(err: BaseException) -> str:
+    code, status = error_code(err)
+    said = redact(str(err)) or type(err).__name__
+    return f"{status} {code}: {said}" if status and code != str(status) else said
+
+
+def _settle(what: str, err: Exception) -> Exception:
+    """The error that stands for one of the client's that does not pass."""
+    code, status = error_code(err)
+    kind = type(err).__name__
+    if code in _CREDENTIALS or kind in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
+        return FatalError(
+            f"{what}: the object store refuses the credentials ({code or kind}). Set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and AWS_ENDPOINT_URL for a store that is not Amazon's."
+        )
+    if code == "NoSuchBucket":
+        return FatalError(f"{what}: there is no such bucket at this endpoint: make it, or correct the URL")
+    if isinstance(err, FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, "not found", what)
+    if isinstance(err, PermissionError) or status in (401, 403):
+        return PermissionError(errno.EACCES, f"access denied ({_text(err)})", what)
+    if code or status or type(err).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp"):
+        return OSError(errno.EIO, _text(err), what)
+    return err

@@ -1,0 +1,220 @@
+"""Local room for the files of remote stores: one folder per process, bounded, and removed when its process is gone.
+
+Downloads stay until room is needed, the least used going first; what an item holds stays while it is at work. A process
+that was killed cannot clean up: the next one on the machine does it, and knows by a lock that dies with its process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ffpdata.core.errors import ConfigError
+from ffpdata.core.keys import digest
+
+FOLDER_VARIABLE, LIMIT_VARIABLE = "FFPDATA_SCRATCH", "FFPDATA_SCRATCH_GB"
+LIMIT_GB = 20.0
+"""Downloads that one process keeps, by default."""
+NAME_LENGTH = 100
+"""Of a file's own name so much is kept: a key may be longer than a file name."""
+
+
+@dataclass
+class Held:
+    """Downloads that are in use until their holder is through."""
+
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Copy:
+    path: Path
+    size: int
+    holders: int = 0
+
+
+class Scratch:
+    """A folder of this process for files in the making and for downloads. Threads may share it.
+
+    Args:
+        base: where the folder is made; `FFPDATA_SCRATCH` or the system's temporary folder by default.
+        limit: bytes of downloads that are kept; `FFPDATA_SCRATCH_GB` or 20 GB by default. What is in use at the same
+            time comes on top where it does not fit.
+    """
+
+    def __init__(self, base: Path | None = None, limit: float | None = None) -> None:
+        self._base = base or Path(os.environ.get(FOLDER_VARIABLE) or tempfile.gettempdir())
+        self._limit = limit if limit is not None else _limit()
+        self._copies: OrderedDict[str, _Copy] = OrderedDict()
+        self._lock = threading.RLock()
+        self._folder: Path | None = None
+        self._handle = -1
+
+    @property
+    def folder(self) -> Path:
+        """The folder, made at first use."""
+        with self._lock:
+            if self._folder is None:
+                self._open()
+            assert self._folder is not None
+            return self._folder
+
+    @property
+    def size(self) -> int:
+        """Bytes of the downloads that lie there."""
+        with self._lock:
+            return sum(copy.size for copy in self._copies.values())
+
+    def temp_file(self, name: str) -> Path:
+        """Return a fresh path for a file in the making, ending in `name`."""
+        return self.folder / f"{uuid.uuid4().hex[:12]}-{name[-NAME_LENGTH:]}"
+
+    def fetch(self, name: str, download: Callable[[Path], None], held: Held | None = None) -> Path:
+        """Return the local copy of a remote file.
+
+        Args:
+            name: what the copy is kept under; its last part is the file's name.
+            download: writes the file to a path; called where there is no copy.
+            held: keeps the copy from being removed until it is through.
+        """
+        found = self._take(name, held)
+        if found is not None:
+            return found
+        folder = self.folder / f"copy-{digest(name)[:20]}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        path = folder / name.rsplit("/", 1)[-1][-NAME_LENGTH:]
+        try:
+            download(path)
+            size = path.stat().st_size
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        with self._lock:
+            other = self._take(name, held)  # another thread was faster
+            if other is None:
+                self._copies[name] = _Copy(path, size)
+                other = self._take(name, held)
+                self._trim()
+        if other != path:
+            shutil.rmtree(folder, ignore_errors=True)
+        assert other is not None
+        return other
+
+    @contextmanager
+    def hold(self) -> Iterator[Held]:
+        """Hold every copy that is fetched with it; afterwards what is too much is removed."""
+        held = Held()
+        try:
+            yield held
+        finally:
+            with self._lock:
+                for name in held.names:
+                    self._copies[name].holders -= 1
+                self._trim()
+
+    def close(self) -> None:
+        """Remove the folder and all that lies there."""
+        with self._lock:
+            if self._folder is None:
+                return
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with suppress(OSError):
+                _lock_file(self._folder).unlink()
+            os.close(self._handle)
+            self._folder, self._handle = None, -1
+            self._copies.clear()
+
+    def _take(self, name: str, held: Held | None) -> Path | None:
+        with self._lock:
+            copy = self._copies.get(name)
+            if copy is None:
+                return None
+            self._copies.move_to_end(name)
+            if held is not None:
+                held.names.append(name)
+                copy.holders += 1
+            return copy.path
+
+    def _trim(self) -> None:
+        """Remove the least used copies that nobody holds, down to the limit; the newest one stays."""
+        size = self.size
+        for name in list(self._copies)[:-1]:
+            if size <= self._limit:
+                return
+            copy = self._copies[name]
+            if not copy.holders:
+                shutil.rmtree(copy.path.parent, ignore_errors=True)
+                size -= copy.size
+                del self._copies[name]
+
+    def _open(self) -> None:
+        root = self._base / f"ffpdata-{os.getuid()}"
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if root.stat().st_uid != os.getuid():
+            raise ConfigError(f"{root} belongs to another user: set {FOLDER_VARIABLE} to a folder of your own")
+        clean_dead(root)
+        while self._folder is None:
+            folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            handle = os.open(_lock_file(folder), os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _lock_file(folder).exists():  # otherwise another process just took it for dead
+                folder.mkdir(mode=0o700)
+                self._folder, self._handle = folder, handle
+            else:
+                os.close(handle)
+
+
+def clean_dead(root: Path) -> list[str]:
+    """Remove the folders below `root` whose process is gone, and return their names."""
+    gone = []
+    for lock in sorted(root.glob("*.lock")):
+        with suppress(OSError), lock.open("r+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while the process lives
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink(missing_ok=True)
+            gone.append(lock.stem)
+    return gone
+
+
+_process: dict[int, Scratch] = {}
+_process_lock = threading.Lock()
+
+
+def process_scratch() -> Scratch:
+    """The scratch that everything in this process shares."""
+    with _process_lock:
+        if os.getpid() not in _process:  # a forked child has a folder of its own
+            _process.clear()
+            _process[os.getpid()] = Scratch()
+            atexit.register(_close, os.getpid())
+        return _process[os.getpid()]
+
+
+def _close(pid: int) -> None:
+    if pid == os.getpid() and pid in _process:
+        _process[pid].close()
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _limit() -> float:
+    text = os.environ.get(LIMIT_VARIABLE, "").strip()
+    try:
+        limit = float(text or LIMIT_GB)
+    except ValueError:
+        limit = -1.0
+    if not limit >= 0:
+        raise ConfigError(f"{LIMIT_VARIABLE}={text!r}: give the number of gigabytes of downloads to keep")
+    return limit * 1e9

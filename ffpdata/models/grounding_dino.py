@@ -1,0 +1,78 @@
+"""Boxes of a phrase in a picture: Grounding DINO (Liu et al. 2023) by transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ffpdata.models.protocols import Box
+from ffpdata.models.weights import from_pretrained, pretrained_model
+
+if TYPE_CHECKING:
+    import torch
+
+    from ffpdata.models.protocols import Image
+
+SAME_BOX = 0.8
+"""Overlap above which two boxes are one thing found twice, and the better one is kept."""
+
+
+class Detection(NamedTuple):
+    """One instance: its box in pixels and its score in 0..1."""
+
+    box: Box
+    score: float
+
+
+class GroundingDino:
+    """The detector.
+
+    Args:
+        folder: checkpoint of a `GroundingDinoForObjectDetection` or `MMGroundingDinoForObjectDetection`.
+        device: where it runs.
+        dtype: of its weights; `float32` is the published precision.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, dtype: str = "float32") -> None:
+        from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+        self.device = device
+        self.model = pretrained_model(AutoModelForZeroShotObjectDetection, folder, dtype).to(device)
+        self.processor = from_pretrained(AutoProcessor, folder)
+
+    def find(self, image: Image, phrase: str, box_threshold: float, text_threshold: float) -> list[Detection]:
+        """Find every instance of a phrase.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            phrase: a noun or a short description, in English.
+            box_threshold: smallest score of a box.
+            text_threshold: smallest score of a word; a box that matches no word is left out.
+
+        Returns:
+            Instances, best first. Boxes lie in the picture and are not empty.
+        """
+        from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
+
+        height, width = image.shape[:2]
+        inputs = self.processor(images=image, text=caption(phrase), return_tensors="pt").to(self.device)
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        outputs = self.model(**inputs)
+        found = self.processor.post_process_grounded_object_detection(
+            outputs, inputs["input_ids"], box_threshold, text_threshold, target_sizes=[(height, width)]
+        )[0]
+        named = [i for i, label in enumerate(found["text_labels"]) if label.strip(" .")]
+        boxes = clip_boxes_to_image(found["boxes"][named].float(), (height, width))
+        scores = found["scores"][named].float()
+        whole = remove_small_boxes(boxes, 1.0)
+        boxes, scores = boxes[whole], scores[whole]
+        best = nms(boxes, scores, SAME_BOX)
+        return [
+            Detection((x0, y0, x1, y1), score)
+            for (x0, y0, x1, y1), score in zip(boxes[best].tolist(), scores[best].tolist(), strict=True)
+        ]
+
+
+def caption(phrase: str) -> str:
+    """Write a phrase as the detector was trained on it: lower case and closed by a full stop, which separates phrases."""
+    return " ".join(phrase.lower().replace(".", " ").split()) + "."

@@ -1,0 +1,248 @@
+"""One endpoint: one request at a time made and read as a stream, its health, and what its errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from ffpdata.core.errors import FatalError, FfpdataError, nearest
+from ffpdata.models.vlm.settings import VisionRuntime
+
+if TYPE_CHECKING:
+    from openai import APIStatusError
+
+LONGEST_ANSWER = 100_000
+"""Characters after which a stream is given up: no `max_tokens` gives so many."""
+PROBE_SECONDS = 10.0
+SHOWN_MESSAGE = 400
+"""Characters of a server's message that an error repeats."""
+
+REFUSED = (400, 413, 415, 422)
+"""Statuses that blame the request: the next endpoint would say the same."""
+
+
+class RequestRefusedError(FfpdataError):
+    """The server refuses this very question (too long, a setting it does not know): the item fails with its words."""
+
+
+class Trouble(Exception):  # noqa: N818 - it never leaves the package
+    """The service failed a request; another try may do better.
+
+    Args:
+        kind: `down` (no connection, or it broke), `hung` (a time-out), `busy` (429, 503) or `broken` (5xx, nonsense).
+        text: what happened.
+        retry_after: seconds that the server asks to wait, None where it says nothing.
+    """
+
+    def __init__(
+        self, kind: Literal["down", "hung", "busy", "broken"], text: str, retry_after: float | None = None
+    ) -> None:
+        super().__init__(text)
+        self.kind, self.text, self.retry_after = kind, text, retry_after
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a request brought.
+
+    Attributes:
+        text: the answer as it was written.
+        finish: why it ended: `stop`, `length`, `content_filter`.
+        prompt_tokens: None where the server does not count.
+        completion_tokens: the same.
+        seconds: from the request to the last byte.
+        first_token_seconds: from the request to the first text.
+        endpoint: who answered.
+    """
+
+    text: str
+    finish: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+    first_token_seconds: float
+    endpoint: str
+
+
+class Endpoint:
+    """One base URL. It lives on the event loop's thread; only `complete` and `probe` wait.
+
+    Args:
+        url: the base URL, `http://host:port/v1`.
+        model: the model's name at the server.
+        key: the API key; it appears in no message.
+        runtime: the time limits.
+    """
+
+    def __init__(self, url: str, model: str, key: str, runtime: VisionRuntime) -> None:
+        import httpx2
+        from openai import AsyncOpenAI
+
+        self.url, self.model, self._key, self._runtime = url, model, key, runtime
+        # Each wait has its own limit in `complete`; the client's own would count silence alone.
+        limits = httpx2.Timeout(runtime.total_seconds, connect=runtime.connect_seconds)
+        # Retries are the service's, which has other endpoints. A key must be given: without one the client would send
+        # what OPENAI_API_KEY holds to a server that it is not meant for.
+        self._client = AsyncOpenAI(base_url=url, api_key=key or "none", timeout=limits, max_retries=0)
+        self.up = True
+        self.in_flight = 0
+        self.failures = 0
+        """Failures in a row."""
+        self.rests_until = 0.0
+        """Monotonic time before which it is not asked."""
+        self.last_error = ""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def complete(self, request: Mapping[str, Any]) -> Reply:
+        """Make one request and read it to its end.
+
+        Args:
+            request: arguments of the chat completions call, `model` and streaming excepted.
+
+        Raises:
+            Trouble: the service failed.
+            RequestRefusedError: this request is wrong.
+            FatalError: every request would be: wrong key, path or model.
+        """
+        import httpx2
+        from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
+
+        start = time.monotonic()
+        self.in_flight += 1
+        try:
+            async with (
+                asyncio.timeout(self._runtime.total_seconds) as total,
+                asyncio.timeout(self._runtime.first_byte_seconds) as silence,
+            ):
+                return await self._read(request, start, silence)
+        except TimeoutError:
+            waited = time.monotonic() - start
+            what = "did not end" if total.expired() else "fell silent"
+            raise Trouble("hung", f"{self.url}: the answer {what} within {waited:.1f} s") from None
+        except APITimeoutError:
+            raise Trouble("down", f"{self.url}: no connection within {self._runtime.connect_seconds:g} s") from None
+        except APIStatusError as err:
+            raise self._judged(err) from None
+        except (APIConnectionError, httpx2.HTTPError, httpx2.StreamError, OSError) as err:
+            cause = err.__cause__ or err
+            raise Trouble("down", f"{self.url}: {self._clean(f'{type(cause).__name__}: {cause}')}") from None
+        except APIError as err:  # sent within a stream that had begun well
+            text = f"{self.url}: {self._clean(err.message)}"
+            raise RequestRefusedError(text) if str(err.code) in map(str, REFUSED) else Trouble("broken", text) from None
+        except (ValueError, TypeError, AttributeError) as err:
+            raise Trouble("broken", f"{self.url}: not a chat completion stream: {self._clean(str(err))}") from None
+        finally:
+            self.in_flight -= 1
+
+    async def _read(self, request: Mapping[str, Any], start: float, silence: asyncio.Timeout) -> Reply:
+        loop, texts, length, finish, first = asyncio.get_running_loop(), [], 0, "", 0.0
+        usage: Any = None
+        stream = await self._client.chat.completions.create(
+            model=self.model, stream=True, stream_options={"include_usage": True}, **request
+        )
+        async with contextlib.aclosing(stream.response):
+            async for chunk in stream:
+                silence.reschedule(loop.time() + self._runtime.idle_seconds)
+                usage = chunk.usage or usage
+                for choice in chunk.choices:
+                    piece = choice.delta.content or ""
+                    if piece and not texts:
+                        first = time.monotonic() - start
+                    texts.append(piece)
+                    length += len(piece)
+                    finish = choice.finish_reason or finish
+                if length > LONGEST_ANSWER:
+                    raise Trouble("broken", f"{self.url}: the answer has no end ({length} characters so far)")
+        if not finish:
+            raise Trouble("down", f"{self.url}: the answer broke off after {length} characters")
+        return Reply(
+            text="".join(texts),
+            finish=finish,
+            prompt_tokens=getattr(usage, "prompt_tokens", None),
+            completion_tokens=getattr(usage, "completion_tokens", None),
+            seconds=time.monotonic() - start,
+            first_token_seconds=first,
+            endpoint=self.url,
+        )
+
+    async def probe(self) -> bool:
+        """Ask the endpoint for its models; sets `up` and `last_error`.
+
+        Raises:
+            FatalError: it refuses the key, or does not serve the model.
+        """
+        import httpx2
+        from openai import APIError, APIStatusError
+
+        try:
+            async with asyncio.timeout(min(PROBE_SECONDS, self._runtime.first_byte_seconds)):
+                page = await self._client.models.list()
+                names = [model.id for model in page.data]
+        except APIStatusError as err:
+            if err.status_code in (404, 405):  # a server without such a list: the first question will tell
+                self.up = True
+                return True
+            judged = self._judged(err)
+            if isinstance(judged, FatalError):
+                raise judged from None
+            self.up, self.last_error = False, str(judged)
+            return False
+        except (TimeoutError, APIError, httpx2.HTTPError, OSError, ValueError, TypeError, AttributeError) as err:
+            cause = err.__cause__ or err
+            self.up, self.last_error = False, f"{self.url}: {self._clean(f'{type(cause).__name__} {cause}'.strip())}"
+            return False
+        if self.model not in names:
+            raise FatalError(
+                f"{self.url} does not serve {self.model!r}{nearest(self.model, names)}. Set `model` (or "
+                "`runtime.served_model`, the name at the server) of vision_language, or the endpoint."
+            )
+        self.up = True
+        return True
+
+    def _judged(self, err: APIStatusError) -> Exception:
+        """Turn a status into the error whose class is the policy."""
+        status, text = err.status_code, f"{self.url} answered {err.status_code}: {self._clean(err.message)}"
+        if status in (401, 403):
+            how = f"the key in ${self._runtime.api_key_env}" if self._runtime.api_key_env else "no key"
+            return FatalError(
+                f"{text}. It was sent {how}: set `runtime.api_key_env` of vision_language to the name of the "
+                "environment variable with a valid key."
+            )
+        if status == 404:
+            return FatalError(
+                f"{text}. Check `runtime.endpoint` (its path usually ends in /v1) and `model` ({self.model!r}) of "
+                "vision_language."
+            )
+        if status in REFUSED:
+            return RequestRefusedError(f"{text}. Fewer `frames` or `clip_pixels` make a question shorter.")
+        kind: Literal["busy", "broken"] = "busy" if status in (429, 503) else "broken"
+        return Trouble(kind, text, retry_after(err.response.headers.get("retry-after")))
+
+    def _clean(self, text: str) -> str:
+        """Cut a server's message and take the key out of it."""
+        text = " ".join(text.split())
+        return (text.replace(self._key, "***") if self._key else text)[:SHOWN_MESSAGE]
+
+
+def retry_after(header: str | None) -> float | None:
+    """Return the seconds that a `Retry-After` header asks for (a number or a date), None where it says nothing."""
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,0 +1,382 @@
+"""The Ray runner: the same items through the same stages, on all cores of this machine or on a cluster.
+
+Ray places processes, carries messages and notices deaths. The scheduler here decides who works on what. Stages that ask
+for the same CPUs and memory share a pool whose workers set a stage up when they first need it; a stage that asks for a
+GPU has a pool of its own. Downstream work goes first, full queues hold upstream back, and rows are committed by this
+process alone.
+
+When a worker dies, what it was working on is suspect and is run again alone; an item is convicted when it died alone
+and has two deaths. A node's death convicts nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+
+from ffpdata.core.errors import FatalError
+from ffpdata.core.execute import Outcome
+from ffpdata.core.store import Store
+from ffpdata.runners.crew import Actor, Call, Crew, Pool
+from ffpdata.runners.flow import BATCH, Flow, Task
+from ffpdata.runners.metrics import RayMetrics
+from ffpdata.runners.placement import grow, refuse
+from ffpdata.runners.stop import Stop
+from ffpdata.runners.worker import Reply
+
+SCALE_SECONDS = 0.5
+SETUP_SECONDS = 1800.0
+PING_SECONDS = 60.0
+CLOSE_SECONDS = 30.0
+SETUP_FAILURES = 3
+"""So many set-ups in a row that fail end the run."""
+CALL_SECONDS = 0.05
+"""Short items travel together, up to about so much work in one call."""
+MOST_ITEMS = 32
+QUICK_SECONDS = 0.5
+"""A worker of a stage whose items are quicker than this always has its next call waiting."""
+INSIDE = 4096
+"""Inputs that are let in ahead of the work."""
+
+
+def run_ray(flow: Flow, store: Store, stop: Stop, *, max_attempts: int = 3) -> None:
+    """Take all items through all stages on Ray: on the cluster of `RAY_ADDRESS`, else on this machine.
+
+    Raises:
+        FatalError: a stage fits on no node, or cannot start.
+        KeyboardInterrupt: it was asked to stop; what was running is finished.
+    """
+    with _cluster():
+        stop.listen()  # ray.init sets a handler of its own
+        Scheduler(flow, store, stop, max_attempts).run()
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(logging_level=logging.WARNING, include_dashboard=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class Scheduler:
+    """Who works on what.
+
+    Args:
+        flow: the items.
+        store: the run folder.
+        stop: says when to stop.
+        max_attempts: how often a worker tries a RetryableError.
+    """
+
+    def __init__(self, flow: Flow, store: Store, stop: Stop, max_attempts: int) -> None:
+        self.flow, self.stop = flow, stop
+        self.crew = Crew(flow.stages, store, max_attempts)
+        self.seconds: dict[int, float] = {}
+        """Per stage what an item takes, as measured."""
+        self.setups_failed: dict[int, int] = defaultdict(int)
+        self.scaled = self.resolved = 0.0
+        self.metrics = RayMetrics()
+        flow.progress.listeners.append(self.metrics.count)
+
+    def run(self) -> None:
+        """Work until every item ended."""
+        needs = {stage.name: stage.resources for n, stage in enumerate(self.flow.stages) if n in self.flow.only}
+        if problem := refuse(needs, list(self.crew.nodes.values())):
+            raise FatalError(problem)
+        try:
+            while True:
+                if not self.stop.asked:
+                    self._feed()
+                    self._scale()
+                    self._dispatch()
+                if not self._at_work() and (self.stop.asked or self.flow.ended()):
+                    break
+                self._collect()
+                self._check_times()
+            self._close_all()
+            self.stop.check()
+        finally:
+            for actor in self.crew.actors:
+                self.crew.kill(actor)
+
+    def _at_work(self) -> bool:
+        return any(call.kind in ("run", "ping") for call in self.crew.calls.values())
+
+    def _feed(self) -> None:
+        """Let inputs in as long as there is room, and answer what the manifest knows."""
+        flow, idle, now = self.flow, not self._at_work(), time.monotonic()
+        # What waits for a later phase takes no room: it has no workers yet.
+        active = [n for n, pool in self.crew.of.items() if not pool.need.gpus or pool.actors]
+        while not flow.exhausted and flow.open(0) < 2 * BATCH and (idle or sum(map(flow.open, active)) < INSIDE):
+            flow.feed(BATCH // 4)
+        patient = not idle and now - self.resolved < SCALE_SECONDS
+        for number in range(len(flow.stages)):
+            while flow.resolve(number, at_least=BATCH if patient else 1):
+                pass
+        if not patient:
+            self.resolved = now
+
+    # --- how many workers ---
+
+    def _scale(self) -> None:
+        now, crew, flow = time.monotonic(), self.crew, self.flow
+        if now - self.scaled < SCALE_SECONDS:
+            return
+        self.scaled = now
+        crew.look()
+        for actor in crew.actors:
+            actor.retiring |= all(flow.drained(number) for number in actor.pool.stages)
+            if actor.retiring and not actor.calls:
+                crew.close(actor)
+        for on_gpu in (False, True):
+            pools = {str(i): pool for i, pool in enumerate(crew.pools) if bool(pool.need.gpus) is on_gpu}
+            grow(
+                {name: len(pool.actors) for name, pool in pools.items()},
+                {name: self._cost(pool) for name, pool in pools.items()},
+                {name: self._most(pool) for name, pool in pools.items()},
+                lambda name, pools=pools: crew.spawn(pools[name]),  # type: ignore[misc]
+                stop_when_full=on_gpu,
+            )
+        for number, stage in enumerate(flow.stages):
+            if flow.drained(number):
+                flow.progress.leave(stage.name)
+        flow.progress.pools = crew.states()
+        flow.progress.tick()
+        self.metrics.show(flow.progress.pools, {stage.name: flow.waiting(n) for n, stage in enumerate(flow.stages)})
+
+    def _most(self, pool: Pool) -> int:
+        """How many workers the pool can use."""
+        flow, first = self.flow, pool.stages[0]
+        held = sum(len(call.tasks) for actor in pool.actors for call in actor.calls)
+        work = sum(flow.waiting(number) for number in pool.stages) + len(pool.alone) + held
+        if not pool.need.gpus:
+            return -(-work // pool.need.concurrency)
+        if first not in flow.only or not (work or flow.coming(first)):
+            return 0  # nothing is on its way: a model is not loaded for nothing
+        more = not flow.exhausted or flow.coming(first)
+        return 10**6 if more else -(-work // pool.need.concurrency)
+
+    def _cost(self, pool: Pool) -> float | None:
+        """Seconds of one worker per input on a GPU, None until the first items told; on CPUs, of all that waits."""
+        flow, first = self.flow, pool.stages[0]
+        if not pool.need.gpus:
+            return sum(flow.waiting(n) * self.seconds.get(n, 1.0) for n in pool.stages)
+        seconds = self.seconds.get(first, flow.stages[first].resources.seconds)
+        return None if seconds is None else seconds * flow.load(first) / pool.need.concurrency
+
+    def _close_all(self) -> None:
+        """Let every worker tear its stages down."""
+        for actor in self.crew.actors:
+            if actor.has("setup"):
+                self.crew.kill(actor)
+            else:
+                self.crew.close(actor)
+        until = time.monotonic() + CLOSE_SECONDS
+        while self.crew.calls and time.monotonic() < until:
+            self._collect()
+
+    # --- work goes out ---
+
+    def _dispatch(self) -> None:
+        for pool in self.crew.pools:
+            free = [actor for actor in pool.actors if actor.name and not actor.retiring]
+            for actor in free:
+                if pool.alone and not actor.calls and self._prepared(actor, pool.alone[0].stage):
+                    self._send(actor, [pool.alone.popleft()], alone=True)
+            free.sort(key=lambda actor: len(actor.calls))
+            free = free[1:] if pool.alone else free  # one must come free for the suspects
+            free = [actor for actor in free if not any(c.alone or c.kind == "setup" for c in actor.calls)]
+            for depth in range(max(2, pool.need.concurrency)):
+                for actor in free:
+                    if len(actor.calls) == depth:
+                        self._give(actor, depth, len(free))
+
+    def _give(self, actor: Actor, depth: int, free: int) -> None:
+        """Give a worker the most downstream work that there is for it."""
+        flow, pool = self.flow, actor.pool
+        for number in reversed(pool.stages):
+            waiting, seconds = flow.waiting(number), self.seconds.get(number)
+            if not waiting or self._held_back(number):
+                continue
+            if depth >= pool.need.concurrency and (seconds is None or seconds > QUICK_SECONDS):
+                continue
+            if self._prepared(actor, number):
+                count = 1 if seconds is None else int(CALL_SECONDS / max(seconds, 1e-4))
+                share = -(-waiting // (2 * free))
+                self._send(actor, flow.take(number, max(1, min(count, share, MOST_ITEMS))))
+            return
+
+    def _held_back(self, number: int) -> bool:
+        """Whether what comes after a stage has enough to do; a later phase has no workers and takes everything."""
+        if number + 1 >= len(self.flow.stages):
+            return False
+        after = self.crew.of[number + 1]
+        if after is self.crew.of[number] or not after.actors:
+            return False
+        return self.flow.waiting(number + 1) > 4 * len(after.actors) * max(2, after.need.concurrency) + MOST_ITEMS
+
+    def _prepared(self, actor: Actor, number: int) -> bool:
+        """Say whether a worker has a stage ready; where it has not, have it set up."""
+        if number not in actor.ready and not actor.calls:
+            self.crew.ask(actor, "setup", actor.handle.setup.remote(number), stage=number)
+        return number in actor.ready
+
+    def _send(self, actor: Actor, tasks: list[Task], *, alone: bool = False) -> None:
+        work = [(task.item, task.key, task.adopt) for task in tasks]
+        ref = actor.handle.run.remote(tasks[0].stage, work)
+        self.crew.ask(actor, "run", ref, stage=tasks[0].stage, tasks=tasks, alone=alone)
+
+    # --- answers come in ---
+
+    def _collect(self) -> None:
+        refs = list(self.crew.calls)
+        if not refs:
+            time.sleep(0.02)
+            return
+        done, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+        if not done:
+            done, _ = ray.wait(refs, num_returns=1, timeout=0.1)
+        for ref in done:
+            call = self.crew.calls.pop(ref, None)
+            if call is None:  # of a worker that was killed meanwhile
+                continue
+            actor = call.actor
+            try:
+                answer = ray.get(ref)
+            except RayError as err:
+                if actor is None:  # the node is gone
+                    self._give_back(call.tasks)
+                else:
+                    self._bury(actor, call, err)
+                continue
+            if actor is None:
+                self._judge(call)
+                continue
+            actor.calls.remove(call)
+            if actor.calls and actor.pool.need.concurrency == 1:
+                actor.calls[0].begun = time.monotonic()
+            self._answered(actor, call, answer)
+
+    def _answered(self, actor: Actor, call: Call, answer: Reply | tuple[str, int]) -> None:
+        if isinstance(answer, tuple):
+            actor.name = f"{answer[0][:8]}:{answer[1]}"
+            actor.pool.births_failed = 0
+            return
+        actor.busy += answer.seconds
+        if call.kind == "close":
+            if answer.error:
+                self.flow.progress.say(f"a worker's teardown failed: {answer.error}")
+            self.crew.kill(actor)
+        elif call.kind == "setup":
+            if answer.error:
+                self.crew.kill(actor)
+                self._setup_failed(call.stage, answer.error, fatal=answer.fatal)
+            else:
+                actor.ready.add(call.stage)
+                actor.first_gb = 0.0
+                self.setups_failed[call.stage] = 0
+        else:
+            for task, outcome in zip(call.tasks, answer.outcomes, strict=False):
+                before = self.seconds.get(task.stage, outcome.seconds)
+                self.seconds[task.stage] = 0.9 * before + 0.1 * outcome.seconds
+                self.flow.finish(task, outcome)
+            if answer.fatal:
+                raise FatalError(answer.error)
+            actor.first_gb = actor.first_gb or answer.rss_gb
+            # It grew by as much as it may hold: a fresh one takes its place.
+            actor.retiring |= answer.rss_gb > actor.first_gb + actor.pool.need.memory_gb
+
+    # --- what goes wrong ---
+
+    def _bury(self, actor: Actor, first: Call, err: RayError) -> None:
+        """A worker is gone, or out of reach: its node tells whether that was its own doing."""
+        if isinstance(err, RayTaskError):  # the worker's own code broke: the run's fault, not an item's
+            raise FatalError(f"a worker failed: {err}") from err
+        calls, pool = [first, *(call for call in actor.calls if call is not first)], actor.pool
+        self.crew.kill(actor)
+        self.crew.look(now=True)
+        lost = "out of reach" if isinstance(err, ActorUnavailableError) else "died"
+        for place, call in enumerate(calls):
+            if call.kind == "setup":
+                self._setup_failed(call.stage, str(err))
+            elif call.kind == "hello" and actor.node.node_id in self.crew.nodes:
+                pool.births_failed += 1
+                if pool.births_failed >= SETUP_FAILURES:
+                    raise FatalError(f"workers cannot be started: {err}") from err
+            elif call.kind == "run" and place and pool.need.concurrency == 1:  # it had not begun
+                self._give_back(call.tasks)
+            elif call.kind == "run":
+                self.crew.ping(actor.node, call, f"the worker {actor.name} {lost}: {_short(err)}")
+
+    def _judge(self, call: Call) -> None:
+        """The node lives, so the worker died of itself: an item that was alone and has two deaths is the cause."""
+        for task in call.tasks:
+            task.deaths += 1
+            if call.alone and task.deaths >= 2:
+                self._convict(task, "worker_died", call.error, 0.0)
+            else:
+                self.crew.of[task.stage].alone.append(task)
+
+    def _convict(self, task: Task, reason: str, error: str, seconds: float) -> None:
+        attempt = task.item.attempt + max(1, task.deaths)
+        started = time.time() - seconds
+        outcome = Outcome("failed", task.key, reason, error, attempt=attempt, started_at=started, seconds=seconds)
+        self.flow.finish(task, outcome)
+
+    def _give_back(self, tasks: Sequence[Task]) -> None:
+        """Nobody's fault: to the front of the queue, or to those that run alone."""
+        for task in reversed(tasks):
+            if task.deaths:
+                self.crew.of[task.stage].alone.appendleft(task)
+            else:
+                self.flow.give_back([task])
+
+    def _setup_failed(self, number: int, error: str, *, fatal: bool = False) -> None:
+        self.setups_failed[number] += 1
+        if fatal or self.setups_failed[number] >= SETUP_FAILURES:
+            raise FatalError(f"stage {self.flow.stages[number].name!r} could not start: {error}")
+
+    def _check_times(self) -> None:
+        now = time.monotonic()
+        for call in list(self.crew.calls.values()):
+            actor, waited = call.actor, now - call.begun
+            if call.kind == "ping" and waited > PING_SECONDS:
+                self.crew.forget(call)
+                self._give_back(call.tasks)
+            if actor is None or (actor.pool.need.concurrency == 1 and actor.calls and actor.calls[0] is not call):
+                continue
+            if call.kind == "setup" and waited > SETUP_SECONDS:
+                self.crew.kill(actor)
+                self._setup_failed(call.stage, f"it took longer than {SETUP_SECONDS:.0f} s")
+            elif call.kind == "run" and waited > self.flow.stages[call.stage].resources.timeout and call in actor.calls:
+                self._expire(actor, call, waited)
+
+    def _expire(self, actor: Actor, call: Call, waited: float) -> None:
+        """An item took too long: end its worker; what else that held is nobody's fault."""
+        others = [task for other in actor.calls if other is not call for task in other.tasks]
+        self.crew.kill(actor)
+        self._give_back(others)
+        stage = self.flow.stages[call.stage]
+        if len(call.tasks) > 1:
+            self._give_back(call.tasks)
+            self.seconds[call.stage] = CALL_SECONDS  # one by one, to see which it is
+        else:
+            limit = f"the limit is --set resources.{stage.name}.timeout=SECONDS"
+            error = f"took longer than {stage.resources.timeout:g} s; {limit}"
+            self._convict(call.tasks[0], "timeout", error, round(waited, 3))
+
+
+def _short(err: Exception) -> str:
+    text = " ".join(str(err).split())
+    return text if len(text) < 600 else text[:600] + " ..."

@@ -1,0 +1,136 @@
+"""What runs on a worker of the Ray runner: stages that are set up once and then take items."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ffpdata.core.errors import FatalError
+from ffpdata.core.execute import Outcome, execute
+from ffpdata.core.stage import Item, Stage
+from ffpdata.core.store import Store
+
+WATCH_SECONDS = 0.25
+
+
+@dataclass
+class Reply:
+    """What a worker answers to a call.
+
+    Attributes:
+        outcomes: one per item.
+        error: why the stage could not start, or why the run cannot go on.
+        fatal: whether the run must stop.
+        seconds: how long the call took.
+        rss_gb: memory that the worker holds now.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    error: str = ""
+    fatal: bool = False
+    seconds: float = 0.0
+    rss_gb: float = 0.0
+
+
+class Worker:
+    """One process of a pool. Its methods never raise: an exception would look like a fault of the engine.
+
+    Args:
+        stages: the whole pipeline, none set up.
+        store: the run folder.
+        max_attempts: how often a RetryableError is tried.
+        memory_gb: above this the worker ends itself, before the machine's memory is gone; 0 sets no limit.
+        threads: threads that libraries may use; there is a worker per core already.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage], store: Store, max_attempts: int, *, memory_gb: float = 0.0, threads: int = 1
+    ) -> None:
+        self._stages, self._store, self._max_attempts = stages, store, max_attempts
+        self._ready: set[int] = set()
+        _limit_threads(threads)
+        if memory_gb:
+            threading.Thread(target=_watch_memory, args=(memory_gb,), daemon=True).start()
+
+    def hello(self) -> tuple[str, int]:
+        """Answer once the process is up: its node and its process id."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def setup(self, number: int) -> Reply:
+        """Set one stage up."""
+        start = time.perf_counter()
+        try:
+            self._ready.add(number)  # also a set-up that fails half-way is torn down
+            self._stages[number].setup()
+        except FatalError as err:
+            return Reply(error=str(err), fatal=True)
+        except BaseException:  # noqa: BLE001 - SystemExit too
+            return Reply(error=traceback.format_exc())
+        return Reply(seconds=time.perf_counter() - start, rss_gb=rss_gb())
+
+    def run(self, number: int, work: Sequence[tuple[Item, str, bool]]) -> Reply:
+        """Execute a stage on some items, given as (item, key, adopt)."""
+        start = time.perf_counter()
+        outcomes = []
+        try:
+            for item, key, adopt in work:
+                outcomes.append(
+                    execute(
+                        self._stages[number], item, self._store, key=key, max_attempts=self._max_attempts, adopt=adopt
+                    )
+                )
+        except FatalError as err:
+            return Reply(outcomes, error=str(err), fatal=True)
+        except BaseException:  # noqa: BLE001
+            return Reply(outcomes, error=traceback.format_exc(), fatal=True)
+        return Reply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb())
+
+    def close(self) -> Reply:
+        """Tear every stage down."""
+        errors = []
+        for number in sorted(self._ready):
+            try:
+                self._stages[number].teardown()
+            except BaseException:  # noqa: BLE001
+                errors.append(traceback.format_exc())
+        self._ready.clear()
+        return Reply(error="\n".join(errors))
+
+
+def rss_gb() -> float:
+    """Memory that this process holds, GB."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def label() -> str:
+    """Host and process, as manifest rows name a worker."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _watch_memory(limit_gb: float) -> None:
+    while True:
+        time.sleep(WATCH_SECONDS)
+        held = rss_gb()
+        if held > limit_gb:
+            print(f"ffpdata: worker {label()} holds {held:.1f} GB, its limit is {limit_gb:.1f} GB", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _limit_threads(threads: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(threads)
