@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -32,7 +31,7 @@ class RequestRefusedError(FfpdataError):
     """The server refuses this very question (too long, a setting it does not know): the item fails with its words."""
 
 
-class Trouble(Exception):  # noqa: N818 - it never leaves the package
+class Trouble(Exception):
     """The service failed a request; another try may do better.
 
     Args:
@@ -150,7 +149,7 @@ class Endpoint:
         stream = await self._client.chat.completions.create(
             model=self.model, stream=True, stream_options={"include_usage": True}, **request
         )
-        async with contextlib.aclosing(stream.response):
+        async with stream:
             async for chunk in stream:
                 silence.reschedule(loop.time() + self._runtime.idle_seconds)
                 usage = chunk.usage or usage

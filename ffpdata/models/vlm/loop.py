@@ -50,7 +50,7 @@ def call(work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
 
 def _forget() -> None:
     """After a fork the thread is gone: the child starts its own."""
-    global _loop, _lock  # noqa: PLW0603
+    global _loop, _lock
     _loop, _lock = None, threading.Lock()
 
 

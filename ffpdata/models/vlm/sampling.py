@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.vlm.settings import View, VisionSettings
+from ffpdata.models.vlm.settings import VisionSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,123 @@
+"""The production vision-language model: Qwen2.5-VL behind vLLM, or any model behind a server of the OpenAI protocol."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ffpdata.core.errors import Reject
+from ffpdata.models.vlm.answers import Answer, correction, read_answer
+from ffpdata.models.vlm.sampling import show
+from ffpdata.models.vlm.service import acquire
+from ffpdata.models.vlm.settings import VisionRuntime, VisionSettings, parse
+
+if TYPE_CHECKING:
+    from ffpdata.core.prompt import Prompt
+    from ffpdata.core.stage import ModelSpec
+    from ffpdata.models.vlm.endpoint import Reply
+
+log = logging.getLogger(__name__)
+
+
+class ServedVision:
+    """A `VisionLanguage` behind a server. `ask` is called from as many threads as its stage has items at once.
+
+    Raises:
+        ConfigError: a wrong entry of `settings` or `runtime`.
+        FatalError: no endpoint answers, or it does not serve the model, or refuses the key.
+    """
+
+    version = 1
+    kind = "model"
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.settings = parse(VisionSettings, spec.settings, f"settings of {spec.model}")
+        runtime = parse(VisionRuntime, spec.runtime, f"runtime of {spec.model}")
+        self._service, self._release = acquire(runtime, runtime.served_model or spec.model)
+
+    def close(self) -> None:
+        """End the connections once no other stage of this process uses them."""
+        release, self._release = self._release, lambda: None
+        release()
+
+    def usage(self) -> dict[str, dict[str, int]]:
+        """Return what each question cost in this process so far; see `Service.usage`."""
+        return self._service.usage()
+
+    def ask(self, prompt: Prompt, media: Mapping[str, Any], fields: Mapping[str, Any]) -> Answer:
+        """Show the model what the prompt shows and return its answer.
+
+        An answer that breaks the schema or a rule of the prompt is shown to the model again with what is wrong. One that
+        fits the schema and still breaks a rule is returned all the same: the stage decides.
+
+        Args:
+            prompt: the question, its schema and its rules.
+            media: clips uint8 (T, H, W, 3) and images uint8 (H, W, 3), RGB, by name.
+            fields: values for the template's inputs.
+
+        Raises:
+            Reject: `answer_invalid` (no JSON that fits the schema, with what it was) or `answer_refused`.
+            RequestRefusedError: the server refuses this question.
+            RetryableError: the service fails.
+            FatalError: wrong key, path, model or media.
+        """
+        start = time.monotonic()
+        shown = show(prompt, media, self.settings)
+        text = prompt.render(fields)
+        if self.settings.schema_mode != "json_schema":
+            text += f"\n\nThe JSON must fit this schema: {json.dumps(prompt.schema)}"
+        messages: list[dict[str, Any]] = [{"role": "user", "content": [*shown.parts, {"type": "text", "text": text}]}]
+        replies: list[Reply] = []
+        requests = 0
+        while True:
+            reply, count = self._service.ask(self._request(prompt, messages), prompt.name)
+            replies.append(reply)
+            requests += count
+            answer, faults = read_answer(reply.text, reply.finish, prompt, fields)
+            if not faults or len(replies) > self.settings.repairs:
+                break
+            messages = [messages[0], *correction(reply.text, faults, prompt.schema)]
+        facts = {"frames": shown.frames, "sizes": shown.sizes, "requests": requests, **_cost(replies)}
+        facts["seconds"] = round(time.monotonic() - start, 3)
+        log.debug("%s: %s", prompt.name, facts)
+        if answer is None:
+            if reply.finish == "content_filter":
+                raise Reject("answer_refused", f"{prompt.name}: the server's filter stopped the answer")
+            quoted = " ".join(reply.text.split())[:200]
+            raise Reject(
+                "answer_invalid", f"{prompt.name}: {'; '.join(faults)} (asked {len(replies)} times): {quoted!r}"
+            )
+        return Answer(answer, facts)
+
+    def _request(self, prompt: Prompt, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        settings = self.settings
+        request: dict[str, Any] = {
+            "messages": messages,
+            "temperature": settings.temperature,
+            "seed": settings.seed,
+            "max_tokens": settings.max_tokens,
+        }
+        if settings.schema_mode == "json_schema":
+            schema = {"name": prompt.name, "schema": prompt.schema, "strict": True}
+            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif settings.schema_mode == "json_object":
+            request["response_format"] = {"type": "json_object"}
+        return request
+
+
+def _cost(replies: list[Reply]) -> dict[str, Any]:
+    """What an answer cost, its repairs included; counts that the server does not give are left out."""
+    facts: dict[str, Any] = {
+        "repairs": len(replies) - 1,
+        "first_token_seconds": round(replies[0].first_token_seconds, 3),
+        "endpoint": replies[-1].endpoint,
+        "finish": replies[-1].finish,
+    }
+    for name in ("prompt_tokens", "completion_tokens"):
+        counts = [getattr(reply, name) for reply in replies]
+        if None not in counts:
+            facts[name] = sum(counts)
+    return facts
