@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,3 +108,117 @@ def behaviour(text: str) -> None:
         raise RetryableError("once")
     if text == "fatal":
         raise FatalError("the model is not there")
+
+
+class PoisonSettings(StageSettings):
+    trace: str
+    """A file that every completed item's text is appended to; its parent holds one file per attempt."""
+    seconds: float = 0.0
+
+
+class Poison(Stage):
+    """Does to its worker what the item's text says, and notes what it completed."""
+
+    name, version = "poison", 1
+    reads = ("text",)
+    writes = {"note": Artifact("txt")}
+    Settings = PoisonSettings
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        text, trace = row["text"], Path(self.settings.trace)
+        (trace.parent / f"try-{text}-{uuid.uuid4().hex[:8]}-{os.getpid()}").touch()
+        time.sleep(self.settings.seconds)
+        kind = text.split("-")[0]
+        if kind == "exit":
+            os._exit(1)
+        if kind == "segv":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if kind == "sysexit":
+            sys.exit("on purpose")
+        if kind == "hang":
+            time.sleep(600)
+        if kind == "raise":
+            raise ZeroDivisionError("on purpose")
+        if kind == "eat":
+            held = []
+            while True:
+                held.append(bytearray(os.urandom(1 << 20)) * 32)
+        target = row.new_file("note")
+        target.write_text(text)
+        with trace.open("a") as stream:
+            stream.write(text + "\n")
+        return {"note": target}
+
+
+class Second(Poison):
+    """The same again, to have a chain."""
+
+    name = "second"
+    reads = ("note",)
+    writes = {"length": int}
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        time.sleep(self.settings.seconds)
+        return {"length": len(row.file("note").read_text())}
+
+
+class Waits(Stage):
+    """Waits for a service, many items at a time; tells how many it held."""
+
+    name, version = "waits", 1
+    reads = ("text",)
+    writes = {"together": int}
+    held = 0
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        cls = type(self)
+        cls.held += 1
+        time.sleep(0.3)
+        together = cls.held
+        cls.held -= 1
+        return {"together": together}
+
+
+class Leaks(Stage):
+    """Keeps a little more with every item."""
+
+    name, version = "leaks", 1
+    reads = ("text",)
+    writes = {"pid": int}
+    kept: list[bytes] = []
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        self.kept.append(os.urandom(1 << 20) * 100)
+        return {"pid": os.getpid()}
+
+
+class NoStart(Stage):
+    """Cannot be set up."""
+
+    name, version = "no_start", 1
+    reads = ("text",)
+    writes = {"length": int}
+
+    def setup(self) -> None:
+        raise OSError("the weights are not there")
+
+
+class OnGpu(Stage):
+    """Says on which GPU it runs."""
+
+    name, version = "on_gpu", 1
+    reads = ("text",)
+    writes = {"gpu": str}
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        time.sleep(0.05)
+        return {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+
+
+class AlsoOnGpu(OnGpu):
+    name = "also_on_gpu"
+    reads = ("gpu",)
+    writes = {"other_gpu": str}
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        return {"other_gpu": super().process(row)["gpu"]}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from ffpdata.core.execute import Outcome, next_items, stage_key
+from ffpdata.core.index import Hashes
 from ffpdata.core.stage import Item, Stage
 from ffpdata.runners.finished import FinishedInputs
 from ffpdata.runners.ledger import Ledger
@@ -32,7 +33,8 @@ class Task:
         order: place among the items of its stage.
         adopt: whether a finished outcome that lies in the run folder may be taken over.
         held: whether the item's newest row is of this key already.
-        deaths: workers that died over it, for the runner's use.
+        suspect: a worker died while it may have been at work on this: it is run alone.
+        deaths: workers that died while they had nothing else.
     """
 
     item: Item
@@ -41,6 +43,7 @@ class Task:
     order: int
     adopt: bool = True
     held: bool = False
+    suspect: bool = False
     deaths: int = 0
 
 
@@ -92,7 +95,7 @@ class Flow:
         *,
         finished: FinishedInputs | None = None,
         only: range | None = None,
-        made: Iterable[str] = (),
+        made: Hashes | None = None,
         passed: Callable[[Item], None] | None = None,
     ) -> None:
         self.stages, self.ledgers, self.progress = list(stages), list(ledgers), progress
@@ -102,7 +105,7 @@ class Flow:
         self._stations = [_Station() for _ in stages]
         self._lines: dict[int, _Line] = {}
         self._fed = 0
-        self._finished, self._made, self._passed = finished, set(made), passed
+        self._finished, self._made, self._passed = finished, made or Hashes(), passed
 
     # --- what a runner asks ---
 
@@ -170,6 +173,17 @@ class Flow:
         self._release(task, outcome, fresh=True)
         for other in parked:
             self._enter(other)
+
+    def idle(self) -> bool:
+        """Let inputs in until something must be computed; True where nothing must."""
+        while True:
+            for number in range(len(self.stages)):
+                while self.resolve(number):
+                    pass
+            if any(station.queue for station in self._stations):
+                return False
+            if not self.feed(BATCH):
+                return True
 
     def resolve(self, stage: int, *, at_least: int = 1) -> bool:
         """Look up in the manifest what may be known there; False where fewer than `at_least` items ask for it."""
@@ -260,7 +274,8 @@ class Flow:
         """Reject an input whose children another input of this run has made already."""
         names = [child.item_id for child in next_items(self.stages[0], item, outcome)]
         again = [name for name in names if name in self._made]
-        self._made.update(names)
+        for name in names:
+            self._made.add(name)
         if not again:
             return outcome
         detail = f"the run already has {again[0]}: the same content with the same hints under another path"

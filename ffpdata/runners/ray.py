@@ -5,8 +5,8 @@ for the same CPUs and memory share a pool whose workers set a stage up when they
 GPU has a pool of its own. Downstream work goes first, full queues hold upstream back, and rows are committed by this
 process alone.
 
-When a worker dies, what it was working on is suspect and is run again alone; an item is convicted when it died alone
-and has two deaths. A node's death convicts nobody.
+When a worker dies, what it was working on is suspect and is run again alone; two workers that die over an item alone
+convict it. A node's death convicts nobody.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ def run_ray(flow: Flow, store: Store, stop: Stop, *, max_attempts: int = 3) -> N
         FatalError: a stage fits on no node, or cannot start.
         KeyboardInterrupt: it was asked to stop; what was running is finished.
     """
+    if flow.idle():  # all is known: no cluster is needed
+        return
     with _cluster():
         stop.listen()  # ray.init sets a handler of its own
         Scheduler(flow, store, stop, max_attempts).run()
@@ -320,10 +322,11 @@ class Scheduler:
                 self.crew.ping(actor.node, call, f"the worker {actor.name} {lost}: {_short(err)}")
 
     def _judge(self, call: Call) -> None:
-        """The node lives, so the worker died of itself: an item that was alone and has two deaths is the cause."""
+        """The node lives, so the worker died of itself: an item that was alone twice is the cause."""
         for task in call.tasks:
-            task.deaths += 1
-            if call.alone and task.deaths >= 2:
+            task.suspect = True
+            task.deaths += call.alone
+            if task.deaths >= 2:
                 self._convict(task, "worker_died", call.error, 0.0)
             else:
                 self.crew.of[task.stage].alone.append(task)
@@ -337,7 +340,7 @@ class Scheduler:
     def _give_back(self, tasks: Sequence[Task]) -> None:
         """Nobody's fault: to the front of the queue, or to those that run alone."""
         for task in reversed(tasks):
-            if task.deaths:
+            if task.suspect:
                 self.crew.of[task.stage].alone.appendleft(task)
             else:
                 self.flow.give_back([task])

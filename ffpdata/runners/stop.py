@@ -43,4 +43,5 @@ class Stop:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        print("Stopping: what is running is finished first. Once more stops at once.", file=sys.stderr, flush=True)
+        text = "Stopping when what is running is finished; the same command goes on from there. Once more stops at once."
+        print(text, file=sys.stderr, flush=True)
