@@ -74,5 +74,5 @@ class GroundingDino:
 
 
 def caption(phrase: str) -> str:
-    """Write a phrase as the detector was trained on it: lower case and closed by a full stop, which separates phrases."""
+    """Write a phrase as the detector was trained on it: lower case, closed by a full stop, which separates phrases."""
     return " ".join(phrase.lower().replace(".", " ").split()) + "."

@@ -1,10 +1,13 @@
 """Where a model's weights come from: a local folder, or a repository of the Hugging Face hub at a fixed revision.
 
-Only safetensors and text files are fetched and read. A pickle can run code when it is opened, so none is.
+Only safetensors and text files are fetched and read. A pickle can run code when it is opened, so none is, unless a
+profile says so.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,26 +21,29 @@ if TYPE_CHECKING:
 PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
 """What is fetched of a repository: weights, configurations, vocabularies and tokenizers."""
 
+PICKLES = ("*.pth", "*.pt", "*.bin")
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def checkpoint_folder(model: str, revision: str = "") -> Path:
+def checkpoint_folder(model: str, revision: str = "", *, patterns: Sequence[str] | None = None) -> Path:
     """Return the local folder that holds a checkpoint; a hub repository is fetched first, once per machine.
 
     Args:
         model: a folder, or the hub's `owner/name`.
         revision: commit, tag or branch of the repository; "" is its main branch. A folder has none.
+        patterns: fetch these files alone, and leave it to the caller whether they are there.
 
     Raises:
-        FatalError: it is not there, access is not granted, or it has no safetensors file.
+        FatalError: it is not there, access is not granted, or (without `patterns`) it has no safetensors file.
     """
     folder = Path(model).expanduser()
     if not folder.is_dir():
         if model.count("/") != 1 or model.startswith((".", "/", "~")):
             raise FatalError(f"no folder {model!r}: give a folder or a repository `owner/name` of the Hugging Face hub")
-        folder = _snapshot(model, revision)
-    if not any(folder.rglob("*.safetensors")):
-        pickles = sorted(path.name for ending in ("*.pt", "*.pth", "*.bin") for path in folder.rglob(ending))
+        folder = _snapshot(model, revision, list(PATTERNS if patterns is None else patterns))
+    if patterns is None and not any(folder.rglob("*.safetensors")):
+        pickles = sorted(path.name for ending in PICKLES for path in folder.rglob(ending))
         found = f"it has {', '.join(pickles[:3])}, which" if pickles else "pickles"
         raise FatalError(
             f"{model} has no safetensors file; {found} could run code and are not read: "
@@ -46,12 +52,61 @@ def checkpoint_folder(model: str, revision: str = "") -> Path:
     return folder
 
 
-def _snapshot(model: str, revision: str) -> Path:
+def weight_files(folder: Path, stem: str, *, allow_pickle: bool = False) -> list[Path]:
+    """Return the files of one part of a checkpoint: one, or all of its numbered shards.
+
+    Args:
+        folder: as `checkpoint_folder` returns it.
+        stem: how the names begin, e.g. `diffusion_pytorch_model`; "" takes every safetensors file.
+        allow_pickle: take pickles where there is no safetensors file.
+
+    Raises:
+        FatalError: none is there, some are missing, or one is not what its name says.
+    """
+    found = sorted(folder.glob(f"{stem}*.safetensors"))
+    pickles = sorted(path for ending in PICKLES for path in folder.glob(f"{stem}{ending}"))
+    if not found and pickles and allow_pickle:
+        return pickles
+    if not found:
+        raise _no_file(folder, stem, pickles)
+    shards = [re.search(r"-(\d+)-of-(\d+)\.safetensors$", path.name) for path in found]
+    wanted = {int(shard[2]) for shard in shards if shard}
+    if len(wanted) > 1 or any(count != len(found) for count in wanted):
+        raise FatalError(f"{folder}: {len(found)} of {max(wanted)} shards of {stem}: fetch the others")
+    for path in found:
+        _check_header(path)
+    return found
+
+
+def _no_file(folder: Path, stem: str, pickles: list[Path]) -> FatalError:
+    if pickles:
+        return FatalError(
+            f"{folder}: {pickles[0].name} is a pickle, which can run code and is not read: convert it with "
+            f"`python -m ffpdata.models.to_safetensors {pickles[0]} FOLDER` and name the folder as the part's source, "
+            "or set the role's runtime allow_pickle to true (torch's restricted loader)"
+        )
+    return FatalError(f"{folder}: no file {stem}*.safetensors: the checkpoint is incomplete")
+
+
+def _check_header(path: Path) -> None:
+    """Tell a file that was not fetched whole before a library fails on it in its own way."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        if start == b"version ":
+            raise FatalError(f"{path} is a pointer of Git LFS, not the file: run `git lfs pull` in its folder")
+        header = file.read(min(int.from_bytes(start, "little"), 100_000_000))
+    ends = [int(end) for end in re.findall(rb'"data_offsets":\s*\[\d+,\s*(\d+)\]', header)]
+    whole = 8 + int.from_bytes(start, "little") + max(ends, default=0)
+    if path.stat().st_size != whole or not ends:
+        raise FatalError(f"{path}: {path.stat().st_size} bytes, not the {whole} its header tells of: fetch it again")
+
+
+def _snapshot(model: str, revision: str, patterns: list[str]) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     at = f"{model}@{revision}" if revision else model
     try:
-        return Path(snapshot_download(model, revision=revision or None, allow_patterns=list(PATTERNS)))
+        return Path(snapshot_download(model, revision=revision or None, allow_patterns=patterns))
     except errors.GatedRepoError as err:
         raise FatalError(
             f"{at} is gated: accept its licence at https://huggingface.co/{model} and set HF_TOKEN to a token "

@@ -1,0 +1,139 @@
+"""Grounded SAM 2 (paper, section 3.1): Grounding DINO finds a phrase in the first frame, SAM 2 follows it.
+
+In a profile, `model` and `revision` name the SAM 2 checkpoint, and `settings` the detector's:
+
+    segmenter:
+      backend: ffpdata.models.grounded_sam2:GroundedSam2
+      model: facebook/sam2.1-hiera-large
+      licence: Apache-2.0
+      settings: {detector: IDEA-Research/grounding-dino-base}
+      runtime: {device: cuda}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from ffpdata.core.errors import Reject
+from ffpdata.models.classical.settings import parse_settings
+from ffpdata.models.grounding_dino import Detection, GroundingDino
+from ffpdata.models.inference import inference, release
+from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
+from ffpdata.models.protocols import Box, Segmentation
+from ffpdata.models.sam2_video import PackageTracker, TransformersTracker
+from ffpdata.models.weights import checkpoint_folder, torch_device
+
+if TYPE_CHECKING:
+    from ffpdata.core.stage import ModelSpec
+    from ffpdata.models.protocols import Frames
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class GroundedSam2Settings(GuardSettings):
+    """Settings of `GroundedSam2`."""
+
+    detector: str = "IDEA-Research/grounding-dino-base"
+    """Checkpoint of the detector: a folder or a repository of the hub."""
+    detector_revision: str = ""
+    """Revision of the detector's repository."""
+    box_threshold: float = Field(0.4, ge=0, le=1)
+    """Smallest score of a detection (Grounded-SAM-2, its video demo with this detector)."""
+    text_threshold: float = Field(0.3, ge=0, le=1)
+    """Smallest score of a word of the phrase (same source)."""
+    max_instances: int = Field(5, ge=1)
+    """Most instances that are edited as one object; more are rejected as `too_many_instances`, for an edit that leaves
+    some of them out would not be what its instruction says."""
+    engine: Literal["transformers", "sam2"] = "transformers"
+    """Whose code runs SAM 2. `sam2` needs `model` under its own names, see `ffpdata.models.to_safetensors`."""
+    sam2_config: str = "configs/sam2.1/sam2.1_hiera_l.yaml"
+    """Engine `sam2`: the package's configuration that `model` belongs to."""
+    sam2_side: int = Field(1024, ge=128, multiple_of=32)
+    """Engine `sam2`: pixels at which a frame is seen; the other engine takes it from the checkpoint."""
+    dtype: Dtype = "bfloat16"
+    """Arithmetic of SAM 2."""
+    detector_dtype: Dtype = "float32"
+    """Arithmetic of the detector."""
+
+
+class GroundedSam2:
+    """The `Segmenter` of the paper. Several instances of a phrase are one object: the union of their masks.
+
+    Facts of an answer: those of `mask_facts`; `instances`, their number; `detection`, the lowest score of an instance;
+    `presence`, the mean probability that the object is in the picture. The score is `detection` times `presence`.
+
+    Runtime: `device`; `offload_state`, true to keep SAM 2's memory of past frames in main memory.
+    """
+
+    version: int = 1
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.settings = parse_settings(GroundedSam2Settings, spec)
+        self.device = torch_device(spec)
+        limits = self.settings
+        folder = checkpoint_folder(spec.model, spec.revision)
+        detector = checkpoint_folder(limits.detector, limits.detector_revision)
+        offload = bool(spec.runtime.get("offload_state", False))
+        self.detector = GroundingDino(detector, self.device, limits.detector_dtype)
+        self.tracker: TransformersTracker | PackageTracker
+        if limits.engine == "transformers":
+            self.tracker = TransformersTracker(folder, self.device, limits.dtype, offload_state=offload)
+        else:
+            self.tracker = PackageTracker(
+                folder,
+                self.device,
+                limits.dtype,
+                config=limits.sam2_config,
+                side=limits.sam2_side,
+                offload_state=offload,
+            )
+
+    def close(self) -> None:
+        """Drop both models and give their memory back."""
+        del self.detector, self.tracker
+        release(self.device)
+
+    def segment(self, frames: Frames, phrases: Sequence[str], box: Box | None = None) -> Segmentation:
+        """Segment the first of `phrases` that is found and whose masks pass the guards, or what `box` holds.
+
+        Args:
+            frames: uint8 (T, H, W, 3) RGB.
+            phrases: candidates in order of preference; with a box, the first one names the answer.
+            box: x0, y0, x1, y1 in pixels of the first frame; nothing is detected then.
+
+        Raises:
+            Reject: `no_target`, `too_many_instances`, or a reason of `mask_guards.check`. Of several phrases, the
+                first that was found at all says why.
+            RetryableError: the GPU's memory is full.
+        """
+        if box is not None:
+            inside = clip_box(box, frames.shape[1:3])
+            return self._follow(frames, phrases[0] if phrases else "object", [Detection(inside, 1.0)])
+        return first_that_passes(phrases, lambda phrase: self._follow(frames, phrase, self._detect(frames, phrase)))
+
+    def _detect(self, frames: Frames, phrase: str) -> list[Detection]:
+        limits = self.settings
+        with inference(self.device):
+            found = self.detector.find(frames[0], phrase, limits.box_threshold, limits.text_threshold)
+        if not found:
+            raise Reject("no_target", f"no box scores {limits.box_threshold:g} in the first frame")
+        if len(found) > limits.max_instances:
+            facts: dict[str, object] = {"instances": float(len(found))}
+            raise Reject("too_many_instances", f"{len(found)}, at most {limits.max_instances}", facts)
+        return found
+
+    def _follow(self, frames: Frames, phrase: str, found: Sequence[Detection]) -> Segmentation:
+        boxes = [instance.box for instance in found]
+        with inference(self.device):
+            masks, presence = self.tracker.track(frames, boxes)
+        facts = mask_facts(masks, boxes)
+        facts |= {
+            "instances": float(len(found)),
+            "detection": min(instance.score for instance in found),
+            "presence": presence,
+        }
+        check(facts, self.settings)
+        return Segmentation(masks, phrase, facts["detection"] * presence, facts)
