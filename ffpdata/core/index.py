@@ -6,8 +6,7 @@ keys are equal questions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,10 @@ import pyarrow as pa
 from ffpdata.core.execute import Outcome
 from ffpdata.core.manifest import MANIFESTS, Manifest, decode
 from ffpdata.core.store import Store
-from ffpdata.core.views import OUTCOME, literal, records, scan
+from ffpdata.core.views import OUTCOME, literal, narrow, reader, records, scan, stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_HASH_DIGITS = 16
 
 SLICE_ROWS = 750_000
 """Items that `not_done` looks up at a time: about 100 MB."""
@@ -53,44 +50,68 @@ def not_done(connection: duckdb.DuckDBPyConnection, store: Store, stage: str, wa
     return pa.concat_tables(found) if found else wanted
 
 
-class FinishedKeys:
-    """Which keys a stage has finished rows for: 8 bytes a key, however long their rows are.
+class Hashes:
+    """A set of texts that takes 8 bytes for each.
 
-    A false yes is possible, one in 10^12 for a million keys; a false no is not.
+    A false yes is possible, one in 10^13 where there are a million texts; a false no is not.
+
+    Args:
+        old: `hashes` of texts that are in it from the start; they may repeat.
     """
 
-    def __init__(self, store: Store, stage: str) -> None:
-        self._old: NDArray[np.uint64] = np.empty(0, np.uint64)
+    def __init__(self, old: NDArray[np.int64] | None = None) -> None:
+        self._old = np.empty(0, np.int64) if old is None else np.unique(old)
         self._new: set[int] = set()
-        self.attempts: dict[tuple[str, str], int] = {}
-        """How often an item was started at a key that it failed at."""
-        if not Manifest(store).parts(stage):
-            return
-        with closing(_connection(store)) as connection:
-            rows = scan(store, stage)
-            found = connection.sql(
-                f"select distinct ('0x' || key[:{_HASH_DIGITS}])::ubigint as h from {rows} "
-                "where status in ('ok', 'rejected')"
-            ).fetchnumpy()["h"]
-            self._old = np.sort(np.asarray(found, np.uint64))
-            for entered, key, attempt in connection.sql(
-                f"select entered_id, key, max(attempt) from {rows} where status = 'failed' group by all"
-            ).fetchall():
-                self.attempts[entered, key] = attempt
 
-    def __contains__(self, key: str) -> bool:
-        number = int(key[:_HASH_DIGITS], 16)
+    def __contains__(self, text: str) -> bool:
+        number = hash(text)
         if number in self._new:
             return True
-        at = int(self._old.searchsorted(np.uint64(number)))
+        at = int(self._old.searchsorted(number))
         return at < len(self._old) and int(self._old[at]) == number
 
     def __bool__(self) -> bool:
         return bool(len(self._old) or self._new)
 
-    def add(self, key: str) -> None:
-        """Note a key that was finished just now."""
-        self._new.add(int(key[:_HASH_DIGITS], 16))
+    def add(self, text: str) -> None:
+        """Put a text into the set."""
+        self._new.add(hash(text))
+
+
+def hashes(texts: Iterable[str | None], count: int) -> NDArray[np.int64]:
+    """Hash `count` texts; equal texts have equal hashes in this process alone."""
+    return np.fromiter(map(hash, texts), np.int64, count)
+
+
+def hashed(connection: duckdb.DuckDBPyConnection, sql: str) -> list[NDArray[np.int64]]:
+    """Run a query whose columns are all texts and return the hashes of each, in the query's order."""
+    batches = stream(connection, sql)
+    parts = [[hashes(column.to_pylist(), len(column)) for column in batch.columns] for batch in batches]
+    none = np.empty(0, np.int64)
+    return [np.concatenate([none, *(part[number] for part in parts)]) for number in range(len(batches.schema))]
+
+
+class FinishedKeys(Hashes):
+    """Which keys a stage has finished rows for.
+
+    Attributes:
+        attempts: per entered item and key, how often it was started there and failed.
+    """
+
+    def __init__(self, store: Store, stage: str) -> None:
+        super().__init__()
+        self.attempts: dict[tuple[str, str], int] = {}
+        parts = Manifest(store).parts(stage)
+        if not parts:
+            return
+        with reader(store) as connection:
+            rows = narrow(store, parts, "key, status, entered_id, attempt")
+            [keys] = hashed(connection, f"select key from {rows} where status in ('ok', 'rejected')")
+            self._old = np.unique(keys)
+            for entered, key, attempt in connection.execute(
+                f"select entered_id, key, max(attempt) from {rows} where status = 'failed' group by all"
+            ).fetchall():
+                self.attempts[entered, key] = attempt
 
 
 @dataclass
@@ -113,7 +134,7 @@ class StageIndex:
         index = cls()
         if not wanted or not Manifest(store).parts(stage):
             return index
-        connection = _connection(store)
+        connection = reader(store)
         ids, keys = zip(*wanted, strict=True)
         connection.register("_wanted", pa.table({"item_id": ids, "key": keys}))
         connection.execute(f"create view rows as select * from {scan(store, stage)}")
@@ -138,13 +159,6 @@ class StageIndex:
             index.outcomes[row["key"]] = _with_child(index.outcomes.get(row["key"]), row, writes)
         connection.close()
         return index
-
-
-def _connection(store: Store) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    if not store.local:
-        connection.register_filesystem(store.fs)
-    return connection
 
 
 def _with_child(outcome: Outcome | None, row: Mapping[str, Any], writes: Mapping[str, Any]) -> Outcome:
@@ -174,4 +188,4 @@ def _with_child(outcome: Outcome | None, row: Mapping[str, Any], writes: Mapping
     return outcome
 
 
-__all__ = ["FinishedKeys", "StageIndex", "not_done"]
+__all__ = ["FinishedKeys", "Hashes", "StageIndex", "hashed", "hashes", "not_done"]

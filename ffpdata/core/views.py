@@ -1,8 +1,8 @@
 """DuckDB over the manifests: a view per stage with the rows that hold now, and the wide view `items`.
 
-Which rows hold now? Going back to an earlier setting rewrites nothing, so time alone cannot tell. A row names the key
-of the row that its item passed before (`upstream`); a row holds when it is the newest outcome of the item that entered
-the stage and its upstream row holds too. `<stage>_history` shows all rows that were ever committed.
+Which rows hold now? Going back to an earlier setting computes nothing, so time alone cannot tell. A row names the key
+of the row that its item passed before (`upstream`); a row holds when it is of the newest outcome of the item that
+entered the stage and its upstream row holds too. `<stage>_history` shows all rows that were ever committed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
-from ffpdata.core.manifest import COMMON, MANIFESTS, Manifest, column_tag
+from ffpdata.core.manifest import COMMON, INPUTS, MANIFESTS, Manifest, column_tag
 from ffpdata.core.store import Store
 
 CURATE = "curate"
@@ -21,8 +22,9 @@ CURATE = "curate"
 OUTCOME = "key || '@' || coalesce(epoch_us(started_at), 0)"
 """SQL for what the rows of one outcome share: a fan-out that failed and then went well has both under one key."""
 
+STREAM_ROWS = 65_536
+
 _ORDER = {"part": "varchar", "part_row": "bigint"}
-_NARROW = "track, entered_id, item_id, key, upstream, status"
 
 
 def quote(name: str) -> str:
@@ -49,6 +51,27 @@ def scan(store: Store, stage: str) -> str:
     return "(" + " union all by name ".join(f"{rows} from {source}" for source in sorted(sources)) + ")"
 
 
+def narrow(store: Store, parts: Sequence[str], columns: str) -> str:
+    """SQL table expression over common columns of some parts, which may have other columns that differ.
+
+    `row` orders the rows as the parts are given: the number of the part, shifted by 32 bits, and the row in it.
+    """
+    row = "(file_index::bigint << 32) | file_row_number as row"
+    if not parts:
+        return f"(select {columns}, 0::bigint as row from _common limit 0)"
+    names = ", ".join(literal(store.url(part)) for part in parts)
+    return f"(select {columns}, {row} from read_parquet([{names}]))"
+
+
+def reader(store: Store) -> duckdb.DuckDBPyConnection:
+    """Open a connection that can read the store."""
+    connection = duckdb.connect()
+    if not store.local:
+        connection.register_filesystem(store.fs)
+    connection.register("_common", COMMON.empty_table())
+    return connection
+
+
 def connect(
     store: Store,
     tracks: Mapping[str, Sequence[str]] | None = None,
@@ -62,13 +85,10 @@ def connect(
             `<stage>_history` views are made.
         columns: per stage its own columns and their SQL types, so that a view has them before the first row is there.
     """
-    connection = duckdb.connect()
-    if not store.local:
-        connection.register_filesystem(store.fs)
+    connection = current(store, tracks or {})
     manifest = Manifest(store)
     present = set(manifest.stages())
     names = sorted(present | {s for stages in (tracks or {}).values() for s in stages} | {CURATE})
-    connection.register("_common", COMMON.empty_table())
     for stage in names:
         declared = {**_ORDER, **(columns or {}).get(stage, {})}
         empty = ", ".join(["*", *(f"null::{kind} as {quote(name)}" for name, kind in declared.items())])
@@ -76,42 +96,91 @@ def connect(
         if stage in present and manifest.parts(stage):
             source = f"select * from {scan(store, stage)} union all by name {source}"
         connection.execute(f"create view {quote(f'{stage}_history')} as {source}")
-        connection.execute(f"create temp table {quote(f'_now_{stage}')} (track text, part text, part_row bigint)")
-    for track, stages in (tracks or {}).items():
-        _mark_current(connection, track, [*stages, CURATE])
-    for stage in names:
-        connection.execute(
-            f"create view {quote(stage)} as select h.* exclude (part, part_row) "
-            f"from {quote(f'{stage}_history')} h semi join {quote(f'_now_{stage}')} n using (track, part, part_row)"
-        )
+        if stage != INPUTS:
+            now = f"(select part, row & {0xFFFFFFFF} as part_row from _now join _parts using (place) "
+            connection.execute(
+                f"create view {quote(stage)} as select h.* exclude (part, part_row) "
+                f"from {quote(f'{stage}_history')} h semi join {now}"
+                f"join _stages on _parts.number = _stages.number where stage = {literal(stage)}) using (part, part_row)"
+            )
     if tracks:
         _wide(connection, tracks)
     return connection
 
 
-def _mark_current(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str]) -> None:
-    """Fill `_now_<stage>` for one track, stage by stage, so that each looks at the rows that hold before it."""
-    connection.execute("create or replace temp table _holding (key text)")
-    for stage in stages:
-        connection.execute(
-            f"""
-            create or replace temp table _candidates as
-            with rows as (
-                select {_NARROW}, {OUTCOME} as outcome, part, part_row
-                from {quote(f"{stage}_history")} where track = $track
-            ), newest as (
-                select entered_id, arg_max(outcome, part || lpad(part_row::text, 12, '0')) as outcome
-                from rows group by entered_id
+def current(store: Store, tracks: Mapping[str, Sequence[str]]) -> duckdb.DuckDBPyConnection:
+    """Open a connection with the table `_now`: what is to be counted of the rows that hold, all stages together.
+
+    Its columns: `number` of the stage (the view `_stages` has its name), `track, entered_id, status, reason, seconds`;
+    `entered` and `item`, hashes of the ids, because numbers are compared in a fraction of the time that texts take;
+    `place`, the part's in `_parts`, and `row`.
+    """
+    connection = reader(store)
+    manifest = Manifest(store)
+    stages = list(dict.fromkeys(s for names in tracks.values() for s in [*names, CURATE]))
+    parts = [(number, part) for number, stage in enumerate(stages) for part in manifest.parts(stage)]
+    numbers = pa.array([number for number, _ in parts], pa.int16())
+    files = pa.array([part.rsplit("/", 1)[1] for _, part in parts], pa.string())
+    connection.register("_parts", pa.table({"place": pa.array(range(len(parts))), "number": numbers, "part": files}))
+    connection.register("_stages", pa.table({"number": pa.array(range(len(stages)), pa.int16()), "stage": stages}))
+    columns = "track, entered_id, item_id, key, upstream, started_at, status, reason, seconds"
+    connection.execute(
+        f"""
+        create temp table _rows as
+        select number, track, entered_id, status, reason, seconds, row, place, upstream = '' as begins,
+            hash(track, entered_id) as entered, hash(track, item_id) as item, hash(track, key) as key,
+            hash(track, upstream) as upstream, hash(key, started_at) as outcome
+        from {narrow(store, [part for _, part in parts], columns)} r join _parts on place = row >> 32;
+        create temp table _newest as
+        select number, entered, arg_max(outcome, row) as newest from _rows
+        group by number, entered having min(outcome) <> max(outcome);
+        create temp table _now as from _rows limit 0;
+        create temp table _holding (key ubigint);
+        """
+    )
+    for track, its in tracks.items():
+        for stage in [*its, CURATE]:  # each looks at the rows that hold before it
+            connection.execute(
+                """
+                create or replace temp table _mine as
+                select r.* from (from _rows where number = $number and track = $track) r
+                left join (from _newest where number = $number) using (entered)
+                where (newest is null or outcome = newest) and (begins or upstream in (select key from _holding))
+                """,
+                {"number": stages.index(stage), "track": track},
             )
-            select r.* from rows r join newest using (entered_id, outcome)
-            where r.upstream = '' or r.upstream in (select key from _holding)
-            qualify row_number() over (partition by r.item_id order by r.part desc, r.part_row desc) = 1
-            """,
-            {"track": track},
-        )
-        connection.execute(f"insert into {quote(f'_now_{stage}')} select track, part, part_row from _candidates")
-        connection.execute("insert into _holding select distinct key from _candidates where status = 'ok'")
-    connection.execute("drop table _holding; drop table if exists _candidates")
+            connection.execute(
+                """
+                insert into _now
+                select m.* from _mine m
+                left join (select item, max(row) as last from _mine group by item having count(*) > 1) using (item)
+                where last is null or row = last;
+                insert into _holding select distinct key from _mine where status = 'ok';
+                """
+            )
+    connection.execute("drop table _rows; drop table _newest; drop table _holding; drop table if exists _mine")
+    return connection
+
+
+def pairs(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> int:
+    """Count the finished pairs among the rows of `current`: what `items` has with status `ok`."""
+    found = 0
+    for track, stages in tracks.items():
+        if not stages:
+            continue
+        query = ""
+        for stage in (*stages, CURATE):
+            ends = stage in (stages[-1], CURATE)
+            mine = f"track = {literal(track)} and stage = {literal(stage)}"
+            rows = f"(select entered, item, status, {ends} as ends from _now join _stages using (number) where {mine})"
+            if query:
+                columns = ", ".join(f"coalesce(b.{c}, a.{c}) as {c}" for c in ("item", "status", "ends"))
+                query = f"select {columns} from ({query}) a left join {rows} b on b.entered = a.item"
+            else:
+                query = f"select item, status, ends from {rows}"
+        [(count,)] = connection.execute(f"select count(*) from ({query}) where status = 'ok' and ends").fetchall()
+        found += count
+    return found
 
 
 def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> None:
@@ -145,6 +214,11 @@ def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Seque
         f"select '{track}' as track, * replace (case when status = 'ok' and stage not in ('{final}', '{CURATE}') "
         f"then 'pending' else status end as status) from ({query})"
     )
+
+
+def stream(connection: duckdb.DuckDBPyConnection, sql: str, rows: int = STREAM_ROWS) -> pa.RecordBatchReader:
+    """Run a query and read its answer in batches of about `rows` rows."""
+    return connection.sql(sql).to_arrow_reader(rows)
 
 
 def records(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> list[dict[str, Any]]:

@@ -1,25 +1,31 @@
 """Inputs that are through: one row per input whose every item ended, so that a resume need not walk it again.
 
-The rows lie in a manifest of their own, `inputs`. An input's key covers what the input says and how every stage of the
-pipeline is set up; so whatever changes, the input is walked again, stage by stage. A row names the stages that its input
-came to: where somebody deleted the manifest of one of them, no input is through any more.
+The rows lie in a manifest of their own, `inputs`. A row's key covers what the input says, and the row names the stages
+that its input came to. A row without an item says that the run was set up anew; its key covers how every stage is set
+up. Rows before it count no more: what was done since may have changed what holds, also if it was undone later.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
-import pyarrow as pa
+import numpy as np
+import pyarrow.compute as pc
 
-from ffpdata.core.keys import digest
+from ffpdata.core.index import Hashes, hashed, hashes
+from ffpdata.core.keys import KEY_CHARS, digest
 from ffpdata.core.manifest import COMMON, INPUTS, Manifest, ManifestWriter, stage_schema
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
-from ffpdata.core.views import scan
+from ffpdata.core.views import literal, narrow, reader, stream
+
+if TYPE_CHECKING:
+    import duckdb
+    from numpy.typing import NDArray
 
 _SCHEMA = stage_schema({"stages": list[str]})
 
@@ -36,49 +42,96 @@ class FinishedInputs:
 
     def __init__(self, stages: Sequence[Stage], store: Store, writer: ManifestWriter, track: str) -> None:
         self._plan = digest([stage.fixed_key(stage.models) for stage in stages])
+        self._first = stages[0]
         self._store, self._writer, self._track = store, writer, track
         self._started = time.time()
 
-    def key(self, item: Item) -> str:
-        """Content key of an input under this pipeline."""
-        return digest(self._plan, item.values)
+    def unfinished(self, items: Sequence[Item], *, anew: bool = False) -> NDArray[np.int64]:
+        """Positions of the inputs that are not through, in order. What counts is an input's newest row.
 
-    def unfinished(self, items: Sequence[Item]) -> list[int]:
-        """Positions of the inputs that are not through, in order. What counts is an input's newest row."""
-        manifest = Manifest(self._store)
-        if not manifest.parts(INPUTS):
-            return list(range(len(items)))
-        wanted = pa.table({"item_id": [i.item_id for i in items], "key": [self.key(i) for i in items]})
-        connection = duckdb.connect()
-        if not self._store.local:
-            connection.register_filesystem(self._store.fs)
-        connection.register("_wanted", wanted.append_column("seq", pa.array(range(len(items)), pa.int64())))
-        rows = scan(self._store, INPUTS)
-        passed = connection.sql(f"select distinct unnest(stages) from (select distinct stages from {rows})").fetchall()
-        if not all(manifest.parts(name) for (name,) in passed):
-            return list(range(len(items)))
-        order = "part || lpad(part_row::text, 12, '0')"
-        found = connection.sql(
-            f"with newest as (select item_id, arg_max(key, {order}) as key from {rows} "
-            "where track = $track group by item_id) "
-            "select seq from _wanted anti join newest using (item_id, key) order by seq",
-            params={"track": self._track},
-        )
-        left = [row[0] for row in found.fetchall()]
-        connection.close()
-        return left
+        Args:
+            items: all inputs of this start.
+            anew: walk every input, because finished outcomes of any of them may be computed again.
+        """
+        parts = Manifest(self._store).parts(INPUTS)
+        with reader(self._store) as connection:
+            since = None if anew or not parts else self._since(connection, parts)
+            if since is None:
+                self._set_up_anew()
+                return np.arange(len(items))
+            rows = narrow(self._store, parts, "item_id, key, track")
+            mine = f"track = {literal(self._track)} and row > {since}"
+            names, keys = hashed(connection, f"select item_id, key from {rows} where {mine} order by row")
+        # The last of an input's rows, which are in the order in which they were written.
+        names, last = np.unique(names[::-1], return_index=True)
+        keys = keys[::-1][last]
+        if not len(names):
+            return np.arange(len(items))
+        wanted = hashes((item.item_id for item in items), len(items))
+        at = np.minimum(names.searchsorted(wanted), len(names) - 1)
+        through = (names[at] == wanted) & (keys[at] == hashes(map(_key, items), len(items)))
+        return np.flatnonzero(~through)
+
+    def made(self, items: Sequence[Item], left: NDArray[np.int64]) -> Hashes:
+        """Names of the items that the inputs which are not `left` have made at the first stage."""
+        parts = Manifest(self._store).parts(self._first.name)
+        if not self._first.fan_out or len(left) in (0, len(items)) or not parts:
+            return Hashes()
+        rows = narrow(self._store, parts, "entered_id, item_id, key, started_at, status, track")
+        with reader(self._store) as connection:
+            entered, names, outcomes = hashed(
+                connection,
+                "select entered_id, case when status = 'ok' then item_id end, concat(key, epoch_us(started_at)) "
+                f"from {rows} where track = {literal(self._track)} order by row",
+            )
+        inputs, last = np.unique(entered[::-1], return_index=True)
+        if not len(inputs):
+            return Hashes()
+        newest = outcomes[::-1][last][inputs.searchsorted(entered)]
+        through = np.delete(hashes((item.item_id for item in items), len(items)), left)
+        return Hashes(names[(outcomes == newest) & np.isin(entered, through) & (names != hash(None))])
 
     def add(self, item: Item, stages: Iterable[str]) -> None:
         """Note that everything that came of an input has ended, and at which stages it left rows."""
+        row = self._row(item.item_id, _key(item)) | {"stages": sorted(stages)}
+        self._writer.add(INPUTS, [row], _SCHEMA)
+
+    def _since(self, connection: duckdb.DuckDBPyConnection, parts: Sequence[str]) -> int | None:
+        """Place of the row from which on rows count; None where none does."""
+        rows = narrow(self._store, parts, "item_id, key, track, stages")
+        mine = f"from {rows} where track = {literal(self._track)}"
+        begun = connection.execute(f"select row, key {mine} and item_id is null order by row desc limit 1").fetchall()
+        if not begun or begun[0][1] != self._plan:
+            return None
+        since = int(begun[0][0])
+        passed: set[str] = set()
+        for batch in stream(connection, f"select stages {mine} and row > {since}"):
+            passed.update(pc.unique(batch.column(0).flatten()).to_pylist())
+        manifest = Manifest(self._store)
+        # Somebody deleted the manifest of a stage: its rows are needed again, whatever becomes of this start.
+        return since if all(manifest.parts(name) for name in passed) else None
+
+    def _set_up_anew(self) -> None:
+        """Commit, before any row of a stage, that earlier rows count no more."""
+        self._writer.add(INPUTS, [self._row(None, self._plan)], _SCHEMA)
+        self._writer.flush()
+
+    def _row(self, item_id: str | None, key: str) -> dict[str, Any]:
         row: dict[str, Any] = dict.fromkeys(COMMON.names)
-        row |= {
-            "item_id": item.item_id,
-            "entered_id": item.item_id,
+        return row | {
+            "item_id": item_id,
+            "entered_id": item_id,
             "track": self._track,
             "stage": INPUTS,
-            "key": self.key(item),
+            "key": key,
             "status": "ok",
             "started_at": datetime.fromtimestamp(self._started, UTC),
-            "stages": sorted(stages),
         }
-        self._writer.add(INPUTS, [row], _SCHEMA)
+
+
+def _key(item: Item) -> str:
+    """Content key of an input. It is made a million times before the first task: `digest` takes four times as long.
+
+    The same content in another order has another key; then the input is walked again, and nothing is computed.
+    """
+    return hashlib.sha256(repr(item.values).encode()).hexdigest()[:KEY_CHARS]

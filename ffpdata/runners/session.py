@@ -14,10 +14,11 @@ from ffpdata.core.errors import UsageError, nearest
 from ffpdata.core.inputs import list_inputs
 from ffpdata.core.lock import is_locked, run_lock
 from ffpdata.core.manifest import COMPACT_PARTS, ManifestWriter
+from ffpdata.core.remote import outage_ends_run
 from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
-from ffpdata.core.views import CURATE, quote, records, scan
+from ffpdata.core.views import CURATE, current, pairs
 from ffpdata.curate import curate
 from ffpdata.runners.finished import FinishedInputs
 from ffpdata.runners.flow import Flow
@@ -28,6 +29,21 @@ from ffpdata.runners.stop import Stop
 
 STALE_SECONDS = 60.0
 """What a run said of itself longer ago than this is no longer true."""
+
+
+_SLOWEST = """
+with few as (
+    select number, min(s) as least from (
+        select number, max(seconds) as s from _now group by number, entered
+        qualify row_number() over (partition by number order by s desc) <= 3
+    ) group by number
+)
+select stage, entered_id, max(seconds) as s from _now join few using (number) join _stages using (number)
+where seconds >= least and seconds > 0
+group by stage, entered_id qualify row_number() over (partition by stage order by s desc, entered_id) <= 3
+order by s desc, entered_id
+"""
+"""The three slowest items of every stage: the names of the other ones are not looked at."""
 
 
 @dataclass
@@ -81,17 +97,19 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
     work = work or Work()
     stages = pipeline.build()
     only = stage_range(work.stages, [stage.name for stage in stages])
-    items = list_inputs(source, pipeline.input, work.limit)
     with ExitStack() as stack:
-        stack.enter_context(run_lock(run.store))
+        stack.enter_context(outage_ends_run(run.store.root))
+        items = list_inputs(source, pipeline.input, work.limit)
+        lock = stack.enter_context(run_lock(run.store))
         stop = stack.enter_context(Stop())
+        stop.guard = lock.check
         run.store.clean_temp()
         run.record_start(pipeline, source, work.limit)
         for stage in run.manifest.stages():
             run.manifest.compact(stage, COMPACT_PARTS)
         with (
             Progress(run.store, [stage.name for stage in stages], quiet=work.quiet) as progress,
-            ManifestWriter(run.manifest) as writer,
+            ManifestWriter(run.manifest, guard=lock.check) as writer,
         ):
             flow = make_flow(
                 stages, items, run.store, writer, progress, track=pipeline.track, only=only, redo=work.redo
@@ -102,6 +120,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
                 run_ray(flow, run.store, stop, max_attempts=pipeline.max_attempts)
             else:
                 run_inline(flow, run.store, stop, max_attempts=pipeline.max_attempts)
+        lock.check()
         curate(run)
         run.store.clean_temp()
     return status(run)
@@ -123,8 +142,8 @@ def make_flow(
     finished = FinishedInputs(stages, store, writer, track)
     ledgers = [Ledger(stage, store, writer, track=track, redo=redo) for stage in stages]
     # What is to be redone lies anywhere, so every input is walked.
-    left = range(len(items)) if redo else finished.unfinished(items)
-    made = _made(store, stages[0], track) if stages[0].fan_out and 0 < len(left) < len(items) else ()
+    left = finished.unfinished(items, anew=redo is not None)
+    made = finished.made(items, left)
     if len(left) < len(items):
         progress.say(f"{len(items) - len(left)} of {len(items)} inputs are through already")
     remaining = (items[number] for number in left)
@@ -146,49 +165,34 @@ def stage_range(text: str, names: Sequence[str]) -> range:
     return range(begin, end + 1)
 
 
-def _made(store: Store, stage: Stage, track: str) -> set[str]:
-    """Names of the items that finished inputs have made at the first stage."""
-    import duckdb
-
-    from ffpdata.core.manifest import INPUTS
-
-    connection = duckdb.connect()
-    if not store.local:
-        connection.register_filesystem(store.fs)
-    rows = connection.sql(
-        f"select distinct item_id from {scan(store, stage.name)} semi join (select item_id as entered_id from "
-        f"{scan(store, INPUTS)} where track = $track) using (entered_id) where track = $track and status = 'ok'",
-        params={"track": track},
-    ).fetchall()
-    connection.close()
-    return {row[0] for row in rows}
-
-
 def status(run: RunFolder) -> Status:
     """Count the rows that hold now, per stage; works while the run goes on."""
-    connection = run.connect()
     tracks = run.tracks()
-    order = list(dict.fromkeys([s for stages in tracks.values() for s in stages]))
+    order = [*dict.fromkeys(s for stages in tracks.values() for s in stages), CURATE]
     live = _live(run)
     result = Status(pools=live.get("pools", []))
-    for stage in [*order, CURATE]:
+    counted: dict[str, list[tuple[str, str | None, int]]] = {stage: [] for stage in order}
+    slowest: dict[str, dict[str, float]] = {stage: {} for stage in order}
+    with current(run.store, tracks) as connection:
+        for stage, *found in connection.execute(
+            "select stage, status, reason, count(*) as n from _now join _stages using (number) "
+            "group by all order by n desc, reason"
+        ).fetchall():
+            counted[stage].append(tuple(found))
+        for stage, entered, seconds in connection.execute(_SLOWEST).fetchall():
+            slowest[stage][entered] = seconds
+        result.pairs = pairs(connection, tracks)
+    for stage in order:
         now = live.get("stages", {}).get(stage, {})
         counts: dict[str, Any] = {"ok": 0, "rejected": 0, "failed": 0, "running": now.get("running", 0), "reasons": {}}
-        rows = records(
-            connection, f"select status, reason, count(*) as n from {quote(stage)} group by all order by n desc, reason"
-        )
-        for row in rows:
-            counts[row["status"]] += row["n"]
-            if row["reason"]:
-                counts["reasons"][row["reason"]] = counts["reasons"].get(row["reason"], 0) + row["n"]
+        for state, reason, number in counted[stage]:
+            counts[state] += number
+            if reason:
+                counts["reasons"][reason] = counts["reasons"].get(reason, 0) + number
         if now:
             counts |= {"waiting": now["total"] - now["done"] - now["running"]}
             counts |= {name: now[name] for name in ("per_minute", "eta_seconds")}
-        slowest = f"select entered_id, max(seconds) as s from {quote(stage)} group by 1 order by s desc, 1 limit 3"
-        counts["slowest"] = {row["entered_id"]: row["s"] for row in records(connection, slowest) if row["s"]}
-        result.stages[stage] = counts
-    result.pairs = records(connection, "select count(*) as n from items where status = 'ok'")[0]["n"]
-    connection.close()
+        result.stages[stage] = counts | {"slowest": slowest[stage]}
     return result
 
 
