@@ -5,8 +5,8 @@ for the same CPUs and memory share a pool whose workers set a stage up when they
 GPU has a pool of its own. Downstream work goes first, full queues hold upstream back, and rows are committed by this
 process alone.
 
-When a worker dies, what it was working on is suspect and is run again alone; two workers that die over an item alone
-convict it. A node's death convicts nobody.
+When a worker dies, all that it held is suspect and is run again alone; two workers that die over an item alone convict
+it. A node's death convicts nobody.
 """
 
 from __future__ import annotations
@@ -309,16 +309,14 @@ class Scheduler:
         self.crew.kill(actor)
         self.crew.look(now=True)
         lost = "out of reach" if isinstance(err, ActorUnavailableError) else "died"
-        for place, call in enumerate(calls):
+        for call in calls:
             if call.kind == "setup":
                 self._setup_failed(call.stage, str(err))
             elif call.kind == "hello" and actor.node.node_id in self.crew.nodes:
                 pool.births_failed += 1
                 if pool.births_failed >= SETUP_FAILURES:
                     raise FatalError(f"workers cannot be started: {err}") from err
-            elif call.kind == "run" and place and pool.need.concurrency == 1:  # it had not begun
-                self._give_back(call.tasks)
-            elif call.kind == "run":
+            elif call.kind == "run":  # also one that waited: the answer before it may have been lost on its way
                 self.crew.ping(actor.node, call, f"the worker {actor.name} {lost}: {_short(err)}")
 
     def _judge(self, call: Call) -> None:
