@@ -50,8 +50,8 @@ class ServedVision:
     def ask(self, prompt: Prompt, media: Mapping[str, Any], fields: Mapping[str, Any]) -> Answer:
         """Show the model what the prompt shows and return its answer.
 
-        An answer that breaks the schema or a rule of the prompt is shown to the model again with what is wrong. One that
-        fits the schema and still breaks a rule is returned all the same: the stage decides.
+        An answer that breaks the schema or a rule of the prompt is shown to the model again with what is wrong. One
+        that fits the schema and still breaks a rule is returned all the same: the stage decides.
 
         Args:
             prompt: the question, its schema and its rules.

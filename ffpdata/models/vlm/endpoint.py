@@ -35,7 +35,8 @@ class Trouble(Exception):
     """The service failed a request; another try may do better.
 
     Args:
-        kind: `down` (no connection, or it broke), `hung` (a time-out), `busy` (429, 503) or `broken` (5xx, nonsense).
+        kind: `down` (no connection), `hung` (a time-out), `busy` (429, 503) or `broken` (5xx, a broken connection,
+            nonsense).
         text: what happened.
         retry_after: seconds that the server asks to wait, None where it says nothing.
     """
@@ -94,6 +95,8 @@ class Endpoint:
         self.in_flight = 0
         self.failures = 0
         """Failures in a row."""
+        self.answered_at = 0.0
+        """Monotonic time of its last answer."""
         self.rests_until = 0.0
         """Monotonic time before which it is not asked."""
         self.last_error = ""
@@ -134,7 +137,8 @@ class Endpoint:
             raise self._judged(err) from None
         except (APIConnectionError, httpx2.HTTPError, httpx2.StreamError, OSError) as err:
             cause = err.__cause__ or err
-            raise Trouble("down", f"{self.url}: {self._clean(f'{type(cause).__name__}: {cause}')}") from None
+            kind: Literal["down", "broken"] = "down" if isinstance(cause, httpx2.ConnectError) else "broken"
+            raise Trouble(kind, f"{self.url}: {self._clean(_named(cause))}") from None
         except APIError as err:  # sent within a stream that had begun well
             text = f"{self.url}: {self._clean(err.message)}"
             raise RequestRefusedError(text) if str(err.code) in map(str, REFUSED) else Trouble("broken", text) from None
@@ -163,7 +167,7 @@ class Endpoint:
                 if length > LONGEST_ANSWER:
                     raise Trouble("broken", f"{self.url}: the answer has no end ({length} characters so far)")
         if not finish:
-            raise Trouble("down", f"{self.url}: the answer broke off after {length} characters")
+            raise Trouble("broken", f"{self.url}: the answer broke off after {length} characters")
         return Reply(
             text="".join(texts),
             finish=finish,
@@ -184,7 +188,7 @@ class Endpoint:
         from openai import APIError, APIStatusError
 
         try:
-            async with asyncio.timeout(min(PROBE_SECONDS, self._runtime.first_byte_seconds)):
+            async with asyncio.timeout(PROBE_SECONDS):
                 page = await self._client.models.list()
                 names = [model.id for model in page.data]
         except APIStatusError as err:
@@ -197,8 +201,9 @@ class Endpoint:
             self.up, self.last_error = False, str(judged)
             return False
         except (TimeoutError, APIError, httpx2.HTTPError, OSError, ValueError, TypeError, AttributeError) as err:
-            cause = err.__cause__ or err
-            self.up, self.last_error = False, f"{self.url}: {self._clean(f'{type(cause).__name__} {cause}'.strip())}"
+            silent = f"no list of models within {PROBE_SECONDS:g} s"
+            text = silent if isinstance(err, TimeoutError) else _named(err.__cause__ or err)
+            self.up, self.last_error = False, f"{self.url}: {self._clean(text)}"
             return False
         if self.model not in names:
             raise FatalError(
@@ -231,6 +236,10 @@ class Endpoint:
         """Cut a server's message and take the key out of it."""
         text = " ".join(text.split())
         return (text.replace(self._key, "***") if self._key else text)[:SHOWN_MESSAGE]
+
+
+def _named(err: BaseException) -> str:
+    return f"{type(err).__name__}: {err}" if str(err) else type(err).__name__
 
 
 def retry_after(header: str | None) -> float | None:

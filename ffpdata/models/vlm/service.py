@@ -52,6 +52,9 @@ class Service:
         self._lock = threading.Lock()
         self._watch: asyncio.Task[None] | None = None
         self._endpoints: list[Endpoint] = []
+        import openai.resources.chat
+        import openai.resources.models  # noqa: F401 - seconds of imports, which must not hold up the event loop
+
         try:
             call(self._start(_key(runtime)))
         except BaseException:
@@ -131,11 +134,12 @@ class Service:
         limits, avoid = self.runtime, set[str]()
         while True:
             endpoint = await self._choose(avoid)
+            began = time.monotonic()
             try:
                 reply = await endpoint.complete(request)
             except Trouble as trouble:
                 tried.append(trouble)
-                self._note(endpoint, trouble)
+                self._note(endpoint, trouble, began)
                 if len(tried) >= limits.attempts:
                     raise RetryableError(f"{trouble.text} ({_kinds(tried)})") from None
                 avoid.add(endpoint.url)
@@ -143,7 +147,7 @@ class Service:
                     avoid = {endpoint.url} if len(self._endpoints) > 1 else set()
                     await asyncio.sleep(self._backoff(len(tried), trouble))
             else:
-                endpoint.failures, endpoint.rests_until = 0, 0.0
+                endpoint.failures, endpoint.rests_until, endpoint.answered_at = 0, 0.0, time.monotonic()
                 return reply
 
     async def _choose(self, avoid: set[str]) -> Endpoint:
@@ -161,8 +165,12 @@ class Service:
                 )
             await asyncio.sleep(POLL_SECONDS)
 
-    def _note(self, endpoint: Endpoint, trouble: Trouble) -> None:
-        """Remember a failure: who is down rests until a health check, who is busy for as long as it says."""
+    def _note(self, endpoint: Endpoint, trouble: Trouble, began: float) -> None:
+        """Remember a failure: who is down waits for a health check, who is busy rests for as long as it says.
+
+        Silence means that an endpoint is down only where nobody was answered in the meantime: one question may hang
+        alone.
+        """
         endpoint.last_error = trouble.text
         now, limits = time.monotonic(), self.runtime
         if trouble.kind == "busy":
@@ -170,11 +178,12 @@ class Service:
                 endpoint.rests_until = now + min(trouble.retry_after, limits.longest_backoff_seconds)
             return
         endpoint.failures += 1
-        if trouble.kind in ("down", "hung") or endpoint.failures >= BREAKER:
+        silent = trouble.kind == "hung" and endpoint.answered_at < began
+        if trouble.kind == "down" or silent or endpoint.failures >= BREAKER:
             if endpoint.up:
                 log.warning("%s; not asked until it is well again", trouble.text)
             endpoint.up = False
-            # One that answers the health check and hangs on questions is asked ever more rarely.
+            # One that answers the health check and fails at questions is asked ever more rarely.
             repeats = min(MOST_DOUBLINGS, endpoint.failures - 1)
             endpoint.rests_until = now + (0 if trouble.kind == "down" else limits.health_seconds * 2**repeats)
 
