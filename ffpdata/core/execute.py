@@ -16,14 +16,17 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ffpdata.core.errors import FatalError, Reject, RetryableError
 from ffpdata.core.keys import child_key, row_key
 from ffpdata.core.manifest import encode
+from ffpdata.core.places import fetch_input
 from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
 from ffpdata.core.store import Store
 
@@ -85,8 +88,6 @@ def execute(
         adopt: take over a finished outcome of this key, if there is one.
     """
     key = key or stage_key(stage, item)
-    if adopt and (found := _adopt(stage, store, key)) is not None:
-        return found
     outcome = Outcome(
         status="failed",
         key=key,
@@ -98,6 +99,8 @@ def execute(
     start, cpu = time.perf_counter(), _cpu()
     for tries in range(1, max_attempts + 1):
         try:
+            if adopt and (found := _adopt(stage, store, key)) is not None:
+                return found
             outcome.children = _call(stage, item, key, store)
             outcome.status, outcome.reason, outcome.error = "ok", "", ""
             break
@@ -126,7 +129,8 @@ def execute(
     outcome.cpu_seconds = round(_cpu() - cpu, 4)
     files = any(isinstance(kind, Artifact) for kind in stage.writes.values())
     if outcome.status != "failed" and (files or outcome.seconds >= RECORD_SECONDS):
-        store.write(record_path(key), json.dumps(vars(outcome), sort_keys=True).encode())
+        with suppress(RetryableError):  # without a record the outcome holds all the same: its row is still to come
+            store.write(record_path(key), json.dumps(vars(outcome), sort_keys=True).encode())
     return outcome
 
 
@@ -185,7 +189,15 @@ def _call(stage: Stage, item: Item, key: str, store: Store) -> list[dict[str, An
         return temps[-1]
 
     seen = {name: item.values[name] for name in (*stage.reads, *stage.uses) if name in item.values}
-    row = Row(seen, item_id=item.item_id, open_file=store.fetch, new_file=new_file)
+    stack = ExitStack()
+    held = stack.enter_context(store.hold())
+    row = Row(
+        seen,
+        item_id=item.item_id,
+        open_file=partial(store.fetch, held=held),
+        new_file=new_file,
+        open_input=partial(fetch_input, held=held),
+    )
     try:
         if not stage.fan_out:
             return [{"suffix": "", "source_id": "", "columns": _commit(stage, stage.process(row), key, store)}]
@@ -204,6 +216,7 @@ def _call(stage: Stage, item: Item, key: str, store: Store) -> list[dict[str, An
             for child in children
         ]
     finally:
+        stack.close()
         for temp in temps:
             temp.unlink(missing_ok=True)
 
@@ -242,12 +255,9 @@ def _plain(name: str, value: Any) -> Any:
 
 def _adopt(stage: Stage, store: Store, key: str) -> Outcome | None:
     """The finished outcome of a key, where its record and all its files are there."""
-    path = record_path(key)
-    if not store.exists(path):
-        return None
     try:
-        found = Outcome(**json.loads(store.read(path)))
-    except (ValueError, TypeError):  # a record of another release
+        found = Outcome(**json.loads(store.read(record_path(key))))
+    except (FileNotFoundError, ValueError, TypeError):  # none, or one of another release
         return None
     return None if lost_files(stage, found, store) else found
 

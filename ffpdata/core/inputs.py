@@ -1,4 +1,4 @@
-"""`--input` into items: a folder, a glob or a table, each entry with what the user knows about it.
+"""`--input` into items: a folder, a glob or a table, local or remote, each entry with what the user knows about it.
 
 Listing opens no media file. An entry that cannot be used (outside the input's folder, no path) is an item all the same:
 it carries its `problem`, and the first stage turns that into a row with its reason.
@@ -7,35 +7,28 @@ it carries its `problem`, and the first stage turns that into a row with its rea
 from __future__ import annotations
 
 import csv
-import glob
 import hashlib
-import os
+import io
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ffpdata.core.config import InputSettings
 from ffpdata.core.errors import ConfigError, UsageError, nearest
 from ffpdata.core.keys import digest
+from ffpdata.core.places import (
+    IMAGE_SUFFIXES,
+    Place,
+    kind_of,
+    match,
+    open_source,
+    parent,
+    place_at,
+    plain,
+)
 from ffpdata.core.stage import Item
 
 TABLE_SUFFIXES = {".csv", ".tsv", ".parquet"}
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-VIDEO_SUFFIXES = {
-    ".mp4",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".m4v",
-    ".ts",
-    ".mts",
-    ".mpg",
-    ".mpeg",
-    ".3gp",
-    ".wmv",
-    ".flv",
-}
 KNOWN_COLUMNS = ("path", "object", "box", "caption", "licence", "url", "style")
 CONTENT, STYLE = "content", "style"
 """Sub-folders of a stylization input."""
@@ -45,38 +38,43 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
     """List an input's entries in a stable order.
 
     Args:
-        source: folder, glob, or a CSV, TSV or Parquet table with a `path` column.
+        source: folder, glob, or a CSV, TSV or Parquet table with a `path` column; local or a URL such as
+            `s3://bucket/clips`.
         settings: how to read it.
         limit: keep only the first so many entries.
 
     Raises:
         ConfigError: nothing is there, nothing matches, or a table cannot be read.
     """
-    given = Path(source)
-    if given.is_file() and given.suffix.lower() in TABLE_SUFFIXES:
-        root = Path(settings.root) if settings.root else given.parent
-        entries = list(_from_table(given, root.resolve(), settings))
-    elif given.is_dir():
-        root, entries = given.resolve(), list(_from_folder(given.resolve(), settings))
-    elif given.is_file():
-        root, entries = given.parent.resolve(), [{"path": str(given.absolute())}]
+    source = plain(source)
+    kind = kind_of(source)
+    if kind == "file" and PurePosixPath(source).suffix.lower() in TABLE_SUFFIXES:
+        place = place_at(settings.root or parent(source))
+        entries = list(_from_table(source, place, settings))
+    elif kind == "folder":
+        place = place_at(source)
+        entries = list(_from_folder(place, settings))
+    elif kind == "file":
+        place = place_at(parent(source))
+        entries = [{"path": source if "://" in source else str(Path(source).absolute())}]
     else:
-        matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - absolute patterns, which Path.glob refuses
+        place, matches = match(source)
         if not matches:
             raise UsageError(
                 f"--input {source!r}: no such folder, file or glob match. Give a folder, a glob such as 'clips/*.mp4', "
                 "or a CSV or Parquet table with a `path` column."
             )
-        root = _fixed_part(source)
-        entries = [{"path": str(Path(m).absolute())} for m in matches]
+        entries = [{"path": m} for m in matches]
         if settings.kind == "styled":
             _pair_styles(entries, [e["path"] for e in entries], settings)
     if not entries:
         raise UsageError(f"--input {source!r}: the folder or table is empty, there is nothing to do")
     items: list[Item] = []
     seen: dict[str, int] = {}
-    for entry in entries[:limit] if limit is not None else entries:
-        item = _item(entry, root.resolve())
+    entries = entries[:limit] if limit is not None else entries
+    marks = place.fingerprints(str(path) for e in entries for path in (e.get("path") or "", *(e.get("style") or [])))
+    for entry in entries:
+        item = _item(entry, place, marks)
         seen[item.item_id] = seen.get(item.item_id, 0) + 1
         if seen[item.item_id] > 1:  # the same line twice: the second must still end in a row of its own
             item = Item(f"{item.item_id}-{seen[item.item_id]}", item.values)
@@ -84,37 +82,22 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
     return items
 
 
-def _from_folder(root: Path, settings: InputSettings) -> Iterator[dict[str, Any]]:
+def _from_folder(place: Place, settings: InputSettings) -> Iterator[dict[str, Any]]:
     """Every file below a folder, hidden ones left out; `content/` and `style/` for stylization."""
     if settings.kind == "clips":
-        yield from ({"path": str(p)} for p in _files(root))
+        yield from ({"path": p} for p in place.files(place.root))
         return
-    content, style = root / CONTENT, root / STYLE
-    if content.is_dir() != style.is_dir():
-        there, lacking = (CONTENT, STYLE) if content.is_dir() else (STYLE, CONTENT)
+    content, style = place.folder(CONTENT), place.folder(STYLE)
+    if bool(content) != bool(style):
+        there, lacking = (CONTENT, STYLE) if content else (STYLE, CONTENT)
         raise UsageError(
-            f"--input {root}: there is {there}/ but no {lacking}/: put the {lacking} files in {root / lacking}"
+            f"--input {place.root}: there is {there}/ but no {lacking}/: put the {lacking} files in "
+            f"{place.root}/{lacking}"
         )
     # Without the two sub-folders, every file is content and every image is a style for the others.
-    entries = [{"path": str(p)} for p in _files(content if content.is_dir() else root)]
-    _pair_styles(entries, [str(p) for p in _files(style if style.is_dir() else root)], settings)
+    entries = [{"path": p} for p in place.files(content or place.root)]
+    _pair_styles(entries, place.files(style or place.root), settings)
     yield from entries
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Entries below a folder in sorted order; a folder whose name looks like a media file counts as an entry."""
-    try:
-        paths = sorted(folder.iterdir(), key=lambda p: p.name)
-    except OSError:  # not ours to read: the folder itself becomes the entry, and its row says so
-        yield folder
-        return
-    for path in paths:
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink() and path.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-            yield from _files(path)
-        else:
-            yield path
 
 
 def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: InputSettings) -> None:
@@ -129,7 +112,7 @@ def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: 
             entry["style"] = sorted(ranked[: settings.styles_per_source])
 
 
-def _from_table(table: Path, root: Path, settings: InputSettings) -> Iterator[dict[str, Any]]:
+def _from_table(table: str, place: Place, settings: InputSettings) -> Iterator[dict[str, Any]]:
     rows = list(_read_table(table))
     columns = list(rows[0]) if rows else []
     if rows and "path" not in columns:
@@ -141,19 +124,15 @@ def _from_table(table: Path, root: Path, settings: InputSettings) -> Iterator[di
         entry = {name: row.get(name) for name in KNOWN_COLUMNS}
         if isinstance(entry["style"], str):
             entry["style"] = [s.strip() for s in entry["style"].split(";") if s.strip()]
-        entry["style"] = [_inside(root, s) for s in entry["style"] or []]
-        entry["path"] = _inside(root, entry["path"]) if entry["path"] else ""
+        entry["style"] = [place.join(str(s)) for s in entry["style"] or []]
+        entry["path"] = place.join(str(entry["path"])) if entry["path"] else ""
         entry["meta"] = {k: v for k, v in row.items() if k not in KNOWN_COLUMNS and v not in (None, "")}
         entries.append(entry)
     if settings.kind == "styled":
         entries = _join_styles(entries)
-        folder = root / STYLE
-        _pair_styles(entries, [str(p) for p in _files(folder)] if folder.is_dir() else [], settings)
+        folder = place.folder(STYLE)
+        _pair_styles(entries, place.files(folder) if folder else [], settings)
     yield from entries
-
-
-def _inside(root: Path, path: str) -> str:
-    return path if "://" in path else str(root / path)
 
 
 def _join_styles(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -168,40 +147,32 @@ def _join_styles(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(joined.values())
 
 
-def _read_table(table: Path) -> Iterator[dict[str, Any]]:
-    if table.suffix.lower() == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+def _read_table(table: str) -> Iterator[dict[str, Any]]:
+    suffix = PurePosixPath(table).suffix.lower()
+    with open_source(table) as stream:
+        if suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
 
+            try:
+                yield from pq.read_table(stream).to_pylist()
+            except (pa.ArrowInvalid, OSError) as err:
+                raise ConfigError(f"{table}: not a readable Parquet file: {err}") from err
+            return
         try:
-            yield from pq.read_table(table).to_pylist()
-        except (pa.ArrowInvalid, OSError) as err:
-            raise ConfigError(f"{table}: not a readable Parquet file: {err}") from err
-        return
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            for row in csv.DictReader(stream, delimiter="\t" if table.suffix.lower() == ".tsv" else ","):
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            for row in csv.DictReader(text, delimiter="\t" if suffix == ".tsv" else ","):
                 yield {k: (v or "").strip() if isinstance(v, str) else v for k, v in row.items() if k is not None}
-    except (UnicodeDecodeError, csv.Error) as err:
-        raise ConfigError(f"{table}: not a readable CSV file in UTF-8: {err}") from err
+        except (UnicodeDecodeError, csv.Error) as err:
+            raise ConfigError(f"{table}: not a readable CSV file in UTF-8: {err}") from err
 
 
-def _fixed_part(pattern: str) -> Path:
-    """The folder of a glob before its first wildcard."""
-    parts = []
-    for part in Path(pattern).absolute().parts[:-1]:
-        if any(c in part for c in "*?["):
-            break
-        parts.append(part)
-    return Path(*parts)
-
-
-def _item(entry: Mapping[str, Any], root: Path) -> Item:
+def _item(entry: Mapping[str, Any], place: Place, marks: Mapping[str, str]) -> Item:
     path = str(entry.get("path") or "")
-    values: dict[str, Any] = {"path": path, "root": str(root), "fingerprint": _fingerprint(path)}
-    problem = _problem(path, root)
+    values: dict[str, Any] = {"path": path, "root": place.root, "fingerprint": marks[path]}
+    problem = place.problem(path) if path else ["missing_path", "the row's `path` is empty"]
     for style in entry.get("style") or []:
-        problem = problem or _problem(style, root)
+        problem = problem or place.problem(style)
     if problem:
         values["problem"] = problem
     for name in ("object", "caption"):
@@ -220,40 +191,11 @@ def _item(entry: Mapping[str, Any], root: Path) -> Item:
             values[name] = str(entry[name])
     if entry.get("style"):
         values["style_paths"] = list(entry["style"])
-        values["style_fingerprints"] = [_fingerprint(s) for s in entry["style"]]
+        values["style_fingerprints"] = [marks[s] for s in entry["style"]]
     if entry.get("meta"):
         values["meta"] = {k: v if isinstance(v, (str, int, float, bool)) else str(v) for k, v in entry["meta"].items()}
     hints = {k: v for k, v in values.items() if k.startswith("given_") or k in ("licence", "style_paths")}
     return Item(f"input/{digest(path, hints)[:16]}", values)
-
-
-def _problem(path: str, root: Path) -> list[str] | None:
-    """Why an entry cannot be used, as [reason, detail]; None where it can."""
-    if not path:
-        return ["missing_path", "the row's `path` is empty"]
-    if "://" in path:
-        return ["path_outside_input", f"{path} is a URL: download it into {root} first"]
-    if "\0" in path:
-        return ["missing_path", "the path holds a NUL character"]
-    try:
-        real = Path(path).resolve()
-    except (OSError, RuntimeError) as err:
-        return ["unreadable", f"{path}: {err}"]
-    if not real.is_relative_to(root):
-        return [
-            "path_outside_input",
-            f"{path} lies outside {root}: move it there, or allow more with --set input.root=DIR",
-        ]
-    return None
-
-
-def _fingerprint(path: str) -> str:
-    """Size and time of a file: what tells cheaply that it must be hashed again."""
-    try:
-        stat = os.stat(path)  # noqa: PTH116 - the path may hold anything
-    except (OSError, ValueError):
-        return "missing"
-    return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def _box(value: Any) -> list[float] | None:

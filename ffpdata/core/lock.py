@@ -1,4 +1,7 @@
-"""One writer per run folder: the lock dies with its process, so a killed run never has to be unlocked by hand."""
+"""One writer per run folder, which never has to be unlocked by hand.
+
+A local lock dies with its process. On S3 the lock is a lease (`core/lease.py`), which ends when nobody renews it.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,45 @@ from datetime import UTC, datetime
 from typing import IO
 
 from ffpdata.core.errors import FatalError, RunLockedError
+from ffpdata.core.lease import Lease
+from ffpdata.core.remote import is_s3
 from ffpdata.core.store import Store, storage_errors
 
 LOCK = "run.lock"
 
 
+class Lock:
+    """The right to write a run folder."""
+
+    def check(self) -> None:
+        """Raise FatalError where the right was lost. A local lock is lost with its process alone."""
+
+
+class _LeaseLock(Lock):
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def check(self) -> None:
+        self._lease.check()
+
+
 @contextmanager
-def run_lock(store: Store) -> Iterator[None]:
-    """Hold the run folder for writing.
+def run_lock(store: Store) -> Iterator[Lock]:
+    """Hold the run folder for writing: by a lock on a file, on S3 by a lease. Other object stores have neither.
 
     Raises:
         RunLockedError: another process holds it; the message names the process, its host and since when.
     """
-    if not store.local:  # an object store has no process-bound lock
-        yield
+    if not store.local:
+        if not is_s3(store.root):
+            yield Lock()
+            return
+        lease = Lease(store.url(LOCK))
+        lease.acquire()
+        try:
+            yield _LeaseLock(lease)
+        finally:
+            lease.release()
         return
     path = store.local_path(LOCK)
     try:
@@ -50,7 +78,7 @@ def run_lock(store: Store) -> Iterator[None]:
         }
         handle.write(json.dumps(holder))
         handle.flush()
-        yield
+        yield Lock()
 
 
 def _acquire(handle: IO[str]) -> bool:
@@ -67,8 +95,11 @@ def _acquire(handle: IO[str]) -> bool:
 
 def is_locked(store: Store) -> bool:
     """Say whether a process is writing the run folder now."""
-    path = store.local_path(LOCK) if store.local else None
-    if path is None or not path.exists():
+    if not store.local:
+        found = Lease(store.url(LOCK)).read() if is_s3(store.root) else None
+        return found is not None and found.left > 0
+    path = store.local_path(LOCK)
+    if not path.exists():
         return False
     with path.open() as handle:
         try:

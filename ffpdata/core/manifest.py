@@ -13,13 +13,14 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ffpdata.core.keys import digest
+from ffpdata.core.remote import outage_ends_run
 from ffpdata.core.stage import Artifact
 from ffpdata.core.store import Store
 
@@ -194,10 +195,23 @@ class ManifestWriter:
     """Commits rows by count or after at most two seconds, from whichever thread they come.
 
     Use it as a context manager: leaving it writes what is buffered.
+
+    Args:
+        manifest: of the run.
+        seconds: rows wait no longer than this.
+        rows: so many are committed at once.
+        guard: raises where nothing may be written any more, as when the run folder belongs to another run.
     """
 
-    def __init__(self, manifest: Manifest, seconds: float = FLUSH_SECONDS, rows: int = FLUSH_ROWS) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        seconds: float = FLUSH_SECONDS,
+        rows: int = FLUSH_ROWS,
+        guard: Callable[[], None] | None = None,
+    ) -> None:
         self.manifest = manifest
+        self._guard = guard
         self._seconds, self._rows = seconds, rows
         self._buffers: dict[str, tuple[pa.Schema, list[Mapping[str, Any]]]] = {}
         self._lock = threading.RLock()
@@ -228,19 +242,27 @@ class ManifestWriter:
                 self.flush()
 
     def flush(self) -> None:
-        """Commit everything that is buffered."""
-        with self._lock:
+        """Commit everything that is buffered.
+
+        Raises:
+            FatalError: an object store was away for too long, or the run folder was lost.
+        """
+        with self._lock, outage_ends_run(self.manifest.store.root):
             self._raise()
             # What says that an input is through comes after the rows that it speaks of.
             for stage in sorted(self._buffers, key=lambda name: name == INPUTS):
                 schema, rows = self._buffers[stage]
                 if rows:
+                    if self._guard:
+                        self._guard()
                     self.manifest.append(stage, rows, schema)
                 del self._buffers[stage]
 
     def _loop(self) -> None:
         while not self._wake.wait(self._seconds):
             try:
+                if self._guard:
+                    self._guard()
                 self.flush()
             except BaseException as err:  # noqa: BLE001 - raised again in the run's own thread
                 self._failed = err

@@ -12,7 +12,8 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import fsspec
@@ -80,6 +81,8 @@ def open_fs(url: str, *, attempts: int = REQUEST_ATTEMPTS, timeout: float | None
         timeout: seconds that one request may take to connect and to answer.
     """
     if not is_s3(url):
+        if "::" in url:
+            raise ConfigError(f"{url}: chained URLs are not supported")
         return fsspec.core.url_to_fs(url)[0]
     given = fsspec.config.conf.get("s3", {})
     names = ("FSSPEC_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -92,7 +95,7 @@ def open_fs(url: str, *, attempts: int = REQUEST_ATTEMPTS, timeout: float | None
     options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": config}
     if endpoint:  # among the options, so that another endpoint is another file system
         options["endpoint_url"] = endpoint
-    fs = fsspec.core.url_to_fs(url, **options)[0]
+    fs = fsspec.filesystem("s3", **options)
     fs.retries = min(2, attempts)  # for answers that break off while they are read
     return fs
 
@@ -126,6 +129,18 @@ def patient(what: str, call: Callable[[], T], seconds: float | None = None) -> T
                 ) from None
         time.sleep(min(wait * random.uniform(0.5, 1.0), max(limit - spent, 0.05)))  # noqa: S311 - spreads the load
         wait = min(2 * wait, LONGEST_WAIT)
+
+
+@contextmanager
+def outage_ends_run(root: str) -> Iterator[None]:
+    """Turn an outage into the end of the run, for what the run itself reads and writes."""
+    try:
+        yield
+    except RetryableError as err:
+        raise FatalError(
+            f"{root}: the run cannot go on without its storage: {err}. What is finished is kept: "
+            "when the store is back, the same command goes on from there."
+        ) from None
 
 
 def error_code(err: BaseException) -> tuple[str, int]:

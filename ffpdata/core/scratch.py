@@ -56,6 +56,7 @@ class Scratch:
         self._base = base or Path(os.environ.get(FOLDER_VARIABLE) or tempfile.gettempdir())
         self._limit = limit if limit is not None else _limit()
         self._copies: OrderedDict[str, _Copy] = OrderedDict()
+        self._size = 0
         self._lock = threading.RLock()
         self._folder: Path | None = None
         self._handle = -1
@@ -64,16 +65,12 @@ class Scratch:
     def folder(self) -> Path:
         """The folder, made at first use."""
         with self._lock:
-            if self._folder is None:
-                self._open()
-            assert self._folder is not None
-            return self._folder
+            return self._folder or self._open()
 
     @property
     def size(self) -> int:
         """Bytes of the downloads that lie there."""
-        with self._lock:
-            return sum(copy.size for copy in self._copies.values())
+        return self._size
 
     def temp_file(self, name: str) -> Path:
         """Return a fresh path for a file in the making, ending in `name`."""
@@ -100,15 +97,15 @@ class Scratch:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         with self._lock:
-            other = self._take(name, held)  # another thread was faster
-            if other is None:
+            found = self._take(name, held)
+            if found is None:
                 self._copies[name] = _Copy(path, size)
-                other = self._take(name, held)
+                self._size += size
+                self._take(name, held)
                 self._trim()
-        if other != path:
-            shutil.rmtree(folder, ignore_errors=True)
-        assert other is not None
-        return other
+                return path
+        shutil.rmtree(folder, ignore_errors=True)  # another thread was faster
+        return found
 
     @contextmanager
     def hold(self) -> Iterator[Held]:
@@ -119,7 +116,8 @@ class Scratch:
         finally:
             with self._lock:
                 for name in held.names:
-                    self._copies[name].holders -= 1
+                    if name in self._copies:
+                        self._copies[name].holders -= 1
                 self._trim()
 
     def close(self) -> None:
@@ -133,11 +131,15 @@ class Scratch:
             os.close(self._handle)
             self._folder, self._handle = None, -1
             self._copies.clear()
+            self._size = 0
 
     def _take(self, name: str, held: Held | None) -> Path | None:
         with self._lock:
             copy = self._copies.get(name)
             if copy is None:
+                return None
+            if not copy.path.exists():  # something cleans the temporary folder
+                self._drop(name)
                 return None
             self._copies.move_to_end(name)
             if held is not None:
@@ -147,31 +149,34 @@ class Scratch:
 
     def _trim(self) -> None:
         """Remove the least used copies that nobody holds, down to the limit; the newest one stays."""
-        size = self.size
+        if self._size <= self._limit:
+            return
         for name in list(self._copies)[:-1]:
-            if size <= self._limit:
+            if not self._copies[name].holders:
+                self._drop(name)
+            if self._size <= self._limit:
                 return
-            copy = self._copies[name]
-            if not copy.holders:
-                shutil.rmtree(copy.path.parent, ignore_errors=True)
-                size -= copy.size
-                del self._copies[name]
 
-    def _open(self) -> None:
+    def _drop(self, name: str) -> None:
+        copy = self._copies.pop(name)
+        self._size -= copy.size
+        shutil.rmtree(copy.path.parent, ignore_errors=True)
+
+    def _open(self) -> Path:
         root = self._base / f"ffpdata-{os.getuid()}"
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         if root.stat().st_uid != os.getuid():
             raise ConfigError(f"{root} belongs to another user: set {FOLDER_VARIABLE} to a folder of your own")
         clean_dead(root)
-        while self._folder is None:
+        while True:
             folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
             handle = os.open(_lock_file(folder), os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(handle, fcntl.LOCK_EX)
             if _lock_file(folder).exists():  # otherwise another process just took it for dead
                 folder.mkdir(mode=0o700)
                 self._folder, self._handle = folder, handle
-            else:
-                os.close(handle)
+                return folder
+            os.close(handle)
 
 
 def clean_dead(root: Path) -> list[str]:

@@ -24,6 +24,7 @@ Every stage must be safe to run twice on the same row: the second result replace
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,11 +180,13 @@ class Row(Mapping[str, Any]):
         item_id: str = "",
         open_file: Callable[[str], Path] | None = None,
         new_file: Callable[[str, str], Path] | None = None,
+        open_input: Callable[[str, float], Path] | None = None,
     ) -> None:
         self._values = dict(values)
         self.item_id = item_id
         self._open_file = open_file
         self._new_file = new_file
+        self._open_input = open_input
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -205,6 +208,20 @@ class Row(Mapping[str, Any]):
         if not isinstance(value, str) or not value:
             raise KeyError(f"row {self.item_id!r} has no file in column {column!r} (value {value!r})")
         return self._open_file(value) if self._open_file else Path(value)
+
+    def input(self, path: str, max_bytes: float = math.inf) -> Path:
+        """Return a local path to read a file of the run's input from (fetched first where the input is remote).
+
+        Args:
+            path: relative to the column `root`, which the stage must declare in `uses`.
+            max_bytes: a remote file above it is rejected as `too_large` before it is fetched.
+        """
+        root = str(self["root"])
+        if "://" not in root:
+            return Path(root) / path
+        if self._open_input is None:
+            raise RuntimeError("this row has no access to remote inputs: it was built without a workspace")
+        return self._open_input(f"{root}/{path}", max_bytes)
 
     def new_file(self, column: str, child: str = "") -> Path:
         """Return a local path to write the artifact of `column` to; it is committed when `process` returns.

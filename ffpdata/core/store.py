@@ -1,7 +1,8 @@
 """One storage object everywhere: a run folder, local or s3://, with relative paths inside it.
 
 A file appears under its final name whole or not at all: locally it is written under a temporary name in the same
-folder tree, fsynced and renamed; on an object store it is one PUT.
+folder tree, fsynced and renamed; on an object store it is one PUT. There every operation is repeated while the store is
+busy or away (`core/remote.py`), and what is read as a file is downloaded into a bounded scratch (`core/scratch.py`).
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import fsspec
 
 from ffpdata.core.errors import FatalError, RetryableError
+from ffpdata.core.remote import check_url, is_s3, open_fs, patient
+from ffpdata.core.scratch import Held, process_scratch
+
+T = TypeVar("T")
 
 TEMP = ".tmp"
 """Folder under the root that holds files which have no final name yet; emptied at the start of a run."""
@@ -48,42 +53,39 @@ def storage_errors(where: str) -> Iterator[None]:
 class Store:
     """Files under one root.
 
+    What fails on an object store is a FatalError where it cannot get better (credentials, rights, no bucket) and a
+    RetryableError after `remote.OUTAGE_SECONDS` of trying.
+
     Args:
         root: a local folder or any fsspec URL, e.g. `s3://bucket/run`. Credentials and endpoints come from the
             environment (`AWS_*`, `FSSPEC_S3_ENDPOINT_URL`), never from the URL.
-        scratch: local folder for downloads and unfinished files of a remote root; a temporary one by default.
     """
 
-    def __init__(self, root: str | Path, scratch: Path | None = None) -> None:
+    def __init__(self, root: str | Path) -> None:
         text = str(root)
         self.local = "://" not in text or text.startswith("file://")
         if self.local:
             text = str(Path(text.removeprefix("file://")).absolute())
-        self.root = text.rstrip("/")
-        self._scratch = scratch
+        self.root = text.rstrip("/") if self.local else check_url(text).rstrip("/")
         self._fs: Any = None
 
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
 
-    def __reduce__(self) -> tuple[type[Store], tuple[str, Path | None]]:
-        return Store, (self.root, self._scratch)
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.root,)
 
     @property
     def fs(self) -> Any:
         """The fsspec file system, opened at first use."""
         if self._fs is None:
-            self._fs = fsspec.filesystem("file") if self.local else fsspec.core.url_to_fs(self.root)[0]
+            self._fs = fsspec.filesystem("file") if self.local else open_fs(self.root)
         return self._fs
 
     @property
     def scratch(self) -> Path:
         """A local folder for files in the making: inside the root where that is local, so that a rename is atomic."""
-        if self.local:
-            return self.local_path(TEMP)
-        if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="ffpdata-"))
-        return self._scratch
+        return self.local_path(TEMP) if self.local else process_scratch().folder
 
     def url(self, path: str) -> str:
         """Full location of a relative path. A path that leaves the root raises ValueError."""
@@ -100,7 +102,9 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Say whether a file or folder is there."""
-        return bool(self.local_path(path).exists() if self.local else self.fs.exists(self.url(path)))
+        if self.local:
+            return self.local_path(path).exists()
+        return bool(self._do(path, self.fs.exists))
 
     def list(self, folder: str, suffix: str = "") -> list[str]:
         """Sorted relative paths of the files directly in `folder`; a missing folder is empty."""
@@ -112,7 +116,7 @@ class Store:
                 return []
         else:
             try:
-                found = self.fs.ls(self.url(folder), detail=True, refresh=True)
+                found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
             except FileNotFoundError:
                 return []
             names = [e["name"].rsplit("/", 1)[1] for e in found if e["type"] == "file"]
@@ -120,21 +124,34 @@ class Store:
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes; FileNotFoundError where it is not there."""
-        return self.local_path(path).read_bytes() if self.local else bytes(self.fs.cat_file(self.url(path)))
+        if self.local:
+            return self.local_path(path).read_bytes()
+        whole = {"max_concurrency": 1} if is_s3(self.root) else {}  # one request, without asking for the size first
+        return bytes(self._do(path, lambda url: self.fs.cat_file(url, **whole)))
 
     def size(self, path: str) -> int:
         """Return a file's size in bytes; FileNotFoundError where it is not there."""
-        return self.local_path(path).stat().st_size if self.local else int(self.fs.size(self.url(path)))
+        if self.local:
+            return self.local_path(path).stat().st_size
+        return int(self._do(path, self.fs.size))
 
     def open(self, path: str) -> IO[bytes]:
         """Open a file for reading."""
-        stream: IO[bytes] = self.local_path(path).open("rb") if self.local else self.fs.open(self.url(path), "rb")
+        if self.local:
+            return self.local_path(path).open("rb")
+        stream: IO[bytes] = self._do(path, lambda url: self.fs.open(url, "rb"))
         return stream
 
-    def write(self, path: str, data: bytes) -> None:
-        """Write a whole file atomically, replacing one that is there."""
+    def write(self, path: str, data: bytes, *, seconds: float | None = None) -> None:
+        """Write a whole file atomically, replacing one that is there.
+
+        Args:
+            path: relative path.
+            data: all of it.
+            seconds: how long a remote store that is away is waited for; `remote.OUTAGE_SECONDS` by default.
+        """
         if not self.local:
-            self.fs.pipe_file(self.url(path), data)
+            self._do(path, lambda url: self.fs.pipe_file(url, data), seconds)
             return
         with storage_errors(self.root):
             temp = self.temp_file(PurePosixPath(path).name)
@@ -147,6 +164,8 @@ class Store:
     def temp_file(self, name: str) -> Path:
         """Return a fresh local path for a file in the making, ending in `name`."""
         with storage_errors(self.root):
+            if not self.local:
+                return process_scratch().temp_file(name)
             self.scratch.mkdir(parents=True, exist_ok=True)
         return self.scratch / f"{uuid.uuid4().hex[:12]}-{name}"
 
@@ -154,10 +173,9 @@ class Store:
         """Give a finished local file its final name: fsync and rename, or one PUT. `temp` is gone afterwards."""
         if not self.local:
             try:
-                self.fs.put_file(str(temp), self.url(path))
-            except (TimeoutError, ConnectionError) as err:
-                raise RetryableError(f"{self.url(path)}: upload failed: {err}") from err
-            temp.unlink()
+                self._do(path, lambda url: self.fs.put_file(str(temp), url))
+            finally:
+                temp.unlink(missing_ok=True)
             return
         final = self.local_path(path)
         with storage_errors(self.root):
@@ -177,32 +195,58 @@ class Store:
                 temp.unlink()
             _fsync_folder(final.parent)
 
-    def fetch(self, path: str) -> Path:
-        """Return a local path to read a file from: the file itself, or a download kept in `scratch`."""
+    @contextmanager
+    def hold(self) -> Iterator[Held]:
+        """Keep what `fetch` downloads for the length of a with block; afterwards the scratch is brought to its size."""
+        with process_scratch().hold() as held:
+            yield held
+
+    def fetch(self, path: str, held: Held | None = None) -> Path:
+        """Return a local path to read a file from: the file itself, or a download.
+
+        Files of a run are named by their content and never change; so a copy that is there is not asked for again.
+        """
         if self.local:
             return self.local_path(path)
-        copy = self.scratch / "fetched" / path
-        if not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            part = copy.with_name(f"{copy.name}.{uuid.uuid4().hex[:8]}")
-            try:
-                self.fs.get_file(self.url(path), str(part))
-            except (TimeoutError, ConnectionError) as err:
-                raise RetryableError(f"{self.url(path)}: download failed: {err}") from err
-            part.replace(copy)
-        return copy
 
-    def remove(self, path: str) -> None:
-        """Delete a file; one that is gone already is no error."""
+        def download(to: Path) -> None:
+            self._do(path, lambda url: self.fs.get_file(url, str(to)))
+
+        return process_scratch().fetch(self.url(path), download, held)
+
+    def remove(self, path: str, *, seconds: float | None = None) -> None:
+        """Delete a file; one that is gone already is no error. `seconds` as in `write`."""
         if self.local:
             self.local_path(path).unlink(missing_ok=True)
-        elif self.fs.exists(self.url(path)):
-            self.fs.rm_file(self.url(path))
+            return
+        with suppress(FileNotFoundError):
+            self._do(path, self.fs.rm_file, seconds)
 
     def clean_temp(self) -> None:
         """Delete what an interrupted run left half made. Call it only while holding the run's lock."""
         if self.local:
             shutil.rmtree(self.scratch, ignore_errors=True)
+        elif is_s3(self.root):
+            self._abort_uploads()
+
+    def _abort_uploads(self) -> None:
+        """Give up uploads in parts that nobody will finish: they cost room and no listing shows them."""
+        bucket, prefix, _ = self.fs.split_path(f"{self.root}/artifacts/")
+        with suppress(OSError, RetryableError):  # not every store can, and not everybody may
+            found = patient(
+                self.root, lambda: self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix), seconds=0
+            )
+            for upload in found.get("Uploads", []):
+                name = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                patient(self.root, partial(self.fs.call_s3, "abort_multipart_upload", **name), seconds=0)
+
+    def _do(self, path: str, call: Callable[[str], T], seconds: float | None = None) -> T:
+        """Do a remote operation on a path; what the credentials do not allow ends the run."""
+        url = self.url(path)
+        try:
+            return patient(url, lambda: call(url), seconds)
+        except PermissionError as err:
+            raise FatalError(f"{url}: {err.strerror}. Check what the credentials may do in this bucket.") from None
 
 
 def _fsync_folder(folder: Path) -> None:

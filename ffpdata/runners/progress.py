@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from ffpdata.core.errors import FfpdataError
 from ffpdata.core.execute import Outcome
 from ffpdata.core.stage import Item
 from ffpdata.core.store import Store
@@ -25,6 +26,8 @@ LINE_SECONDS = 10.0
 FILE_SECONDS = 1.0
 REMOTE_SECONDS = 15.0
 """On an object store every write is a request."""
+PATIENCE_SECONDS = 5.0
+"""A store that is away is not waited for longer than this: the run has better things to do."""
 
 Listener = Callable[[str, Outcome], None]
 
@@ -105,9 +108,9 @@ class Progress:
     ) -> None:
         if self._live:
             self._live.__exit__(kind, err, trace)
-        with suppress(OSError):
+        with suppress(OSError, FfpdataError):
             self._write_events()
-            self._store.remove(PROGRESS_FILE)
+            self._store.remove(PROGRESS_FILE, seconds=PATIENCE_SECONDS)
 
     def arrive(self, stage: str) -> None:
         """An item came to a stage."""
@@ -168,7 +171,7 @@ class Progress:
         if now - self._file < (FILE_SECONDS if self._store.local else REMOTE_SECONDS):
             return
         self._file = now
-        with suppress(OSError):  # a run does not stop because it cannot say how it does
+        with suppress(OSError, FfpdataError):  # a run does not stop because it cannot say how it does
             self._write_events()
             self._write_progress()
 
@@ -210,7 +213,7 @@ class Progress:
             with path.open("a") as stream:
                 stream.write(text)
         else:  # an object cannot grow
-            self._store.write(f"{self._log}-{self._pieces:05d}.jsonl", text.encode())
+            self._store.write(f"{self._log}-{self._pieces:05d}.jsonl", text.encode(), seconds=PATIENCE_SECONDS)
             self._pieces += 1
         self._events.clear()
 
@@ -228,7 +231,7 @@ class Progress:
         state = {"at": time.time(), "stages": stages, "pools": [vars(pool) for pool in self.pools]}
         text = json.dumps(state).encode()
         if not self._store.local:
-            self._store.write(PROGRESS_FILE, text)
+            self._store.write(PROGRESS_FILE, text, seconds=PATIENCE_SECONDS)
             return
         path = self._store.local_path(PROGRESS_FILE)
         path.parent.mkdir(parents=True, exist_ok=True)

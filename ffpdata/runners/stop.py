@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -15,6 +16,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = False
+        self.guard: Callable[[], None] | None = None
         self._before: dict[signal.Signals, signal.Handlers | object] = {}
 
     def __enter__(self) -> Stop:
@@ -35,7 +37,9 @@ class Stop:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt where a stop was asked for."""
+        """Raise KeyboardInterrupt where a stop was asked for, and whatever `guard` raises."""
+        if self.guard:
+            self.guard()
         if self.asked:
             raise KeyboardInterrupt
 

@@ -57,7 +57,7 @@ class Ingest(Stage):
 
     def expand(self, row: Row) -> list[Child]:
         """Return one child per clip, `00`, `01`, ..."""
-        path = Path(row["root"]) / row["path"]
+        path = row.input(row["path"])
         if row["kind"] == "image":
             return [self._image(row, path)]
         info = probe(path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image
@@ -35,7 +33,7 @@ class References(Stage):
             suffix = f"style/{style_id[:8]}"
             target = row.new_file("reference_image", suffix)
             try:
-                conform_image(Path(row["root"]) / path, target, self.settings.clip)
+                conform_image(row.input(path), target, self.settings.clip)
             except Reject as err:
                 problems.append(f"{path}: {err}")
                 continue

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ffpdata.core.inputs import IMAGE_SUFFIXES
 from ffpdata.core.keys import digest, source_id
+from ffpdata.core.places import IMAGE_SUFFIXES
 from ffpdata.core.stage import Child, Reject, Row, Stage, StageSettings
 
 HINTS = ("given_object", "given_box", "given_caption", "licence")
@@ -47,7 +47,7 @@ class Source(Stage):
 
     def expand(self, row: Row) -> list[Child]:
         """Return the one child, an item of its own; an entry that cannot be used is rejected with its reason."""
-        where = os.path.relpath(row["path"], row["root"]) if row["path"] else ""
+        where = _relative(row["path"], row["root"])
         try:
             return [self._child(row, where)]
         except Reject as err:  # a refused entry has no content to be known by: keep at least where it was
@@ -56,23 +56,24 @@ class Source(Stage):
     def _child(self, row: Row, where: str) -> Child:
         if row.get("problem"):
             raise Reject(*row["problem"])
-        path, root = Path(row["path"]), Path(row["root"])
-        sha, size = self._hash(path)
+        sha, size = self._hash(row, where)
         columns = {name: row.get(name) for name in (*HINTS, "url", "meta")}
         columns |= {
             "path": where,
-            "kind": "image" if path.suffix.lower() in IMAGE_SUFFIXES else "video",
+            "kind": "image" if PurePosixPath(where).suffix.lower() in IMAGE_SUFFIXES else "video",
             "sha": sha,
             "bytes": size,
         }
         if row.get("style_paths"):
-            columns["style_paths"] = [os.path.relpath(s, root) for s in row["style_paths"]]
-            columns["style_ids"] = [self._hash(Path(s))[0] for s in row["style_paths"]]
+            styles = [_relative(path, row["root"]) for path in row["style_paths"]]
+            columns["style_paths"] = styles
+            columns["style_ids"] = [self._hash(row, path)[0] for path in styles]
         hints = {name: columns[name] for name in HINTS if columns.get(name) is not None}
         name = f"{sha}-{digest(hints)[:6]}" if hints else sha
         return Child(name, columns, source_id=sha)
 
-    def _hash(self, path: Path) -> tuple[str, int]:
+    def _hash(self, row: Row, where: str) -> tuple[str, int]:
+        path = row.input(where, self.settings.max_gb * 1e9)
         with open_regular(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size == 0:
@@ -82,6 +83,13 @@ class Source(Stage):
                     "too_large", f"{path.name} has {size / 1e9:.1f} GB, the limit is {self.settings.max_gb} GB"
                 )
             return source_id(stream), size
+
+
+def _relative(path: str, root: str) -> str:
+    """A location relative to the input's root."""
+    if not path or "://" in path or "://" in root:
+        return path.removeprefix(f"{root}/")
+    return os.path.relpath(path, root)
 
 
 def open_regular(path: Path) -> IO[bytes]:
