@@ -1,0 +1,180 @@
+"""VACE (Jiang et al. 2025): removes, swaps and restyles, by diffsynth.
+
+The paper's editor (sections 3.1 and 3.2). What it is shown is made by `media.conditioning`: the clip with its region
+grey and the region white, or depth and a reference image with everything to generate.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from ffpdata.core.errors import Reject
+from ffpdata.media import conditioning
+from ffpdata.models.classical.settings import parse_settings
+from ffpdata.models.protocols import Edit
+from ffpdata.models.wan.parts import TRANSFORMER
+from ffpdata.models.wan.request import Request
+from ffpdata.models.wan.settings import DiffsynthSettings, Lora, WanSettings
+from ffpdata.models.wan.shared import hold
+
+if TYPE_CHECKING:
+    from ffpdata.core.stage import ModelSpec
+    from ffpdata.models.protocols import Depth, Frames, Image, Masks
+
+PARTS = (TRANSFORMER, "text_encoder", "vae")
+"""What a VACE checkpoint is made of; the first holds the transformer and VACE's own layers in one."""
+
+
+class EditSettings(WanSettings):
+    """What VACE adds. Steps, guidance and shift are those of VACE's vace_wan_inference.py; the paper names none."""
+
+    shift: float = Field(16.0, gt=0)
+    control_scale: float = Field(1.0, ge=0)
+    """How strongly what it is shown counts (VACE's context scale)."""
+    paste_back: bool = False
+    """Put the source's own pixels back outside the mask: exact there, at the price of a seam where colours drifted."""
+    paste_feather_px: int = Field(8, ge=0)
+    """Width of that seam, in pixels of a 720p clip."""
+
+
+class VaceSettings(EditSettings, DiffsynthSettings):
+    """Settings of `Vace`."""
+
+
+class VaceRoles(ABC):
+    """The roles that VACE plays, `Inpainter` and `Stylizer`, whatever library runs it."""
+
+    settings: EditSettings
+
+    def edit(
+        self,
+        frames: Frames,
+        masks: Masks,
+        *,
+        prompt: str,
+        negative: str = "",
+        reference: Image | None = None,
+        seed: int = 0,
+    ) -> Edit:
+        """Regenerate the masked pixels of every frame.
+
+        Args:
+            frames: uint8 (T, H, W, 3) RGB; T is 4n+1, H and W are multiples of 16.
+            masks: bool (T, H, W), True = generate. What was there is not shown to the model.
+            prompt: describes the whole clip as it shall be.
+            negative: what must not appear; for a removal the object's name leads it.
+            reference: shows what to put there; of any size.
+            seed: of the noise.
+
+        Returns:
+            The whole clip as the model made it, or with the source pasted back outside the mask. Facts:
+            `outside_drift` (mean change outside the mask as generated, levels of 255), `pasted_back` (1 or 0) and, if
+            so, `paste_feather_px`.
+
+        Raises:
+            Reject: `mask_empty`.
+            ConfigError: a size that the model does not take.
+            GpuMemoryError: the clip does not fit the GPU.
+            RetryableError: others fill the GPU.
+        """
+        conditioning.check_masks(frames, masks)
+        if not masks.any():
+            raise Reject("mask_empty", "no frame has a masked pixel, nothing can be edited")
+        control = conditioning.blank(frames, masks)
+        shown = {"control": control, "mask": conditioning.mask_frames(masks)}
+        made = self._ask(frames.shape, prompt, negative, seed, reference, **shown)
+        facts = {"outside_drift": conditioning.outside_drift(frames, made, masks), "pasted_back": 0.0}
+        if self.settings.paste_back:
+            feather = round(self.settings.paste_feather_px * min(frames.shape[1:3]) / 720)
+            made = conditioning.paste_back(frames, made, masks, feather)
+            facts |= {"pasted_back": 1.0, "paste_feather_px": float(feather)}
+        return Edit(made, facts)
+
+    def stylize(self, frames: Frames, depth: Depth, reference: Image, *, prompt: str, seed: int = 0) -> Edit:
+        """Generate the whole clip anew on its depth, in the reference's style (paper, section 3.2, stage 2).
+
+        Args:
+            frames: uint8 (T, H, W, 3); the model sees their size and their depth.
+            depth: float32 (T, H, W) in 0..1, near = 1.
+            reference: uint8 (h, w, 3); of another shape than the clip, it is set on a white canvas.
+            prompt: the style caption.
+            seed: of the noise.
+
+        Raises:
+            As `edit`, without `mask_empty`.
+        """
+        if depth.shape != frames.shape[:3]:
+            raise ValueError(f"depth {depth.shape} does not fit frames {frames.shape[:3]}")
+        control = conditioning.depth_frames(depth)
+        return Edit(self._ask(frames.shape, prompt, "", seed, reference, control=control))
+
+    def _ask(
+        self, shape: tuple[int, ...], prompt: str, negative: str, seed: int, reference: Image | None, **shown: Any
+    ) -> Frames:
+        count, height, width, _ = shape
+        settings = self.settings
+        conditioning.check_clip(count, height, width, model=type(self).__name__, longest=settings.max_frames)
+        if reference is not None:
+            reference = conditioning.on_canvas(reference, height, width)
+        return self.generate(
+            Request(
+                prompt=prompt,
+                negative=conditioning.negative_prompt(negative, settings.negative),
+                seed=seed,
+                height=height,
+                width=width,
+                frames=count,
+                steps=settings.steps,
+                guidance=settings.guidance,
+                shift=settings.shift,
+                tiles=settings.tiles,
+                control_scale=settings.control_scale,
+                reference=reference,
+                **self._extra(),
+                **shown,
+            )
+        )
+
+    def _extra(self) -> dict[str, Any]:
+        """What one library knows alone."""
+        return {}
+
+    @abstractmethod
+    def generate(self, request: Request) -> Frames:
+        """Run the model: uint8 (T, H, W, 3)."""
+
+
+class Vace(VaceRoles):
+    """VACE 1.3B or 14B by diffsynth, for the roles `remover`, `swapper` and `stylizer`.
+
+    Roles of one process that load the same weights in the same way share one model, whatever LoRAs each lays over it.
+    Answers are the same bytes for the same seed on one machine and library; another GPU, offload or number of GPUs
+    sums in another order.
+    """
+
+    version: int = 1
+    settings: VaceSettings
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.settings = parse_settings(VaceSettings, spec)
+        self._held = hold(spec, self.settings, PARTS)
+
+    def close(self) -> None:
+        """Let go of the model; it is freed when no other role holds it."""
+        self._held.close()
+
+    def generate(self, request: Request) -> Frames:
+        """Run the pipeline with this role's LoRAs."""
+        return self._held.generate(request)
+
+    def swap_loras(self, loras: Sequence[Lora]) -> None:
+        """Use other LoRAs from the next clip on, without loading the model again; none takes them off exactly."""
+        self._held.swap_loras(loras)
+
+    def _extra(self) -> dict[str, Any]:
+        cache = self.settings.tea_cache
+        return {"tea_cache": (cache.threshold, cache.fitted) if cache else None}

@@ -1,0 +1,182 @@
+"""VACE by diffusers' WanVACEPipeline: a second way to run the same roles, with its own layout of checkpoints.
+
+Checkpoints are those in diffusers' layout (Wan-AI/Wan2.1-VACE-14B-diffusers). diffusers has no TeaCache for it and no
+sequence parallel here; in exchange the VAE runs in float32, and the sampler is a choice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.models.classical.settings import parse_settings
+from ffpdata.models.vace import EditSettings, VaceRoles
+from ffpdata.models.wan.gpu import gpu_memory, release
+from ffpdata.models.wan.loras import diffusers_name, read_lora
+from ffpdata.models.wan.settings import WanRuntime, parse_runtime
+from ffpdata.models.weights import checkpoint_folder, torch_device, torch_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ffpdata.core.stage import ModelSpec
+    from ffpdata.models.protocols import Frames
+    from ffpdata.models.wan.request import Request
+    from ffpdata.models.wan.settings import Lora
+
+TEXT_LENGTH = 512
+"""Tokens of a prompt (Wan's shared_config.py: text_len)."""
+
+VAE_SCALE = 8
+"""Pixels of a clip to one of the VAE's latents."""
+
+REMEDY = "Set the role's runtime offload to models or layers, tile the VAE, or use a smaller clip or model."
+
+
+class DiffusersSettings(EditSettings):
+    """Settings of `DiffusersVace`."""
+
+    sampler: Literal["unipc", "euler"] = "unipc"
+    """`unipc` is what Wan and VACE publish their steps and shift for; `euler` is what diffsynth does."""
+    vae_dtype: Literal["bfloat16", "float32"] = "float32"
+
+
+class DiffusersVace(VaceRoles):
+    """VACE 1.3B or 14B by diffusers, for the roles `remover`, `swapper` and `stylizer`."""
+
+    version: int = 1
+    settings: DiffusersSettings
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.settings = parse_settings(DiffusersSettings, spec)
+        runtime = parse_runtime(WanRuntime, spec)
+        if self.settings.sources:
+            raise ConfigError(f"{spec.backend}: sources: a checkpoint of diffusers is one folder with all its parts")
+        self.device = torch_device(spec)
+        folder = checkpoint_folder(spec.model, spec.revision)
+        self._loras: tuple[Lora, ...] | None = ()
+        """What lies over the weights; None where a change was broken off."""
+        self._wanted = tuple(self.settings.loras)
+        with gpu_memory(self.device, "loading the model", REMEDY):
+            self.pipe: Any = self._load(folder, runtime)
+
+    def close(self) -> None:
+        """Free the model and give its memory back."""
+        self.pipe = None
+        release(self.device)
+
+    def swap_loras(self, loras: Sequence[Lora]) -> None:
+        """Use other LoRAs from the next clip on; none takes them off exactly."""
+        self._wanted = tuple(loras)
+
+    def generate(self, request: Request) -> Frames:
+        """Run the pipeline with the LoRAs of this role."""
+        import torch
+        from PIL import Image
+
+        if self.pipe is None:
+            raise RuntimeError("the model was closed")
+        arguments: dict[str, Any] = {}
+        if request.mask is not None:
+            arguments["mask"] = [Image.fromarray(frame) for frame in request.mask]
+        if request.control is not None:
+            arguments["video"] = [Image.fromarray(frame) for frame in request.control]
+        if request.reference is not None:
+            arguments["reference_images"] = [Image.fromarray(request.reference)]
+        with torch.inference_mode(), gpu_memory(self.device, str(request), REMEDY, self._forget):
+            self._lay_loras()
+            try:
+                made = self.pipe(
+                    prompt=request.prompt,
+                    negative_prompt=request.negative,
+                    height=request.height,
+                    width=request.width,
+                    num_frames=request.frames,
+                    num_inference_steps=request.steps,
+                    guidance_scale=request.guidance,
+                    conditioning_scale=request.control_scale,
+                    generator=torch.Generator("cpu").manual_seed(request.seed),
+                    max_sequence_length=TEXT_LENGTH,
+                    output_type="np",
+                    **arguments,
+                ).frames[0]
+            finally:
+                self._forget()
+        out = np.empty(made.shape, np.uint8)
+        for values, frame in zip(made, out, strict=True):
+            if not np.isfinite(values).all():
+                raise FloatingPointError("the model's answer is not finite: try dtype bfloat16 or float32")
+            np.rint(values * 255, out=frame, casting="unsafe")
+        return out
+
+    def _load(self, folder: Path, runtime: WanRuntime) -> Any:
+        from diffusers import AutoencoderKLWan, WanVACEPipeline
+
+        settings = self.settings
+        options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+        try:
+            vae = AutoencoderKLWan.from_pretrained(
+                folder, subfolder="vae", dtype=torch_dtype(settings.vae_dtype), **options
+            )
+            pipe = WanVACEPipeline.from_pretrained(folder, vae=vae, dtype=torch_dtype(settings.dtype), **options)
+        except (OSError, ValueError, KeyError) as err:
+            raise FatalError(f"{folder}: no checkpoint of WanVACEPipeline ({str(err).splitlines()[0]})") from err
+        pipe.scheduler = self._scheduler(pipe.scheduler.config)
+        pipe.set_progress_bar_config(disable=True)
+        if settings.tiles:
+            size, stride = (
+                [side * VAE_SCALE for side in sides] for sides in (settings.tiles.size, settings.tiles.stride)
+            )
+            pipe.vae.enable_tiling(*size, *stride)
+        if runtime.offload != "none":
+            if self.device.type == "cpu":
+                raise ConfigError("runtime offload keeps weights off a GPU: on the CPU leave it at none")
+            offload = {"models": pipe.enable_model_cpu_offload, "layers": pipe.enable_sequential_cpu_offload}
+            offload[runtime.offload](device=self.device)
+        else:
+            pipe.to(self.device)
+        return pipe
+
+    def _scheduler(self, known: Any) -> Any:
+        from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+
+        if self.settings.sampler == "euler":
+            return FlowMatchEulerDiscreteScheduler(shift=self.settings.shift)
+        return UniPCMultistepScheduler.from_config(
+            known, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=self.settings.shift
+        )
+
+    def _lay_loras(self) -> None:
+        if self._wanted == self._loras:
+            return
+        states = [self._lora_state(lora) for lora in self._wanted]
+        self._loras = None
+        self.pipe.unload_lora_weights()
+        names = [f"lora_{number}" for number in range(len(states))]
+        for name, state in zip(names, states, strict=True):
+            self.pipe.load_lora_weights(state, adapter_name=name)
+        if names:
+            self.pipe.set_adapters(names, [lora.strength for lora in self._wanted])
+        self._loras = self._wanted
+
+    def _lora_state(self, lora: Lora) -> dict[str, Any]:
+        """Return a LoRA as diffusers takes it; one of another model is refused."""
+        pairs = {diffusers_name(layer): pair for layer, pair in read_lora(lora).items()}
+        # Where a LoRA lies over a layer already, peft calls the layer itself `base_layer`.
+        layers = {name.removesuffix(".base_layer") for name, _ in self.pipe.transformer.named_modules()}
+        left = pairs.keys() - layers
+        if left:
+            raise FatalError(
+                f"LoRA {lora.file or lora.model}: {len(left)} of {len(pairs)} layers are none of this model's, "
+                f"e.g. {min(left)}: it is of another model"
+            )
+        state = {f"transformer.{layer}.lora_A.weight": down for layer, (down, _) in pairs.items()}
+        return state | {f"transformer.{layer}.lora_B.weight": up for layer, (_, up) in pairs.items()}
+
+    def _forget(self) -> None:
+        """Let go of the features that the VAE keeps after its work."""
+        if self.pipe is not None:
+            self.pipe.vae.clear_cache()

@@ -1,0 +1,47 @@
+"""One generation as plain data: it crosses to other processes as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ffpdata.models.protocols import Frames, Image
+    from ffpdata.models.wan.settings import Tiles
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a Wan pipeline is asked for.
+
+    Attributes:
+        height: of the clip, a multiple of 16.
+        width: of the clip, a multiple of 16.
+        frames: 4n+1.
+        control: VACE's src_video, uint8 (T, H, W, 3): a blanked clip, or depth.
+        mask: VACE's src_mask, uint8 (T, H, W, 3), white = generate; None generates everything.
+        reference: VACE's src_ref_images: one image of the clip's size.
+        first_image: what image-to-video starts from, of the clip's size.
+        control_scale: how strongly VACE's layers count; 1 as trained.
+        tea_cache: threshold and whose coefficients.
+    """
+
+    prompt: str
+    negative: str
+    seed: int
+    height: int
+    width: int
+    frames: int
+    steps: int
+    guidance: float
+    shift: float
+    tiles: Tiles | None = None
+    tea_cache: tuple[float, str] | None = None
+    control: Frames | None = None
+    mask: Frames | None = None
+    reference: Image | None = None
+    first_image: Image | None = None
+    control_scale: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height} x {self.frames}"
