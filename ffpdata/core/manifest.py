@@ -125,12 +125,7 @@ class Manifest:
 
     def stages(self) -> list[str]:
         """Names of the stages that have a manifest, sorted."""
-        if self.store.local:
-            root = self.store.local_path(MANIFESTS)
-            return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-        base = self.store.url(MANIFESTS)
-        found = self.store.fs.ls(base, detail=True, refresh=True) if self.store.fs.exists(base) else []
-        return sorted(e["name"].rstrip("/").rsplit("/", 1)[1] for e in found if e["type"] == "directory")
+        return self.store.folders(MANIFESTS)
 
     def parts(self, stage: str) -> list[str]:
         """Relative paths of a stage's parts, oldest first."""

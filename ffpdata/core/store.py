@@ -87,6 +87,12 @@ class Store:
         """A local folder for files in the making: inside the root where that is local, so that a rename is atomic."""
         return self.local_path(TEMP) if self.local else process_scratch().folder
 
+    def mirror(self) -> Any:
+        """A file system for one DuckDB connection to read a remote store's manifests through."""
+        from ffpdata.core.mirror import Mirror
+
+        return Mirror(self)
+
     def url(self, path: str) -> str:
         """Full location of a relative path. A path that leaves the root raises ValueError."""
         parts = PurePosixPath(path)
@@ -105,6 +111,17 @@ class Store:
         if self.local:
             return self.local_path(path).exists()
         return bool(self._do(path, self.fs.exists))
+
+    def folders(self, folder: str) -> list[str]:
+        """Sorted names of the folders directly in `folder`; a missing folder is empty."""
+        if self.local:
+            root = self.local_path(folder)
+            return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+        try:
+            found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
+        except FileNotFoundError:
+            return []
+        return sorted(e["name"].rstrip("/").rsplit("/", 1)[1] for e in found if e["type"] == "directory")
 
     def list(self, folder: str, suffix: str = "") -> list[str]:
         """Sorted relative paths of the files directly in `folder`; a missing folder is empty."""

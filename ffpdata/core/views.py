@@ -67,7 +67,7 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
     """Open a connection that can read the store."""
     connection = duckdb.connect()
     if not store.local:
-        connection.register_filesystem(store.fs)
+        connection.register_filesystem(store.mirror())
     connection.register("_common", COMMON.empty_table())
     return connection
 

@@ -1,0 +1,196 @@
+"""The pipeline that roles share: LoRAs in turn, weights that wait in main memory, a cache, and what comes out."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ffpdata.core.errors import FatalError
+from ffpdata.core.stage import ModelSpec
+from ffpdata.models.vace import PARTS, Vace
+from ffpdata.models.wan import shared
+from ffpdata.models.wan.loading import Plan
+from ffpdata.models.wan.parts import find_parts
+from ffpdata.models.wan.request import Request
+from ffpdata.models.wan.settings import Lora, Source
+from tests.models import tiny
+
+torch = pytest.importorskip("torch", reason="the extra `models` is not installed")
+pytestmark = pytest.mark.skipif(not importlib.util.find_spec("diffsynth"), reason="diffsynth is not installed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_vace(tmp_path_factory.mktemp("vace"))
+
+
+@pytest.fixture(scope="module")
+def plan(folder):
+    return Plan(find_parts(Source(model=str(folder)), {}, PARTS), "bfloat16", "cpu")
+
+
+@pytest.fixture(scope="module")
+def engine(plan):
+    from ffpdata.models.wan.engine import DiffsynthEngine
+
+    made = DiffsynthEngine(plan)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def request_():
+    frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
+    mask = np.zeros_like(frames)
+    mask[:, 16:40, 16:40] = 255
+    size = {"height": 64, "width": 64, "frames": 9}
+    how = {"steps": 4, "guidance": 5.0, "shift": 5.0}
+    return Request(prompt="a street", negative="car", seed=1, control=frames, mask=mask, **size, **how)
+
+
+@pytest.fixture(scope="module")
+def plain(engine, request_):
+    return engine.generate(request_)
+
+
+@pytest.fixture
+def waiting(plan, monkeypatch):
+    """Engines whose weights wait: what moves them is made for GPUs and asks the device two things a CPU cannot say."""
+    from ffpdata.models.wan.engine import DiffsynthEngine
+
+    monkeypatch.setattr(torch.cpu, "empty_cache", lambda: None, raising=False)
+    monkeypatch.setattr(torch.cpu, "mem_get_info", lambda device: (1 << 30, 8 << 30), raising=False)
+    made = []
+
+    def make(offload):
+        made.append(DiffsynthEngine(replace(plan, offload=offload)))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+@pytest.mark.parametrize("offload", ["models", "layers"])
+def test_weights_that_wait_give_the_same_answer(waiting, request_, plain, offload):
+    engine = waiting(offload)
+    assert engine.pipe.vram_management_enabled
+    assert np.array_equal(engine.generate(request_), plain)
+
+
+@pytest.mark.parametrize("offload", ["models", "layers"])
+def test_a_lora_is_laid_over_every_layer_where_weights_wait(waiting, engine, request_, plain, offload, tmp_path):
+    layers = ("blocks.0.self_attn.q", "vace_blocks.1.ffn.2", "vace_blocks.0.cross_attn.v", "vace_blocks.0.before_proj")
+    lora = Lora(model=str(tiny.write_lora(tmp_path / "l.safetensors", layers)))
+    want = engine.generate(request_, [lora])
+    assert not np.array_equal(want, plain)
+    other = waiting(offload)
+    assert np.array_equal(other.generate(request_, [lora]), want)
+    assert np.array_equal(other.generate(request_), plain)
+
+
+def test_a_lora_of_another_size_is_refused(engine, request_, plain, tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "big.safetensors"
+    save_file(
+        {
+            "blocks.0.self_attn.q.lora_A.weight": torch.zeros(4, 96),
+            "blocks.0.self_attn.q.lora_B.weight": torch.zeros(96, 4),
+        },
+        path,
+    )
+    with pytest.raises(FatalError, match="takes 96 to 96, the model's 48 to 48"):
+        engine.generate(request_, [Lora(model=str(path))])
+    assert np.array_equal(engine.generate(request_), plain)
+
+
+def test_roles_share_a_model_and_each_keeps_its_loras(folder, tmp_path):
+    lora = tiny.write_lora(tmp_path / "removal.safetensors")
+    frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
+    masks = np.zeros((9, 64, 64), bool)
+    masks[:, 16:40, 16:40] = True
+
+    def role(**settings):
+        return Vace(
+            ModelSpec(backend="", model=str(folder), settings={"steps": 2, **settings}, runtime={"device": "cpu"})
+        )
+
+    def edited(model):
+        return model.edit(frames, masks, prompt="a", seed=1).frames
+
+    before = len(shared._shared)
+    swapper, remover = role(), role(loras=[{"model": str(lora)}], steps=3)
+    assert len(shared._shared) == before + 1
+    first, second = edited(swapper), edited(remover)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(edited(swapper), first)
+    assert np.array_equal(edited(remover), second)
+    engine = next(iter(shared._shared.values())).engine
+    swapper.close()
+    assert np.array_equal(edited(remover), second)
+    remover.close()
+    assert len(shared._shared) == before
+    assert engine.pipe is None
+
+
+def test_a_cache_skips_steps(engine, request_, plain, monkeypatch):
+    calls = []
+    block = engine.pipe.dit.blocks[0]
+    block.register_forward_hook(lambda *_: calls.append(1))
+    cached = replace(request_, tea_cache=(1e6, "Wan2.1-T2V-1.3B"))
+    answer = engine.generate(cached)
+    block._forward_hooks.clear()
+    assert len(calls) == 4  # the first and the last of four steps, twice each for guidance
+    assert not np.array_equal(answer, plain)
+    assert np.array_equal(engine.generate(cached), answer)
+    assert np.array_equal(engine.generate(replace(request_, tea_cache=(1e-9, "Wan2.1-T2V-1.3B"))), plain)
+
+
+def test_the_autoencoder_keeps_nothing(engine, request_):
+    engine.generate(request_)
+    assert all(kept is None for kept in [*engine.pipe.vae.model._feat_map, *engine.pipe.vae.model._enc_feat_map])
+
+
+def test_frames_are_rounded():
+    from ffpdata.models.wan.engine import to_frames
+
+    levels = torch.tensor([-1.5, -1.0, 0.0, 0.4 / 127.5, 0.6 / 127.5, 1.0, 2.0])
+    video = levels.view(1, 1, 1, 1, -1).expand(1, 3, 2, 1, -1)
+    frames = to_frames(video)
+    assert frames.shape == (2, 1, 7, 3)
+    assert frames[1, 0, :, 2].tolist() == [0, 0, 128, 128, 128, 255, 255]
+
+
+def test_an_answer_that_is_not_finite_is_an_error(engine, request_, monkeypatch):
+    monkeypatch.setattr(engine.pipe.vae, "decode", lambda *_, **__: torch.full((1, 3, 9, 64, 64), float("nan")))
+    with pytest.raises(FloatingPointError, match="frame 0"):
+        engine.generate(request_)
+
+
+def test_a_checkpoint_that_the_library_does_not_know(folder, plan, tmp_path):
+    from safetensors.torch import save_file
+
+    from ffpdata.models.wan.loading import load
+
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file({"some.weight": torch.zeros(3)}, path)
+    files = tuple((part, (str(path),) if part == "transformer" else found) for part, found in plan.parts.files)
+    with pytest.raises(FatalError, match=r"not the checkpoint that it should be \(Cannot detect the model type"):
+        load(replace(plan, parts=replace(plan.parts, files=files)))
+
+
+def test_nothing_is_printed_on_standard_output(engine, request_, capfd):
+    engine.generate(request_)
+    assert capfd.readouterr().out == ""

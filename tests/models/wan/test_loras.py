@@ -1,0 +1,83 @@
+"""LoRA files in the spellings that are published."""
+
+import pytest
+
+from ffpdata.core.errors import FatalError
+from ffpdata.models.wan.loras import diffusers_name, layer_name, lora_file, read_lora
+from ffpdata.models.wan.settings import Lora
+from tests.models import tiny
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        ("diffusion_model.blocks.3.self_attn.q", "blocks.3.self_attn.q"),
+        ("transformer.blocks.3.attn1.to_q", "blocks.3.self_attn.q"),
+        ("base_model.model.diffusion_model.blocks.11.cross_attn.k_img", "blocks.11.cross_attn.k_img"),
+        ("blocks.0.attn2.to_out.0", "blocks.0.cross_attn.o"),
+        ("vace_blocks.7.ffn.net.0.proj", "vace_blocks.7.ffn.0"),
+        ("pipe.vace.vace_blocks.0.proj_in", "vace_blocks.0.before_proj"),
+        ("text_embedding.0", "text_embedding.0"),
+    ],
+)
+def test_layer_names(spelled, name):
+    assert layer_name(spelled) == name
+    assert layer_name(diffusers_name(name)) == name
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="the extra `models` is not installed")
+
+
+def test_alpha_over_rank_scales_the_lora(torch, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    path = tiny.write_lora(tmp_path / "a.safetensors", ("blocks.0.self_attn.q",), style="lightx2v", rank=4)
+    state = load_file(path)
+    whole = read_lora(Lora(model=str(path)))["blocks.0.self_attn.q"]
+    state["diffusion_model.blocks.0.self_attn.q.alpha"] = torch.tensor(2.0)
+    save_file(state, path)
+    half = read_lora(Lora(model=str(path)))["blocks.0.self_attn.q"]
+    assert torch.equal(half[0], whole[0] / 2)
+    assert torch.equal(half[1], whole[1])
+    assert whole[0].shape == (4, 48)
+    assert whole[1].shape == (48, 4)
+
+
+def test_what_is_beside_the_lora_is_told(torch, tmp_path, caplog):
+    from safetensors.torch import load_file, save_file
+
+    path = tiny.write_lora(tmp_path / "a.safetensors", style="lightx2v")
+    save_file(load_file(path) | {"diffusion_model.blocks.0.norm3.diff": torch.zeros(48)}, path)
+    assert set(read_lora(Lora(model=str(path)))) == {"blocks.0.self_attn.q", "vace_blocks.1.ffn.2"}
+    assert "1 weights beside the LoRA's are not used, e.g. diffusion_model.blocks.0.norm3.diff" in caplog.text
+
+
+def test_a_whole_model_is_no_lora(torch, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"blocks.0.self_attn.q.weight": torch.zeros(4, 4)}, tmp_path / "model.safetensors")
+    with pytest.raises(FatalError, match="no LoRA weights"):
+        read_lora(Lora(model=str(tmp_path)))
+
+
+def test_which_file(torch, tmp_path):
+    first = tiny.write_lora(tmp_path / "first.safetensors")
+    assert lora_file(Lora(model=str(first))) == first
+    assert lora_file(Lora(model=str(tmp_path))) == first
+    second = tiny.write_lora(tmp_path / "second.safetensors")
+    with pytest.raises(FatalError, match=r"2 files: name one as `file`, e\.g\. first"):
+        lora_file(Lora(model=str(tmp_path)))
+    assert lora_file(Lora(model=str(tmp_path), file="second.safetensors")) == second
+    with pytest.raises(FatalError, match=r"no file 'third\.safetensors'"):
+        lora_file(Lora(model=str(tmp_path), file="third.safetensors"))
+    with pytest.raises(FatalError, match="no folder"):
+        lora_file(Lora(model=str(tmp_path / "nowhere")))
+
+
+def test_a_damaged_file(torch, tmp_path):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(b"no safetensors at all")
+    with pytest.raises(FatalError, match="not a readable safetensors file"):
+        read_lora(Lora(model=str(path)))
