@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,131 @@ def sam2(folder: Path, seed: int = 0) -> Path:
     size = {"height": side, "width": side}
     Sam2VideoProcessor(Sam2ImageProcessor(size=size), Sam2VideoVideoProcessor(size=size)).save_pretrained(folder)
     return folder
+
+
+VIDEO_DEPTH: dict[str, dict[str, Any]] = {
+    "small": {"hidden": 384, "layers": 12, "channels": (48, 96, 192, 384), "fusion": 64},
+    "base": {"hidden": 768, "layers": 12, "channels": (96, 192, 384, 768), "fusion": 128},
+    "large": {"hidden": 1024, "layers": 24, "channels": (256, 512, 1024, 1024), "fusion": 256},
+    "tiny": {"hidden": 64, "layers": 12, "channels": (16, 16, 32, 32), "fusion": 32, "side": 5},
+}
+"""Sizes of Video Depth Anything; the published ones as in upstream's `run.py`. `side` is in patches."""
+
+
+def video_depth_shapes(size: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights of a release's `.pth` file."""
+    sizes = {"side": 37} | VIDEO_DEPTH[size]
+    hidden, channels, fusion = sizes["hidden"], sizes["channels"], sizes["fusion"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "pretrained.cls_token": (1, 1, hidden),
+        "pretrained.pos_embed": (1, 1 + sizes["side"] ** 2, hidden),
+        "pretrained.mask_token": (1, hidden),
+    }
+
+    def layer(name: str, *shape: int, bias: bool = True) -> None:
+        shapes[f"{name}.weight"] = shape
+        if bias:
+            shapes[f"{name}.bias"] = (shape[1] if "resize_layers.0" in name or "resize_layers.1" in name else shape[0],)
+
+    layer("pretrained.patch_embed.proj", hidden, 3, 14, 14)
+    for number in range(sizes["layers"]):
+        block = f"pretrained.blocks.{number}"
+        layer(f"{block}.norm1", hidden)
+        layer(f"{block}.attn.qkv", 3 * hidden, hidden)
+        layer(f"{block}.attn.proj", hidden, hidden)
+        shapes[f"{block}.ls1.gamma"] = (hidden,)
+        layer(f"{block}.norm2", hidden)
+        layer(f"{block}.mlp.fc1", 4 * hidden, hidden)
+        layer(f"{block}.mlp.fc2", hidden, 4 * hidden)
+        shapes[f"{block}.ls2.gamma"] = (hidden,)
+    layer("pretrained.norm", hidden)
+    for number, width in enumerate(channels):
+        layer(f"head.projects.{number}", width, hidden, 1, 1)
+    layer("head.resize_layers.0", channels[0], channels[0], 4, 4)
+    layer("head.resize_layers.1", channels[1], channels[1], 2, 2)
+    layer("head.resize_layers.3", channels[3], channels[3], 3, 3)
+    for number, width in enumerate(channels, start=1):
+        layer(f"head.scratch.layer{number}_rn", fusion, width, 3, 3, bias=False)
+        refine = f"head.scratch.refinenet{number}"
+        layer(f"{refine}.out_conv", fusion, fusion, 1, 1)
+        for unit in ("resConfUnit1", "resConfUnit2"):
+            layer(f"{refine}.{unit}.conv1", fusion, fusion, 3, 3)
+            layer(f"{refine}.{unit}.conv2", fusion, fusion, 3, 3)
+    layer("head.scratch.output_conv1", fusion // 2, fusion, 3, 3)
+    layer("head.scratch.output_conv2.0", 32, fusion // 2, 3, 3)
+    layer("head.scratch.output_conv2.2", 1, 32, 1, 1)
+    for number, width in enumerate((channels[2], channels[3], fusion, fusion)):
+        module = f"head.motion_modules.{number}.temporal_transformer"
+        block = f"{module}.transformer_blocks.0"
+        layer(f"{module}.norm", width)
+        layer(f"{module}.proj_in", width, width)
+        layer(f"{module}.proj_out", width, width)
+        for turn in range(2):
+            attention = f"{block}.attention_blocks.{turn}"
+            for part in "qkv":
+                layer(f"{attention}.to_{part}", width, width, bias=False)
+            layer(f"{attention}.to_out.0", width, width)
+            shapes[f"{attention}.pos_encoder.pe"] = (1, 32, width)
+            layer(f"{block}.norms.{turn}", width)
+        layer(f"{block}.ff.net.0.proj", 8 * width, width)
+        layer(f"{block}.ff.net.2", width, 4 * width)
+        layer(f"{block}.ff_norm", width)
+    return shapes
+
+
+def video_depth_state() -> dict[str, Any]:
+    """Weights of the tiny size, float32, the same bits on every machine."""
+    import math
+
+    state = {}
+    for name, shape in video_depth_shapes("tiny").items():
+        values = scatter(math.prod(shape), seed=zlib.crc32(name.encode())).reshape(shape)
+        fan = math.prod(shape[1:]) if len(shape) > 1 else 10
+        around = 1.0 if re.search(r"(norms?\.?\w*\.weight|gamma)$", name) else 0.0
+        around = 2.0 if name.endswith("output_conv2.2.bias") else around
+        state[name] = (around + values * math.sqrt(3 / fan)).astype("float32")
+        if name.endswith(".pe"):
+            state[name] = sinusoids(shape[1], shape[2])[None]
+    return state
+
+
+def sinusoids(length: int, channels: int) -> Any:
+    """Positions as in "Attention is all you need", float32 (length, channels)."""
+    import numpy as np
+
+    angles = np.arange(length)[:, None] * np.exp(np.arange(0, channels, 2) * (-np.log(10000.0) / channels))
+    return np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(length, channels).astype(np.float32)
+
+
+def scatter(count: int, seed: int) -> Any:
+    """Numbers in -1..1 that look random, float64 (count,), from integer arithmetic alone (a 64-bit finaliser)."""
+    import numpy as np
+
+    x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2**52 - 1
+
+
+def video_depth(folder: Path) -> Path:
+    """A Video Depth Anything under the official names."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: torch.from_numpy(value) for name, value in video_depth_state().items()}
+    save_file(state, folder / "model.safetensors")
+    return folder
+
+
+def pan(frames: int, height: int, width: int) -> Any:
+    """A coarse pattern that slides to the left, uint8 (frames, height, width, 3), the same on every machine."""
+    import numpy as np
+
+    cells = scatter(height * (width + frames) * 3, seed=7).reshape(height, width + frames, 3)
+    cells = (cells + np.roll(cells, 1, 0) + np.roll(cells, 1, 1) + np.roll(cells, (1, 1), (0, 1))) / 4
+    world = (127.5 * (1 + cells)).astype(np.uint8)
+    return np.stack([world[:, t : t + width] for t in range(frames)])
 
 
 def clip(frames: int = 9, seed: int = 0) -> Any:

@@ -1,0 +1,134 @@
+"""The `DepthEstimator` of the paper (section 3.2).
+
+In a profile:
+
+    depth_estimator:
+      backend: ffpdata.models.video_depth:VideoDepthAnything
+      model: models/video_depth_small
+      licence: Apache-2.0
+      runtime: {device: cuda}
+
+The authors publish pickles. Convert one once, then name its folder:
+
+    hf download depth-anything/Video-Depth-Anything-Small --local-dir .
+    python -m ffpdata.models.to_safetensors video_depth_anything_vits.pth models/video_depth_small
+
+Small is Apache-2.0; the weights of Base and Large are CC-BY-NC-4.0 and may not make a data set that is sold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from ffpdata.core.errors import FfpdataError
+from ffpdata.models.classical.settings import BackendSettings, parse_settings
+from ffpdata.models.inference import inference, release
+from ffpdata.models.video_depth import network as net
+from ffpdata.models.video_depth.windows import join, window_frames
+from ffpdata.models.weights import checkpoint_folder, read_state, torch_device, torch_dtype
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ffpdata.core.stage import ModelSpec
+    from ffpdata.models.protocols import Depth, Frames
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+"""Of ImageNet, which DINOv2 was trained with."""
+
+WIDEST = 1.78
+"""Long by short side above which upstream sees the clip smaller, to bound memory."""
+
+
+class VideoDepthSettings(BackendSettings):
+    """Settings of `VideoDepthAnything`."""
+
+    side: int = Field(518, ge=14, multiple_of=14)
+    """Short side, in pixels, at which a frame is seen (upstream: `input_size`)."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float16"
+    """Arithmetic of matrices and convolutions (upstream: `float16`); the last layers and all weights are float32."""
+
+
+class VideoDepthAnything:
+    """Relative depth of a whole clip. Runtime: `device`."""
+
+    version: int = 1
+    kind = "relative"
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.settings = parse_settings(VideoDepthSettings, spec)
+        self.device = torch_device(spec)
+        self.network = net.build(read_state(checkpoint_folder(spec.model, spec.revision))).to(self.device)
+
+    def close(self) -> None:
+        """Drop the network and give its memory back."""
+        del self.network
+        release(self.device)
+
+    def depth(self, frames: Frames) -> Depth:
+        """Estimate relative depth.
+
+        Args:
+            frames: uint8 (T, H, W, 3) RGB.
+
+        Returns:
+            float32 (T, H, W) in 0..1, near = 1; 0 and 1 are the farthest and nearest of the whole clip (upstream's
+            `save_video`), all 0 where nothing differs.
+
+        Raises:
+            RetryableError: the GPU's memory is full.
+            FfpdataError: the numbers overflowed.
+        """
+        with inference(self.device):
+            found = join(self._windows(frames), len(frames))
+        if not np.isfinite(found).all():
+            raise FfpdataError(f"depth overflowed in {self.settings.dtype}: set the role's dtype to float32")
+        far, near = float(found.min()), float(found.max())
+        found -= np.float32(far)
+        if near > far:
+            found /= np.float32(near - far)
+        return np.clip(found, 0, 1, out=found)
+
+    def _windows(self, frames: Frames) -> Iterator[NDArray[np.float32]]:
+        """Estimate window after window, float32 (32, H, W) each, near = large."""
+        import torch
+
+        dtype = torch_dtype(self.settings.dtype)
+        mixed = torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+        for chosen in window_frames(len(frames)):
+            pixels = torch.from_numpy(self._seen(frames, chosen)).to(self.device)
+            with mixed:
+                found = net.nearness(self.network, pixels)
+            yield net.upsampled(found.float(), frames.shape[1:3]).cpu().numpy()
+
+    def _seen(self, frames: Frames, chosen: Sequence[int]) -> NDArray[np.float32]:
+        """Prepare frames, float32 (n, 3, h, w)."""
+        width, height = seen_size(frames.shape[2], frames.shape[1], self.settings.side)
+        out = np.empty((len(chosen), height, width, 3), np.float32)
+        for place, number in enumerate(chosen):
+            scaled = frames[number].astype(np.float32) / np.float32(255)
+            out[place] = cv2.resize(scaled, (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.ascontiguousarray(((out - MEAN) / STD).transpose(0, 3, 1, 2))
+
+
+def seen_size(width: int, height: int, side: int) -> tuple[int, int]:
+    """Return the size (width, height) at which frames are seen: multiples of 14, the short side about `side`.
+
+    As upstream's `infer_video_depth` and `Resize`: wide clips are seen smaller; sides are rounded, not below `side`.
+    """
+    ratio = max(width, height) / min(width, height)
+    if ratio > WIDEST:
+        side = max(1, round(int(side * 1.777 / ratio) / net.PATCH)) * net.PATCH
+    scale = max(side / width, side / height)
+
+    def rounded(pixels: float) -> int:
+        nearest = int(np.round(pixels / net.PATCH)) * net.PATCH
+        return nearest if nearest >= side else int(np.ceil(pixels / net.PATCH)) * net.PATCH
+
+    return rounded(width * scale), rounded(height * scale)
