@@ -21,6 +21,7 @@ LEVEL = {
     "report": 5,
     "runners": 6,
     "doctor": 7,
+    "serve": 7,
     "cli": 8,
 }
 HEAVY = {"torch", "transformers", "diffsynth", "ray", "vllm", "onnxruntime"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def read_answer(text: str, finish: str, prompt: Prompt, fields: Mapping[str, Any
     """
     if not text.strip():
         return None, ["the answer is empty"]
-    found = [value for value in _objects(text) if isinstance(value, dict)]
+    found = [_legible(value) for value in _objects(text) if isinstance(value, dict)]
     # A model that reasons in prose writes drafts first: the last that fits is meant.
     for value in reversed(found):
         if not schema_violations(value, prompt.schema):
@@ -67,7 +68,7 @@ def correction(text: str, faults: list[str], schema: Mapping[str, Any]) -> list[
 
 def _objects(text: str) -> Iterator[Any]:
     """Yield every outermost JSON object in `text`, whatever stands around it."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(strict=False)  # grammars of servers let raw control characters into strings
     start = text.find("{")
     while start >= 0:
         try:
@@ -77,3 +78,13 @@ def _objects(text: str) -> Iterator[Any]:
         else:
             yield value
         start = text.find("{", end)
+
+
+def _legible(value: Any) -> Any:
+    """Put a space for every control character, line ends too, and drop halves of characters: no table holds them."""
+    if isinstance(value, str):
+        text = value.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")  # whole pairs become one character
+        return "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text).strip()
+    if isinstance(value, dict):
+        return {key: _legible(entry) for key, entry in value.items()}
+    return [_legible(entry) for entry in value] if isinstance(value, list) else value

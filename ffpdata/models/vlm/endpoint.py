@@ -159,7 +159,7 @@ class Endpoint:
                 usage = chunk.usage or usage
                 for choice in chunk.choices:
                     piece = choice.delta.content or ""
-                    if piece and not texts:
+                    if piece and not length:
                         first = time.monotonic() - start
                     texts.append(piece)
                     length += len(piece)

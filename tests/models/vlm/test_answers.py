@@ -76,6 +76,23 @@ def test_a_broken_rule_leaves_the_answer() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("a\x16b", "a b"),
+        (" two\\nlines\\t", "two lines"),
+        ("half \\ud83d a face", "half  a face"),
+        ("\\ud83d\\ude00 whole", "\U0001f600 whole"),
+        ("caf\u00e9", "caf\u00e9"),
+    ],
+)
+def test_texts_come_out_fit_for_a_table(written: str, read: str) -> None:
+    loose = Prompt(name="ask", text="?", schema={"type": "object", "properties": {"tags": {"type": "array"}}})
+    answer, faults = read_answer(f'{{"tags": ["{written}"]}}', "stop", loose, {})
+    assert (answer, faults) == ({"tags": [read]}, [])
+    read.encode()
+
+
 def test_a_correction_quotes_the_answer_and_names_the_faults() -> None:
     said, asked = correction("x" * 9000, ["task is missing", "score is 11"], ASKED.schema)
     assert said == {"role": "assistant", "content": "x" * QUOTED}

@@ -1,0 +1,113 @@
+"""The command line of one vLLM server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from ffpdata.core.errors import UsageError
+from ffpdata.models.vlm.settings import VisionSettings, parse
+
+VIDEOS = 2
+"""A question shows the source and the target."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to serve, and how.
+
+    Attributes:
+        model: checkpoint: a name at the hub, or a folder.
+        served_model: the name that questions ask for.
+        revision: of the checkpoint; empty for the newest.
+        servers: how many; each is a whole copy of the model.
+        gpus: per server; the model is split over them. 0: on the CPU.
+        host: address to listen at; on a cluster every node's own.
+        port: of the first server; the others follow.
+        vllm: the program, with arguments where it needs them: `vllm`, `/opt/vllm/bin/vllm`.
+        images: most images in a question.
+        max_model_len: most tokens of a question with its answer.
+        flags: more flags for vLLM; they win over the ones here.
+        api_key: asked of every client, none where it is empty. It is passed in the environment.
+    """
+
+    model: str
+    served_model: str = ""
+    revision: str = ""
+    servers: int = 1
+    gpus: int = 1
+    host: str = "127.0.0.1"
+    port: int = 8000
+    vllm: str = "vllm"
+    images: int = 4
+    max_model_len: int = 32768
+    flags: tuple[str, ...] = ()
+    api_key: str = ""
+
+    def command(self, host: str, port: int) -> list[str]:
+        """Return program and arguments of the server at `host`:`port`.
+
+        Raises:
+            UsageError: there is no such program on this machine.
+        """
+        program = shlex.split(self.vllm)
+        found = shutil.which(program[0]) if program else None
+        if found is None:
+            raise UsageError(
+                f"no program {self.vllm!r} here. vLLM lives in an environment of its own: python -m venv vllm-env && "
+                "vllm-env/bin/pip install vllm, then --vllm vllm-env/bin/vllm"
+            )
+        command = [found, *program[1:], "serve", self.model]
+        command += ["--host", host, "--port", str(port), "--served-model-name", self.served_model or self.model]
+        if self.revision:
+            command += ["--revision", self.revision]
+        if self.gpus > 1:
+            command += ["--tensor-parallel-size", str(self.gpus)]
+        return [
+            *command,
+            *("--max-model-len", str(self.max_model_len)),
+            *("--limit-mm-per-prompt", json.dumps({"video": VIDEOS, "image": self.images})),
+            # Free white space between JSON tokens lets a model write blanks up to its limit.
+            *("--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})),
+            # All frames that are sent: by default vLLM keeps the first 32 and drops the rest.
+            *("--media-io-kwargs", json.dumps({"video": {"num_frames": -1, "fps": 2}})),
+            *self.flags,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """Return what a server's environment gets on top of this one's."""
+        own = {"VLLM_NO_USAGE_STATS": "1"}
+        return own | {"VLLM_API_KEY": self.api_key} if self.api_key else own
+
+
+def plan_for(model: str, profile: str, *, api_key_env: str = "", **given: Any) -> Plan:
+    """Return the plan of a model, or of what a profile names; what is given on top wins.
+
+    Raises:
+        UsageError: neither is given, the profile's model is not a served one, or the key's variable is not set.
+    """
+    if profile:
+        from ffpdata.core.config import load_pipeline
+
+        spec = load_pipeline("local_editing", profile).models.get("vision_language")
+        if spec is None or not spec.runtime.get("endpoint"):
+            raise UsageError(f"--profile {profile!r}: its vision_language is not served: it has no runtime.endpoint")
+        settings = parse(VisionSettings, spec.settings, f"settings of {spec.model}")
+        views = [settings.view(question).frames for question in ("", *settings.questions)]
+        if settings.clips_as == "images":  # each frame is an image, and a style question shows one more
+            given["images"] = VIDEOS * max(views) + 1
+        given["served_model"] = given.get("served_model") or spec.runtime.get("served_model") or model or spec.model
+        given["revision"] = given.get("revision") or ("" if model else spec.revision)
+        model = model or spec.model
+    if not model:
+        raise UsageError("what is to be served? --model Qwen/Qwen2.5-VL-72B-Instruct, or --profile gpu")
+    if api_key_env:
+        given["api_key"] = os.environ.get(api_key_env, "").strip()
+        if not given["api_key"]:
+            raise UsageError(f"--api-key-env {api_key_env}: that environment variable is not set")
+    given["served_model"] = given.get("served_model") or model
+    return Plan(model=model, **given)

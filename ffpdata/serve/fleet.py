@@ -1,0 +1,225 @@
+"""Several servers: started together, waited for, watched, ended together. None is restarted behind anybody's back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from ffpdata.core.errors import FatalError
+from ffpdata.serve.flags import Plan
+from ffpdata.serve.server import GRACE_SECONDS, Server
+
+WATCH_SECONDS = 1.0
+CPUS = 1
+"""Cores that a server's actor holds on a cluster."""
+
+Say = Callable[[str], None]
+
+
+class Handle(Protocol):
+    """A server, here or on another machine."""
+
+    name: str
+    log: str
+
+    def where(self) -> str:
+        """Return the base URL to ask it at."""
+
+    def exit_code(self) -> int | None:
+        """Return None while it runs."""
+
+    def healthy(self) -> bool:
+        """Ask whether it answers questions."""
+
+    def tail(self) -> str:
+        """Return the last lines of its log."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+def serve(plan: Plan, *, ray: bool, wait: float, logs: Path, say: Say, ready: Callable[[list[str]], None]) -> None:
+    """Start the servers, say when they are ready, and watch them until asked to stop.
+
+    Args:
+        plan: what to serve.
+        ray: as actors on the cluster of RAY_ADDRESS; otherwise as processes of this machine.
+        wait: seconds until all must be ready.
+        logs: folder for their logs, on the machine where each runs.
+        say: prints a line.
+        ready: gets the endpoints once all are ready.
+
+    Raises:
+        FatalError: too few GPUs, a port that is taken, a server that ends before it is ready or is not ready in time;
+            later, when the last one ended.
+    """
+    # Ray sets handlers of its own: ours come after them.
+    with (_on_ray if ray else _here)(plan, logs.resolve()) as servers, _asked_to_stop() as asked:
+        if not _wait_until_ready(servers, wait, asked, say):
+            return
+        ready([server.where() for server in servers])
+        _watch(servers, asked, say)
+        say(f"Stopping {len(servers)} servers ...")
+
+
+def _wait_until_ready(servers: list[Handle], wait: float, asked: threading.Event, say: Say) -> bool:
+    start, waiting = time.monotonic(), list(servers)
+    while waiting:
+        for server in list(waiting):
+            code = server.exit_code()
+            if code is not None:
+                raise FatalError(f"{server.name} ended with {code} before it was ready:\n{server.tail()}")
+            if server.healthy():
+                waiting.remove(server)
+                say(f"{server.where()}  ready after {time.monotonic() - start:.0f} s, log {server.log}")
+        if waiting and time.monotonic() - start > wait:
+            late = waiting[0]
+            raise FatalError(f"{late.name} is not ready after {wait:.0f} s (--wait), log {late.log}:\n{late.tail()}")
+        if waiting and asked.wait(WATCH_SECONDS):
+            return False
+    return True
+
+
+def _watch(servers: list[Handle], asked: threading.Event, say: Say) -> None:
+    alive = list(servers)
+    while not asked.wait(WATCH_SECONDS):
+        for server in list(alive):
+            code = server.exit_code()
+            if code is not None:
+                alive.remove(server)
+                say(f"{server.name} at {server.where()} ended with {code}, {len(alive)} left. It is not restarted.")
+                say(server.tail())
+        if not alive:
+            raise FatalError("every server ended: see their logs")
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM and a closed terminal set."""
+    asked = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        asked.set()
+
+    before = {n: signal.signal(n, handler) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield asked
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextmanager
+def _here(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
+    servers: list[Handle] = []
+    gpus = _visible_gpus() if plan.gpus else []
+    if plan.servers * plan.gpus > len(gpus):
+        raise FatalError(
+            f"{plan.servers} servers with {plan.gpus} GPUs each need {plan.servers * plan.gpus}, this machine shows "
+            f"{len(gpus)}: fewer --servers or --gpus, or --ray for a cluster"
+        )
+    try:
+        for number in range(plan.servers):
+            own = gpus[number * plan.gpus : (number + 1) * plan.gpus] if plan.gpus else None
+            servers.append(Server(plan, number, plan.host, str(logs / f"server-{number}.log"), own))
+        yield servers
+    finally:
+        enders = [threading.Thread(target=server.stop) for server in servers]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
+
+
+def _visible_gpus() -> list[str]:
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [gpu for gpu in given.split(",") if gpu]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    asked = [tool, "--query-gpu=index", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+class _Remote:
+    """A server in a Ray actor; an actor that died is a server that ended."""
+
+    def __init__(self, actor: Any, name: str, log: str) -> None:
+        self._actor, self.name, self.log, self._url, self._died = actor, name, log, name, ""
+
+    def _call(self, method: str, otherwise: Any, seconds: float = 10.0) -> Any:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError
+
+        try:
+            return ray.get(getattr(self._actor, method).remote(), timeout=seconds)
+        except RayActorError as err:
+            self._died = self._died or str(err)
+            return otherwise
+        except GetTimeoutError:  # an actor that waits for its place, or a machine that is slow
+            return None
+
+    def where(self) -> str:
+        self._url = self._call("where", None) or self._url
+        return self._url
+
+    def exit_code(self) -> int | None:
+        code: int | None = self._call("exit_code", -1)
+        return code
+
+    def healthy(self) -> bool:
+        return bool(self._call("healthy", False))
+
+    def tail(self) -> str:
+        return str(self._call("tail", self._died) or "(no log)")
+
+    def stop(self) -> None:
+        import ray
+
+        self._call("stop", None, GRACE_SECONDS + 15)
+        ray.kill(self._actor)
+
+
+class _Actor(Server):
+    """A server on whatever node Ray chose, with the GPUs that Ray gave."""
+
+    def __init__(self, plan: Plan, number: int, log: str) -> None:
+        import ray
+
+        super().__init__(plan, number, ray.util.get_node_ip_address(), log)
+
+
+@contextmanager
+def _on_ray(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
+    import ray
+
+    began = not ray.is_initialized()
+    if began:
+        ray.init(log_to_driver=False, include_dashboard=False)
+    servers: list[Handle] = []
+    try:
+        needed, there = plan.servers * plan.gpus, ray.cluster_resources().get("GPU", 0)
+        if needed > there:
+            raise FatalError(f"{plan.servers} servers with {plan.gpus} GPUs each: the cluster has {there:g} GPUs")
+        # An actor that is not detached ends with this process, and its keeper ends the server.
+        actor = ray.remote(num_cpus=CPUS, num_gpus=plan.gpus, max_restarts=0)(_Actor)
+        for number in range(plan.servers):
+            log = str(logs / f"server-{number}.log")
+            servers.append(_Remote(actor.remote(plan, number, log), f"server {number}", log))
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+        if began:
+            ray.shutdown()

@@ -1,0 +1,117 @@
+"""Runs one command and ends all of it, children included, when the owner of its standard input is gone.
+
+`python keeper.py GRACE COMMAND ...`: a server that outlives its owner holds a GPU that nobody can use. The owner keeps
+the other end of the pipe, so that even its kill -9 ends the command; SIGTERM here does too. It uses the standard
+library alone and is run as a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+POLL_SECONDS = 0.2
+LEFT_SECONDS = 2.0
+"""What processes that the command left behind get to end by themselves."""
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+"""Linux: have a signal sent when the parent dies; become the parent of orphaned descendants."""
+
+asked = False
+
+
+def keep(command: list[str], grace: float) -> int:
+    """Run `command` until it ends or its owner does.
+
+    Args:
+        command: program and arguments.
+        grace: seconds between SIGTERM and SIGKILL.
+
+    Returns:
+        The command's exit status; 128 + n where signal n ended it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ask)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - there are no threads here
+    )
+    while child.poll() is None and not asked and not _orphaned():
+        pass
+    _end(child, grace)
+    code = child.returncode
+    return 128 - code if code < 0 else code
+
+
+def _ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    global asked  # noqa: PLW0603 - a signal handler has no other way to say it
+    asked = True
+
+
+def _orphaned() -> bool:
+    """Wait a moment; say whether the owner closed the pipe."""
+    readable, _, _ = select.select([0], [], [], POLL_SECONDS)
+    return bool(readable) and not os.read(0, 1024)
+
+
+def _end(child: subprocess.Popen[bytes], grace: float) -> None:
+    """End the command's process group, then whatever else it left behind."""
+    _signal_group(child.pid, signal.SIGTERM)
+    for pid in _descendants(os.getpid()):
+        _signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    while child.poll() is None and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS / 4)
+    # A server waits for its own children: what is still there now will not go by itself.
+    deadline = min(deadline, time.monotonic() + LEFT_SECONDS)
+    while _descendants(os.getpid()) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS / 4)
+    _signal_group(child.pid, signal.SIGKILL)
+    for pid in _descendants(os.getpid()):
+        _signal(pid, signal.SIGKILL)
+    child.wait()
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Every process below `pid` that is not a zombie; empty where there is no /proc."""
+    found: list[int] = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, tasks.read_text().split()):
+                state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+                found += [child] * (state != "Z") + _descendants(child)
+    return found
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _die_with_parent() -> None:
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(keep(sys.argv[2:], float(sys.argv[1])))

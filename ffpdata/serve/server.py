@@ -1,0 +1,103 @@
+"""One server: a process group under a keeper, its health and the end of its log. Runs here or in a Ray actor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from ffpdata.core.errors import FatalError
+from ffpdata.serve.flags import Plan
+
+GRACE_SECONDS = 20.0
+"""Between SIGTERM and SIGKILL: vLLM ends its engine in this time."""
+HEALTH_SECONDS = 5.0
+TAIL_LINES = 15
+TAIL_BYTES = 64_000
+
+
+class Server:
+    """A vLLM server. Its methods wait for nothing but `stop`, which takes at most `GRACE_SECONDS` and a little.
+
+    Args:
+        plan: what to serve.
+        number: counted from 0; says the port.
+        host: address to listen at, and to be asked at.
+        log: where its output goes.
+        gpus: ids of its GPUs; None leaves the environment's choice.
+
+    Raises:
+        FatalError: its port is taken.
+        UsageError: vLLM is not there.
+    """
+
+    def __init__(self, plan: Plan, number: int, host: str, log: str, gpus: list[str] | None = None) -> None:
+        self.name, self.log, self._port = f"server {number}", log, plan.port + number
+        self.url = f"http://{host}:{self._port}/v1"
+        self._root = f"http://{host}:{self._port}"
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, self._port))
+            except OSError as err:
+                raise FatalError(f"{host}:{self._port}: {err.strerror}. Choose another with --port.") from None
+        environment = os.environ | plan.environment()
+        if gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        keeper = [sys.executable, str(Path(__file__).with_name("keeper.py")), str(GRACE_SECONDS)]
+        command = plan.command(host, self._port)
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        with Path(log).open("ab") as out:
+            self._process = subprocess.Popen(
+                [*keeper, *command],
+                stdin=subprocess.PIPE,  # its end tells the keeper that this process is gone
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def where(self) -> str:
+        """Return the base URL to ask it at."""
+        return self.url
+
+    def exit_code(self) -> int | None:
+        """Return None while it runs."""
+        return self._process.poll()
+
+    def healthy(self) -> bool:
+        """Ask whether it answers questions."""
+        try:
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is this very machine
+            with direct.open(f"{self._root}/health", timeout=HEALTH_SECONDS) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError, ValueError):
+            return False
+
+    def tail(self) -> str:
+        """Return the last lines of its log."""
+        try:
+            with Path(self.log).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError as err:
+            return f"(no log: {err})"
+        return "\n".join(f"    {line}" for line in lines[-TAIL_LINES:])
+
+    def stop(self) -> None:
+        """End it with everything it started."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(GRACE_SECONDS + 10)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
