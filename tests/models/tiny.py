@@ -42,6 +42,10 @@ MODELS = "diffsynth.models"
 T5, VAE_FILE = "models_t5_umt5-xxl-enc-bf16.safetensors", "Wan2.1_VAE.safetensors"
 CLIP = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.safetensors"
 DIT = "diffusion_pytorch_model.safetensors"
+STANDS_FOR = {
+    f"{__name__}.tiny_vae": "wan_video_vae.WanVideoVAE",
+    f"{__name__}.tiny_image_encoder": "wan_video_image_encoder.WanImageEncoder",
+}
 
 
 def tiny_vae() -> Any:
@@ -229,11 +233,13 @@ def _save(state: dict[str, Any], path: Path, dtype: str | None = "bfloat16") -> 
 
 def _know(path: Path, name: str, model: str, options: dict[str, Any], converter: str = "") -> None:
     """Enter a file into diffsynth's table of known checkpoints."""
-    from diffsynth.configs import MODEL_CONFIGS
+    from diffsynth.configs import MODEL_CONFIGS, VRAM_MANAGEMENT_MODULE_MAPS
     from diffsynth.core import hash_model_file
 
     entry: dict[str, Any] = {"model_hash": hash_model_file(str(path)), "model_name": name, "extra_kwargs": options}
     entry["model_class"] = model if model.startswith(__name__) else f"{MODELS}.{model}"
+    if model in STANDS_FOR:  # it is managed like the real one
+        VRAM_MANAGEMENT_MODULE_MAPS[model] = VRAM_MANAGEMENT_MODULE_MAPS[f"{MODELS}.{STANDS_FOR[model]}"]
     if converter:
         entry["state_dict_converter"] = f"{CONVERTERS}.{converter}"
     if json.dumps(entry, sort_keys=True) not in {json.dumps(known, sort_keys=True) for known in MODEL_CONFIGS}:
