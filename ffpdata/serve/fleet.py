@@ -197,7 +197,8 @@ class _Actor(Server):
     def __init__(self, plan: Plan, number: int, log: str) -> None:
         import ray
 
-        super().__init__(plan, number, ray.util.get_node_ip_address(), log)
+        address: Any = ray.util.get_node_ip_address  # Ray leaves it untyped
+        super().__init__(plan, number, address(), log)
 
 
 @contextmanager
@@ -206,10 +207,16 @@ def _on_ray(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
 
     began = not ray.is_initialized()
     if began:
-        ray.init(log_to_driver=False, include_dashboard=False)
+        try:
+            ray.init(log_to_driver=False, include_dashboard=False)
+        except Exception as err:  # Ray raises bare ones
+            raise FatalError(
+                f"no Ray cluster at RAY_ADDRESS ({os.environ.get('RAY_ADDRESS', 'not set')}): {err}"
+            ) from err
     servers: list[Handle] = []
     try:
-        needed, there = plan.servers * plan.gpus, ray.cluster_resources().get("GPU", 0)
+        resources: Any = ray.cluster_resources  # Ray leaves it untyped
+        needed, there = plan.servers * plan.gpus, resources().get("GPU", 0)
         if needed > there:
             raise FatalError(f"{plan.servers} servers with {plan.gpus} GPUs each: the cluster has {there:g} GPUs")
         # An actor that is not detached ends with this process, and its keeper ends the server.

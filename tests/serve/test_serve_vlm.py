@@ -218,23 +218,3 @@ def test_a_profile_says_model_and_revision(tmp_path: Path) -> None:
         plan_for("", "cpu")
     with pytest.raises(UsageError, match="--model"):
         plan_for("", "")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_servers_on_a_cluster_end_with_whoever_started_them(
-    serve: Callable[..., Command], number: signal.Signals
-) -> None:
-    command = serve("--ray", "--json", servers=2, RAY_ADDRESS="local")
-    endpoints = json.loads(command.until("endpoints"))["endpoints"]
-    assert [url.rpartition(":")[2] for url in endpoints] == [f"{command.port + n}/v1" for n in range(2)]
-    pids = command.pids()
-    assert all(map(alive, pids))
-    command.process.send_signal(number)
-    assert command.process.wait(60) == (0 if number == signal.SIGINT else -number)
-    assert command.all_gone(pids)
-
-
-def test_a_server_that_cannot_start_on_a_cluster_says_why(serve: Callable[..., Command]) -> None:
-    command = serve("--ray", "--vllm", "/nowhere/vllm", RAY_ADDRESS="local")
-    command.until("environment of its own")
-    assert command.process.wait(60) == 1

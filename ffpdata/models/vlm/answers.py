@@ -29,7 +29,9 @@ class Answer(dict[str, Any]):
         self.facts = dict(facts)
 
 
-def read_answer(text: str, finish: str, prompt: Prompt, fields: Mapping[str, Any]) -> tuple[dict | None, list[str]]:
+def read_answer(
+    text: str, finish: str, prompt: Prompt, fields: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, list[str]]:
     """Find the answer in `text` and check it.
 
     Args:

@@ -109,7 +109,8 @@ def _jpeg(image: Pixels, size: tuple[int, int], quality: int) -> str:
     """Scale an image to (width, height) and return it as base64 of a JPEG."""
     if (image.shape[1], image.shape[0]) != size:
         smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+        how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+        image = cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
     done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"an image of {size[0]}x{size[1]} could not be written as JPEG")

@@ -204,7 +204,7 @@ class Service:
         limits = self.runtime
         if trouble.retry_after is not None:
             return min(trouble.retry_after, limits.longest_backoff_seconds)
-        wait = min(limits.backoff_seconds * 2 ** (failures - 1), limits.longest_backoff_seconds)
+        wait: float = min(limits.backoff_seconds * 2 ** (failures - 1), limits.longest_backoff_seconds)
         return wait * random.uniform(0.5, 1.0)  # noqa: S311 - so that many questions do not come back at once
 
     def _errors(self) -> str:

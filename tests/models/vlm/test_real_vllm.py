@@ -1,0 +1,225 @@
+"""The production client and stages against a real vLLM on the CPU that serves a tiny random Qwen2.5-VL.
+
+`make test-vllm` runs it: it needs vLLM's own environment, whose Python FFPDATA_VLLM names. The model answers nonsense
+in the form that it is held to: what is tested is the way there and back, not what it says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ffpdata.core.errors import FatalError
+from ffpdata.core.execute import execute
+from ffpdata.core.prompt import Prompt
+from ffpdata.core.schema import schema_violations
+from ffpdata.core.stage import Item, ModelSpec, Stage
+from ffpdata.core.store import Store
+from ffpdata.media.codec import write_video
+from ffpdata.models.vlm.backend import ServedVision
+from ffpdata.models.vlm.endpoint import RequestRefusedError
+from ffpdata.stages.caption import Caption
+from ffpdata.stages.discriminate import Discriminate
+from ffpdata.stages.identify import Identify
+from tests.serve.test_serve_vlm import alive, free_ports
+
+PYTHON = os.environ.get("FFPDATA_VLLM", "")
+HERE = Path(__file__).parent
+PROMPTS = HERE.parents[2] / "prompts"
+NAME = "tiny-qwen"
+pytestmark = [
+    pytest.mark.skipif(not PYTHON, reason="make test-vllm runs it: a real vLLM in an environment of its own"),
+    pytest.mark.timeout(1200),
+]
+FLAGS = ("--enforce-eager", "--dtype", "bfloat16", "--max-num-seqs", "4")
+CPU = {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+
+
+def below(pid: int) -> list[int]:
+    """Every descendant of a process."""
+    found: list[int] = []
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        children = [int(child) for child in tasks.read_text().split()]
+        found += children + [pid for child in children for pid in below(child)]
+    return found
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running `ffpdata serve-vlm` and its endpoint."""
+
+    process: subprocess.Popen[str]
+    endpoint: str
+    seconds: float
+
+    def spec(self, **settings: Any) -> ModelSpec:
+        return ModelSpec(
+            backend="ffpdata.models.vlm.backend:ServedVision",
+            model=NAME,
+            settings={"frames": 4, "max_tokens": 1024, **settings},
+            runtime={"endpoint": self.endpoint, "api_key_env": "OWN_KEY"},
+        )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder, start, port = tmp_path_factory.mktemp("vllm"), time.monotonic(), free_ports(1)
+    os.environ["OWN_KEY"] = "sk-tiny"
+    subprocess.run([PYTHON, HERE / "tiny_qwen.py", folder / "model"], env=os.environ | CPU, check=True)
+    program = f"{shlex.quote(PYTHON)} {shlex.quote(str(HERE / 'vllm_cpu.py'))}"
+    command = [sys.executable, "-m", "ffpdata.cli", "serve-vlm", "--model", str(folder / "model"), "--name", NAME]
+    command += ["--gpus", "0", "--port", str(port), "--vllm", program, "--max-model-len", "12288", "--json"]
+    command += ["--logs", str(folder / "logs"), "--wait", "900", "--api-key-env", "OWN_KEY", "--", *FLAGS]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | CPU)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, (folder / "logs" / "server-0.log").read_text()[-6000:]
+    seconds = time.monotonic() - start
+    print(f"\nvLLM was ready after {seconds:.0f} s")
+    yield Served(process, json.loads(line)["endpoints"][0], seconds)
+    pids = below(process.pid)
+    assert len(pids) >= 2  # the keeper, vLLM, its engine
+    process.kill()  # the worst of ends: nothing is told to anybody
+    process.wait(30)
+    process.stdout.close()
+    deadline = time.monotonic() + 60
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    left = [pid for pid in pids if alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+@pytest.fixture(scope="module")
+def model(served: Served) -> Iterator[ServedVision]:
+    made = ServedVision(served.spec())
+    yield made
+    made.close()
+
+
+def clip(frames: int = 17, seed: int = 0) -> np.ndarray:
+    """A bright square that crosses noise."""
+    rng = np.random.default_rng(seed)
+    made = np.repeat(rng.integers(60, 120, (1, 192, 320, 3), dtype=np.uint8), frames, axis=0)
+    for number, frame in enumerate(made):
+        frame[60:120, 10 + 6 * number : 70 + 6 * number] = (220, 200, 40)
+    return made
+
+
+MEDIA = {"source": clip(), "target": clip(seed=1), "reference": clip()[0]}
+FIELDS = {
+    "object": "dog",
+    "task": "swap",
+    "caption": "The video shows a dog on a lawn.",
+    "style": "oil",
+    "instruction": "Replace the dog by a cat.",
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in PROMPTS.glob("*.yaml")))
+def test_every_question_is_answered_in_its_schema(model: ServedVision, name: str) -> None:
+    prompt = Prompt.load(PROMPTS / f"{name}.yaml")
+    still = {medium: MEDIA[medium][0] for medium, view in prompt.media.items() if view != "clip" and medium == "source"}
+    answer = model.ask(prompt, MEDIA | still, FIELDS)
+    assert schema_violations(dict(answer), prompt.schema) == []
+    facts = answer.facts
+    assert facts["prompt_tokens"] > 100
+    assert 0 < facts["first_token_seconds"] <= facts["seconds"]
+    assert set(facts["frames"]) == set(prompt.media)
+    json.dumps(answer).encode()
+
+
+@pytest.mark.parametrize("mode", ["json_object", "text"])
+def test_other_schema_modes_reach_the_server(served: Served, mode: str) -> None:
+    looser = ServedVision(served.spec(schema_mode=mode, max_tokens=64, repairs=0))
+    with pytest.raises(Exception, match="answer_invalid"):  # nothing holds random weights to the schema
+        looser.ask(Prompt.load(PROMPTS / "identify.yaml"), MEDIA, {})
+    looser.close()
+
+
+def test_clips_as_images(served: Served) -> None:
+    images = ServedVision(served.spec(clips_as="images", frames=2))
+    answer = images.ask(Prompt.load(PROMPTS / "discriminate.yaml"), MEDIA, FIELDS)
+    assert answer["task"] in ("swap", "modification")
+    images.close()
+
+
+def test_the_same_question_has_the_same_answer(model: ServedVision) -> None:
+    prompt = Prompt.load(PROMPTS / "discriminate.yaml")
+    assert model.ask(prompt, MEDIA, FIELDS) == model.ask(prompt, MEDIA, FIELDS)
+
+
+def test_no_frame_is_dropped_by_the_server(served: Served) -> None:
+    """By default vLLM keeps the first 32 frames: 48 must cost half as much again."""
+    tokens = {}
+    for frames in (16, 32, 48):
+        longer = ServedVision(served.spec(frames=frames, clip_pixels=56 * 56))
+        answer = longer.ask(Prompt.load(PROMPTS / "verify.yaml"), dict.fromkeys(MEDIA, clip(49)), FIELDS)
+        tokens[frames] = answer.facts["prompt_tokens"] / (1 + answer.facts["repairs"])
+        longer.close()
+    assert tokens[48] - tokens[32] == pytest.approx(tokens[32] - tokens[16], rel=0.2)
+
+
+def test_a_question_that_is_too_long_fails_alone_and_says_why(served: Served) -> None:
+    longer = ServedVision(served.spec(frames=49, clip_pixels=640 * 360))
+    with pytest.raises(RequestRefusedError, match=r"12288"):
+        longer.ask(Prompt.load(PROMPTS / "discriminate.yaml"), dict.fromkeys(MEDIA, clip(49)), FIELDS)
+    longer.close()
+
+
+def test_a_wrong_model_and_a_wrong_key_are_fatal(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FatalError, match="does not serve 'tiny-qwem'; did you mean 'tiny-qwen'"):
+        ServedVision(served.spec().model_copy(update={"model": "tiny-qwem"}))
+    monkeypatch.setenv("OTHER_KEY", "sk-other")
+    runtime = {"endpoint": served.endpoint, "api_key_env": "OTHER_KEY"}
+    with pytest.raises(FatalError, match="OTHER_KEY"):
+        ServedVision(served.spec().model_copy(update={"runtime": runtime}))
+
+
+def test_many_threads_are_answered(model: ServedVision) -> None:
+    prompt = Prompt.load(PROMPTS / "discriminate.yaml")
+    start = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: model.ask(prompt, MEDIA, FIELDS), range(16)))
+    print(f"\n16 questions from 8 threads: {time.monotonic() - start:.1f} s")
+    assert {answer["task"] for answer in answers} <= {"swap", "modification"}
+
+
+@pytest.mark.parametrize("stage", [Identify, Caption, Discriminate], ids=lambda s: s.name)
+def test_the_stages_ask_it(served: Served, tmp_path: Path, stage: type[Stage]) -> None:
+    store = Store(tmp_path)
+    for name, frames in (("source.mp4", MEDIA["source"]), ("target.mp4", MEDIA["target"])):
+        write_video(tmp_path / name, frames, 16)
+    prompts = {name: Prompt.load(PROMPTS / f"{name}.yaml") for name in stage.prompts}
+    made = stage(stage.Settings(), {"vision_language": served.spec()}, prompts)
+    made.setup()
+    row = {"source_video": "source.mp4", "target_video": "target.mp4", "object": "dog", "task": "swap"}
+    outcome = execute(made, Item("clip", row), store)
+    made.teardown()
+    assert outcome.status in ("ok", "rejected"), outcome.error
+    if outcome.status == "ok":
+        assert set(outcome.children[0]["columns"]) <= set(stage.writes)
+    else:  # well formed, and not what the rules want
+        assert outcome.reason == "answer_breaks_rules", outcome.error
+    assert outcome.model == f"{NAME}@1"
+    if stage is Discriminate:  # it has no rules that random weights could break
+        assert outcome.children[0]["columns"]["task"] in ("swap", "modification")
