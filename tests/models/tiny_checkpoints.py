@@ -109,6 +109,91 @@ def sam2(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def sam3(folder: Path, seed: int = 0) -> Path:
+    """A SAM 3 video model that sees 112x112 pixels: detector, text encoder and tracker. It always finds something."""
+    import torch
+    from transformers import (
+        CLIPTokenizer,
+        Sam3Config,
+        Sam3ImageProcessor,
+        Sam3TrackerVideoConfig,
+        Sam3VideoConfig,
+        Sam3VideoModel,
+        Sam3VideoProcessor,
+    )
+    from transformers.models.sam2_video.video_processing_sam2_video import Sam2VideoVideoProcessor
+
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    side, width = 112, 128
+    vision = {
+        "model_type": "sam3_vision_model",
+        "backbone_config": {
+            "model_type": "sam3_vit_model",
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": side,
+            "pretrain_image_size": side,
+            "window_size": 4,
+            "global_attn_indexes": [1],
+        },
+        "fpn_hidden_size": width,
+        "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+    }
+    letters = [*"abcdefghijklmnopqrstuvwxyz", *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz")]
+    vocabulary = {token: number for number, token in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
+    layers = {"hidden_size": width, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    detector = Sam3Config(
+        vision_config=copy.deepcopy(vision),
+        text_config={
+            "model_type": "clip_text_model",
+            "vocab_size": len(vocabulary),
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "projection_dim": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 32,
+            "bos_token_id": len(letters),
+            "eos_token_id": len(letters) + 1,
+        },
+        geometry_encoder_config=layers,
+        detr_encoder_config=layers,
+        detr_decoder_config=layers | {"num_queries": 6},
+        mask_decoder_config={"hidden_size": width, "num_attention_heads": 2},
+    )
+    tracker = Sam3TrackerVideoConfig(
+        vision_config=copy.deepcopy(vision),
+        image_size=side,
+        prompt_encoder_config={"hidden_size": width, "image_size": side},
+        mask_decoder_config={"hidden_size": width, "mlp_dim": 32, "iou_head_hidden_dim": 32},
+        memory_attention_hidden_size=width,
+        memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=32,
+        memory_attention_rope_feat_sizes=[8, 8],
+        memory_encoder_hidden_size=width,
+        mask_downsampler_embed_dim=width,
+        memory_fuser_embed_dim=width,
+        memory_fuser_intermediate_dim=32,
+    )
+    config = Sam3VideoConfig(detector_config=detector, tracker_config=tracker, low_res_mask_size=32)
+    model = Sam3VideoModel(config)
+    with torch.no_grad():  # every query is sure of itself, and what is followed is always in the picture
+        model.detector_model.detr_decoder.presence_head.layer3.bias.fill_(6.0)
+        model.detector_model.dot_product_scoring.query_proj.bias.fill_(1.0)
+        model.detector_model.dot_product_scoring.text_proj.bias.fill_(1.0)
+        model.tracker_model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(4.0)
+    model.save_pretrained(folder)
+    size = {"height": side, "width": side}
+    processor = Sam3VideoProcessor(
+        Sam3ImageProcessor(size=size), Sam2VideoVideoProcessor(size=size), CLIPTokenizer(vocab=vocabulary, merges=[])
+    )
+    processor.save_pretrained(folder)
+    return folder
+
+
 VIDEO_DEPTH: dict[str, dict[str, Any]] = {
     "small": {"hidden": 384, "layers": 12, "channels": (48, 96, 192, 384), "fusion": 64},
     "base": {"hidden": 768, "layers": 12, "channels": (96, 192, 384, 768), "fusion": 128},
