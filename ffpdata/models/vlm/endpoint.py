@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LONGEST_ANSWER = 100_000
 """Characters after which a stream is given up: no `max_tokens` gives so many."""
 PROBE_SECONDS = 10.0
+KEPT_SECONDS = 2.0
+"""How long an idle connection is kept. vLLM's server closes it after 5: reused at that moment, it breaks."""
 SHOWN_MESSAGE = 400
 """Characters of a server's message that an error repeats."""
 
@@ -83,14 +85,21 @@ class Endpoint:
 
     def __init__(self, url: str, model: str, key: str, runtime: VisionRuntime) -> None:
         import httpx2
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.url, self.model, self._key, self._runtime = url, model, key, runtime
         # Each wait has its own limit in `complete`; the client's own would count silence alone.
         limits = httpx2.Timeout(runtime.total_seconds, connect=runtime.connect_seconds)
+        pool = httpx2.Limits(max_connections=None, keepalive_expiry=KEPT_SECONDS)
         # Retries are the service's, which has other endpoints. A key must be given: without one the client would send
         # what OPENAI_API_KEY holds to a server that it is not meant for.
-        self._client = AsyncOpenAI(base_url=url, api_key=key or "none", timeout=limits, max_retries=0)
+        self._client = AsyncOpenAI(
+            base_url=url,
+            api_key=key or "none",
+            timeout=limits,
+            max_retries=0,
+            http_client=DefaultAsyncHttpxClient(limits=pool),
+        )
         self.up = True
         self.in_flight = 0
         self.failures = 0
