@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.timing import verdict
+from benchmarks.timing import peak_megabytes, verdict
 from ffpdata.core.keys import digest
 from ffpdata.core.manifest import COMMON
 
@@ -89,17 +87,8 @@ def child(case: str, folder: Path) -> None:
         else:
             found = rows - not_done(connection, store, STAGE, wanted).num_rows
     seconds = time.perf_counter() - start
-    memory = _peak_megabytes()
+    memory = peak_megabytes()
     print(json.dumps({"seconds": seconds, "megabytes": memory, "found": found}))
-
-
-def _peak_megabytes() -> float:
-    """Peak memory of this program alone: getrusage would also tell that of the process which started it."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-    except FileNotFoundError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS, in bytes
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def measure(case: str, folder: Path, rounds: int) -> bool:

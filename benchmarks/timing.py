@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -38,6 +40,17 @@ def verdict(name: str, value: float, bound: float, detail: str) -> bool:
     good = value <= bound
     print(f"{'ok  ' if good else 'OVER'} {name}: {value:.2f} (bound {bound:.2f}), {detail}", flush=True)
     return good
+
+
+def peak_megabytes() -> float:
+    """Peak memory of this program alone: getrusage would also tell that of the process which started it."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS, in bytes
+    found = re.search(r"VmHWM:\s+(\d+)", status)
+    assert found
+    return int(found[1]) / 1024
 
 
 def _cpu_seconds() -> float:

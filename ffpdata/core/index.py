@@ -6,21 +6,25 @@ keys are equal questions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ffpdata.core.execute import Outcome
-from ffpdata.core.manifest import MANIFESTS, Manifest, decode
+from ffpdata.core.manifest import COMMON, MANIFESTS, Manifest, decode
 from ffpdata.core.store import Store
-from ffpdata.core.views import OUTCOME, literal, narrow, reader, records, scan, stream
+from ffpdata.core.views import literal, narrow, reader, stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_ROW_BITS = 32
+_ROW_MASK = (1 << _ROW_BITS) - 1
+_OUTCOME_COLUMNS = tuple(name for name in COMMON.names if name not in {"parent_id", "track", "stage", "upstream"})
 
 SLICE_ROWS = 750_000
 """Items that `not_done` looks up at a time: about 100 MB."""
@@ -83,12 +87,15 @@ def hashes(texts: Iterable[str | None], count: int) -> NDArray[np.int64]:
     return np.fromiter(map(hash, texts), np.int64, count)
 
 
-def hashed(connection: duckdb.DuckDBPyConnection, sql: str) -> list[NDArray[np.int64]]:
-    """Run a query whose columns are all texts and return the hashes of each, in the query's order."""
+def columns(connection: duckdb.DuckDBPyConnection, sql: str) -> list[NDArray[Any]]:
+    """Run a query and return its columns: the hashes of texts, anything else as it is."""
     batches = stream(connection, sql)
-    parts = [[hashes(column.to_pylist(), len(column)) for column in batch.columns] for batch in batches]
-    none = np.empty(0, np.int64)
-    return [np.concatenate([none, *(part[number] for part in parts)]) for number in range(len(batches.schema))]
+    parts: list[list[NDArray[Any]]] = [[] for _ in batches.schema]
+    for batch in batches:
+        for part, column in zip(parts, batch.columns, strict=True):
+            text = pa.types.is_string(column.type)
+            part.append(hashes(column.to_pylist(), len(column)) if text else column.to_numpy(zero_copy_only=False))
+    return [np.concatenate(part) if part else np.empty(0, np.int64) for part in parts]
 
 
 class FinishedKeys(Hashes):
@@ -106,7 +113,7 @@ class FinishedKeys(Hashes):
             return
         with reader(store) as connection:
             rows = narrow(store, parts, "key, status, entered_id, attempt")
-            [keys] = hashed(connection, f"select key from {rows} where status in ('ok', 'rejected')")
+            [keys] = columns(connection, f"select key from {rows} where status in ('ok', 'rejected')")
             self._old = np.unique(keys)
             for entered, key, attempt in connection.execute(
                 f"select entered_id, key, max(attempt) from {rows} where status = 'failed' group by all"
@@ -114,78 +121,134 @@ class FinishedKeys(Hashes):
                 self.attempts[entered, key] = attempt
 
 
-@dataclass
 class StageIndex:
-    """Committed rows of one stage, as a runner needs them on resume.
+    """Where a stage's rows lie in its manifest, 40 bytes for each, so that a few of them can be read alone.
 
-    Attributes:
-        outcomes: finished outcomes by key.
-        newest: per item that entered, key and upstream of its newest row.
+    Args:
+        store: the run folder.
+        stage: name of the stage.
+        writes: the stage's own columns.
+        track: whose items `newest` tells of; a finished outcome counts from whichever track it is.
     """
 
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    newest: dict[str, tuple[str, str]] = field(default_factory=dict)
+    def __init__(self, store: Store, stage: str, writes: Mapping[str, Any], track: str) -> None:
+        self._store, self._stage, self._writes, self._track = store, stage, writes, track
+        self._parts: list[str] = []
+        none = np.empty(0, np.int64)
+        self._keys, self._whose, self._rows = none, none, none
+        """Of the finished rows, by key and then by age: hashes of the key and of whose outcome it is, and the place."""
+        self._entered, self._newest, self._since = none, none, none
+        """Of the items that entered, by hash: hash of the newest row's key and lineage, and its place."""
 
-    @classmethod
-    def load(
-        cls, store: Store, stage: str, writes: Mapping[str, Any], track: str, wanted: Sequence[tuple[str, str]]
-    ) -> StageIndex:
-        """Read what concerns the `wanted` (item_id, key) pairs."""
-        index = cls()
-        if not wanted or not Manifest(store).parts(stage):
-            return index
-        connection = reader(store)
-        ids, keys = zip(*wanted, strict=True)
-        connection.register("_wanted", pa.table({"item_id": ids, "key": keys}))
-        connection.execute(f"create view rows as select * from {scan(store, stage)}")
-        order = "part || lpad(part_row::text, 12, '0')"
-        for row in records(
-            connection,
-            f"select entered_id, arg_max(key, {order}) as key, arg_max(upstream, {order}) as upstream "
-            "from rows semi join _wanted on entered_id = _wanted.item_id where track = $track group by entered_id",
-            {"track": track},
-        ):
-            index.newest[row["entered_id"]] = (row["key"], row["upstream"])
-        # One outcome may have been committed for several items: any one of them tells the same.
-        who = f"entered_id || '|' || track || '|' || {OUTCOME}"
-        done = records(
-            connection,
-            "with done as (select * from rows semi join _wanted using (key) where status in ('ok', 'rejected')), "
-            f"one as (select key, arg_max({who}, {order}) as who from done group by key) "
-            f"select done.* from (select *, {who} as who from done) done join one using (key, who) "
-            f"qualify row_number() over (partition by done.key, item_id order by {order} desc) = 1 order by {order}",
+    def __contains__(self, key: str) -> bool:
+        number = hash(key)
+        at = int(self._keys.searchsorted(number))
+        return at < len(self._keys) and int(self._keys[at]) == number
+
+    def refresh(self) -> None:
+        """Take in the parts that came since the last time."""
+        known = set(self._parts)
+        parts = [part for part in Manifest(self._store).parts(self._stage) if part not in known]
+        if not parts:
+            return
+        with reader(self._store) as connection:
+            keys, whose, entered, newest, rows, done, mine = columns(
+                connection,
+                "select key, concat_ws('|', entered_id, track, key, epoch_us(started_at)), entered_id, "
+                "concat(key, '|', upstream), row, status in ('ok', 'rejected'), "
+                f"track = {literal(self._track)} from "
+                + narrow(self._store, parts, "key, entered_id, track, upstream, status, started_at"),
+            )
+        rows += len(self._parts) << _ROW_BITS
+        self._parts += parts
+        done, mine = done.astype(bool), mine.astype(bool)
+        keys, whose, places = (
+            np.concatenate(pair)
+            for pair in zip((self._keys, self._whose, self._rows), (keys[done], whose[done], rows[done]), strict=True)
         )
-        for row in done:
-            index.outcomes[row["key"]] = _with_child(index.outcomes.get(row["key"]), row, writes)
-        connection.close()
-        return index
-
-
-def _with_child(outcome: Outcome | None, row: Mapping[str, Any], writes: Mapping[str, Any]) -> Outcome:
-    if outcome is None:
-        outcome = Outcome(
-            status=row["status"],
-            key=row["key"],
-            reason=row["reason"] or "",
-            error=row["error"] or "",
-            attempt=row["attempt"],
-            started_at=row["started_at"].timestamp(),
-            seconds=row["seconds"],
-            cpu_seconds=row["cpu_seconds"],
-            worker=row["worker"],
-            model=row["model"] or "",
+        order = np.lexsort((places, keys))
+        self._keys, self._whose, self._rows = keys[order], whose[order], places[order]
+        entered, newest, places = (
+            np.concatenate(pair)
+            for pair in zip(
+                (self._entered, self._newest, self._since), (entered[mine], newest[mine], rows[mine]), strict=True
+            )
         )
-    columns = decode(row, writes)
+        order = np.lexsort((places, entered))
+        last = order[np.append(np.diff(entered[order]) != 0, True)] if len(order) else order
+        self._entered, self._newest, self._since = entered[last], newest[last], places[last]
+
+    def held(self, entered: str, key: str, upstream: str) -> bool:
+        """Whether the newest row of the item that entered is of this key and lineage."""
+        number = hash(entered)
+        at = int(self._entered.searchsorted(number))
+        there = at < len(self._entered) and int(self._entered[at]) == number
+        return there and int(self._newest[at]) == hash(f"{key}|{upstream}")
+
+    def outcomes(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """Read the newest finished outcome of each key that has one, whoever it was computed for."""
+        wanted = list(dict.fromkeys(keys))
+        numbers = hashes(wanted, len(wanted))
+        ends = self._keys.searchsorted(numbers, "right")
+        places = []
+        for begin, end in zip(self._keys.searchsorted(numbers), ends, strict=True):
+            first = end - 1  # the children of a fan-out lie together
+            while first > begin and self._whose[first - 1] == self._whose[end - 1]:
+                first -= 1
+            places += self._rows[max(first, begin) : end].tolist()
+        children: dict[str, dict[str, dict[str, Any]]] = {}
+        for row in self._read(np.sort(np.array(places, np.int64))):
+            its = children.setdefault(row["key"], {})
+            its.pop(row["item_id"], None)  # the outcome was committed twice
+            its[row["item_id"]] = row
+        asked = set(wanted)
+        return {key: _outcome(list(its.values()), self._writes) for key, its in children.items() if key in asked}
+
+    def _read(self, places: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+        """Rows at sorted places: of a part only the row groups that hold some."""
+        numbers = places >> _ROW_BITS
+        for number in np.unique(numbers).tolist():
+            rows = places[numbers == number] & _ROW_MASK
+            with self._store.open(self._parts[number]) as stream, pq.ParquetFile(stream) as file:
+                names = [name for name in (*_OUTCOME_COLUMNS, *self._writes) if name in file.schema_arrow.names]
+                base = 0
+                for group in range(file.num_row_groups):
+                    count = file.metadata.row_group(group).num_rows
+                    mine = rows[(rows >= base) & (rows < base + count)] - base
+                    base += count
+                    if len(mine):
+                        table = file.read_row_group(group, names).take(mine)
+                        begun = table["started_at"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+                        table = table.set_column(names.index("started_at"), "started_at", begun)
+                        yield from table.to_pylist()
+
+
+def _outcome(rows: Sequence[Mapping[str, Any]], writes: Mapping[str, Any]) -> Outcome:
+    """The outcome that was committed as these rows."""
+    row = rows[0]
+    outcome = Outcome(
+        status=row["status"],
+        key=row["key"],
+        reason=row["reason"] or "",
+        error=row["error"] or "",
+        attempt=row["attempt"],
+        started_at=row["started_at"] / 1e6,
+        seconds=row["seconds"],
+        cpu_seconds=row["cpu_seconds"],
+        worker=row["worker"],
+        model=row["model"] or "",
+    )
     if row["status"] != "ok":
-        outcome.facts = columns
+        outcome.facts = decode(row, writes)
         return outcome
-    child = {"suffix": "", "source_id": "", "columns": columns}
-    if row["item_id"] != row["entered_id"]:
-        extends = row["item_id"].startswith(row["entered_id"] + "/")
-        child["suffix"] = row["item_id"][len(row["entered_id"]) + 1 :] if extends else row["item_id"]
-        child["source_id"] = "" if extends else row["source_id"]
-    outcome.children.append(child)
+    for row in rows:
+        child = {"suffix": "", "source_id": "", "columns": decode(row, writes)}
+        if row["item_id"] != row["entered_id"]:
+            extends = row["item_id"].startswith(row["entered_id"] + "/")
+            child["suffix"] = row["item_id"][len(row["entered_id"]) + 1 :] if extends else row["item_id"]
+            child["source_id"] = "" if extends else row["source_id"]
+        outcome.children.append(child)
     return outcome
 
 
-__all__ = ["FinishedKeys", "Hashes", "StageIndex", "hashed", "hashes", "not_done"]
+__all__ = ["FinishedKeys", "Hashes", "StageIndex", "columns", "hashes", "not_done"]

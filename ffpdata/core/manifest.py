@@ -31,6 +31,10 @@ FLUSH_ROWS = 500
 FLUSH_SECONDS = 2.0
 COMPACT_PARTS = 256
 """More parts than this in one stage are merged into one."""
+LARGE_BYTES = 64 << 20
+"""A part of this size is not merged again."""
+GROUP_ROWS = 16_384
+"""Rows of a row group in a merged part: few of its rows can be read without all the others."""
 
 COMMON = pa.schema(
     [
@@ -142,18 +146,38 @@ class Manifest:
         return pa.concat_tables(tables, promote_options="permissive") if tables else COMMON.empty_table()
 
     def compact(self, stage: str, at_least: int = 2) -> int:
-        """Merge a stage's parts into one where there are `at_least` so many; returns how many were merged.
+        """Merge a stage's small parts into one where there are `at_least` so many; returns how many were merged.
 
-        A kill between the merged part and the deletion of the old ones leaves rows twice, which changes nothing:
-        the newest row of an item and key wins.
+        Large parts stay, and what is older than one of them: the order of the rows is kept. A kill between the merged
+        part and the deletion of the old ones leaves rows twice, which changes nothing: the newest row of an item and
+        key wins.
         """
         parts = self.parts(stage)
         if len(parts) < at_least:
             return 0
-        table = pa.concat_tables(
-            [pq.read_table(io.BytesIO(self.store.read(p))) for p in parts], promote_options="permissive"
+        large = [number for number, part in enumerate(parts) if self.store.size(part) >= LARGE_BYTES]
+        parts = parts[large[-1] + 1 :] if large else parts
+        if len(parts) < at_least:
+            return 0
+        schemas = {column_tag(part) or part: part for part in parts}
+        schema = pa.unify_schemas(
+            [pq.read_schema(io.BytesIO(self.store.read(part))) for part in schemas.values()],
+            promote_options="permissive",
         )
-        self._write(stage, table, _number(parts[-1]))
+        merged = self.store.temp_file("merged.parquet")
+        try:
+            with pq.ParquetWriter(merged, schema, compression="zstd") as writer:
+                waiting: list[pa.Table] = []
+                for part in parts:
+                    waiting.append(pq.read_table(io.BytesIO(self.store.read(part))))
+                    if sum(table.num_rows for table in waiting) >= GROUP_ROWS:
+                        writer.write_table(_as_one(waiting, schema), GROUP_ROWS)
+                        waiting = []
+                if waiting:
+                    writer.write_table(_as_one(waiting, schema), GROUP_ROWS)
+            self.store.commit(merged, self._name(stage, schema, _number(parts[-1])))
+        finally:
+            merged.unlink(missing_ok=True)
         for part in parts:
             self.store.remove(part)
         return len(parts)
@@ -161,10 +185,13 @@ class Manifest:
     def _write(self, stage: str, table: pa.Table, number: int) -> str:
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd")
-        tag = digest([(field.name, str(field.type)) for field in table.schema])[:8]
-        path = f"{MANIFESTS}/{stage}/part-{number:020d}-{tag}-{uuid.uuid4().hex[:8]}.parquet"
+        path = self._name(stage, table.schema, number)
         self.store.write(path, sink.getvalue())
         return path
+
+    def _name(self, stage: str, schema: pa.Schema, number: int) -> str:
+        tag = digest([(field.name, str(field.type)) for field in schema])[:8]
+        return f"{MANIFESTS}/{stage}/part-{number:020d}-{tag}-{uuid.uuid4().hex[:8]}.parquet"
 
     def _sequence(self, stage: str) -> int:
         """A number above that of every part there is, also where the clock was set back."""
@@ -180,6 +207,12 @@ def column_tag(part: str) -> str:
     """Tag in a part's name: parts with the same tag have the same columns. Empty for a part that others wrote."""
     fields = part.rsplit("/", 1)[1].split("-")
     return fields[2] if len(fields) == 4 else ""
+
+
+def _as_one(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Tables one after the other, with all columns of `schema` in its order."""
+    whole = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
+    return whole.select(schema.names).cast(schema).combine_chunks()
 
 
 def _number(part: str) -> int:

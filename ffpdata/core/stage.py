@@ -265,6 +265,7 @@ class Stage:
         self.specs = {role: (specs or {})[role] for role in self.models if role in (specs or {})}
         self.questions = {name: (prompts or {})[name] for name in self.prompts if name in (prompts or {})}
         self._loaded: dict[str, Any] = {}
+        self._fixed: dict[tuple[str, ...], str] = {}
 
     # --- what a subclass overrides ---
 
@@ -313,10 +314,12 @@ class Stage:
 
     def fixed_key(self, roles: tuple[str, ...]) -> str:
         """Digest of what is the same for all rows that use `roles`."""
-        settings = self.settings.model_dump(mode="json")
-        models = {role: self.specs[role].identity() for role in roles if role in self.specs}
-        prompts = {name: prompt.key for name, prompt in self.questions.items()}
-        return digest(self.name, self.version, settings, prompts, models)
+        if roles not in self._fixed:
+            settings = self.settings.model_dump(mode="json")
+            models = {role: self.specs[role].identity() for role in roles if role in self.specs}
+            prompts = {name: prompt.key for name, prompt in self.questions.items()}
+            self._fixed[roles] = digest(self.name, self.version, settings, prompts, models)
+        return self._fixed[roles]
 
 
 def import_object(path: str) -> Any:

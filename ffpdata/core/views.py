@@ -19,9 +19,6 @@ from ffpdata.core.store import Store
 CURATE = "curate"
 """The whole-table step after the last stage; its rows live in a manifest of their own."""
 
-OUTCOME = "key || '@' || coalesce(epoch_us(started_at), 0)"
-"""SQL for what the rows of one outcome share: a fan-out that failed and then went well has both under one key."""
-
 STREAM_ROWS = 65_536
 
 _ORDER = {"part": "varchar", "part_row": "bigint"}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 
-from ffpdata.core.index import Hashes, hashed, hashes
+from ffpdata.core.index import Hashes, columns, hashes
 from ffpdata.core.keys import KEY_CHARS, digest
 from ffpdata.core.manifest import COMMON, INPUTS, Manifest, ManifestWriter, stage_schema
 from ffpdata.core.stage import Item, Stage
@@ -61,10 +61,9 @@ class FinishedInputs:
                 return np.arange(len(items))
             rows = narrow(self._store, parts, "item_id, key, track")
             mine = f"track = {literal(self._track)} and row > {since}"
-            names, keys = hashed(connection, f"select item_id, key from {rows} where {mine} order by row")
-        # The last of an input's rows, which are in the order in which they were written.
-        names, last = np.unique(names[::-1], return_index=True)
-        keys = keys[::-1][last]
+            names, keys, places = columns(connection, f"select item_id, key, row from {rows} where {mine}")
+        names, last = _newest(names, places)
+        keys = keys[last]
         if not len(names):
             return np.arange(len(items))
         wanted = hashes((item.item_id for item in items), len(items))
@@ -79,17 +78,17 @@ class FinishedInputs:
             return Hashes()
         rows = narrow(self._store, parts, "entered_id, item_id, key, started_at, status, track")
         with reader(self._store) as connection:
-            entered, names, outcomes = hashed(
+            entered, names, outcomes, good, places = columns(
                 connection,
-                "select entered_id, case when status = 'ok' then item_id end, concat(key, epoch_us(started_at)) "
-                f"from {rows} where track = {literal(self._track)} order by row",
+                "select entered_id, item_id, concat(key, '|', epoch_us(started_at)), status = 'ok', row "
+                f"from {rows} where track = {literal(self._track)}",
             )
-        inputs, last = np.unique(entered[::-1], return_index=True)
+        inputs, last = _newest(entered, places)
         if not len(inputs):
             return Hashes()
-        newest = outcomes[::-1][last][inputs.searchsorted(entered)]
+        newest = outcomes[last][inputs.searchsorted(entered)]
         through = np.delete(hashes((item.item_id for item in items), len(items)), left)
-        return Hashes(names[(outcomes == newest) & np.isin(entered, through) & (names != hash(None))])
+        return Hashes(names[(outcomes == newest) & good.astype(bool) & np.isin(entered, through)])
 
     def add(self, item: Item, stages: Iterable[str]) -> None:
         """Note that everything that came of an input has ended, and at which stages it left rows."""
@@ -127,6 +126,13 @@ class FinishedInputs:
             "status": "ok",
             "started_at": datetime.fromtimestamp(self._started, UTC),
         }
+
+
+def _newest(names: NDArray[np.int64], places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct names, sorted, and the position of each one's newest row."""
+    order = np.lexsort((-places, names))
+    distinct, first = np.unique(names[order], return_index=True)
+    return distinct, order[first]
 
 
 def _key(item: Item) -> str:

@@ -20,7 +20,7 @@ from ffpdata.runners.progress import Progress
 DUPLICATE = "duplicate"
 """Reason of an item whose content another item of the same run already has."""
 
-BATCH = 1024
+BATCH = 8192
 """Items that are looked up in the manifest at once."""
 
 

@@ -35,10 +35,11 @@ class Ledger:
         self.stage = stage
         self._store, self._writer, self._track, self._redo = store, writer, track, redo
         self._keys = FinishedKeys(store, stage.name)
-        self._index = StageIndex()
+        self._index = StageIndex(store, stage.name, stage.writes, track)
+        self._loaded: dict[str, Outcome] = {}
         self._schema = stage_schema(stage.writes)
         self._fresh: OrderedDict[str, Outcome] = OrderedDict()
-        self._spilled = False
+        self._spilled = self._indexed = False
 
     def maybe(self, key: str) -> bool:
         """Whether the key may have a finished outcome: `load` tells. False is certain."""
@@ -46,28 +47,30 @@ class Ledger:
 
     def load(self, waiting: Sequence[tuple[Item, str]]) -> None:
         """Read from the manifest what concerns these items and keys; `known` and `held` answer for them alone."""
-        if self._spilled:  # rows that are still in the writer's buffer may be asked for
-            self._writer.flush()
-        wanted = [(item.item_id, key) for item, key in waiting]
-        self._index = StageIndex.load(self._store, self.stage.name, self.stage.writes, self._track, wanted)
+        keys = [key for _, key in waiting if key not in self._fresh]
+        if not self._indexed or (self._spilled and not all(key in self._index for key in keys)):
+            self._writer.flush()  # rows that are still in its buffer may be asked for
+            self._index.refresh()
+            self._indexed = True
+        self._loaded = self._index.outcomes(keys)
 
     def known(self, key: str) -> Outcome | None:
         """The finished outcome of a key, from this start or an earlier one; None where it must be computed."""
         if key in self._fresh:
             return self._fresh[key]
-        found = self._index.outcomes.get(key)
+        found = self._loaded.get(key)
         return None if found is None or self.again(key) else found
 
     def again(self, key: str) -> bool:
         """Whether the key has a finished outcome that is to be computed anew: it must not be adopted either."""
-        found = self._index.outcomes.get(key)
+        found = self._loaded.get(key)
         if found is None or key in self._fresh:
             return False
         return bool(self._redo and self._redo(self.stage, found))
 
     def held(self, item: Item, key: str) -> bool:
         """Whether the item's newest row is of this very key and lineage already."""
-        return key not in self._fresh and self._index.newest.get(item.item_id) == (key, item.upstream)
+        return key not in self._fresh and self._index.held(item.item_id, key, item.upstream)
 
     def attempts(self, item: Item, key: str) -> int:
         """How often earlier starts began the item at this key and failed."""
