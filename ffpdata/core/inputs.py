@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ffpdata.core.config import InputSettings
-from ffpdata.core.errors import ConfigError, UsageError, nearest
+from ffpdata.core.errors import ConfigError, FatalError, UsageError, nearest
 from ffpdata.core.keys import digest
 from ffpdata.core.places import (
     IMAGE_SUFFIXES,
@@ -45,8 +45,16 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
 
     Raises:
         ConfigError: nothing is there, nothing matches, or a table cannot be read.
+        FatalError: the object store refuses it.
+        RetryableError: the object store does not answer.
     """
-    source = plain(source)
+    try:
+        return _list(plain(source), settings, limit)
+    except PermissionError as err:
+        raise FatalError(f"--input {source!r}: {err.strerror}. Check what you may read there.") from err
+
+
+def _list(source: str, settings: InputSettings, limit: int | None) -> list[Item]:
     kind = kind_of(source)
     if kind == "file" and PurePosixPath(source).suffix.lower() in TABLE_SUFFIXES:
         place = place_at(settings.root or parent(source))

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from ffpdata.core.errors import ConfigError, FatalError, RetryableError
+from ffpdata.core.errors import ConfigError, FatalError, FfpdataError, RetryableError
 
 T = TypeVar("T")
 
@@ -71,13 +71,13 @@ def is_s3(url: str) -> bool:
     return url.partition("://")[0] in S3
 
 
-def open_fs(url: str, *, attempts: int = REQUEST_ATTEMPTS, timeout: float | None = None) -> Any:
+def open_fs(url: str, *, attempts: int | None = None, timeout: float | None = None) -> Any:
     """Open the fsspec file system of a URL.
 
     Args:
         url: any fsspec URL. For S3 the endpoint is `FSSPEC_S3_ENDPOINT_URL`, else `AWS_ENDPOINT_URL_S3`, else
             `AWS_ENDPOINT_URL`, else Amazon's.
-        attempts: tries of one request.
+        attempts: tries of one request, `REQUEST_ATTEMPTS` by default.
         timeout: seconds that one request may take to connect and to answer.
     """
     if not is_s3(url):
@@ -87,6 +87,7 @@ def open_fs(url: str, *, attempts: int = REQUEST_ATTEMPTS, timeout: float | None
     given = fsspec.config.conf.get("s3", {})
     names = ("FSSPEC_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     endpoint = next((os.environ[name] for name in names if os.environ.get(name)), given.get("endpoint_url"))
+    attempts = REQUEST_ATTEMPTS if attempts is None else attempts
     retries = {"mode": "standard", "total_max_attempts": attempts}
     config = {**given.get("config_kwargs", {}), "retries": retries}
     if timeout is not None:
@@ -113,7 +114,7 @@ def patient(what: str, call: Callable[[], T], seconds: float | None = None) -> T
         FatalError: the credentials are wrong or missing, or there is no such bucket.
         PermissionError: the credentials do not allow it.
         FileNotFoundError: it is not there.
-        OSError: anything else, with a text that names no secret.
+        FfpdataError: the store refuses it for another reason; the text names no secret.
     """
     limit, begun, wait = OUTAGE_SECONDS if seconds is None else seconds, time.monotonic(), FIRST_WAIT
     while True:
@@ -211,5 +212,5 @@ def _settle(what: str, err: Exception) -> Exception:
     if isinstance(err, PermissionError) or status in (401, 403):
         return PermissionError(errno.EACCES, f"access denied ({_text(err)})", what)
     if code or status or type(err).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp"):
-        return OSError(errno.EIO, _text(err), what)
+        return FfpdataError(f"{what}: {_text(err)}")
     return err

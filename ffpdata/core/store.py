@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar
 
 import fsspec
 
-from ffpdata.core.errors import FatalError, RetryableError
+from ffpdata.core.errors import FatalError, FfpdataError
 from ffpdata.core.remote import check_url, is_s3, open_fs, patient
 from ffpdata.core.scratch import Held, process_scratch
 
@@ -249,7 +249,7 @@ class Store:
     def _abort_uploads(self) -> None:
         """Give up uploads in parts that nobody will finish: they cost room and no listing shows them."""
         bucket, prefix, _ = self.fs.split_path(f"{self.root}/artifacts/")
-        with suppress(OSError, RetryableError):  # not every store can, and not everybody may
+        with suppress(OSError, FfpdataError):  # not every store can, and not everybody may
             found = patient(
                 self.root, lambda: self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix), seconds=0
             )
