@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,19 @@ def has_filter(name: str) -> bool:
     return done.stdout.startswith("Filter ")
 
 
+@cache
+def leash() -> tuple[str, ...]:
+    """Words before a command that end it when this process dies, however it dies; none where the machine lacks them.
+
+    A worker that is killed takes its ffmpeg along, so that nothing goes on writing for nobody.
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return ()
+    tried = subprocess.run([setpriv, "--pdeathsig", "KILL", "true"], capture_output=True, timeout=30, check=False)
+    return (setpriv, "--pdeathsig", "KILL") if tried.returncode == 0 else ()
+
+
 def file_url(path: Path) -> str:
     """Name a file so that ffmpeg takes it for nothing else: no option, no URL, no pattern."""
     return f"file:{Path(path).absolute()}"
@@ -100,7 +114,16 @@ def start(
     The block writes to `process.stdin` or reads `process.stdout` (both unbuffered) where asked for. A block that
     raises kills ffmpeg. What ffmpeg prints goes to `log`, a file.
     """
-    command = [ffmpeg_exe(), "-hide_banner", "-v", "level+error", "-y", *([] if stdin else ["-nostdin"]), *args]
+    command = [
+        *leash(),
+        ffmpeg_exe(),
+        "-hide_banner",
+        "-v",
+        "level+error",
+        "-y",
+        *([] if stdin else ["-nostdin"]),
+        *args,
+    ]
     with contextlib.ExitStack() as stack:
         log = log or stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(

@@ -21,6 +21,7 @@ from typing import Any
 
 from ffpdata.core.errors import FatalError, FfpdataError, Reject, RetryableError
 from ffpdata.media import _probe_worker
+from ffpdata.media.ffmpeg import leash
 
 CONTAINERS = _probe_worker.CONTAINERS
 DECODERS = _probe_worker.DECODERS
@@ -132,7 +133,7 @@ def _kind(mode: int) -> str:
 
 def _ask(path: Path, timeout_s: float) -> dict[str, Any]:
     """Run the child process and read its answer."""
-    command = [sys.executable, "-I", _probe_worker.__file__, os.fspath(path)]
+    command = [*leash(), sys.executable, "-I", _probe_worker.__file__, os.fspath(path)]
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -58,3 +60,22 @@ def test_names_cannot_become_options_or_urls(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert ffmpeg.file_url(Path("-y")) == f"file:{tmp_path}/-y"
     assert ffmpeg.file_url(Path("http:")) == f"file:{tmp_path}/http:"
+
+
+@pytest.mark.skipif(not ffmpeg.leash(), reason="no setpriv on this machine")
+def test_it_dies_with_its_parent():
+    """A worker that is killed leaves no ffmpeg behind."""
+    code = (
+        "from ffpdata.media import ffmpeg\n"
+        "with ffmpeg.start(['-re', '-f', 'lavfi', '-i', 'testsrc', '-f', 'null', '-'], timeout_s=60) as process:\n"
+        "    print(process.pid, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = Path("/proc", parent.stdout.readline().strip())
+        assert child.exists()
+        parent.kill()
+    until = time.monotonic() + 10
+    while child.exists() and "Z" not in (child / "stat").read_text().split()[2]:
+        assert time.monotonic() < until, "it runs on"
+        time.sleep(0.05)
