@@ -115,7 +115,7 @@ def prepare(folder: Path, draw: random.Random, items: int) -> dict[str, str]:
         (folder / "in" / f"{number:03d}.txt").write_text(text)
     settings = {"trace": str(folder / "trace"), "seconds": 0.1}
     stages = ["tests.toys:Read", {"tests.toys:Poison": settings}, {"tests.toys:Second": {**settings, "seconds": 0.05}}]
-    resources = {name: {"timeout": 12, "memory_gb": 0.4} for name in ("read", "poison", "second")}
+    resources = {name: {"timeout": 15, "memory_gb": 0.4} for name in ("read", "poison", "second")}
     pipeline = {"name": "chaos", "track": "t", "stages": stages, "resources": resources}
     (folder / "chaos.yaml").write_text(yaml.safe_dump(pipeline))
     return bad
@@ -151,7 +151,9 @@ def one(seed: int, machine: Machine, folder: Path, items: int) -> Result:
         result.problems.append("the run hangs")
         return result
     if code:
-        result.problems.append(f"the last start ended with {code}: {(folder / f'log-{result.starts}').read_text()[-500:]}")
+        result.problems.append(
+            f"the last start ended with {code}: {(folder / f'log-{result.starts}').read_text()[-500:]}"
+        )
     else:
         result.problems += judge(folder, bad, items)
     result.seconds = time.monotonic() - began
@@ -162,7 +164,9 @@ def judge(folder: Path, bad: dict[str, str], items: int) -> list[str]:
     """Compare what the run holds with what an undisturbed one must hold."""
     run, problems = RunFolder.existing(folder / "run"), []
     connection = run.connect()
-    rows = {r["item_id"]: r for r in records(connection, "select item_id, stage, status, reason, note, length from items")}
+    rows = {
+        r["item_id"]: r for r in records(connection, "select item_id, stage, status, reason, note, length from items")
+    }
     failed = {name: row["reason"] for name, row in rows.items() if row["status"] != "ok"}
     if failed != {f"id-{name}": reason for name, reason in bad.items()}:
         problems.append(f"failed: {failed}, poisoned: {bad}")
@@ -192,6 +196,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--items", type=int, default=60)
+    parser.add_argument("--keep", type=Path, help="folder for the runs that have a problem")
     given = parser.parse_args()
     machine, results = Machine(), []
     print(f"{'seed':>4} {'starts':>6} {'seconds':>7}  {'killed':<32} result", flush=True)
@@ -201,11 +206,14 @@ def main() -> None:
             result = one(seed, machine, folder, given.items)
             results.append(result)
             verdict = "; ".join(result.problems) or "ok"
-            print(f"{seed:>4} {result.starts:>6} {result.seconds:>7.1f}  {', '.join(result.kills):<32} {verdict}", flush=True)
+            print(
+                f"{seed:>4} {result.starts:>6} {result.seconds:>7.1f}  {', '.join(result.kills):<32} {verdict}",
+                flush=True,
+            )
             if not result.problems:
                 shutil.rmtree(folder, ignore_errors=True)
-            else:
-                shutil.copytree(folder, f"/tmp/chaos-{seed}", dirs_exist_ok=True)
+            elif given.keep:
+                shutil.copytree(folder, given.keep / str(seed), dirs_exist_ok=True)
     machine.close()
     kills = Counter(kill for result in results for kill in result.kills)
     good = sum(not result.problems for result in results)

@@ -142,7 +142,7 @@ class Poison(Stage):
         if kind == "eat":
             held = []
             while True:
-                held.append(bytearray(os.urandom(1 << 20)) * 32)
+                held.append(b"x" * (1 << 27))
         target = row.new_file("note")
         target.write_text(text)
         with trace.open("a") as stream:
