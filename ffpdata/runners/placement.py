@@ -111,8 +111,8 @@ def grow(
         stop_when_full: where the slowest fits nowhere, no other pool gets more: that would not make the run faster.
     """
     count = dict(workers)
-    for name in count:
-        if not count[name] and most[name] > 0:
+    for name, has in workers.items():
+        if not has and most[name] > 0:
             if not put(name):
                 break
             count[name] = 1

@@ -12,6 +12,7 @@ it. A node's death convicts nobody.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -64,7 +65,11 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(logging_level=logging.WARNING, include_dashboard=False)
+    try:
+        ray.init(logging_level=logging.WARNING, include_dashboard=False)
+    except Exception as err:  # Ray has no type of its own for this
+        where = os.environ.get("RAY_ADDRESS")
+        raise FatalError(f"Ray could not be {f'reached at {where}' if where else 'started'}: {err}") from err
     try:
         yield
     finally:
@@ -107,6 +112,7 @@ class Scheduler:
                 self._collect()
                 self._check_times()
             self._close_all()
+            self._tell()
             self.stop.check()
         finally:
             for actor in self.crew.actors:
@@ -153,9 +159,13 @@ class Scheduler:
         for number, stage in enumerate(flow.stages):
             if flow.drained(number):
                 flow.progress.leave(stage.name)
-        flow.progress.pools = crew.states()
-        flow.progress.tick()
-        self.metrics.show(flow.progress.pools, {stage.name: flow.waiting(n) for n, stage in enumerate(flow.stages)})
+        self._tell()
+
+    def _tell(self) -> None:
+        progress, waiting = self.flow.progress, {s.name: self.flow.waiting(n) for n, s in enumerate(self.flow.stages)}
+        progress.pools = self.crew.states()
+        progress.tick()
+        self.metrics.show(progress.pools, waiting)
 
     def _most(self, pool: Pool) -> int:
         """How many workers the pool can use."""
@@ -202,9 +212,9 @@ class Scheduler:
             for depth in range(max(2, pool.need.concurrency)):
                 for actor in free:
                     if len(actor.calls) == depth:
-                        self._give(actor, depth, len(free))
+                        self._give(actor, depth)
 
-    def _give(self, actor: Actor, depth: int, free: int) -> None:
+    def _give(self, actor: Actor, depth: int) -> None:
         """Give a worker the most downstream work that there is for it."""
         flow, pool = self.flow, actor.pool
         for number in reversed(pool.stages):
@@ -215,8 +225,7 @@ class Scheduler:
                 continue
             if self._prepared(actor, number):
                 count = 1 if seconds is None else int(CALL_SECONDS / max(seconds, 1e-4))
-                share = -(-waiting // (2 * free))
-                self._send(actor, flow.take(number, max(1, min(count, share, MOST_ITEMS))))
+                self._send(actor, flow.take(number, max(1, min(count, MOST_ITEMS))))
             return
 
     def _held_back(self, number: int) -> bool:

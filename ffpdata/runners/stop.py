@@ -47,5 +47,5 @@ class Stop:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        text = "Stopping when what is running is finished; the same command goes on from there. Once more stops at once."
+        text = "Stopping once what is running is finished; the same command goes on from there. Again stops at once."
         print(text, file=sys.stderr, flush=True)
