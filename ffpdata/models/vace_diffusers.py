@@ -15,7 +15,7 @@ from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.models.classical.settings import parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.gpu import gpu_memory, release
-from ffpdata.models.wan.loras import diffusers_name, read_lora
+from ffpdata.models.wan.loras import Deltas, check_deltas, diffusers_name, diffusers_parameter, read_lora
 from ffpdata.models.wan.settings import WanRuntime, parse_runtime
 from ffpdata.models.weights import checkpoint_folder, torch_device, torch_dtype
 
@@ -60,6 +60,7 @@ class DiffusersVace(VaceRoles):
         self._loras: tuple[Lora, ...] | None = ()
         """What lies over the weights; None where a change was broken off."""
         self._wanted = tuple(self.settings.loras)
+        self._deltas = Deltas()
         with gpu_memory(self.device, "loading the model", REMEDY):
             self.pipe: Any = self._load(folder, runtime)
 
@@ -152,29 +153,38 @@ class DiffusersVace(VaceRoles):
     def _lay_loras(self) -> None:
         if self._wanted == self._loras:
             return
-        states = [self._lora_state(lora) for lora in self._wanted]
+        found = [self._read(lora) for lora in self._wanted]
         self._loras = None
         self.pipe.unload_lora_weights()
-        names = [f"lora_{number}" for number in range(len(states))]
-        for name, state in zip(names, states, strict=True):
+        self._deltas.remove()
+        parameters = dict(self.pipe.transformer.named_parameters())
+        for lora, (_, deltas) in zip(self._wanted, found, strict=True):
+            self._deltas.add(parameters, deltas, lora.strength)
+        names = [f"lora_{number}" for number in range(len(found))]
+        for name, (state, _) in zip(names, found, strict=True):
             self.pipe.load_lora_weights(state, adapter_name=name)
         if names:
             self.pipe.set_adapters(names, [lora.strength for lora in self._wanted])
         self._loras = self._wanted
 
-    def _lora_state(self, lora: Lora) -> dict[str, Any]:
-        """Return a LoRA as diffusers takes it; one of another model is refused."""
-        pairs = {diffusers_name(layer): pair for layer, pair in read_lora(lora).items()}
+    def _read(self, lora: Lora) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a LoRA as diffusers takes it, and what it adds to parameters; one of another model is refused."""
+        name, weights = lora.file or lora.model, read_lora(lora)
+        pairs = {diffusers_name(layer): pair for layer, pair in weights.pairs.items()}
+        deltas = {diffusers_parameter(key): value for key, value in weights.deltas.items()}
         # Where a LoRA lies over a layer already, peft calls the layer itself `base_layer`.
-        layers = {name.removesuffix(".base_layer") for name, _ in self.pipe.transformer.named_modules()}
+        layers = {layer.removesuffix(".base_layer") for layer, _ in self.pipe.transformer.named_modules()}
         left = pairs.keys() - layers
         if left:
             raise FatalError(
-                f"LoRA {lora.file or lora.model}: {len(left)} of {len(pairs)} layers are none of this model's, "
-                f"e.g. {min(left)}: it is of another model"
+                f"LoRA {name}: {len(left)} of {len(pairs)} layers are none of this model's, e.g. {min(left)}: "
+                "it is of another model"
             )
+        parameters = self.pipe.transformer.named_parameters()
+        check_deltas(name, deltas, {key.replace(".base_layer.", "."): value for key, value in parameters})
         state = {f"transformer.{layer}.lora_A.weight": down for layer, (down, _) in pairs.items()}
-        return state | {f"transformer.{layer}.lora_B.weight": up for layer, (_, up) in pairs.items()}
+        state |= {f"transformer.{layer}.lora_B.weight": up for layer, (_, up) in pairs.items()}
+        return state, deltas
 
     def _forget(self) -> None:
         """Let go of the features that the VAE keeps after its work."""

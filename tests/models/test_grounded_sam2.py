@@ -14,12 +14,16 @@ import pytest
 pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytest.importorskip("transformers", reason="the extra `models` is not installed")
 
+from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import FatalError, Reject, RetryableError
-from ffpdata.core.stage import ModelSpec
+from ffpdata.core.stage import ModelSpec, Row
 from ffpdata.media import masks as geometry
-from ffpdata.models.grounded_sam2 import GroundedSam2
+from ffpdata.media.codec import read_masks, write_video
+from ffpdata.models.classical.settings import parse_settings
+from ffpdata.models.grounded_sam2 import GroundedSam2, GroundedSam2Settings
 from ffpdata.models.grounding_dino import Detection, caption
 from ffpdata.models.inference import inference
+from ffpdata.stages.segment import Segment
 from tests.models import tiny_checkpoints as tiny
 
 BACKEND = "ffpdata.models.grounded_sam2:GroundedSam2"
@@ -191,6 +195,26 @@ def test_the_sam2_package_is_a_second_engine(folder: Path, tmp_path: Path) -> No
         GroundedSam2(wrong)
     with pytest.raises(FatalError, match="not the weights of"):
         GroundedSam2(chosen)
+
+
+def test_the_stage_writes_its_masks(folder: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", tiny.clip(), fps=16)
+    stage = Segment(specs={"segmenter": spec(folder, **ANY_MASK)})
+    stage.setup()
+    values = {"source_video": str(tmp_path / "clip.mp4"), "objects": ["dog"], "fps": 16.0}
+    columns = stage.process(Row(values, new_file=lambda column, child: tmp_path / f"{column}.mp4"))
+    stage.teardown()
+    masks = read_masks(tmp_path / "mask_video.mp4")
+    assert masks.shape == (9, 64, 64)
+    assert columns["phrase"] == "dog"
+    assert columns["mask_area"] == pytest.approx(masks.mean())
+    assert set(columns) == set(Segment.writes)
+
+
+def test_the_profiles_settings_are_valid() -> None:
+    given = load_pipeline("local_editing", "gpu").models["segmenter"]
+    assert given.load_class() is GroundedSam2
+    assert parse_settings(GroundedSam2Settings, given).detector == "IDEA-Research/grounding-dino-base"
 
 
 def test_an_incomplete_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -262,6 +262,28 @@ def test_all_spellings_of_a_lora_are_one(load, clip, tmp_path):
     assert same(answers[0], answers[2])
 
 
+def test_changes_of_biases_and_norms_come_on_and_off_with_a_lora(load, clip, plain, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    alone = tiny.write_lora(tmp_path / "alone.safetensors", style="lightx2v")
+    path = tmp_path / "distilled.safetensors"
+    changes = {"blocks.0.self_attn.q.diff_b": 48, "blocks.1.norm3.diff": 48, "time_projection.1.diff_b": 288}
+    changes = {f"diffusion_model.{name}": torch.linspace(-1, 1, size) for name, size in changes.items()}
+    save_file(load_file(alone) | changes, path)
+    model = load(loras=[{"model": str(path)}])
+    distilled = model.edit(*clip, prompt="a street", negative="car", seed=3)
+    model.swap_loras([Lora(model=str(alone))])
+    assert not same(model.edit(*clip, prompt="a street", negative="car", seed=3), distilled)
+    model.swap_loras([])
+    assert same(model.edit(*clip, prompt="a street", negative="car", seed=3), plain)
+    model.swap_loras([Lora(model=str(path))])
+    assert same(model.edit(*clip, prompt="a street", negative="car", seed=3), distilled)
+    save_file(load_file(alone) | {"diffusion_model.blocks.0.self_attn.q.diff_b": torch.zeros(96)}, path)
+    model.swap_loras([Lora(model=str(path), strength=0.9)])
+    with pytest.raises(FatalError, match=r"self_attn\.q\.bias|attn1\.to_q\.bias"):
+        model.edit(*clip, prompt="a street", negative="car", seed=3)
+
+
 def test_a_lora_of_another_model_is_refused_and_the_model_goes_on(load, clip, plain, tmp_path):
     path = tiny.write_lora(tmp_path / "other.safetensors", ("blocks.0.self_attn.q", "blocks.7.self_attn.q"))
     model = load(loras=[{"model": str(path)}])

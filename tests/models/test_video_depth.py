@@ -13,12 +13,16 @@ import pytest
 pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytest.importorskip("transformers", reason="the extra `models` is not installed")
 
+from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import ConfigError, FatalError, FfpdataError
-from ffpdata.core.stage import ModelSpec
+from ffpdata.core.stage import ModelSpec, Row
+from ffpdata.media.codec import read_gray, write_video
+from ffpdata.models.classical.settings import parse_settings
 from ffpdata.models.video_depth import VideoDepthAnything
-from ffpdata.models.video_depth.backend import seen_size
+from ffpdata.models.video_depth.backend import VideoDepthSettings, seen_size
 from ffpdata.models.video_depth.network import build, nearness
 from ffpdata.models.video_depth.windows import WINDOW, fit, join, window_frames
+from ffpdata.stages.depth import Depth
 from tests.models import tiny_checkpoints as tiny
 
 BACKEND = "ffpdata.models.video_depth:VideoDepthAnything"
@@ -36,9 +40,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.video_depth(tmp_path_factory.mktemp("video_depth"))
 
 
-def model(folder: Path, **settings: Any) -> VideoDepthAnything:
+def spec(folder: Path, **settings: Any) -> ModelSpec:
     chosen = {"side": 56, "dtype": "float32"} | settings
-    return VideoDepthAnything(ModelSpec(backend=BACKEND, model=str(folder), settings=chosen, runtime={"device": "cpu"}))
+    return ModelSpec(backend=BACKEND, model=str(folder), settings=chosen, runtime={"device": "cpu"})
+
+
+def model(folder: Path, **settings: Any) -> VideoDepthAnything:
+    return VideoDepthAnything(spec(folder, **settings))
 
 
 @pytest.mark.parametrize("size", ["small", "base", "large"])
@@ -180,6 +188,25 @@ def test_the_published_pickle_is_converted_once(tmp_path: Path) -> None:
         model(tmp_path)
     convert(tmp_path / "video_depth_anything_vits.pth", tmp_path / "converted")
     assert model(tmp_path / "converted").depth(tiny.pan(1, 30, 44)).max() == 1
+
+
+def test_the_stage_writes_its_depth(folder: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", tiny.pan(4, 30, 44), fps=16)
+    stage = Depth(specs={"depth_estimator": spec(folder)})
+    stage.setup()
+    values = {"source_video": str(tmp_path / "clip.mp4"), "fps": 16.0}
+    columns = stage.process(Row(values, new_file=lambda column, child: tmp_path / f"{column}.mp4"))
+    stage.teardown()
+    gray = read_gray(tmp_path / "depth_video.mp4")
+    assert gray.shape == (4, 30, 44)
+    assert (gray.min(), gray.max()) == (0, 255)
+    assert columns["depth_kind"] == "relative"
+
+
+def test_the_profiles_settings_are_valid() -> None:
+    given = load_pipeline("stylization", "gpu").models["depth_estimator"]
+    assert given.load_class() is VideoDepthAnything
+    assert parse_settings(VideoDepthSettings, given) == VideoDepthSettings(side=518, dtype="float16")
 
 
 def test_settings_are_checked(folder: Path) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 from ffpdata.core.errors import FatalError
 from ffpdata.models.wan.gpu import gpu_memory, release
 from ffpdata.models.wan.loading import Plan, load, quiet
-from ffpdata.models.wan.loras import read_lora
+from ffpdata.models.wan.loras import Deltas, check_deltas, read_lora
 from ffpdata.models.weights import torch_dtype
 
 if TYPE_CHECKING:
     import torch
 
     from ffpdata.models.protocols import Frames
-    from ffpdata.models.wan.loras import Pair
+    from ffpdata.models.wan.loras import LoraWeights
     from ffpdata.models.wan.request import Request
     from ffpdata.models.wan.settings import Lora
 
@@ -37,7 +37,8 @@ class DiffsynthEngine:
         self.device = torch.device(plan.device)
         self._loras: tuple[Lora, ...] | None = ()
         """What lies over the weights; None where a change was broken off."""
-        self._read: dict[Lora, dict[str, Pair]] = {}
+        self._read: dict[Lora, LoraWeights] = {}
+        self._deltas = Deltas()
         with quiet(), gpu_memory(self.device, "loading the model", REMEDY):
             self.pipe = load(plan)
 
@@ -77,30 +78,33 @@ class DiffsynthEngine:
             return
         for lora in loras:
             if lora not in self._read:
-                pairs = read_lora(lora)
-                self._check(lora, pairs)
-                self._read[lora] = pairs
+                weights = read_lora(lora)
+                self._check(lora, weights)
+                self._read[lora] = weights
         self._loras = None
         self.pipe.clear_lora(verbose=0)
+        self._deltas.remove()
         for lora in loras:
             self._lay(lora, self._read[lora])
         self._loras = tuple(loras)
 
-    def _lay(self, lora: Lora, pairs: dict[str, Pair]) -> None:
+    def _lay(self, lora: Lora, weights: LoraWeights) -> None:
         where = {"device": self.device, "dtype": torch_dtype(self.plan.dtype)}
+        pairs = weights.pairs
         for model in self._open():
-            fits = pairs.keys() & _adaptable(model).keys()
+            fits = pairs.keys() & _layers(model).keys()
             state = {f"{layer}.lora_A.weight": pairs[layer][0].to(**where) for layer in fits}
             state |= {f"{layer}.lora_B.weight": pairs[layer][1].to(**where) for layer in fits}
             if fits:
                 self.pipe.load_lora(model, state_dict=state, alpha=lora.strength, hotload=True, verbose=0)
+        self._deltas.add(self._parameters(), weights.deltas, lora.strength)
 
-    def _check(self, lora: Lora, pairs: dict[str, Pair]) -> None:
+    def _check(self, lora: Lora, weights: LoraWeights) -> None:
         """Refuse a LoRA of another model: diffsynth's loader takes what fits and says nothing of the rest."""
         layers: dict[str, Any] = {}
         for model in self._open():
-            layers |= _adaptable(model)
-        name = lora.file or lora.model
+            layers |= _layers(model)
+        name, pairs = lora.file or lora.model, weights.pairs
         left = pairs.keys() - layers.keys()
         if left:
             raise FatalError(
@@ -114,6 +118,13 @@ class DiffsynthEngine:
                     f"LoRA {name}: {layer} takes {down.shape[1]} to {up.shape[0]}, the model's {linear.in_features} to "
                     f"{linear.out_features}: it is of a model of another size"
                 )
+        check_deltas(name, weights.deltas, self._parameters())
+
+    def _parameters(self) -> dict[str, Any]:
+        """Parameters that a LoRA may change, by the names they have where no weight waits."""
+        return {
+            name.replace(".module.", "."): value for model in self._open() for name, value in model.named_parameters()
+        }
 
     def _open(self) -> list[Any]:
         """Return the models that LoRAs are laid over, made ready for it; without one they compute as before."""
@@ -128,7 +139,7 @@ class DiffsynthEngine:
             self.pipe.vae.model.clear_cache()
 
 
-def _adaptable(model: Any) -> dict[str, torch.nn.Linear]:
+def _layers(model: Any) -> dict[str, torch.nn.Linear]:
     from diffsynth.core.vram.layers import LoRAHotLoadMixin
 
     return {layer.name: layer for layer in model.modules() if isinstance(layer, LoRAHotLoadMixin)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +38,41 @@ DIFFUSERS = {
     "ffn.2": "ffn.net.2",
     "before_proj": "proj_in",
     "after_proj": "proj_out",
+    "self_attn.norm_q": "attn1.norm_q",
+    "self_attn.norm_k": "attn1.norm_k",
+    "cross_attn.norm_q": "attn2.norm_q",
+    "cross_attn.norm_k": "attn2.norm_k",
+    "norm3": "norm2",
 }
 """Names inside a block: Wan's own, and those of diffusers (diffusers, loaders/lora_conversion_utils.py)."""
 
-_ENDING = re.compile(r"\.(?:lora_(?:A|B|down|up)(?:\.\w+)?\.weight|alpha)$")
+DIFFUSERS_OUTSIDE = {
+    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
+    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
+    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
+    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
+    "time_projection.1": "condition_embedder.time_proj",
+    "head.head": "proj_out",
+}
+"""And outside of blocks."""
+
+_ENDING = re.compile(r"\.(?:lora_(?:A|B|down|up)(?:\.\w+)?\.weight|alpha|diff|diff_b)$")
+_KINDS = {"A": "down", "down": "down", "B": "up", "up": "up"}
+
+
+@dataclass(frozen=True)
+class LoraWeights:
+    """What a LoRA file changes.
+
+    Attributes:
+        pairs: layer name, as Wan spells it (`blocks.0.self_attn.q`, `vace_blocks.0.ffn.2`), to its two matrices: down
+            (rank, in) and up (out, rank).
+        deltas: parameter name (`blocks.0.self_attn.q.bias`) to what is added to it. Distilled models are published with
+            some: biases and norms, which have no low rank.
+    """
+
+    pairs: dict[str, Pair]
+    deltas: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def lora_file(lora: Lora) -> Path:
@@ -63,12 +96,8 @@ def lora_file(lora: Lora) -> Path:
     return found[0]
 
 
-def read_lora(lora: Lora) -> dict[str, Pair]:
-    """Read a LoRA file.
-
-    Returns:
-        Layer name, as Wan spells it (`blocks.0.self_attn.q`, `vace_blocks.0.ffn.2`), to its two matrices: down
-        (rank, in) and up (out, rank). Where the file has an `alpha`, down is scaled by alpha / rank.
+def read_lora(lora: Lora) -> LoraWeights:
+    """Read a LoRA file. Where it has an `alpha`, down is scaled by alpha / rank.
 
     Raises:
         FatalError: the file has no LoRA weights, or is damaged.
@@ -82,20 +111,69 @@ def read_lora(lora: Lora) -> dict[str, Pair]:
     except (SafetensorError, OSError) as err:
         raise FatalError(f"{path}: not a readable safetensors file ({err})") from err
     parts: dict[str, dict[str, torch.Tensor]] = {}
+    deltas: dict[str, torch.Tensor] = {}
     ignored = []
     for key, value in state.items():
         ending = _ENDING.search(key)
         if ending is None:
             ignored.append(key)
             continue
-        kind = "alpha" if ending[0] == ".alpha" else "down" if re.search(r"lora_(A|down)", ending[0]) else "up"
-        parts.setdefault(layer_name(key[: ending.start()]), {})[kind] = value
+        layer, kind = layer_name(key[: ending.start()]), ending[0].split(".")[1]
+        if kind in ("diff", "diff_b"):
+            deltas[f"{layer}.{'bias' if kind == 'diff_b' else 'weight'}"] = value
+        else:
+            parts.setdefault(layer, {})[_KINDS.get(kind.removeprefix("lora_"), kind)] = value
     pairs = {name: _pair(found) for name, found in parts.items() if {"down", "up"} <= set(found)}
     if not pairs:
         raise FatalError(f"{path}: no LoRA weights, e.g. `blocks.0.self_attn.q.lora_A.weight`: is it a whole model?")
     if ignored:
-        logger.warning("%s: %d weights beside the LoRA's are not used, e.g. %s", path, len(ignored), ignored[0])
-    return pairs
+        logger.warning("%s: %d weights are none of a LoRA and not used, e.g. %s", path, len(ignored), ignored[0])
+    return LoraWeights(pairs, deltas)
+
+
+class Deltas:
+    """Changes added to parameters in place, and taken off exactly."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
+
+    def add(self, parameters: Mapping[str, torch.nn.Parameter], deltas: Mapping[str, torch.Tensor], by: float) -> None:
+        """Add `by` times each delta to the parameter of its name; shapes must agree."""
+        import torch
+
+        with torch.no_grad():
+            for name, delta in deltas.items():
+                parameter = parameters[name]
+                self._kept.append((parameter, parameter.detach().to("cpu", copy=True)))
+                parameter.add_(delta.to(parameter) * by)
+
+    def remove(self) -> None:
+        """Give every parameter back the value it had."""
+        import torch
+
+        with torch.no_grad():
+            while self._kept:
+                parameter, value = self._kept.pop()
+                parameter.copy_(value)
+
+
+def check_deltas(name: str, deltas: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    """Refuse deltas of another model.
+
+    Raises:
+        FatalError: a parameter is not there, or has another shape.
+    """
+    for key, delta in deltas.items():
+        parameter = parameters.get(key)
+        if parameter is None or parameter.shape != delta.shape:
+            found = "has none" if parameter is None else f"has {tuple(parameter.shape)}"
+            raise FatalError(
+                f"LoRA {name}: changes {key} {tuple(delta.shape)}, the model {found}: it is of another model"
+            )
+        if parameter.device.type == "meta":
+            raise FatalError(
+                f"LoRA {name}: changes {key} itself, which this back end cannot where layers are offloaded"
+            )
 
 
 def layer_name(name: str) -> str:
@@ -104,19 +182,26 @@ def layer_name(name: str) -> str:
     while changed:
         short = next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
         changed, name = short != name, short
-    block, _, inner = _split(name)
-    return next((f"{block}{ours}" for ours, theirs in DIFFUSERS.items() if inner == theirs), name)
+    block, inner = _split(name)
+    table = DIFFUSERS if block else DIFFUSERS_OUTSIDE
+    return next((f"{block}{ours}" for ours, theirs in table.items() if inner == theirs), name)
 
 
 def diffusers_name(name: str) -> str:
     """Return a layer's name as diffusers spells it."""
-    block, _, inner = _split(name)
-    return f"{block}{DIFFUSERS.get(inner, inner)}" if block else name
+    block, inner = _split(name)
+    return f"{block}{(DIFFUSERS if block else DIFFUSERS_OUTSIDE).get(inner, inner)}"
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    match = re.match(r"((?:vace_)?blocks\.(\d+)\.)(.*)$", name)
-    return (match[1], match[2], match[3]) if match else ("", "", name)
+def diffusers_parameter(name: str) -> str:
+    """Return a parameter's name as diffusers spells it."""
+    layer, _, kind = name.rpartition(".")
+    return f"{diffusers_name(layer)}.{kind}"
+
+
+def _split(name: str) -> tuple[str, str]:
+    match = re.match(r"((?:vace_)?blocks\.\d+\.)(.*)$", name)
+    return (match[1], match[2]) if match else ("", name)
 
 
 def _pair(found: dict[str, torch.Tensor]) -> Pair:

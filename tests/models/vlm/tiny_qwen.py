@@ -47,7 +47,9 @@ def write(folder: Path) -> None:
     )
 
     folder.mkdir(parents=True, exist_ok=True)
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # Printable ASCII alone, the blank written as byte-level tokenizers do: it answers in nothing else, and what else a
+    # question holds is left out.
+    letters = ["\u0120", *map(chr, range(0x21, 0x7F))]
     raw = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()

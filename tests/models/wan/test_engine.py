@@ -82,8 +82,13 @@ def test_weights_that_wait_give_the_same_answer(waiting, request_, plain):
 
 
 def test_a_lora_is_laid_over_every_layer_where_weights_wait(waiting, engine, request_, plain, tmp_path):
+    from safetensors.torch import load_file, save_file
+
     layers = ("blocks.0.self_attn.q", "vace_blocks.1.ffn.2", "vace_blocks.0.cross_attn.v", "vace_blocks.0.before_proj")
-    lora = Lora(model=str(tiny.write_lora(tmp_path / "l.safetensors", layers)))
+    path = tiny.write_lora(tmp_path / "l.safetensors", layers)
+    changes = {"blocks.1.norm3.diff": torch.linspace(-1, 1, 48), "vace_blocks.0.after_proj.diff_b": torch.ones(48)}
+    save_file(load_file(path) | changes, path)
+    lora = Lora(model=str(path))
     want = engine.generate(request_, [lora])
     assert not np.array_equal(want, plain)
     assert np.array_equal(waiting.generate(request_, [lora]), want)

@@ -18,6 +18,8 @@ from tests.models import tiny
         ("vace_blocks.7.ffn.net.0.proj", "vace_blocks.7.ffn.0"),
         ("pipe.vace.vace_blocks.0.proj_in", "vace_blocks.0.before_proj"),
         ("text_embedding.0", "text_embedding.0"),
+        ("transformer.condition_embedder.time_proj", "time_projection.1"),
+        ("blocks.2.norm2", "blocks.2.norm3"),
     ],
 )
 def test_layer_names(spelled, name):
@@ -35,23 +37,28 @@ def test_alpha_over_rank_scales_the_lora(torch, tmp_path):
 
     path = tiny.write_lora(tmp_path / "a.safetensors", ("blocks.0.self_attn.q",), style="lightx2v", rank=4)
     state = load_file(path)
-    whole = read_lora(Lora(model=str(path)))["blocks.0.self_attn.q"]
+    whole = read_lora(Lora(model=str(path))).pairs["blocks.0.self_attn.q"]
     state["diffusion_model.blocks.0.self_attn.q.alpha"] = torch.tensor(2.0)
     save_file(state, path)
-    half = read_lora(Lora(model=str(path)))["blocks.0.self_attn.q"]
+    half = read_lora(Lora(model=str(path))).pairs["blocks.0.self_attn.q"]
     assert torch.equal(half[0], whole[0] / 2)
     assert torch.equal(half[1], whole[1])
     assert whole[0].shape == (4, 48)
     assert whole[1].shape == (48, 4)
 
 
-def test_what_is_beside_the_lora_is_told(torch, tmp_path, caplog):
+def test_biases_and_norms_come_with_it_and_what_is_no_lora_is_told(torch, tmp_path, caplog):
     from safetensors.torch import load_file, save_file
 
     path = tiny.write_lora(tmp_path / "a.safetensors", style="lightx2v")
-    save_file(load_file(path) | {"diffusion_model.blocks.0.norm3.diff": torch.zeros(48)}, path)
-    assert set(read_lora(Lora(model=str(path)))) == {"blocks.0.self_attn.q", "vace_blocks.1.ffn.2"}
-    assert "1 weights beside the LoRA's are not used, e.g. diffusion_model.blocks.0.norm3.diff" in caplog.text
+    beside = {"blocks.0.norm3.diff": 1, "blocks.0.self_attn.q.diff_b": 2, "time_projection.1.diff_b": 3}
+    beside = {f"diffusion_model.{name}": torch.full((48,), float(value)) for name, value in beside.items()}
+    save_file(load_file(path) | beside | {"something.else": torch.zeros(3)}, path)
+    found = read_lora(Lora(model=str(path)))
+    assert set(found.pairs) == {"blocks.0.self_attn.q", "vace_blocks.1.ffn.2"}
+    names = {"blocks.0.norm3.weight": 1, "blocks.0.self_attn.q.bias": 2, "time_projection.1.bias": 3}
+    assert {name: float(delta[0]) for name, delta in found.deltas.items()} == names
+    assert "1 weights are none of a LoRA and not used, e.g. something.else" in caplog.text
 
 
 def test_a_whole_model_is_no_lora(torch, tmp_path):
