@@ -41,7 +41,7 @@ class VisionStage(Stage):
             columns = {name: columns[name] for name in prompt.media}
         shown = {name: _load(row, column, prompt.media.get(name, "clip")) for name, column in columns.items()}
         fields = {name: value for name, value in fields.items() if value is not None}
-        answer = dict(model.ask(prompt, shown, fields))
+        answer: dict[str, Any] = model.ask(prompt, shown, fields)  # a served model's has `facts` too: what it cost
         broken = prompt.violations(answer, fields)
         if broken:
             raise Reject("answer_breaks_rules", f"{prompt.name}: {'; '.join(broken)}")

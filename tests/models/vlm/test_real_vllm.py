@@ -180,9 +180,10 @@ def test_no_frame_is_dropped_by_the_server(served: Served) -> None:
 
 
 def test_a_question_that_is_too_long_fails_alone_and_says_why(served: Served) -> None:
-    longer = ServedVision(served.spec(frames=49, clip_pixels=640 * 360))
-    with pytest.raises(RequestRefusedError, match=r"12288"):
-        longer.ask(Prompt.load(PROMPTS / "discriminate.yaml"), dict.fromkeys(MEDIA, clip(49)), FIELDS)
+    longer = ServedVision(served.spec(frames=49))
+    large = clip(49).repeat(2, axis=1).repeat(2, axis=2)
+    with pytest.raises(RequestRefusedError, match="12288"):
+        longer.ask(Prompt.load(PROMPTS / "discriminate.yaml"), dict.fromkeys(MEDIA, large), FIELDS)
     longer.close()
 
 
