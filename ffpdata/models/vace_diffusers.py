@@ -15,6 +15,7 @@ from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.models.classical.settings import parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.gpu import gpu_memory, release
+from ffpdata.models.wan.loading import require
 from ffpdata.models.wan.loras import Deltas, check_deltas, diffusers_name, diffusers_parameter, read_lora
 from ffpdata.models.wan.settings import WanRuntime, parse_runtime
 from ffpdata.models.weights import checkpoint_folder, torch_device, torch_dtype
@@ -55,6 +56,7 @@ class DiffusersVace(VaceRoles):
         runtime = parse_runtime(WanRuntime, spec)
         if self.settings.sources:
             raise ConfigError(f"{spec.backend}: sources: a checkpoint of diffusers is one folder with all its parts")
+        require("torch", "diffusers", "peft")
         self.device = torch_device(spec)
         folder = checkpoint_folder(spec.model, spec.revision)
         self._loras: tuple[Lora, ...] | None = ()

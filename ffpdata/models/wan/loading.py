@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,17 @@ class Plan:
     ranks: int = 1
 
 
+def require(*packages: str) -> None:
+    """Say what is to be installed before an import fails.
+
+    Raises:
+        FatalError: a package is not there.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise FatalError(f"{' and '.join(missing)} not installed: pip install 'ffpdata[models]' {missing[-1]}")
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Send what the libraries print to standard error: standard output is the program's own."""
@@ -49,7 +61,6 @@ def load(plan: Plan) -> Any:
     Raises:
         FatalError: the files are not what the plan says they are.
     """
-    import torch
     from diffsynth.core import ModelConfig
     from diffsynth.pipelines.wan_video import WanVideoPipeline
 
@@ -72,9 +83,7 @@ def load(plan: Plan) -> Any:
         )
     except ModuleNotFoundError as err:
         raise FatalError(f"runtime sequence_parallel needs the package {err.name!r}: pip install xfuser") from err
-    except torch.OutOfMemoryError:
-        raise
-    except (ValueError, RuntimeError, KeyError, OSError) as err:
+    except (ValueError, KeyError, OSError) as err:
         names = ", ".join(f"{part} {files[0]}" for part, files in plan.parts.files)
         raise FatalError(f"not the checkpoint that it should be ({str(err).splitlines()[0]}): {names}") from err
     missing = [part for part, model in _models(pipe, plan.parts).items() if model is None]

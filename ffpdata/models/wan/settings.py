@@ -110,9 +110,9 @@ class DiffsynthRuntime(WanRuntime):
     """And by diffsynth."""
 
     sequence_parallel: int = Field(1, ge=1)
-    """GPUs that work on one clip, each with a whole copy of the model (Ulysses attention; needs the package `xfuser`).
-    The transformer's heads must divide by it: 12 of the 1.3B model, 40 of the 14B. Sums are rounded in another order
-    than on one GPU."""
+    """GPUs that work on one clip, each with a whole copy of the model (Ulysses attention; it needs `xfuser` and
+    `flash-attn`). The transformer's heads must divide by it: 12 of the 1.3B model, 40 of the 14B. Sums are rounded in
+    another order than on one GPU."""
 
 
 R = TypeVar("R", bound=BackendSettings)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ffpdata.core.errors import ConfigError
-from ffpdata.models.wan.loading import Plan
+from ffpdata.models.wan.loading import Plan, require
 from ffpdata.models.wan.parts import find_parts
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source, parse_runtime
 from ffpdata.models.weights import torch_device
@@ -94,6 +94,7 @@ def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> 
         GpuMemoryError: the model does not fit the device.
     """
     runtime = parse_runtime(DiffsynthRuntime, spec)
+    require("torch", "diffsynth")
     device = torch_device(spec)
     if device.type == "cpu" and runtime.offload != "none":
         raise ConfigError(f"{spec.backend}: runtime offload keeps weights off a GPU: on the CPU leave it at none")

@@ -1,5 +1,6 @@
 """The files of a checkpoint: complete, whole, and no pickles unless they are allowed."""
 
+import importlib.util
 import json
 import struct
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.core.stage import ModelSpec
 from ffpdata.models.wan.parts import STEMS, find_parts
 from ffpdata.models.wan.settings import Source
 from ffpdata.models.weights import weight_files
@@ -117,3 +119,11 @@ def test_the_hub_is_asked_for_what_is_needed_at_the_revision(folder, monkeypatch
         ("someone/converted", "def", ["Wan2.1_VAE*.safetensors"]),
     ]
     assert not any("pth" in pattern for _, _, patterns in asked for pattern in patterns)
+
+
+def test_a_library_that_is_not_installed_is_named(folder, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for backend in ("ffpdata.models.vace:Vace", "ffpdata.models.vace_diffusers:DiffusersVace"):
+        spec = ModelSpec(backend=backend, model=str(folder))
+        with pytest.raises(FatalError, match=r"torch and (diffsynth|diffusers).* not installed: pip install"):
+            spec.load_class()(spec)
