@@ -196,6 +196,7 @@ class Flow:
             task.held = self.ledgers[stage].held(task.item, task.key)
             task.adopt = not self.ledgers[stage].again(task.key)
             self._enter(task)
+        self.ledgers[stage].load(())  # thousands of outcomes are not kept until the next time
         return True
 
     # --- how items move ---
