@@ -17,7 +17,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-
 from ffpdata.core.config import load_pipeline
 from ffpdata.core.run import RunFolder
 from ffpdata.core.views import quote, records
