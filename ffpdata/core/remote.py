@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import duckdb
 import fsspec
 
 from ffpdata.core.errors import ConfigError, FatalError, FfpdataError, RetryableError
@@ -53,6 +54,8 @@ _CREDENTIALS = {
     "TokenRefreshRequired",
     "RequestTimeTooSkewed",
 }
+_latest: RetryableError | None = None
+"""The newest outage of this process."""
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -116,6 +119,7 @@ def patient(what: str, call: Callable[[], T], seconds: float | None = None) -> T
         FileNotFoundError: it is not there.
         FfpdataError: the store refuses it for another reason; the text names no secret.
     """
+    global _latest  # noqa: PLW0603 - see `outage_ends_run`
     limit, begun, wait = OUTAGE_SECONDS if seconds is None else seconds, time.monotonic(), FIRST_WAIT
     while True:
         try:
@@ -125,9 +129,10 @@ def patient(what: str, call: Callable[[], T], seconds: float | None = None) -> T
             if not passing(err):
                 raise _settle(what, err) from None
             if spent >= limit:
-                raise RetryableError(
+                _latest = RetryableError(
                     f"{what}: the object store has not answered as it should for {spent:.0f} s ({_text(err)})"
-                ) from None
+                )
+                raise _latest from None
         time.sleep(min(wait * random.uniform(0.5, 1.0), max(limit - spent, 0.05)))  # noqa: S311 - spreads the load
         wait = min(2 * wait, LONGEST_WAIT)
 
@@ -135,11 +140,18 @@ def patient(what: str, call: Callable[[], T], seconds: float | None = None) -> T
 @contextmanager
 def outage_ends_run(root: str) -> Iterator[None]:
     """Turn an outage into the end of the run, for what the run itself reads and writes."""
+    before, outage = _latest, None
     try:
         yield
     except RetryableError as err:
+        outage = err
+    except duckdb.Error:  # which leaves nothing but the text of an error that it met while it read
+        outage = _latest
+        if outage is before:
+            raise
+    if outage is not None:
         raise FatalError(
-            f"{root}: the run cannot go on without its storage: {err}. What is finished is kept: "
+            f"{root}: the run cannot go on without its storage: {outage}. What is finished is kept: "
             "when the store is back, the same command goes on from there."
         ) from None
 

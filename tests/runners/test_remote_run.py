@@ -11,7 +11,7 @@ import pytest
 from ffpdata.core import execute as execute_module
 from ffpdata.core import lease as lease_module
 from ffpdata.core import lock as lock_module
-from ffpdata.core import remote
+from ffpdata.core import remote, scratch
 from ffpdata.core.config import CurateSettings, Pipeline, StageEntry, load_pipeline
 from ffpdata.core.errors import FatalError, RunLockedError
 from ffpdata.core.lock import is_locked, run_lock
@@ -166,6 +166,12 @@ def test_an_outage_of_the_driver_ends_the_run_with_one_message(
         start(RunFolder(URL), pipeline(), source, QUIET)
     proxy.rate = 0.0
     assert start(RunFolder(URL), pipeline(), source, QUIET).pairs == 2
+    # Also where it is SQL that cannot read a part.
+    proxy.only, proxy.rate = "/bucket/run/manifests/", 1.0
+    monkeypatch.setattr(scratch, "_process", {})
+    with pytest.raises(FatalError, match="cannot go on without its storage: s3://bucket/run/manifests"):
+        start(RunFolder(URL), pipeline(), source, QUIET)
+    proxy.rate = 0.0
     assert set(COMMON.names) <= set(RunFolder(URL).manifest.read("end").column_names)
 
 
