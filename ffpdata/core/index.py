@@ -209,7 +209,7 @@ class StageIndex:
         numbers = places >> _ROW_BITS
         for number in np.unique(numbers).tolist():
             rows = places[numbers == number] & _ROW_MASK
-            with self._store.open(self._parts[number]) as stream, pq.ParquetFile(stream) as file:
+            with pq.ParquetFile(self._store.fetch(self._parts[number])) as file:
                 names = [name for name in (*_OUTCOME_COLUMNS, *self._writes) if name in file.schema_arrow.names]
                 base = 0
                 for group in range(file.num_row_groups):
