@@ -93,7 +93,8 @@ class GroundedSam2:
 
     def close(self) -> None:
         """Drop both models and give their memory back."""
-        del self.detector, self.tracker
+        self.__dict__.pop("detector", None)
+        self.__dict__.pop("tracker", None)
         release(self.device)
 
     def segment(self, frames: Frames, phrases: Sequence[str], box: Box | None = None) -> Segmentation:

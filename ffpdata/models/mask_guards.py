@@ -65,9 +65,10 @@ def mask_facts(masks: Masks, boxes: Sequence[Box] = ()) -> dict[str, float]:
     Returns:
         `first_area`: fraction of the first frame. `area`: mean fraction, where the object is seen. `largest_area`:
         in any frame. `coverage`: fraction of frames that show it. `temporal_iou`: mean overlap of a mask with its
-        successor, in place or centred, whichever fits better. `largest_area_jump`: largest factor between the areas of
-        two frames in a row. `complement`: largest overlap with the complement of the mask before. `border`: largest
-        share of the frame's border. `inside_box`, where there are boxes: share of the first mask within them.
+        successor, in place or centred, whichever fits better; 1 for a single frame. `largest_area_jump`: largest
+        factor between the areas of two frames in a row. `complement`: largest overlap with the complement of the mask
+        before. `border`: largest share of the frame's border. `inside_box`, where there are boxes: share of the first
+        mask within them.
     """
     step = max(1, max(masks.shape[1:]) // _LONG_SIDE)
     small = np.ascontiguousarray(masks[:, ::step, ::step])
@@ -81,7 +82,7 @@ def mask_facts(masks: Masks, boxes: Sequence[Box] = ()) -> dict[str, float]:
         "area": float(areas[shown].mean()) if shown.any() else 0.0,
         "largest_area": float(areas.max()),
         "coverage": float(shown.mean()),
-        "temporal_iou": float(np.mean(followed)) if followed else 0.0,
+        "temporal_iou": float(np.mean(followed)) if followed else float(len(masks) == 1),
         "largest_area_jump": _largest_jump(areas),
         "complement": float(masklib.iou(small[1:], ~small[:-1]).max()) if len(small) > 1 else 0.0,
         "border": float(edge.mean(axis=1).max()),

@@ -95,7 +95,8 @@ def open_session(processor: object, model: object, frames: Frames, state_device:
     )
     session.video_height, session.video_width = frames.shape[1:3]
     for frame in frames:
-        session.add_new_frame(processor(images=frame, device=model.device, return_tensors="pt")["pixel_values"])
+        pixels = processor(images=frame, device=model.device, return_tensors="pt")["pixel_values"]
+        session.add_new_frame(pixels.to("cpu", model.dtype))  # whole here: the session's own copy does not wait for it
     return session
 
 

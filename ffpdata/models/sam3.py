@@ -91,7 +91,7 @@ class Sam3:
     def close(self) -> None:
         """Drop the model and give its memory back."""
         self._tracker = None
-        del self.model, self.processor
+        self.__dict__.pop("model", None)
         release(self.device)
 
     def segment(self, frames: Frames, phrases: Sequence[str], box: Box | None = None) -> Segmentation:

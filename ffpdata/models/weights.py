@@ -146,6 +146,9 @@ def pretrained_model(loader: Any, folder: Path, dtype: str) -> Any:
     Raises:
         FatalError: the folder does not hold the whole model.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar per worker drowns the log
     model, report = from_pretrained(
         loader, folder, dtype=torch_dtype(dtype), use_safetensors=True, output_loading_info=True
     )

@@ -44,6 +44,10 @@ def test_an_object_that_moves_by_more_than_its_size_is_still_followed() -> None:
     assert mask_facts(masks)["temporal_iou"] == 1
 
 
+def test_a_single_frame_has_no_successor() -> None:
+    check(mask_facts(moving(frames=1), [BOX]), GuardSettings())
+
+
 def test_large_masks_are_measured_on_a_coarser_grid() -> None:
     fine = np.repeat(np.repeat(moving(), 10, axis=1), 10, axis=2)
     box = tuple(10 * value for value in BOX)

@@ -68,7 +68,7 @@ class VideoDepthAnything:
 
     def close(self) -> None:
         """Drop the network and give its memory back."""
-        del self.network
+        self.__dict__.pop("network", None)
         release(self.device)
 
     def depth(self, frames: Frames) -> Depth:
