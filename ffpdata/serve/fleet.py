@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -208,7 +209,7 @@ def _on_ray(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
     began = not ray.is_initialized()
     if began:
         try:
-            ray.init(log_to_driver=False, include_dashboard=False)
+            ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.WARNING)
         except Exception as err:  # Ray raises bare ones
             raise FatalError(
                 f"no Ray cluster at RAY_ADDRESS ({os.environ.get('RAY_ADDRESS', 'not set')}): {err}"

@@ -48,11 +48,15 @@ class Command:
     def __init__(self, folder: Path, *options: str, how: str = "", servers: int = 1, **environment: str) -> None:
         self.notes, self.port, self.servers = folder / "notes", free_ports(servers), servers
         self.notes.mkdir(parents=True)
-        command = [sys.executable, "-m", "ffpdata.cli", "serve-vlm", "--model", "org/vl", "--vllm", FAKE]
+        program = f"env FAKE_VLLM={how} FAKE_VLLM_NOTES={shlex.quote(str(self.notes))} {FAKE}"
+        command = [sys.executable, "-m", "ffpdata.cli", "serve-vlm", "--model", "org/vl", "--vllm", program]
         command += ["--gpus", "0", "--port", str(self.port), "--servers", str(servers), "--logs", str(folder / "logs")]
-        own = {"FAKE_VLLM": how, "FAKE_VLLM_NOTES": str(self.notes), **environment}
         self.process = subprocess.Popen(
-            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | own
+            [*command, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | environment,
         )
         self.output = ""
 
