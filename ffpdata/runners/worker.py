@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.execute import Outcome, execute
+from ffpdata.core.scratch import process_scratch
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
 
@@ -94,7 +95,7 @@ class Worker:
         return Reply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb())
 
     def close(self) -> Reply:
-        """Tear every stage down."""
+        """Tear every stage down and remove what was downloaded."""
         errors = []
         for number in sorted(self._ready):
             try:
@@ -102,6 +103,7 @@ class Worker:
             except BaseException:  # noqa: BLE001
                 errors.append(traceback.format_exc())
         self._ready.clear()
+        process_scratch().close()
         return Reply(error="\n".join(errors))
 
 
