@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from ffpdata.core.stage import Item, Resources, Stage
 from ffpdata.core.views import connect, records
 from ffpdata.runners import ray as ray_runner
 from ffpdata.runners.progress import Progress
-from ffpdata.runners.session import make_flow
+from ffpdata.runners.session import make_flow, status
 from ffpdata.runners.stop import Stop
 from tests import toys
 from tests.runners import test_inline as inline
@@ -183,10 +184,16 @@ def test_the_first_signal_drains(cluster: Cluster, tmp_path: Path, number: signa
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "RAY_ADDRESS": cluster.address}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     wait_for((tmp_path / "trace").exists)
+    live = status(RunFolder.existing(tmp_path / "run"))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "the same command goes on from there" in err
+    assert live.stages["poison"]["running"] > 0
+    assert live.pools[0]["workers"] > 0
+    assert live.pools[0]["stages"] == ["read", "poison", "second"]
+    events = [json.loads(line) for log in (tmp_path / "run" / "logs").glob("items-*.jsonl") for line in log.open()]
+    assert {(event["stage"], event["status"]) for event in events} >= {("read", "ok"), ("poison", "ok")}
     done = done_of(tmp_path)
     assert 0 < len(done) < 40
     assert len(list(tmp_path.glob("try-*"))) == len(done), "what was begun was finished"
