@@ -3,6 +3,9 @@
 `python keeper.py GRACE COMMAND ...`: a server that outlives its owner holds a GPU that nobody can use. The owner keeps
 the other end of the pipe, so that even its kill -9 ends the command; SIGTERM here does too. It uses the standard
 library alone and is run as a file.
+
+The owner's child only waits for the exit status: the keeper proper is a daemon, for Ray kills the children of a worker
+that it ends, and what a killed keeper kept would stay.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 asked = False
 
 
-def keep(command: list[str], grace: float) -> int:
-    """Run `command` until it ends or its owner does.
+def main(command: list[str], grace: float) -> int:
+    """Run `command` under a keeper that is no child of this process, and wait for it.
 
     Args:
         command: program and arguments.
@@ -38,6 +41,24 @@ def keep(command: list[str], grace: float) -> int:
         The command's exit status; 128 + n where signal n ended it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner
+    status_in, status_out = os.pipe()
+    here_in, here_out = os.pipe()  # its end tells the keeper that this process is gone
+    middle = os.fork()
+    if middle:
+        os.close(status_out)
+        os.close(here_in)
+        os.waitpid(middle, 0)
+        return int(os.read(status_in, 16) or b"1")
+    os.setsid()
+    if not os.fork():
+        os.close(status_in)
+        os.close(here_out)
+        os.write(status_out, str(keep(command, grace, [0, here_in])).encode())
+    os._exit(0)
+
+
+def keep(command: list[str], grace: float, owners: list[int]) -> int:
+    """Run `command` until it ends or one of the pipes `owners` does; return its exit status."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ask)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -47,7 +68,7 @@ def keep(command: list[str], grace: float) -> int:
         start_new_session=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - there are no threads here
     )
-    while child.poll() is None and not asked and not _orphaned():
+    while child.poll() is None and not asked and not _orphaned(owners):
         pass
     _end(child, grace)
     code = child.returncode
@@ -59,10 +80,10 @@ def _ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     asked = True
 
 
-def _orphaned() -> bool:
-    """Wait a moment; say whether the owner closed the pipe."""
-    readable, _, _ = select.select([0], [], [], POLL_SECONDS)
-    return bool(readable) and not os.read(0, 1024)
+def _orphaned(owners: list[int]) -> bool:
+    """Wait a moment; say whether an owner closed its pipe."""
+    readable, _, _ = select.select(owners, [], [], POLL_SECONDS)
+    return any(not os.read(pipe, 1024) for pipe in readable)
 
 
 def _end(child: subprocess.Popen[bytes], grace: float) -> None:
@@ -114,4 +135,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(keep(sys.argv[2:], float(sys.argv[1])))
+    sys.exit(main(sys.argv[2:], float(sys.argv[1])))

@@ -6,6 +6,7 @@ in the form that it is held to: what is tested is the way there and back, not wh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -62,6 +63,17 @@ def below(pid: int) -> list[int]:
     return found
 
 
+def kept(port: int) -> list[int]:
+    """The keeper of the server at `port`, and every process below it."""
+    found: set[int] = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if str(port).encode() in words and any(word.endswith(b"keeper.py") for word in words):
+                found |= {int(path.parent.name), *below(int(path.parent.name))}
+    return sorted(found)
+
+
 @dataclass(frozen=True)
 class Served:
     """A running `ffpdata serve-vlm` and its endpoint."""
@@ -95,8 +107,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     seconds = time.monotonic() - start
     print(f"\nvLLM was ready after {seconds:.0f} s")
     yield Served(process, json.loads(line)["endpoints"][0], seconds)
-    pids = below(process.pid)
-    assert len(pids) >= 2  # the keeper, vLLM, its engine
+    pids = kept(port)
+    assert len(pids) >= 4  # two of the keeper, vLLM, its engine
     process.kill()  # the worst of ends: nothing is told to anybody
     process.wait(30)
     process.stdout.close()
