@@ -220,13 +220,14 @@ def child(job: str, case: str, folder: Path) -> dict[str, Any]:
     listed = peak_megabytes()
     gc.collect()
     run = RunFolder(folder)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     with ManifestWriter(run.manifest, seconds=3600) as writer, Progress(run.store, quiet=True) as progress:
         flow = make_flow(stages, items, run.store, writer, progress, track=TRACK)
         made = time.perf_counter() - start
         taken = walk(flow, first=not changed)
         seconds = time.perf_counter() - start
-        told = {"seconds": seconds, "make_flow": made, "megabytes": peak_megabytes(), "listed": listed, "taken": taken}
+        told = {"seconds": seconds, "cpu": time.process_time() - cpu, "make_flow": made, "taken": taken}
+        told |= {"megabytes": peak_megabytes(), "listed": listed}
         if not changed:  # the rows that were not committed stay so
             writer._buffers.clear()
     return told
@@ -239,8 +240,8 @@ def ask(job: str, case: str, folder: Path) -> dict[str, Any]:
     return told
 
 
-def status(folder: Path) -> tuple[float, float, dict[str, Any]]:
-    """Seconds and megabytes of `ffpdata status --json` in a process of its own, and what it says."""
+def status(folder: Path) -> tuple[float, float, float, dict[str, Any]]:
+    """Seconds, CPU seconds and megabytes of `ffpdata status --json` in a process of its own, and what it says."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "ffpdata.cli", "status", str(folder), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -249,7 +250,8 @@ def status(folder: Path) -> tuple[float, float, dict[str, Any]]:
         _, code, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(code)
     assert process.returncode == 0
-    return time.perf_counter() - start, usage.ru_maxrss / 1024, json.loads(text)
+    seconds = time.perf_counter() - start
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, json.loads(text)
 
 
 def measure(case: str, parent: Path, rounds: int) -> Iterator[bool]:
@@ -260,15 +262,16 @@ def measure(case: str, parent: Path, rounds: int) -> Iterator[bool]:
         told = [ask("plan", case, folder) for _ in range(rounds)]
         seconds, peak = statistics.median(t["seconds"] for t in told), max(t["megabytes"] for t in told)
         number = sum(len(Manifest(Store(folder)).parts(s)) for s in Manifest(Store(folder)).stages())
-        detail = f"{number} parts, make_flow {told[0]['make_flow']:.1f} s"
+        cpu = statistics.median(t["cpu"] for t in told)
+        detail = f"{number} parts, {cpu:.1f} CPU-s, make_flow {told[0]['make_flow']:.1f} s"
         yield verdict(f"{case} {form}: planning, s", seconds, PLAN_S, f"{detail}, ratio {seconds / PLAN_S:.2f}")
         detail = f"{told[0]['listed']:.0f} MB of it the listed inputs, ratio {peak / PLAN_MB:.2f}"
         yield verdict(f"{case} {form}: planning, MB", peak, PLAN_MB, detail)
         took = [status(folder) for _ in range(rounds)]
-        seconds, peak = statistics.median(t[0] for t in took), max(t[1] for t in took)
-        detail = f"{peak:.0f} MB, ratio {seconds / STATUS_S:.2f}"
+        seconds, cpu = (statistics.median(t[n] for t in took) for n in (0, 1))
+        detail = f"{cpu:.1f} CPU-s, {max(t[2] for t in took):.0f} MB, ratio {seconds / STATUS_S:.2f}"
         yield verdict(f"{case} {form}: status, s", seconds, STATUS_S, detail)
-        counted.append(took[0][2])
+        counted.append(took[0][3])
     assert counted[0] == counted[1]
     place = parent / f"{case}-changed"
     shutil.rmtree(place, ignore_errors=True)
@@ -276,7 +279,8 @@ def measure(case: str, parent: Path, rounds: int) -> Iterator[bool]:
     told = ask("changed", case, place)
     rate = begun * (count if count > 1 else THROUGH) / told["seconds"]
     peak = told["megabytes"]
-    detail = f"{told['seconds']:.0f} s, {rate:.0f} rows/s, {told['taken']} tasks, ratio {peak / PLAN_MB:.2f}"
+    detail = f"{told['seconds']:.0f} s, {told['cpu']:.0f} CPU-s, {rate:.0f} rows/s, {told['taken']} tasks"
+    detail += f", ratio {peak / PLAN_MB:.2f}"
     yield verdict(f"{case}: changed, MB", peak, PLAN_MB, detail)
     shutil.rmtree(place)
 

@@ -172,7 +172,8 @@ def test_a_changed_prompt_redoes_its_dependents_alone(copy: Path, samples: Path,
     )
     made = new_rows(run, before)
     assert made.pop("curate", 0) <= waiting
-    assert made.pop("inputs") <= waiting
+    entered = rows(copy, "select count(distinct entered_id) as n from source where track = 'local'")[0]["n"]
+    assert made.pop("inputs") == entered + 1, "one row says that the run was set up anew"
     assert made == {"verify": waiting}
 
 
@@ -265,8 +266,8 @@ def test_two_runs_on_one_folder(samples: Path, tmp_path: Path) -> None:
 
 def test_status_and_sql(finished: Finished) -> None:
     found = json.loads(ffpdata("status", finished.run, "--json").stdout)
-    assert set(found) == {"stages", "pairs"}
-    assert all(set(s) == {"ok", "rejected", "failed", "running", "reasons"} for s in found["stages"].values())
+    assert set(found) >= {"stages", "pairs"}
+    assert all(set(s) >= {"ok", "rejected", "failed", "running", "reasons"} for s in found["stages"].values())
     answer = json.loads(ffpdata("sql", finished.run, "select count(*) as n from items", "--json").stdout)
     assert answer[0]["n"] > 0
     assert "nope" in ffpdata("sql", finished.run, "select nope from items", code=2).stderr

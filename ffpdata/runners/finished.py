@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from ffpdata.core.index import Hashes, columns, hashes
 from ffpdata.core.keys import KEY_CHARS, digest
@@ -105,7 +104,7 @@ class FinishedInputs:
         since = int(begun[0][0])
         passed: set[str] = set()
         for batch in stream(connection, f"select stages {mine} and row > {since}"):
-            passed.update(pc.unique(batch.column(0).flatten()).to_pylist())
+            passed.update(batch.column(0).flatten().unique().to_pylist())
         manifest = Manifest(self._store)
         # Somebody deleted the manifest of a stage: its rows are needed again, whatever becomes of this start.
         return since if all(manifest.parts(name) for name in passed) else None
