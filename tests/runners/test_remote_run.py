@@ -91,6 +91,33 @@ def test_a_run_on_a_bad_server_equals_a_local_one(proxy: FlakyProxy, tmp_path: P
     assert not is_locked(bad.store)
 
 
+def test_workers_of_a_cluster_write_the_same(
+    proxy: FlakyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv(scratch.FOLDER_VARIABLE, str(tmp_path / "scratch"))
+    monkeypatch.setattr(scratch, "_process", {})
+    source = inputs(tmp_path / "in", [f"text{i}" for i in range(12)] + ["reject", "raise"])
+    local, far = RunFolder(tmp_path / "run"), RunFolder(URL)
+    start(local, pipeline(), source, QUIET)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
+        proxy.rate = 0.1
+        assert start(far, pipeline(), source, Work(runner="ray", quiet=True)).pairs == 24
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    proxy.rate = 0.0
+    assert sum(proxy.faulty.values()) > 5
+    assert content(far, "error", "attempt") == content(local, "error", "attempt")
+    scratch.process_scratch().close()
+    left = list((tmp_path / "scratch").rglob("*.txt"))
+    assert left == [], "workers that closed left no downloads"
+
+
 def test_of_two_drivers_the_second_is_refused(proxy: FlakyProxy, tmp_path: Path) -> None:
     source = inputs(tmp_path / "in", ["alpha"])
     with run_lock(Store(URL)):
