@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,57 @@ def test_the_sbatch_script_is_a_script() -> None:
     text = SBATCH.read_text()
     assert re.search(r"^#SBATCH --signal=B:TERM@\d+$", text, re.MULTILINE)
     assert "trap drain TERM" in text
+
+
+FAKES = {
+    "scontrol": "printf 'a\\nb\\n'",
+    "srun": 'while [[ $1 == -* ]]; do [[ $1 == -w ]] && shift; shift; done; exec "$@"',
+    "hostname": "echo 10.0.0.1 10.0.0.2",
+    "ray": 'echo "$@" >>"$FAKE/ray"; exec sleep 20',
+    "python": 'echo "$RAY_ADDRESS ${@:3}" >>"$FAKE/python"',
+    "ffpdata": """echo "$@" >"$FAKE/asked"; trap 'sleep 0.3; echo done >"$FAKE/drained"; exit 130' TERM
+[[ $2 == wait ]] || exit 3; touch "$FAKE/begun"; for _ in {1..100}; do sleep 0.1; done""",
+}
+"""Stand-ins for Slurm, Ray and the run."""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the script finds the stand-ins alone."""
+    folder = tmp_path / "venv" / "bin"
+    folder.mkdir(parents=True)
+    for name, text in FAKES.items():
+        (folder / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "4242", "SLURM_JOB_NODELIST": "x", "SLURM_CPUS_PER_TASK": "8", "SLURM_GPUS_ON_NODE": "4"}
+    return slurm | {"FFPDATA_VENV": str(folder.parent), "FAKE": str(tmp_path), "PATH": "/usr/local/bin:/usr/bin:/bin"}
+
+
+def test_the_sbatch_script_starts_all_nodes_and_passes_the_exit_code_on(slurm: dict[str, str], tmp_path: Path) -> None:
+    found = subprocess.run(
+        ["bash", SBATCH, "local", "--strict"], env=slurm, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.returncode == 3, found.stderr
+    assert (tmp_path / "asked").read_text().split() == ["run", "local", "--strict", "--runner", "ray"]
+    assert (tmp_path / "python").read_text().split() == ["10.0.0.1:24242", "2", "300"]
+    head, worker = sorted((tmp_path / "ray").read_text().splitlines(), key=lambda line: "--head" not in line)
+    assert "--num-gpus=4" in head
+    assert "--port=24242" in head
+    assert "--address=10.0.0.1:24242" in worker
+    assert not list(tmp_path.glob(".ray-token*")), "the secret goes with the job"
+
+
+def test_the_sbatch_script_drains_on_sigterm(slurm: dict[str, str], tmp_path: Path) -> None:
+    process = subprocess.Popen(["bash", SBATCH, "wait"], env=slurm, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    until = time.monotonic() + 30
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.terminate()
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert (tmp_path / "drained").exists()
+    assert "submit the same command to go on" in out
 
 
 def test_shellcheck() -> None:
