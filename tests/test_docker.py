@@ -220,7 +220,7 @@ FAKES = {
     "srun": 'while [[ $1 == -* ]]; do [[ $1 == -w ]] && shift; shift; done; exec "$@"',
     "hostname": "echo 10.0.0.1 10.0.0.2",
     "ray": 'echo "$@" >>"$FAKE/ray"; exec sleep 20',
-    "python": 'echo "$RAY_ADDRESS ${@:3}" >>"$FAKE/python"',
+    "python": 'until (($(wc -l <"$FAKE/ray") == 2)); do sleep 0.05; done; echo "$RAY_ADDRESS ${@:3}" >>"$FAKE/python"',
     "ffpdata": """echo "$@" >"$FAKE/asked"; trap 'sleep 0.3; echo done >"$FAKE/drained"; exit 130' TERM
 [[ $2 == wait ]] || exit 3; touch "$FAKE/begun"; for _ in {1..100}; do sleep 0.1; done""",
 }
@@ -235,6 +235,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
     for name, text in FAKES.items():
         (folder / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
         (folder / name).chmod(0o755)
+    (tmp_path / "ray").touch()
     slurm = {"SLURM_JOB_ID": "4242", "SLURM_JOB_NODELIST": "x", "SLURM_CPUS_PER_TASK": "8", "SLURM_GPUS_ON_NODE": "4"}
     return slurm | {"FFPDATA_VENV": str(folder.parent), "FAKE": str(tmp_path), "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
