@@ -123,11 +123,12 @@ class Sam3:
         with inference(self.device):
             for index, found in self._follow(frames, phrase):
                 if not seen and not found.instances:
-                    raise Reject("no_target", f"nothing scores {self.settings.score_threshold:g} in the first frame")
+                    limit = self.settings.score_threshold
+                    raise Reject("no_target", f"nothing scores {limit:g} in the first frame and is found again")
                 if found.instances > self.settings.max_instances:
                     facts: dict[str, object] = {"instances": float(found.instances)}
-                    limit = self.settings.max_instances
-                    raise Reject("too_many_instances", f"{found.instances} in frame {index}, at most {limit}", facts)
+                    most = self.settings.max_instances
+                    raise Reject("too_many_instances", f"{found.instances} in frame {index}, at most {most}", facts)
                 masks[index] = found.mask
                 seen.append(found)
         presences = [found.presence for found in seen if found.presence is not None]

@@ -74,7 +74,7 @@ def test_same_input_same_masks(model: Sam3) -> None:
 
 def test_what_scores_too_little_is_no_target(folder: Path) -> None:
     picky = Sam3(spec(folder, score_threshold=1.0, **ANY_MASK))
-    with pytest.raises(Reject, match="no_target: 'dog': nothing scores 1 in the first frame; 'cat': nothing"):
+    with pytest.raises(Reject, match="no_target: 'dog': nothing scores 1 in the first frame and is found again; 'cat'"):
         picky.segment(tiny.clip(3), ["dog", "cat"])
 
 

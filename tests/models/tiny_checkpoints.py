@@ -178,7 +178,9 @@ def sam3(folder: Path, seed: int = 0) -> Path:
         memory_fuser_embed_dim=width,
         memory_fuser_intermediate_dim=32,
     )
-    config = Sam3VideoConfig(detector_config=detector, tracker_config=tracker, low_res_mask_size=32)
+    # What random weights follow is soon unlike what they detect: it is dropped as late as can be.
+    late = {"hotstart_delay": 15, "hotstart_unmatch_thresh": 15, "hotstart_dup_thresh": 15}
+    config = Sam3VideoConfig(detector_config=detector, tracker_config=tracker, low_res_mask_size=32, **late)
     model = Sam3VideoModel(config)
     with torch.no_grad():  # every query is sure of itself, and what is followed is always in the picture
         model.detector_model.detr_decoder.presence_head.layer3.bias.fill_(6.0)
