@@ -85,11 +85,13 @@ def shown_size(width: int, height: int, pixels: int, multiple: int) -> tuple[int
 
     Nothing is enlarged beyond the next multiple; a side is at least one multiple long.
     """
-    scale = min(1.0, math.sqrt(pixels / (width * height)))
-    sides = [max(1, round(side * scale / multiple)) for side in (width, height)]
-    while sides[0] * sides[1] * multiple**2 > pixels and max(sides) > 1:  # rounding up went beyond the area
-        sides[sides.index(max(sides))] -= 1
-    return sides[0] * multiple, sides[1] * multiple
+    scale = min(1.0, math.sqrt(pixels / (width * height))) / multiple
+    wide, high = (({max(1, math.floor(side * scale)), max(1, math.ceil(side * scale))}) for side in (width, height))
+    least = (max(1, math.floor(width * scale)), max(1, math.floor(height * scale)))
+    fitting = [(w, h) for w in wide for h in high if w * h * multiple**2 <= pixels] or [least]
+    # The least change of shape, then the larger picture.
+    w, h = min(fitting, key=lambda sides: (abs(math.log(sides[0] * height / (sides[1] * width))), -sides[0] * sides[1]))
+    return w * multiple, h * multiple
 
 
 def _get(media: Mapping[str, Any], name: str, prompt: Prompt) -> Pixels:

@@ -17,9 +17,9 @@ class View(BaseModel):
 
     frames: int = Field(8, ge=1, le=128)
     """Frames of a clip, evenly spread, the first and the last among them; a shorter clip is shown whole."""
-    clip_pixels: int = Field(640 * 360, ge=56 * 56)
-    """Largest area of such a frame: a larger one is scaled down."""
-    image_pixels: int = Field(1280 * 720, ge=56 * 56)
+    clip_pixels: int = Field(644 * 364, ge=56 * 56)
+    """Largest area of such a frame: a larger one is scaled down. The default is 16:9 in multiples of 28."""
+    image_pixels: int = Field(1288 * 728, ge=56 * 56)
     """Largest area of a still."""
 
 
