@@ -13,8 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ffpdata.core.errors import FatalError, RetryableError
@@ -255,13 +254,3 @@ def acquire(runtime: VisionRuntime, model: str) -> tuple[Service, Callable[[], N
         service.close()
 
     return service, release
-
-
-@contextmanager
-def shared(runtime: VisionRuntime, model: str) -> Iterator[Service]:
-    """`acquire` as a context."""
-    service, release = acquire(runtime, model)
-    try:
-        yield service
-    finally:
-        release()
