@@ -91,3 +91,8 @@ def test_swaps_have_no_box_and_removals_have_one(profile):
     variants = settings["condition"]["variants"]
     for edit in settings["propose"]["edits"]:
         assert bool(variants[edit["variant"]]["box"]) == (edit["task"] == "removal")
+
+
+def test_without_a_gpu_they_fail_instead_of_crawling(profile):
+    for role, spec in profile["stylization"].models.items():
+        assert role == "vision_language" or spec.runtime["device"] == "cuda", role
