@@ -111,6 +111,8 @@ class Scheduler:
                     break
                 self._collect()
                 self._check_times()
+                if self.stop.guard:
+                    self.stop.guard()
             self._close_all()
             self._tell()
             self.stop.check()
