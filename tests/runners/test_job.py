@@ -96,7 +96,7 @@ def work(folder: Path) -> None:
         (folder / "in" / f"{name}.txt").write_text(name)
     shutil.copy(REPOSITORY / "tests" / "toys.py", folder / "my_toys.py")
     slow = {"my_toys:Poison": {"trace": str(folder / "trace"), "seconds": 1.5}}
-    for name, stages in {"quick": ["my_toys:Upper", "my_toys:Fan"], "slow": [slow]}.items():
+    for name, stages in {"quick": ["my_toys:Upper", "my_toys:Waits", "my_toys:Fan"], "slow": [slow]}.items():
         pipeline = {"name": name, "track": "t", "stages": ["my_toys:Read", *stages]}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(pipeline))
 
@@ -153,7 +153,7 @@ def test_a_job_says_how_far_it_is_and_how_it_ended(head: Head) -> None:
     assert "failed with exit code 3" in head.log
     assert "1 items failed (--strict)" in head.log
     lines = head.log.splitlines()
-    assert any(line.split()[:2] == ["read", "21/21"] for line in lines), "a plain line per stage"
+    assert any(line.split()[:2] == ["read", "21/21"] for line in lines), head.log
     assert "\x1b[2K" not in head.log, "nothing that only a terminal understands"
     command = [sys.executable, "-m", "ffpdata.cli", "status", str(head.folder / "run"), "--json"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
