@@ -158,12 +158,13 @@ class Scheduler:
                 lambda name, pools=pools: crew.spawn(pools[name]),  # type: ignore[misc]
                 stop_when_full=on_gpu,
             )
-        for number, stage in enumerate(flow.stages):
-            if flow.drained(number):
-                flow.progress.leave(stage.name)
         self._tell()
 
     def _tell(self) -> None:
+        """Show where the run stands."""
+        for number, stage in enumerate(self.flow.stages):
+            if self.flow.drained(number):
+                self.flow.progress.leave(stage.name)
         progress, waiting = self.flow.progress, {s.name: self.flow.waiting(n) for n, s in enumerate(self.flow.stages)}
         progress.pools = self.crew.states()
         progress.tick()
