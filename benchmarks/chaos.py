@@ -69,6 +69,9 @@ class Machine:
         self.nodes = [self._add(), self._add()]
 
     def _add(self) -> Any:
+        for _ in range(5):
+            with contextlib.suppress(Exception):  # a node may need longer than Ray waits, on a busy machine
+                return self.cluster.add_node(num_cpus=2)
         return self.cluster.add_node(num_cpus=2)
 
     def kill(self, target: str, driver: subprocess.Popen[bytes], draw: random.Random) -> bool:

@@ -37,6 +37,8 @@ PING_SECONDS = 60.0
 CLOSE_SECONDS = 30.0
 SETUP_FAILURES = 3
 """So many set-ups in a row that fail end the run."""
+LOST_BIRTHS = 30
+"""So many workers in a row that were lost before they were up, for whatever reason, end it too."""
 CALL_SECONDS = 0.05
 """Short items travel together, up to about so much work in one call."""
 MOST_ITEMS = 32
@@ -326,7 +328,8 @@ class Scheduler:
                 self._setup_failed(call.stage, str(err))
             elif call.kind == "hello" and actor.node.node_id in self.crew.nodes:
                 pool.births_failed += 1
-                if pool.births_failed >= SETUP_FAILURES:
+                broken = "creation task" in str(err)  # its own code; anything else may be a node that goes away
+                if pool.births_failed >= (SETUP_FAILURES if broken else LOST_BIRTHS):
                     raise FatalError(f"workers cannot be started: {err}") from err
             elif call.kind == "run":  # also one that waited: the answer before it may have been lost on its way
                 self.crew.ping(actor.node, call, f"the worker {actor.name} {lost}: {_short(err)}")
