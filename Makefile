@@ -75,6 +75,7 @@ lock: $(BIN)/uv
 	$(BIN)/$(LOCK) pyproject.toml --extra sample -c requirements/dev.txt -o requirements/sample.txt
 	$(BIN)/$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
 	$(BIN)/$(LOCK) requirements/vllm.in --override requirements/vllm.in -o requirements/vllm.txt
+	$(BIN)/$(LOCK) pyproject.toml --extra models --extra vlm -c requirements/dev.txt -o docker/requirements-gpu.txt
 
 clean:
 	rm -rf $(VENV) $(VLLM) $(DEMO) .pytest_cache .mypy_cache .ruff_cache
