@@ -1,6 +1,7 @@
 """Run and export on an object store: the same bytes as on a disk."""
 
 import hashlib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator:
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
     }.items():
         monkeypatch.setenv(name, value)
+    # Its buckets are those of every server in this process.
+    urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")).close()
     files = s3fs.S3FileSystem(endpoint_url=f"http://127.0.0.1:{port}")
     files.mkdir("bucket")
     yield files

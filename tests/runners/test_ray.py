@@ -26,7 +26,7 @@ from ffpdata.core.stage import Item, Resources, Stage
 from ffpdata.core.views import connect, records
 from ffpdata.runners import ray as ray_runner
 from ffpdata.runners.progress import Progress
-from ffpdata.runners.session import make_flow, status
+from ffpdata.runners.session import Status, make_flow, status
 from ffpdata.runners.stop import Stop
 from tests import toys
 from tests.runners import test_inline as inline
@@ -178,28 +178,34 @@ def test_the_first_signal_drains(cluster: Cluster, tmp_path: Path, number: signa
     ]
     pipeline = {"name": "toy", "track": "t", "stages": ["tests.toys:Read", *stages]}
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(pipeline))
-    inline.inputs(tmp_path / "in", [f"good-{i}" for i in range(40)])
+    inline.inputs(tmp_path / "in", [f"good-{i}" for i in range(60)])
     command = [sys.executable, "-m", "ffpdata.cli", "run", str(tmp_path / "toy.yaml"), "--input", str(tmp_path / "in")]
     command += ["--run", str(tmp_path / "run"), "--runner", "ray"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "RAY_ADDRESS": cluster.address}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     wait_for((tmp_path / "trace").exists)
-    live = status(RunFolder.existing(tmp_path / "run"))
+    seen: list[Status] = []
+
+    def works() -> bool:
+        seen.append(status(RunFolder.existing(tmp_path / "run")))
+        return seen[-1].stages["poison"]["running"] > 0
+
+    wait_for(works)
+    live = seen[-1]
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "the same command goes on from there" in err
-    assert live.stages["poison"]["running"] > 0
     assert live.pools[0]["workers"] > 0
     assert live.pools[0]["stages"] == ["read", "poison", "second"]
     events = [json.loads(line) for log in (tmp_path / "run" / "logs").glob("items-*.jsonl") for line in log.open()]
     assert {(event["stage"], event["status"]) for event in events} >= {("read", "ok"), ("poison", "ok")}
     done = done_of(tmp_path)
-    assert 0 < len(done) < 40
+    assert 0 < len(done) < 60
     assert len(list(tmp_path.glob("try-*"))) == len(done), "what was begun was finished"
     after = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert after.returncode == 0, after.stderr
-    assert Counter(done_of(tmp_path)) == Counter(f"good-{i}" for i in range(40)), "each once"
+    assert Counter(done_of(tmp_path)) == Counter(f"good-{i}" for i in range(60)), "each once"
 
 
 def wait_for(check: Any, seconds: float = 60) -> None:
