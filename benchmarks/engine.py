@@ -105,7 +105,7 @@ def ray_data(count: int) -> tuple[float, float, list[float]]:
     start, cpu, outs = time.perf_counter(), _own_cpu(), []
     data = ray.data.range(count, override_num_blocks=count)
     for _ in range(STAGES):
-        data = data.map(DoNothing, compute=ray.data.ActorPoolStrategy(size=1), num_cpus=0.2)
+        data = data.map(DoNothing, compute=ray.data.ActorPoolStrategy(size=1), num_cpus=0.1)
     outs.extend(time.perf_counter() - start for _ in data.iter_rows())
     return time.perf_counter() - start, _own_cpu() - cpu, outs
 
