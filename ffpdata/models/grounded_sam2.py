@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from ffpdata.core.errors import Reject
-from ffpdata.models.classical.settings import parse_settings
 from ffpdata.models.grounding_dino import Detection, GroundingDino
 from ffpdata.models.inference import inference, release
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.sam2_video import PackageTracker, TransformersTracker
+from ffpdata.models.settings import parse_settings
 from ffpdata.models.weights import checkpoint_folder, torch_device
 
 if TYPE_CHECKING:

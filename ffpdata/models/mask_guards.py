@@ -15,8 +15,8 @@ from pydantic import Field
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import masks as masklib
-from ffpdata.models.classical.settings import BackendSettings
 from ffpdata.models.protocols import Box, Segmentation
+from ffpdata.models.settings import BackendSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import conditioning
-from ffpdata.models.classical.settings import parse_settings
 from ffpdata.models.protocols import Edit
+from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.parts import TRANSFORMER
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import DiffsynthSettings, Lora, WanSettings
@@ -128,20 +128,12 @@ class VaceRoles(ABC):
                 height=height,
                 width=width,
                 frames=count,
-                steps=settings.steps,
-                guidance=settings.guidance,
-                shift=settings.shift,
-                tiles=settings.tiles,
                 control_scale=settings.control_scale,
                 reference=reference,
-                **self._extra(),
+                **settings.sampling(),
                 **shown,
             )
         )
-
-    def _extra(self) -> dict[str, Any]:
-        """What one library knows alone."""
-        return {}
 
     @abstractmethod
     def generate(self, request: Request) -> Frames:
@@ -174,7 +166,3 @@ class Vace(VaceRoles):
     def swap_loras(self, loras: Sequence[Lora]) -> None:
         """Use other LoRAs from the next clip on, without loading the model again; none takes them off exactly."""
         self._held.swap_loras(loras)
-
-    def _extra(self) -> dict[str, Any]:
-        cache = self.settings.tea_cache
-        return {"tea_cache": (cache.threshold, cache.fitted) if cache else None}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.models.classical.settings import parse_settings
+from ffpdata.models.settings import parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.gpu import gpu_memory, release
 from ffpdata.models.wan.loading import require

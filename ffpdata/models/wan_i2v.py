@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ffpdata.media import conditioning
-from ffpdata.models.classical.settings import parse_settings
 from ffpdata.models.protocols import Edit
+from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.parts import TRANSFORMER
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import DiffsynthSettings
@@ -67,7 +67,6 @@ class WanAnimator:
         height, width = image.shape[:2]
         settings = self.settings
         conditioning.check_clip(frames, height, width, model=type(self).__name__, longest=settings.max_frames)
-        cache = settings.tea_cache
         made = self._held.generate(
             Request(
                 prompt=prompt,
@@ -76,12 +75,8 @@ class WanAnimator:
                 height=height,
                 width=width,
                 frames=frames,
-                steps=settings.steps,
-                guidance=settings.guidance,
-                shift=settings.shift,
-                tiles=settings.tiles,
-                tea_cache=(cache.threshold, cache.fitted) if cache else None,
                 first_image=image,
+                **settings.sampling(),
             )
         )
         drift = float(np.abs(made[0].astype(np.int16) - image).mean())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,7 @@ from pydantic import BaseModel
 
 from ffpdata.core.config import Library, load_pipeline
 from ffpdata.media.conditioning import check_clip
-from ffpdata.models.classical.settings import parse_settings
+from ffpdata.models.settings import parse_settings
 from ffpdata.models.vlm.settings import VisionRuntime, VisionSettings
 from ffpdata.models.wan.settings import DiffsynthRuntime
 
@@ -96,3 +98,15 @@ def test_swaps_have_no_box_and_removals_have_one(profile):
 def test_without_a_gpu_they_fail_instead_of_crawling(profile):
     for role, spec in profile["stylization"].models.items():
         assert role == "vision_language" or spec.runtime["device"] == "cuda", role
+
+
+def test_what_a_key_needs_to_know_needs_no_torch():
+    """A plan is made, and a resumed run looked through, where no model can be loaded."""
+    backends = sorted({*SETTINGS, "ffpdata.models.sam3:Sam3", "ffpdata.models.vace_diffusers:DiffusersVace"})
+    code = (
+        "import sys; from ffpdata.core.stage import ModelSpec\n"
+        f"for backend in {backends!r}:\n"
+        "    assert ModelSpec(backend=backend).identity()['version'] >= 1, backend\n"
+        "assert not {'torch', 'transformers', 'diffsynth', 'diffusers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -22,7 +22,7 @@ from ffpdata.media.codec import read_video, write_masks, write_video
 from ffpdata.models.vace import Vace, VaceSettings
 from ffpdata.models.wan.settings import Lora
 from ffpdata.stages.synthesize import Synthesize
-from tests.models import tiny
+from tests.models import tiny_wan as tiny
 
 torch = pytest.importorskip("torch", reason="the extra `models` is not installed")
 LIBRARIES = [
@@ -31,14 +31,6 @@ LIBRARIES = [
 ]
 BACKENDS = {"diffsynth": "ffpdata.models.vace:Vace", "diffusers": "ffpdata.models.vace_diffusers:DiffusersVace"}
 SHAPE = (9, 64, 64, 3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=LIBRARIES)

@@ -14,18 +14,10 @@ from ffpdata.core.store import Store
 from ffpdata.media.codec import read_video, write_image
 from ffpdata.models.wan_i2v import WanAnimator
 from ffpdata.stages.animate import Animate
-from tests.models import tiny
+from tests.models import tiny_wan as tiny
 
 torch = pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("diffsynth"), reason="diffsynth is not installed")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from ffpdata.core.run import RunFolder
 from ffpdata.core.views import records
 from ffpdata.media.codec import video_info
 from ffpdata.runners.session import Work, start
-from tests.models import tiny
+from tests.models import tiny_wan as tiny
 
-torch = pytest.importorskip("torch", reason="the extra `models` is not installed")
+pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("diffsynth"), reason="diffsynth is not installed")
 
 CLIP = {"width": 160, "height": 96, "fps": 16, "frames": 17}
@@ -28,8 +28,6 @@ OVERRIDES = [f"clip={json.dumps(CLIP)}", "ingest.min_side=96", "input.styles_per
 @pytest.fixture(scope="module")
 def tracks(samples, tmp_path_factory):
     """Starts a track, in one run folder for both."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("wan")
     vace, i2v = tiny.write_vace(folder / "vace"), tiny.write_i2v(folder / "i2v")
     lora = tiny.write_lora(folder / "removal.safetensors")
@@ -59,8 +57,7 @@ def tracks(samples, tmp_path_factory):
         start(run, pipeline, str(samples / source), Work(quiet=True, limit=limit))
         return run
 
-    yield begin
-    torch.set_num_threads(before)
+    return begin
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from ffpdata.models.classical.attributes import Thing, measure_scene, measure_th
 from ffpdata.models.classical.change_measures import LocalChange, measure_global, measure_local
 from ffpdata.models.classical.phrasing import noun, promised_colours
 from ffpdata.models.classical.removal_measures import measure_removal
-from ffpdata.models.classical.settings import BackendSettings, parse_settings
+from ffpdata.models.settings import BackendSettings, parse_settings
 
 if TYPE_CHECKING:
     from ffpdata.core.prompt import Prompt

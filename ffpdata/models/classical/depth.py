@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ffpdata.models.classical.settings import BackendSettings, parse_settings
+from ffpdata.models.settings import BackendSettings, parse_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

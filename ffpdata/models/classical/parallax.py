@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from ffpdata.models.classical.depth import PseudoDepth
-from ffpdata.models.classical.settings import BackendSettings, parse_settings
 from ffpdata.models.protocols import Edit
+from ffpdata.models.settings import BackendSettings, parse_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,8 +15,8 @@ import numpy as np
 
 from ffpdata.core.errors import Reject
 from ffpdata.models.classical.colour import NAMES, dominant_colour, name_pixels, to_lab, to_rgb
-from ffpdata.models.classical.settings import BackendSettings, parse_settings
 from ffpdata.models.protocols import Edit
+from ffpdata.models.settings import BackendSettings, parse_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

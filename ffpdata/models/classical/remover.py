@@ -18,8 +18,8 @@ from ffpdata.core.errors import Reject
 from ffpdata.media import flow
 from ffpdata.media import masks as masklib
 from ffpdata.models.classical.plate import Plate, clean_plate, region, strongest
-from ffpdata.models.classical.settings import BackendSettings, parse_settings
 from ffpdata.models.protocols import Edit
+from ffpdata.models.settings import BackendSettings, parse_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,9 +18,9 @@ from ffpdata.media import masks as masklib
 from ffpdata.models.classical.evidence import Difference, Observed, plate_difference
 from ffpdata.models.classical.following import follow, follow_box
 from ffpdata.models.classical.mask_measures import mask_measures
-from ffpdata.models.classical.settings import BackendSettings, parse_settings
 from ffpdata.models.classical.tracks import best_track
 from ffpdata.models.protocols import Box, Segmentation
+from ffpdata.models.settings import BackendSettings, parse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

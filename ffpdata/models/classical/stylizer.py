@@ -17,9 +17,9 @@ from pydantic import Field
 from ffpdata.media.flow import dense
 from ffpdata.models.classical.attributes import look
 from ffpdata.models.classical.colour import to_lab
-from ffpdata.models.classical.settings import BackendSettings, parse_settings
 from ffpdata.models.classical.style_network import StyleNetwork, work_size
 from ffpdata.models.protocols import Edit
+from ffpdata.models.settings import BackendSettings, parse_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

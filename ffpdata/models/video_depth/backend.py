@@ -26,8 +26,8 @@ import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import FfpdataError
-from ffpdata.models.classical.settings import BackendSettings, parse_settings
 from ffpdata.models.inference import inference, release
+from ffpdata.models.settings import BackendSettings, parse_settings
 from ffpdata.models.video_depth import network as net
 from ffpdata.models.video_depth.windows import join, window_frames
 from ffpdata.models.weights import checkpoint_folder, read_state, torch_device, torch_dtype

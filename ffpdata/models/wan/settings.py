@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ffpdata.core.errors import ConfigError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media.conditioning import MAX_FRAMES
-from ffpdata.models.classical.settings import BackendSettings, parse_settings
+from ffpdata.models.settings import BackendSettings, parse_settings
 
 
 class Source(BaseModel):
@@ -85,12 +85,21 @@ class WanSettings(BackendSettings):
     sources: dict[str, Source] = {}
     """Parts that come from elsewhere than `model`: the back end lists their names."""
 
+    def sampling(self) -> dict[str, Any]:
+        """What of it a `Request` carries."""
+        return {name: getattr(self, name) for name in ("steps", "guidance", "shift", "tiles")}
+
 
 class DiffsynthSettings(WanSettings):
     """And by diffsynth: its sampler for Wan is Euler on the flow."""
 
     tea_cache: TeaCache | None = None
     """Counts in the key: it changes the answer."""
+
+    def sampling(self) -> dict[str, Any]:
+        """What of it a `Request` carries."""
+        cache = self.tea_cache
+        return super().sampling() | {"tea_cache": (cache.threshold, cache.fitted) if cache else None}
 
 
 class WanRuntime(BackendSettings):

@@ -16,18 +16,10 @@ from ffpdata.models.wan.loading import Plan
 from ffpdata.models.wan.parts import find_parts
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import Lora, Source
-from tests.models import tiny
+from tests.models import tiny_wan as tiny
 
 torch = pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("diffsynth"), reason="diffsynth is not installed")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

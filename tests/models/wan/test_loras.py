@@ -5,7 +5,7 @@ import pytest
 from ffpdata.core.errors import FatalError
 from ffpdata.models.wan.loras import diffusers_name, layer_name, lora_file, read_lora
 from ffpdata.models.wan.settings import Lora
-from tests.models import tiny
+from tests.models import tiny_wan as tiny
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,18 @@ from typing import Any
 SIDE = 64
 """Pictures are so many pixels wide and high."""
 
+ANY_MASK = {
+    "min_area": 0,
+    "max_area": 1,
+    "max_frame_area": 1,
+    "max_complement": 1,
+    "min_inside_box": 0,
+    "min_temporal_iou": 0,
+    "max_area_jump": 1000,
+    "max_border": 1,
+}
+"""Random weights follow nothing: limits that any mask keeps."""
+
 WORDS = ("dog", "cat", "red", "ball", "person")
 
 
