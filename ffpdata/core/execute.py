@@ -45,6 +45,7 @@ class Outcome:
         status: `ok`, `rejected` or `failed`.
         children: the rows that go on: one per child of a fan-out, one otherwise, none unless `ok`.
         facts: columns of a rejected row that were measured before the decision.
+        notes: what the stage noted of its work (`Row.notes`).
     """
 
     status: str
@@ -59,6 +60,7 @@ class Outcome:
     cpu_seconds: float = 0.0
     worker: str = ""
     model: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def stage_key(stage: Stage, item: Item) -> str:
@@ -101,7 +103,7 @@ def execute(
         try:
             if adopt and (found := _adopt(stage, store, key)) is not None:
                 return found
-            outcome.children = _call(stage, item, key, store)
+            outcome.children = _call(stage, item, key, store, outcome.notes)
             outcome.status, outcome.reason, outcome.error = "ok", "", ""
             break
         except Reject as err:
@@ -151,6 +153,7 @@ def manifest_rows(stage: Stage, item: Item, outcome: Outcome, track: str) -> lis
         "cpu_seconds": outcome.cpu_seconds,
         "worker": outcome.worker,
         "model": outcome.model or None,
+        "notes": json.dumps(outcome.notes, sort_keys=True) if outcome.notes else None,
     }
     if outcome.status != "ok":
         own = encode(outcome.facts, stage.writes)
@@ -178,7 +181,7 @@ def next_items(stage: Stage, item: Item, outcome: Outcome) -> list[Item]:
     return items
 
 
-def _call(stage: Stage, item: Item, key: str, store: Store) -> list[dict[str, Any]]:
+def _call(stage: Stage, item: Item, key: str, store: Store, notes: dict[str, Any]) -> list[dict[str, Any]]:
     temps: list[Path] = []
 
     def new_file(column: str, child: str) -> Path:
@@ -216,6 +219,7 @@ def _call(stage: Stage, item: Item, key: str, store: Store) -> list[dict[str, An
             for child in children
         ]
     finally:
+        notes |= _plain("notes", row.notes)
         stack.close()
         for temp in temps:
             temp.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ keys are equal questions.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -237,6 +238,7 @@ def _outcome(rows: Sequence[Mapping[str, Any]], writes: Mapping[str, Any]) -> Ou
         cpu_seconds=row["cpu_seconds"],
         worker=row["worker"],
         model=row["model"] or "",
+        notes=json.loads(row.get("notes") or "{}"),
     )
     if row["status"] != "ok":
         outcome.facts = decode(row, writes)

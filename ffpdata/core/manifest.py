@@ -55,6 +55,7 @@ COMMON = pa.schema(
         ("cpu_seconds", pa.float64()),
         ("worker", pa.string()),
         ("model", pa.string()),
+        ("notes", pa.string()),
     ]
 )
 """Columns of every manifest row; `manifests/README.md` explains each."""

@@ -184,6 +184,9 @@ class Row(Mapping[str, Any]):
     ) -> None:
         self._values = dict(values)
         self.item_id = item_id
+        self.notes: dict[str, Any] = {}
+        """What a stage wants to be known of its work and no later stage reads; it ends in the manifest's `notes`, also
+        where the item is rejected or fails."""
         self._open_file = open_file
         self._new_file = new_file
         self._open_input = open_input

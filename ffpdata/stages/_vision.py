@@ -41,7 +41,13 @@ class VisionStage(Stage):
             columns = {name: columns[name] for name in prompt.media}
         shown = {name: _load(row, column, prompt.media.get(name, "clip")) for name, column in columns.items()}
         fields = {name: value for name, value in fields.items() if value is not None}
-        answer: dict[str, Any] = model.ask(prompt, shown, fields)  # a served model's has `facts` too: what it cost
+        try:
+            answer: dict[str, Any] = model.ask(prompt, shown, fields)
+        except Reject as err:
+            row.notes |= {prompt.name: err.facts} if err.facts else {}
+            raise
+        if facts := getattr(answer, "facts", None):  # a served model's: what it was shown and what that cost
+            row.notes[prompt.name] = facts
         broken = prompt.violations(answer, fields)
         if broken:
             raise Reject("answer_breaks_rules", f"{prompt.name}: {'; '.join(broken)}")

@@ -85,11 +85,10 @@ class ServedVision:
         log.debug("%s: %s", prompt.name, facts)
         if answer is None:
             if reply.finish == "content_filter":
-                raise Reject("answer_refused", f"{prompt.name}: the server's filter stopped the answer")
+                raise Reject("answer_refused", f"{prompt.name}: the server's filter stopped the answer", facts)
             quoted = " ".join(reply.text.split())[:200]
-            raise Reject(
-                "answer_invalid", f"{prompt.name}: {'; '.join(faults)} (asked {len(replies)} times): {quoted!r}"
-            )
+            detail = f"{prompt.name}: {'; '.join(faults)} (asked {len(replies)} times): {quoted!r}"
+            raise Reject("answer_invalid", detail, facts)
         return Answer(answer, facts)
 
     def _request(self, prompt: Prompt, messages: list[dict[str, Any]]) -> dict[str, Any]:
