@@ -11,12 +11,11 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends build-essential python3 python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY requirements/build.txt requirements/
-COPY docker/requirements-gpu.txt docker/
+COPY requirements/build.txt requirements/models.txt requirements/
 RUN python3 -m venv /opt/build \
     && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
     && python3 -m venv --without-pip /opt/ffpdata \
-    && /opt/build/bin/uv pip install --no-cache --python /opt/ffpdata --require-hashes -r docker/requirements-gpu.txt
+    && /opt/build/bin/uv pip install --no-cache --python /opt/ffpdata --require-hashes -r requirements/models.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY pipelines pipelines
 COPY prompts prompts

@@ -95,7 +95,7 @@ def test_packages_come_by_hash_from_locks_that_exist(path: Path) -> None:
 
 def test_the_locks_of_images_name_one_ray() -> None:
     """Nodes of one cluster must have the same."""
-    text = (DOCKER / "requirements-gpu.txt").read_text()
+    text = (REPOSITORY / "requirements" / "models.txt").read_text()
     assert f"\nray=={RAY_VERSION} " in text
     assert "://" not in text
     assert len(re.findall(r"^torch==", text, re.MULTILINE)) == 1
@@ -112,7 +112,7 @@ def test_nodes_have_one_python() -> None:
 
 def test_no_secrets() -> None:
     for path in sorted(DOCKER.rglob("*")):
-        if path.is_file() and path.name != "requirements-gpu.txt":
+        if path.is_file():
             found = SECRET.search(path.read_text())
             assert not found, f"{path.name}: {found and found[0]}"
 

@@ -93,28 +93,28 @@ def execute(
     outcome = Outcome(
         status="failed",
         key=key,
-        attempt=item.attempt + 1,
         started_at=time.time(),
         worker=f"{socket.gethostname()}:{os.getpid()}",
         model=", ".join(stage.specs[role].label for role in stage.roles(item.values) if role in stage.specs),
     )
+    notes: dict[str, Any] = {}
     start, cpu = time.perf_counter(), _cpu()
     for tries in range(1, max_attempts + 1):
+        outcome.attempt = item.attempt + tries
         try:
             if adopt and (found := _adopt(stage, store, key)) is not None:
                 return found
-            outcome.children = _call(stage, item, key, store, outcome.notes)
+            outcome.children = _call(stage, item, key, store, notes)
             outcome.status, outcome.reason, outcome.error = "ok", "", ""
             break
         except Reject as err:
             outcome.status, outcome.reason, outcome.error = "rejected", err.reason, err.detail
-            outcome.facts = _columns(stage, {k: v for k, v in err.facts.items() if k in stage.writes})
+            outcome.facts = _measured(stage, err.facts)
             break
         except FatalError:
             raise
         except RetryableError as err:
             outcome.reason, outcome.error = "gave_up", f"{err} (tried {tries} times)"
-            outcome.attempt = item.attempt + tries
             if tries < max_attempts:
                 time.sleep(RETRY_SECONDS * 2 ** (tries - 1))
         except MemoryError:
@@ -127,6 +127,7 @@ def execute(
                 ) from err
             outcome.reason, outcome.error = type(err).__name__, traceback.format_exc()
             break
+    outcome.notes = json.loads(json.dumps(notes, default=str))  # whatever it is, it costs no answer
     outcome.seconds = round(time.perf_counter() - start, 4)
     outcome.cpu_seconds = round(_cpu() - cpu, 4)
     files = any(isinstance(kind, Artifact) for kind in stage.writes.values())
@@ -219,7 +220,7 @@ def _call(stage: Stage, item: Item, key: str, store: Store, notes: dict[str, Any
             for child in children
         ]
     finally:
-        notes |= _plain("notes", row.notes)
+        notes |= row.notes
         stack.close()
         for temp in temps:
             temp.unlink(missing_ok=True)
@@ -243,6 +244,13 @@ def _columns(stage: Stage, columns: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise KeyError(f"stage {stage.name!r} returned the columns {unknown}, which its `writes` does not declare")
     return {name: _plain(name, value) for name, value in columns.items() if value is not None}
+
+
+def _measured(stage: Stage, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of a rejected row: facts under a column's name, and all others in the stage's column for facts."""
+    own = {name: value for name, value in facts.items() if name in stage.writes}
+    others = {name: value for name, value in facts.items() if name not in stage.writes}
+    return _columns(stage, own | ({stage.facts_column: others} if stage.facts_column and others else {}))
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -248,6 +248,8 @@ class Stage:
     """Columns that are needed but do not count: where something lies, not what it is."""
     writes: ClassVar[Mapping[str, Any]] = {}
     """Column name to type: `str`, `int`, `float`, `bool`, `list[str]`, `dict` (stored as JSON) or `Artifact(ext)`."""
+    facts_column: ClassVar[str] = ""
+    """Column of type `dict` for what a model measured; a rejection's facts that are no columns go there too."""
     models: ClassVar[tuple[str, ...]] = ()
     """Model roles that the stage may use."""
     prompts: ClassVar[tuple[str, ...]] = ()

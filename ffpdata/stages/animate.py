@@ -16,6 +16,7 @@ class Animate(Stage):
     name, version = "animate", 1
     reads = ("content_image", "cinematic_caption", "frames", "fps")
     writes = {"source_video": Artifact("mp4"), "animate_facts": dict}
+    facts_column = "animate_facts"
     models = ("image_to_video",)
 
     def applies(self, row: Mapping[str, Any]) -> bool:

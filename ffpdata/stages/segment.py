@@ -24,6 +24,7 @@ class Segment(Stage):
         "mask_coverage": float,
         "segment_facts": dict,
     }
+    facts_column = "segment_facts"
     models = ("segmenter",)
 
     def process(self, row: Row) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ class Stylize(Stage):
     reads = ("source_video", "depth_video", "reference_image", "style_caption", "seed")
     uses = ("fps",)
     writes = {"target_video": Artifact("mp4"), "edit_facts": dict}
+    facts_column = "edit_facts"
     models = ("stylizer",)
 
     def process(self, row: Row) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ class Synthesize(Stage):
     reads = ("source_video", "condition_mask", "task", "caption", "target_caption", "object", "seed")
     uses = ("fps",)
     writes = {"target_video": Artifact("mp4"), "edit_facts": dict}
+    facts_column = "edit_facts"
     models = ("remover", "swapper")
     Settings = SynthesizeSettings
 
