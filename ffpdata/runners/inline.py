@@ -42,5 +42,8 @@ def set_up(stage: Stage) -> None:
         stage.setup()
     except FatalError:
         raise
+    except ModuleNotFoundError as err:
+        hint = f"{err.name!r} is not installed. The large models need: pip install 'ffpdata[models,vlm]'"
+        raise FatalError(f"stage {stage.name!r} could not start: {hint}") from err
     except Exception as err:
         raise FatalError(f"stage {stage.name!r} could not start: {type(err).__name__}: {err}") from err

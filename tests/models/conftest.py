@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+
+_TOOK = pytest.StashKey[dict[str, float]]()
+Clock = Callable[[str], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="session")
+def clock(request: pytest.FixtureRequest) -> Clock:
+    """Measures a block; the end of the tests' report says how long it took."""
+    took = request.config.stash.setdefault(_TOOK, {})
+
+    @contextmanager
+    def measure(what: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        took[what] = time.monotonic() - began
+
+    return measure
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for what, seconds in config.stash.get(_TOOK, {}).items():
+        terminalreporter.write_line(f"{what} took {seconds:.0f} s")
 
 
 @pytest.fixture(scope="module", autouse=True)

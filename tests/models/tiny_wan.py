@@ -1,7 +1,8 @@
 """Tiny random checkpoints of the real architectures, written to disk in the layout of the published ones.
 
 The back ends load them as they load the real ones. diffsynth knows a checkpoint by a hash of its names and shapes, so
-the tiny ones are entered into its table here, in the tests, with what it would say of the real ones.
+the tiny ones are entered into its table here, in the tests, with what it would say of the real ones. The entries lie
+beside the files; `TinyVace` and `TinyAnimator` read them in the processes of a cluster.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+
+from ffpdata.core.stage import ModelSpec
+from ffpdata.models.vace import Vace
+from ffpdata.models.wan_i2v import WanAnimator
 
 SEED = 7
 
@@ -37,6 +42,7 @@ TEXT: dict[str, Any] = {"vocab": 256, "dim": 32, "dim_attn": 32, "dim_ffn": 64, 
 VAE: dict[str, Any] = {"dim": 8, "z_dim": 16, "num_res_blocks": 1}
 IMAGE_LAYERS = 2  # the encoder's width, 1280, is fixed by the library
 
+KNOWN = ".known.json"
 CONVERTERS = "diffsynth.utils.state_dict_converters"
 MODELS = "diffsynth.models"
 T5, VAE_FILE = "models_t5_umt5-xxl-enc-bf16.safetensors", "Wan2.1_VAE.safetensors"
@@ -232,15 +238,44 @@ def _save(state: dict[str, Any], path: Path, dtype: str | None = "bfloat16") -> 
 
 
 def _know(path: Path, name: str, model: str, options: dict[str, Any], converter: str = "") -> None:
-    """Enter a file into diffsynth's table of known checkpoints."""
-    from diffsynth.configs import MODEL_CONFIGS, VRAM_MANAGEMENT_MODULE_MAPS
+    """Enter a file into diffsynth's table of known checkpoints, and keep the entry beside it."""
     from diffsynth.core import hash_model_file
 
     entry: dict[str, Any] = {"model_hash": hash_model_file(str(path)), "model_name": name, "extra_kwargs": options}
     entry["model_class"] = model if model.startswith(__name__) else f"{MODELS}.{model}"
-    if model in STANDS_FOR:  # it is managed like the real one
-        VRAM_MANAGEMENT_MODULE_MAPS[model] = VRAM_MANAGEMENT_MODULE_MAPS[f"{MODELS}.{STANDS_FOR[model]}"]
     if converter:
         entry["state_dict_converter"] = f"{CONVERTERS}.{converter}"
+    path.with_name(f"{path.stem}-{name}{KNOWN}").write_text(json.dumps(entry))
+    _enter(entry)
+
+
+def know(folder: Path) -> None:
+    """Enter the files of a checkpoint that another process wrote."""
+    for path in sorted(folder.glob(f"*{KNOWN}")):
+        _enter(json.loads(path.read_text()))
+
+
+def _enter(entry: dict[str, Any]) -> None:
+    from diffsynth.configs import MODEL_CONFIGS, VRAM_MANAGEMENT_MODULE_MAPS
+
+    model = entry["model_class"]
+    if model in STANDS_FOR:  # it is managed like the real one
+        VRAM_MANAGEMENT_MODULE_MAPS[model] = VRAM_MANAGEMENT_MODULE_MAPS[f"{MODELS}.{STANDS_FOR[model]}"]
     if json.dumps(entry, sort_keys=True) not in {json.dumps(known, sort_keys=True) for known in MODEL_CONFIGS}:
         MODEL_CONFIGS.append(entry)
+
+
+class TinyVace(Vace):
+    """`Vace` in a process whose diffsynth has to be told of the checkpoint first."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        know(Path(spec.model))
+        super().__init__(spec)
+
+
+class TinyAnimator(WanAnimator):
+    """`WanAnimator`, likewise."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        know(Path(spec.model))
+        super().__init__(spec)
