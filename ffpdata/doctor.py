@@ -3,40 +3,63 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ffpdata.core.config import Library, load_pipeline
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.stage import ModelSpec
+from ffpdata.models.needs import Level, Needs, look_for
 
 PACKAGES = ("numpy", "opencv-python-headless", "av", "onnxruntime", "pyarrow", "duckdb", "ray", "webdataset")
 MIN_DISK_GB = 5.0
 NON_COMMERCIAL = ("NC", "non-commercial", "research")
 """Words in a licence that forbid or restrict commercial use."""
+EXTRAS = {"openai": "vlm"}
+"""Module to the extra that installs it, where that is not `models`."""
 
 
 @dataclass(frozen=True)
 class Finding:
     """One line of the examination; `level` is `ok`, `warning` or `error`."""
 
-    level: Literal["ok", "warning", "error"]
+    level: Level
     subject: str
     detail: str
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A card, as the driver tells of it."""
+
+    name: str
+    memory_gb: float
+    driver: str
 
 
 def examine(profile: str) -> list[Finding]:
     """Check the machine and every model of a profile. A profile that does not exist raises UsageError."""
     pipelines = [load_pipeline(p.stem, profile) for p in sorted((Library.find().root / "pipelines").glob("*.yaml"))]
-    models = {role: spec for pipeline in pipelines for role, spec in pipeline.models.items()}
-    return [*_machine(), *(f for role, spec in sorted(models.items()) for f in _model(role, spec))]
+    models = {role: spec for pipeline in pipelines for role, spec in sorted(pipeline.models.items())}
+    cards = gpus()
+    found = [*_machine(), *(Finding("ok", f"gpu {n}", _card(gpu)) for n, gpu in enumerate(cards))]
+    needs: dict[str, Needs] = {}
+    for role, spec in models.items():
+        found += _model(role, spec, needs)
+    found += _packages(needs)
+    found += _weights(needs)
+    found += _places(models, needs, cards)
+    return found
+
+
+# --- the machine ---
 
 
 def _machine() -> Iterator[Finding]:
@@ -49,7 +72,7 @@ def _machine() -> Iterator[Finding]:
             yield Finding("error", package, f"not installed: pip install {package}")
     yield _ffmpeg()
     yield Finding("ok", "cpu cores", str(os.cpu_count()))
-    memory = _memory_gb()
+    memory = memory_gb()
     if memory is not None:
         low = memory < 3
         yield Finding(
@@ -67,36 +90,55 @@ def _ffmpeg() -> Finding:
 
     try:
         path = imageio_ffmpeg.get_ffmpeg_exe()
-        done = subprocess.run(
-            [path, "-hide_banner", "-version"], capture_output=True, text=True, timeout=20, check=True
-        )
-        listed = subprocess.run(
-            [path, "-hide_banner", "-encoders"], capture_output=True, text=True, timeout=20, check=True
-        )
+        first = _output(path, "-hide_banner", "-version").splitlines()[0].split("Copyright")[0].strip()
+        encoders = _output(path, "-hide_banner", "-encoders")
     except (RuntimeError, OSError, subprocess.SubprocessError) as err:
         return Finding("error", "ffmpeg", f"imageio-ffmpeg has no working binary for this machine: {err}")
-    first = done.stdout.splitlines()[0].split("Copyright")[0].strip()
-    if "libx264" not in listed.stdout:
+    if "libx264" not in encoders:
         return Finding("error", "ffmpeg", f"{first} has no libx264: unset IMAGEIO_FFMPEG_EXE to use the bundled one")
     return Finding("ok", "ffmpeg", f"{first} at {path}")
 
 
-def _memory_gb() -> float | None:
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+
+
+def memory_gb() -> float | None:
+    """Main memory of this machine, 10^9 bytes; None where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (ValueError, OSError, AttributeError):
         return None
 
 
-def _model(role: str, spec: ModelSpec) -> Iterator[Finding]:
+def gpus() -> list[Gpu]:
+    """NVIDIA's cards in this machine; none where there is no working driver."""
+    query = "--query-gpu=name,memory.total,driver_version"
+    try:
+        lines = _output("nvidia-smi", query, "--format=csv,noheader,nounits").splitlines()
+        fields = [[field.strip() for field in line.split(",")] for line in lines]
+        return [Gpu(name, float(mib) * 2**20 / 1e9, driver) for name, mib, driver in fields]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return []
+
+
+def _card(gpu: Gpu) -> str:
+    return f"{gpu.name}, {gpu.memory_gb:.0f} GB, driver {gpu.driver}"
+
+
+# --- the models ---
+
+
+def _model(role: str, spec: ModelSpec, needs: dict[str, Needs]) -> Iterator[Finding]:
     try:
         backend = spec.load_class()
+        if spec.model == "embedded":  # small enough to try
+            backend(spec).close()
+        elif hasattr(backend, "needs"):
+            needs[role] = backend.needs(spec)
     except FfpdataError as err:
         yield Finding("error", role, str(err))
         return
-    try:
-        if spec.model == "embedded":  # small enough to try
-            backend(spec).close()
     except Exception as err:  # noqa: BLE001 - whatever a back end raises is the finding
         yield Finding("error", role, f"{spec.backend} does not start: {type(err).__name__}: {err}")
         return
@@ -105,3 +147,58 @@ def _model(role: str, spec: ModelSpec) -> Iterator[Finding]:
     yield Finding(
         "warning" if restricted else "ok", role, f"{spec.label}, licence {spec.licence or 'not stated'}{note}"
     )
+
+
+def _packages(needs: Mapping[str, Needs]) -> Iterator[Finding]:
+    for package in sorted({package for need in needs.values() for package in need.packages}):
+        if importlib.util.find_spec(package):
+            yield Finding("ok", package, importlib.metadata.version(package))
+        else:
+            extra = EXTRAS.get(package, "models")
+            yield Finding("error", package, f"not installed: pip install 'ffpdata[{extra}]'")
+
+
+def _weights(needs: Mapping[str, Needs]) -> Iterator[Finding]:
+    """Where each checkpoint is, once however many roles load it, and whether the rest has room."""
+    parts = {checkpoint: role for role, need in needs.items() for checkpoint in need.checkpoints}
+    if parts and not importlib.util.find_spec("huggingface_hub"):
+        return  # `_packages` said so
+    missing = 0.0
+    for checkpoint, role in parts.items():
+        found = look_for(checkpoint)
+        missing += found.missing_gb
+        yield Finding(found.level, f"{role}: {checkpoint.part}", found.detail)
+    if missing:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        folder = next(path for path in (Path(HF_HUB_CACHE), *Path(HF_HUB_CACHE).parents) if path.exists())
+        free = shutil.disk_usage(folder).free / 1e9
+        level: Level = "ok" if missing < free else "error"
+        yield Finding(level, "room for weights", f"{missing:.1f} GB to fetch, {free:.1f} GB free at {HF_HUB_CACHE}")
+
+
+def _places(models: Mapping[str, ModelSpec], needs: Mapping[str, Needs], cards: list[Gpu]) -> Iterator[Finding]:
+    """Services, and whether each model fits the cards and the memory of this machine."""
+    memory = memory_gb()
+    for role, need in needs.items():
+        if need.reach:
+            try:
+                yield Finding("ok", f"{role}: service", need.reach())
+            except (FfpdataError, ImportError) as err:
+                yield Finding("error", f"{role}: service", str(err))
+        wanted = models[role].resources
+        if need.gpu and not cards:
+            yield Finding("error", f"{role}: gpu", "it runs on a GPU, and nvidia-smi finds none here")
+        elif need.gpu and wanted and wanted.gpu_memory_gb and wanted.gpu_memory_gb > max(c.memory_gb for c in cards):
+            most = max(card.memory_gb for card in cards)
+            yield Finding(
+                "error", f"{role}: gpu", f"it takes {wanted.gpu_memory_gb:g} GB, the largest card has {most:.0f}"
+            )
+        if wanted and wanted.memory_gb and memory and wanted.memory_gb > memory:
+            yield Finding("error", f"{role}: memory", f"a worker takes {wanted.memory_gb:g} GB, here are {memory:.0f}")
+    if cards and any(need.gpu for need in needs.values()) and importlib.util.find_spec("torch"):
+        import torch
+
+        if not torch.cuda.is_available():
+            driver = f"driver {cards[0].driver} is too old for CUDA {torch.version.cuda}, or torch is a CPU build"
+            yield Finding("error", "torch", f"{torch.__version__} sees no GPU: {driver}")

@@ -60,6 +60,8 @@ class Resources(BaseModel):
     gpus: float = Field(default=0.0, ge=0)
     """Whole GPUs, or a fraction below 1 of one GPU that stages share."""
     memory_gb: float = Field(default=1.5, gt=0)
+    gpu_memory_gb: float | None = Field(default=None, gt=0)
+    """GPU memory that its model takes; `ffpdata doctor` compares it with the cards."""
     concurrency: int = Field(default=1, ge=1)
     """Items that one worker holds at once, each in a thread: above 1 only for stages that wait for a service."""
     timeout: float = Field(default=3600.0, gt=0)
@@ -90,6 +92,7 @@ class ResourceSettings(BaseModel):
     cpus: float | None = Field(default=None, ge=0)
     gpus: float | None = Field(default=None, ge=0)
     memory_gb: float | None = Field(default=None, gt=0)
+    gpu_memory_gb: float | None = Field(default=None, gt=0)
     concurrency: int | None = Field(default=None, ge=1)
     timeout: float | None = Field(default=None, gt=0)
     seconds: float | None = Field(default=None, gt=0)

@@ -37,11 +37,12 @@ def checkpoint_folder(model: str, revision: str = "", *, patterns: Sequence[str]
     Raises:
         FatalError: it is not there, access is not granted, or (without `patterns`) it has no safetensors file.
     """
-    folder = Path(model).expanduser()
+    folder = folder_of(model) or _snapshot(model, revision, list(PATTERNS if patterns is None else patterns))
     if not folder.is_dir():
-        if model.count("/") != 1 or model.startswith((".", "/", "~")):
-            raise FatalError(f"no folder {model!r}: give a folder or a repository `owner/name` of the Hugging Face hub")
-        folder = _snapshot(model, revision, list(PATTERNS if patterns is None else patterns))
+        raise FatalError(
+            f"no folder {model!r} in {Path.cwd()}: give a folder (on a cluster by its whole path) or a repository "
+            "`owner/name` of the Hugging Face hub"
+        )
     if patterns is None and not any(folder.rglob("*.safetensors")):
         pickles = sorted(path.name for ending in PICKLES for path in folder.rglob(ending))
         found = f"it has {', '.join(pickles[:3])}, which" if pickles else "pickles"
@@ -50,6 +51,24 @@ def checkpoint_folder(model: str, revision: str = "", *, patterns: Sequence[str]
             "convert with `python -m ffpdata.models.to_safetensors FILE FOLDER` and name the folder as `model`"
         )
     return folder
+
+
+def folder_of(model: str) -> Path | None:
+    """Return the folder that `model` means, there or not; None where it is a repository of the hub."""
+    folder = Path(model).expanduser()
+    return folder if folder.is_dir() or model.count("/") != 1 or model.startswith((".", "/", "~")) else None
+
+
+def cached(model: str, revision: str, patterns: Sequence[str]) -> Path | None:
+    """Return the folder of a hub repository in this machine's cache, whole or not; None where it was never fetched."""
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(model, revision=revision or None, allow_patterns=list(patterns), local_files_only=True)
+        )
+    except errors.LocalEntryNotFoundError:
+        return None
 
 
 def weight_files(folder: Path, stem: str, *, allow_pickle: bool = False) -> list[Path]:
