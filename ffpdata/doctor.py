@@ -189,11 +189,10 @@ def _places(models: Mapping[str, ModelSpec], needs: Mapping[str, Needs], cards: 
         wanted = models[role].resources
         if need.gpu and not cards:
             yield Finding("error", f"{role}: gpu", "it runs on a GPU, and nvidia-smi finds none here")
-        elif need.gpu and wanted and wanted.gpu_memory_gb and wanted.gpu_memory_gb > max(c.memory_gb for c in cards):
-            most = max(card.memory_gb for card in cards)
-            yield Finding(
-                "error", f"{role}: gpu", f"it takes {wanted.gpu_memory_gb:g} GB, the largest card has {most:.0f}"
-            )
+        largest = max((card.memory_gb for card in cards), default=0.0)
+        if need.gpu and cards and wanted and (wanted.gpu_memory_gb or 0) > largest:
+            text = f"it takes {wanted.gpu_memory_gb:g} GB, the largest card has {largest:.0f}"
+            yield Finding("error", f"{role}: gpu", text)
         if wanted and wanted.memory_gb and memory and wanted.memory_gb > memory:
             yield Finding("error", f"{role}: memory", f"a worker takes {wanted.memory_gb:g} GB, here are {memory:.0f}")
     if cards and any(need.gpu for need in needs.values()) and importlib.util.find_spec("torch"):

@@ -1,7 +1,7 @@
 """What a back end needs before it can start. `ffpdata doctor` looks for it; nothing is loaded and nothing fetched.
 
-A back end with weights or a service has a class method `needs(spec) -> Needs`. It raises ConfigError where the profile's
-entry is wrong.
+A back end with weights or a service has a class method `needs(spec) -> Needs`, which raises ConfigError where the
+profile's entry is wrong.
 """
 
 from __future__ import annotations

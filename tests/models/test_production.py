@@ -76,7 +76,7 @@ def server() -> Iterator[Server]:
 def pipeline(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pipeline]:
     """Loads a pipeline with the tiny models in its roles."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    vace, i2v = tiny_wan.write_vace(folder / "vace"), tiny_wan.write_i2v(folder / "i2v")
+    vace, i2v = tiny_wan.write_vace(folder / "vace", shards=2), tiny_wan.write_i2v(folder / "i2v")
     lora = {"model": str(tiny_wan.write_lora(folder / "removal.safetensors", layers=("blocks.0.self_attn.q",)))}
     path = Library.find().root / "pipelines" / "profiles" / "small.yaml"
     profile: dict[str, Any] = yaml.safe_load(path.read_text())

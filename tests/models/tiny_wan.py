@@ -80,8 +80,8 @@ def tiny_image_encoder() -> Any:
     return made
 
 
-def write_vace(folder: Path) -> Path:
-    """Write a VACE checkpoint: transformer and control layers in one file, text encoder, VAE, tokenizer."""
+def write_vace(folder: Path, shards: int = 1) -> Path:
+    """Write a VACE checkpoint: transformer and control layers in one file or in shards, and what goes with them."""
     from diffsynth.models.wan_video_dit import WanModel
     from diffsynth.models.wan_video_vace import VaceWanModel
 
@@ -89,10 +89,14 @@ def write_vace(folder: Path) -> Path:
         **_state(_random(lambda: WanModel(**VACE["dit"]))),
         **_state(_random(lambda: VaceWanModel(**VACE["vace"]))),
     }
-    path = _save(state, folder / DIT)
-    _know(path, "wan_video_dit", "wan_video_dit.WanModel", VACE["dit"], "wan_video_dit.WanVideoDiTStateDictConverter")
+    stem, names = DIT.removesuffix(".safetensors"), sorted(state)
+    paths = [
+        _save({name: state[name] for name in names[number::shards]}, folder / f"{stem}{end}.safetensors")
+        for number, end in enumerate(f"-{n + 1:05d}-of-{shards:05d}" if shards > 1 else "" for n in range(shards))
+    ]
+    _know(paths, "wan_video_dit", "wan_video_dit.WanModel", VACE["dit"], "wan_video_dit.WanVideoDiTStateDictConverter")
     converter = "wan_video_vace.VaceWanModelDictConverter"
-    _know(path, "wan_video_vace", "wan_video_vace.VaceWanModel", VACE["vace"], converter)
+    _know(paths, "wan_video_vace", "wan_video_vace.VaceWanModel", VACE["vace"], converter)
     return _write_common(folder)
 
 
@@ -101,11 +105,11 @@ def write_i2v(folder: Path) -> Path:
     from diffsynth.models.wan_video_dit import WanModel
 
     path = _save(_state(_random(lambda: WanModel(**I2V["dit"]))), folder / DIT)
-    _know(path, "wan_video_dit", "wan_video_dit.WanModel", I2V["dit"])
+    _know([path], "wan_video_dit", "wan_video_dit.WanModel", I2V["dit"])
     clip = _random(tiny_image_encoder)
     path = _save({name.removeprefix("model."): value for name, value in _state(clip).items()}, folder / CLIP)
     converter = "wan_video_image_encoder.WanImageEncoderStateDictConverter"
-    _know(path, "wan_video_image_encoder", f"{__name__}.tiny_image_encoder", {}, converter)
+    _know([path], "wan_video_image_encoder", f"{__name__}.tiny_image_encoder", {}, converter)
     return _write_common(folder)
 
 
@@ -113,11 +117,11 @@ def _write_common(folder: Path) -> Path:
     from diffsynth.models.wan_video_text_encoder import WanTextEncoder
 
     path = _save(_state(_random(lambda: WanTextEncoder(**TEXT))), folder / T5)
-    _know(path, "wan_video_text_encoder", "wan_video_text_encoder.WanTextEncoder", TEXT)
+    _know([path], "wan_video_text_encoder", "wan_video_text_encoder.WanTextEncoder", TEXT)
     path = _save(
         {name.removeprefix("model."): value for name, value in _state(_random(tiny_vae)).items()}, folder / VAE_FILE
     )
-    _know(path, "wan_video_vae", f"{__name__}.tiny_vae", {}, "wan_video_vae.WanVideoVAEStateDictConverter")
+    _know([path], "wan_video_vae", f"{__name__}.tiny_vae", {}, "wan_video_vae.WanVideoVAEStateDictConverter")
     write_tokenizer(folder / "google" / "umt5-xxl")
     return folder
 
@@ -237,15 +241,19 @@ def _save(state: dict[str, Any], path: Path, dtype: str | None = "bfloat16") -> 
     return path
 
 
-def _know(path: Path, name: str, model: str, options: dict[str, Any], converter: str = "") -> None:
-    """Enter a file into diffsynth's table of known checkpoints, and keep the entry beside it."""
+def _know(paths: list[Path], name: str, model: str, options: dict[str, Any], converter: str = "") -> None:
+    """Enter a file, or its shards, into diffsynth's table of known checkpoints, and keep the entry beside it."""
     from diffsynth.core import hash_model_file
 
-    entry: dict[str, Any] = {"model_hash": hash_model_file(str(path)), "model_name": name, "extra_kwargs": options}
+    entry: dict[str, Any] = {
+        "model_hash": hash_model_file(list(map(str, paths))),
+        "model_name": name,
+        "extra_kwargs": options,
+    }
     entry["model_class"] = model if model.startswith(__name__) else f"{MODELS}.{model}"
     if converter:
         entry["state_dict_converter"] = f"{CONVERTERS}.{converter}"
-    path.with_name(f"{path.stem}-{name}{KNOWN}").write_text(json.dumps(entry))
+    paths[0].with_name(f"{name}{KNOWN}").write_text(json.dumps(entry))
     _enter(entry)
 
 
