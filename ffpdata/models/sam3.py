@@ -20,8 +20,8 @@ import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import Reject
+from ffpdata.models.gpu import clip_size, inference, release
 from ffpdata.models.grounding_dino import SAME_BOX
-from ffpdata.models.inference import inference, release
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.sam2_video import TransformersTracker, open_session
@@ -31,6 +31,8 @@ from ffpdata.models.weights import checkpoint_folder, from_pretrained, pretraine
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
     from ffpdata.models.protocols import Frames, Masks
+
+REMEDY = "Set the role's runtime offload_state to true, or use a smaller clip."
 
 
 class Sam3Settings(GuardSettings):
@@ -106,12 +108,13 @@ class Sam3:
         Raises:
             Reject: `no_target`, `too_many_instances`, or a reason of `mask_guards.check`. Of several phrases, the
                 first that was found at all says why.
-            RetryableError: the GPU's memory is full.
+            GpuMemoryError: the clip does not fit the GPU.
+            RetryableError: others fill the GPU.
         """
         if box is None:
             return first_that_passes(phrases, lambda phrase: self._find(frames, phrase))
         boxes = [clip_box(box, frames.shape[1:3])]
-        with inference(self.device):
+        with inference(self.device, f"SAM 3 on {clip_size(frames)}", REMEDY):
             masks, presence = self._boxes().track(frames, boxes)
         facts = mask_facts(masks, boxes) | {"instances": 1.0, "detection": 1.0, "presence": presence}
         check(facts, self.settings)
@@ -120,7 +123,7 @@ class Sam3:
     def _find(self, frames: Frames, phrase: str) -> Segmentation:
         masks = np.zeros(frames.shape[:3], np.bool_)
         seen = []
-        with inference(self.device):
+        with inference(self.device, f"SAM 3 on {clip_size(frames)}", REMEDY):
             for index, found in self._follow(frames, phrase):
                 if not seen and not found.instances:
                     limit = self.settings.score_threshold

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.models.gpu import gpu_memory, release
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
-from ffpdata.models.wan.gpu import gpu_memory, release
 from ffpdata.models.wan.loading import require
 from ffpdata.models.wan.loras import Deltas, check_deltas, diffusers_name, diffusers_parameter, read_lora
 from ffpdata.models.wan.settings import WanRuntime, parse_runtime
@@ -89,7 +89,7 @@ class DiffusersVace(VaceRoles):
             arguments["video"] = [Image.fromarray(frame) for frame in request.control]
         if request.reference is not None:
             arguments["reference_images"] = [Image.fromarray(request.reference)]
-        with torch.inference_mode(), gpu_memory(self.device, str(request), REMEDY, self._forget):
+        with torch.inference_mode(), gpu_memory(self.device, str(request), REMEDY):
             self._lay_loras()
             try:
                 made = self.pipe(

@@ -315,7 +315,7 @@ def test_a_full_gpu_fails_the_item_and_says_what_to_do(breaking, clip, monkeypat
 
 def test_a_gpu_filled_by_others_is_tried_again(breaking, clip, monkeypatch):
     model = breaking(torch.OutOfMemoryError("CUDA out of memory."))
-    monkeypatch.setattr("ffpdata.models.wan.gpu._others", lambda device: (60.0, 80.0))
+    monkeypatch.setattr("ffpdata.models.gpu._others", lambda device: (60.0, 80.0))
     with pytest.raises(RetryableError, match=r"other processes hold 60\.0 of its 80\.0 GiB"):
         model.edit(*clip, prompt="")
 
@@ -385,7 +385,7 @@ def test_the_stage_runs_it_and_a_full_gpu_is_the_items_reason(spec, clip, tmp_pa
 
 
 def _full():
-    from ffpdata.models.wan.gpu import GpuMemoryError
+    from ffpdata.models.gpu import GpuMemoryError
 
     raise GpuMemoryError("full")
 

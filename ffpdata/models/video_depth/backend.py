@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import FfpdataError
-from ffpdata.models.inference import inference, release
+from ffpdata.models.gpu import clip_size, inference, release
 from ffpdata.models.settings import BackendSettings, parse_settings
 from ffpdata.models.video_depth import network as net
 from ffpdata.models.video_depth.windows import join, window_frames
@@ -44,6 +44,8 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 WIDEST = 1.78
 """Long by short side above which upstream sees the clip smaller, to bound memory."""
+
+REMEDY = "Set the role's setting side lower, or use a smaller checkpoint."
 
 
 class VideoDepthSettings(BackendSettings):
@@ -82,10 +84,11 @@ class VideoDepthAnything:
             `save_video`), all 0 where nothing differs.
 
         Raises:
-            RetryableError: the GPU's memory is full.
+            GpuMemoryError: the clip does not fit the GPU.
+            RetryableError: others fill the GPU.
             FfpdataError: the numbers overflowed.
         """
-        with inference(self.device):
+        with inference(self.device, f"depth of {clip_size(frames)}", REMEDY):
             found = join(self._windows(frames), len(frames))
         if not np.isfinite(found).all():
             raise FfpdataError(f"depth overflowed in {self.settings.dtype}: set the role's dtype to float32")

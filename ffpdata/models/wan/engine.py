@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.wan.gpu import gpu_memory, release
+from ffpdata.models.gpu import gpu_memory, release
 from ffpdata.models.wan.loading import Plan, load, quiet
 from ffpdata.models.wan.loras import Deltas, check_deltas, read_lora
 from ffpdata.models.weights import torch_dtype
@@ -64,7 +64,7 @@ class DiffsynthEngine:
         """
         if self.pipe is None:
             raise RuntimeError("the model was closed")
-        with quiet(), gpu_memory(self.device, str(request), REMEDY, self._forget):
+        with quiet(), gpu_memory(self.device, str(request), REMEDY):
             self.use_loras(loras)
             try:
                 video = self.pipe(**_arguments(request))
