@@ -16,8 +16,15 @@ from ffpdata.models.gpu import gpu_memory, release
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.loading import require
-from ffpdata.models.wan.loras import Deltas, check_deltas, diffusers_name, diffusers_parameter, read_lora
-from ffpdata.models.wan.settings import WanRuntime, parse_runtime
+from ffpdata.models.wan.loras import (
+    Deltas,
+    check_deltas,
+    check_pairs,
+    diffusers_name,
+    diffusers_parameter,
+    read_lora,
+)
+from ffpdata.models.wan.settings import REMEDY, WanRuntime, parse_runtime
 from ffpdata.models.weights import checkpoint_folder, torch_device, torch_dtype
 
 if TYPE_CHECKING:
@@ -33,8 +40,6 @@ TEXT_LENGTH = 512
 
 VAE_SCALE = 8
 """Pixels of a clip to one of the VAE's latents."""
-
-REMEDY = "Set the role's runtime offload to models or layers, tile the VAE, or use a smaller clip or model."
 
 
 class DiffusersSettings(EditSettings):
@@ -175,15 +180,12 @@ class DiffusersVace(VaceRoles):
         pairs = {diffusers_name(layer): pair for layer, pair in weights.pairs.items()}
         deltas = {diffusers_parameter(key): value for key, value in weights.deltas.items()}
         # Where a LoRA lies over a layer already, peft calls the layer itself `base_layer`.
-        layers = {layer.removesuffix(".base_layer") for layer, _ in self.pipe.transformer.named_modules()}
-        left = pairs.keys() - layers
-        if left:
-            raise FatalError(
-                f"LoRA {name}: {len(left)} of {len(pairs)} layers are none of this model's, e.g. {min(left)}: "
-                "it is of another model"
-            )
-        parameters = self.pipe.transformer.named_parameters()
-        check_deltas(name, deltas, {key.replace(".base_layer.", "."): value for key, value in parameters})
+        parameters = {
+            key.replace(".base_layer.", "."): value for key, value in self.pipe.transformer.named_parameters()
+        }
+        shapes = {key: value.shape for key, value in parameters.items() if value.ndim > 1}
+        check_pairs(name, pairs, {key.removesuffix(".weight"): (shape[1], shape[0]) for key, shape in shapes.items()})
+        check_deltas(name, deltas, parameters)
         state = {f"transformer.{layer}.lora_A.weight": down for layer, (down, _) in pairs.items()}
         state |= {f"transformer.{layer}.lora_B.weight": up for layer, (_, up) in pairs.items()}
         return state, deltas

@@ -226,9 +226,9 @@ def test_a_lora_changes_the_answer_and_comes_off_exactly(load, clip, plain, tmp_
 
 def test_both_the_transformers_and_the_control_layers_are_changed(load, clip, plain, tmp_path):
     found = []
+    model = load()
     for layer in ("blocks.1.ffn.0", "vace_blocks.0.cross_attn.o", "vace_blocks.0.before_proj"):
-        path = tiny.write_lora(tmp_path / f"{layer}.safetensors", (layer,))
-        model = load(loras=[{"model": str(path)}])
+        model.swap_loras([Lora(model=str(tiny.write_lora(tmp_path / f"{layer}.safetensors", (layer,))))])
         found.append(model.edit(*clip, prompt="a street", negative="car", seed=3))
     assert not any(same(one, plain) for one in found)
     assert not same(found[0], found[1])
@@ -280,6 +280,24 @@ def test_a_lora_of_another_model_is_refused_and_the_model_goes_on(load, clip, pl
     path = tiny.write_lora(tmp_path / "other.safetensors", ("blocks.0.self_attn.q", "blocks.7.self_attn.q"))
     model = load(loras=[{"model": str(path)}])
     with pytest.raises(FatalError, match=r"1 of 2 layers are none of this model's, e\.g\. blocks\.7"):
+        model.edit(*clip, prompt="a street", negative="car", seed=3)
+    model.swap_loras([])
+    assert same(model.edit(*clip, prompt="a street", negative="car", seed=3), plain)
+
+
+def test_a_lora_of_another_size_is_refused(load, clip, plain, tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "big.safetensors"
+    save_file(
+        {
+            "blocks.0.self_attn.q.lora_A.weight": torch.zeros(4, 96),
+            "blocks.0.self_attn.q.lora_B.weight": torch.zeros(96, 4),
+        },
+        path,
+    )
+    model = load(loras=[{"model": str(path)}])
+    with pytest.raises(FatalError, match="takes 96 to 96, the model's 48 to 48"):
         model.edit(*clip, prompt="a street", negative="car", seed=3)
     model.swap_loras([])
     assert same(model.edit(*clip, prompt="a street", negative="car", seed=3), plain)

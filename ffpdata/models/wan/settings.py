@@ -11,6 +11,9 @@ from ffpdata.core.stage import ModelSpec
 from ffpdata.media.conditioning import MAX_FRAMES
 from ffpdata.models.settings import BackendSettings, parse_settings
 
+REMEDY = "Set the role's runtime offload to models or layers, tile the VAE, or use a smaller clip or model."
+"""What to do where the GPU is too small."""
+
 
 class Source(BaseModel):
     """Where a part of the model, or a LoRA, comes from.
