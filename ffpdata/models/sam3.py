@@ -14,7 +14,7 @@ Against Grounded SAM 2: instances that come into the picture later are found, to
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -24,9 +24,9 @@ from ffpdata.models.gpu import clip_size, inference, release
 from ffpdata.models.grounding_dino import SAME_BOX
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
 from ffpdata.models.protocols import Box, Segmentation
-from ffpdata.models.sam2_video import TransformersTracker, open_session
-from ffpdata.models.settings import parse_settings
-from ffpdata.models.weights import checkpoint_folder, from_pretrained, pretrained_model, torch_device
+from ffpdata.models.sam2_video import TrackerRuntime, TransformersTracker, open_session
+from ffpdata.models.settings import parse_runtime, parse_settings
+from ffpdata.models.weights import Dtype, checkpoint_folder, from_pretrained, pretrained_model, torch_device
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
@@ -45,7 +45,7 @@ class Sam3Settings(GuardSettings):
     """Smallest score of a detection that is followed as one more instance while others are (same source)."""
     max_instances: int = Field(5, ge=1)
     """Most instances in one frame that are edited as one object; more are rejected as `too_many_instances`."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    dtype: Dtype = "bfloat16"
     """Arithmetic of the model."""
 
 
@@ -71,18 +71,18 @@ class Sam3:
     Facts of an answer: those of `mask_facts`; `instances`, the most in one frame; `detection`, the lowest score of an
     instance of the first frame; `presence`, the mean probability that they are in the picture. The score is `detection`
     times `presence`.
-
-    Runtime: `device`; `offload_state`, true to keep the memory of past frames in main memory.
     """
 
     version: int = 1
+    Settings = Sam3Settings
+    Runtime = TrackerRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
         from transformers import Sam3VideoModel, Sam3VideoProcessor
 
-        self.settings = parse_settings(Sam3Settings, spec)
+        self.settings = parse_settings(self.Settings, spec)
         self.device = torch_device(spec)
-        self.offload = bool(spec.runtime.get("offload_state", False))
+        self.offload = parse_runtime(self.Runtime, spec).offload_state
         self.folder = checkpoint_folder(spec.model, spec.revision)
         self.model = pretrained_model(Sam3VideoModel, self.folder, self.settings.dtype).to(self.device)
         self.model.score_threshold_detection = self.settings.score_threshold

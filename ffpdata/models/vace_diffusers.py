@@ -13,7 +13,7 @@ import numpy as np
 
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.models.gpu import gpu_memory, release
-from ffpdata.models.settings import parse_settings
+from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.loading import require
 from ffpdata.models.wan.loras import (
@@ -24,7 +24,7 @@ from ffpdata.models.wan.loras import (
     diffusers_parameter,
     read_lora,
 )
-from ffpdata.models.wan.settings import REMEDY, WanRuntime, parse_runtime
+from ffpdata.models.wan.settings import REMEDY, WanRuntime
 from ffpdata.models.weights import checkpoint_folder, torch_device, torch_dtype
 
 if TYPE_CHECKING:
@@ -54,13 +54,13 @@ class DiffusersVace(VaceRoles):
     """VACE 1.3B or 14B by diffusers, for the roles `remover`, `swapper` and `stylizer`."""
 
     version: int = 1
+    Settings = DiffusersSettings
+    Runtime = WanRuntime
     settings: DiffusersSettings
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(DiffusersSettings, spec)
-        runtime = parse_runtime(WanRuntime, spec)
-        if self.settings.sources:
-            raise ConfigError(f"{spec.backend}: sources: a checkpoint of diffusers is one folder with all its parts")
+        self.settings = parse_settings(self.Settings, spec)
+        runtime = parse_runtime(self.Runtime, spec)
         require("torch", "diffusers", "peft")
         self.device = torch_device(spec)
         folder = checkpoint_folder(spec.model, spec.revision)

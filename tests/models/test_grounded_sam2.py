@@ -12,15 +12,13 @@ import pytest
 pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytest.importorskip("transformers", reason="the extra `models` is not installed")
 
-from ffpdata.core.config import load_pipeline
-from ffpdata.core.errors import FatalError, Reject
+from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.stage import ModelSpec, Row
 from ffpdata.media import masks as geometry
 from ffpdata.media.codec import read_masks, write_video
 from ffpdata.models.gpu import GpuMemoryError, inference
-from ffpdata.models.grounded_sam2 import GroundedSam2, GroundedSam2Settings
+from ffpdata.models.grounded_sam2 import GroundedSam2
 from ffpdata.models.grounding_dino import Detection, caption
-from ffpdata.models.settings import parse_settings
 from ffpdata.stages.segment import Segment
 from tests.models import tiny_vision as tiny
 
@@ -200,10 +198,16 @@ def test_the_stage_writes_its_masks(folder: Path, tmp_path: Path) -> None:
     assert set(columns) == set(Segment.writes)
 
 
-def test_the_profiles_settings_are_valid() -> None:
-    given = load_pipeline("local_editing", "gpu").models["segmenter"]
-    assert given.load_class() is GroundedSam2
-    assert parse_settings(GroundedSam2Settings, given).detector == "IDEA-Research/grounding-dino-base"
+@pytest.mark.parametrize(
+    ("runtime", "said"),
+    [
+        ({"offload_sate": True}, "no entry 'offload_sate'; did you mean 'offload_state'"),
+        ({"offload_state": "perhaps"}, r"'offload_state': .* \(got 'perhaps'\)"),
+    ],
+)
+def test_a_wrong_runtime_is_named(folder: Path, runtime: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^runtime of {BACKEND}: {said}"):
+        GroundedSam2(spec(folder, runtime))
 
 
 def test_an_incomplete_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:

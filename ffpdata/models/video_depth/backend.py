@@ -19,7 +19,7 @@ Small is Apache-2.0; the weights of Base and Large are CC-BY-NC-4.0 and may not 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -27,10 +27,10 @@ from pydantic import Field
 
 from ffpdata.core.errors import FfpdataError
 from ffpdata.models.gpu import clip_size, inference, release
-from ffpdata.models.settings import BackendSettings, parse_settings
+from ffpdata.models.settings import BackendSettings, DeviceRuntime, parse_runtime, parse_settings
 from ffpdata.models.video_depth import network as net
 from ffpdata.models.video_depth.windows import join, window_frames
-from ffpdata.models.weights import checkpoint_folder, read_state, torch_device, torch_dtype
+from ffpdata.models.weights import Dtype, checkpoint_folder, read_state, torch_device, torch_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,18 +53,21 @@ class VideoDepthSettings(BackendSettings):
 
     side: int = Field(518, ge=14, multiple_of=14)
     """Short side, in pixels, at which a frame is seen (upstream: `input_size`)."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float16"
+    dtype: Dtype = "float16"
     """Arithmetic of matrices and convolutions (upstream: `float16`); the last layers and all weights are float32."""
 
 
 class VideoDepthAnything:
-    """Relative depth of a whole clip. Runtime: `device`."""
+    """Relative depth of a whole clip."""
 
     version: int = 1
     kind = "relative"
+    Settings = VideoDepthSettings
+    Runtime = DeviceRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(VideoDepthSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
+        parse_runtime(self.Runtime, spec)
         self.device = torch_device(spec)
         self.network = net.build(read_state(checkpoint_folder(spec.model, spec.revision))).to(self.device)
 
