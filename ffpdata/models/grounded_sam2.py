@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from ffpdata.core.errors import Reject
+from ffpdata.models.gpu import clip_size, inference, release
 from ffpdata.models.grounding_dino import Detection, GroundingDino
-from ffpdata.models.inference import inference, release
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
 from ffpdata.models.protocols import Box, Segmentation
-from ffpdata.models.sam2_video import PackageTracker, TransformersTracker
-from ffpdata.models.settings import parse_settings
-from ffpdata.models.weights import checkpoint_folder, torch_device
+from ffpdata.models.sam2_video import PackageTracker, TrackerRuntime, TransformersTracker
+from ffpdata.models.settings import parse_runtime, parse_settings
+from ffpdata.models.weights import Dtype, checkpoint_folder, torch_device
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
     from ffpdata.models.protocols import Frames
 
-Dtype = Literal["float32", "bfloat16", "float16"]
+REMEDY = "Set the role's runtime offload_state to true, or use a smaller clip or checkpoint."
 
 
 class GroundedSam2Settings(GuardSettings):
@@ -64,19 +64,19 @@ class GroundedSam2:
 
     Facts of an answer: those of `mask_facts`; `instances`, their number; `detection`, the lowest score of an instance;
     `presence`, the mean probability that the object is in the picture. The score is `detection` times `presence`.
-
-    Runtime: `device`; `offload_state`, true to keep SAM 2's memory of past frames in main memory.
     """
 
     version: int = 1
+    Settings = GroundedSam2Settings
+    Runtime = TrackerRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(GroundedSam2Settings, spec)
+        self.settings = parse_settings(self.Settings, spec)
+        offload = parse_runtime(self.Runtime, spec).offload_state
         self.device = torch_device(spec)
         limits = self.settings
         folder = checkpoint_folder(spec.model, spec.revision)
         detector = checkpoint_folder(limits.detector, limits.detector_revision)
-        offload = bool(spec.runtime.get("offload_state", False))
         self.detector = GroundingDino(detector, self.device, limits.detector_dtype)
         self.tracker: TransformersTracker | PackageTracker
         if limits.engine == "transformers":
@@ -108,7 +108,8 @@ class GroundedSam2:
         Raises:
             Reject: `no_target`, `too_many_instances`, or a reason of `mask_guards.check`. Of several phrases, the
                 first that was found at all says why.
-            RetryableError: the GPU's memory is full.
+            GpuMemoryError: the clip does not fit the GPU.
+            RetryableError: others fill the GPU.
         """
         if box is not None:
             inside = clip_box(box, frames.shape[1:3])
@@ -117,7 +118,7 @@ class GroundedSam2:
 
     def _detect(self, frames: Frames, phrase: str) -> list[Detection]:
         limits = self.settings
-        with inference(self.device):
+        with inference(self.device, f"Grounding DINO on {clip_size(frames[:1])}", REMEDY):
             found = self.detector.find(frames[0], phrase, limits.box_threshold, limits.text_threshold)
         if not found:
             raise Reject("no_target", f"no box scores {limits.box_threshold:g} in the first frame")
@@ -128,7 +129,7 @@ class GroundedSam2:
 
     def _follow(self, frames: Frames, phrase: str, found: Sequence[Detection]) -> Segmentation:
         boxes = [instance.box for instance in found]
-        with inference(self.device):
+        with inference(self.device, f"SAM 2 on {clip_size(frames)}", REMEDY):
             masks, presence = self.tracker.track(frames, boxes)
         facts = mask_facts(masks, boxes)
         facts |= {

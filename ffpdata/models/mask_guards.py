@@ -70,7 +70,7 @@ def mask_facts(masks: Masks, boxes: Sequence[Box] = ()) -> dict[str, float]:
         before. `border`: largest share of the frame's border. `inside_box`, where there are boxes: share of the first
         mask within them.
     """
-    step = max(1, max(masks.shape[1:]) // _LONG_SIDE)
+    step = -(-max(masks.shape[1:]) // _LONG_SIDE)
     small = np.ascontiguousarray(masks[:, ::step, ::step])
     areas = masklib.area(small) / small[0].size
     shown = areas > 0

@@ -7,7 +7,8 @@ True = edit this pixel; depth is float32 (T, H, W) in 0..1, near = 1; images are
 
 A back end is a class `Backend(spec: ModelSpec)`. Its constructor loads the weights (it is called in a stage's `setup`,
 once per worker); importing its module must be cheap. It has a class attribute `version` (int), raised whenever its
-answers change, and `close()`, which frees processes and memory.
+answers change, and `close()`, which frees processes and memory. `Settings` and `Runtime`, where it has them, are the
+pydantic models of these sections of its profile entry.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import numpy as np
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.media.codec import png
 from ffpdata.models.protocols import Box
+from ffpdata.models.settings import DeviceRuntime
 from ffpdata.models.weights import from_pretrained, pretrained_model, read_state, torch_dtype
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ class Track(NamedTuple):
 
     masks: Masks
     presence: float
+
+
+class TrackerRuntime(DeviceRuntime):
+    """How a tracker's answer is computed."""
+
+    offload_state: bool = False
+    """Keep the memory of past frames in main memory: slower, for small GPUs."""
 
 
 class TransformersTracker:

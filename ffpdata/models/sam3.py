@@ -14,23 +14,25 @@ Against Grounded SAM 2: instances that come into the picture later are found, to
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import Reject
+from ffpdata.models.gpu import clip_size, inference, release
 from ffpdata.models.grounding_dino import SAME_BOX
-from ffpdata.models.inference import inference, release
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
 from ffpdata.models.protocols import Box, Segmentation
-from ffpdata.models.sam2_video import TransformersTracker, open_session
-from ffpdata.models.settings import parse_settings
-from ffpdata.models.weights import checkpoint_folder, from_pretrained, pretrained_model, torch_device
+from ffpdata.models.sam2_video import TrackerRuntime, TransformersTracker, open_session
+from ffpdata.models.settings import parse_runtime, parse_settings
+from ffpdata.models.weights import Dtype, checkpoint_folder, from_pretrained, pretrained_model, torch_device
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
     from ffpdata.models.protocols import Frames, Masks
+
+REMEDY = "Set the role's runtime offload_state to true, or use a smaller clip."
 
 
 class Sam3Settings(GuardSettings):
@@ -43,7 +45,7 @@ class Sam3Settings(GuardSettings):
     """Smallest score of a detection that is followed as one more instance while others are (same source)."""
     max_instances: int = Field(5, ge=1)
     """Most instances in one frame that are edited as one object; more are rejected as `too_many_instances`."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    dtype: Dtype = "bfloat16"
     """Arithmetic of the model."""
 
 
@@ -69,18 +71,18 @@ class Sam3:
     Facts of an answer: those of `mask_facts`; `instances`, the most in one frame; `detection`, the lowest score of an
     instance of the first frame; `presence`, the mean probability that they are in the picture. The score is `detection`
     times `presence`.
-
-    Runtime: `device`; `offload_state`, true to keep the memory of past frames in main memory.
     """
 
     version: int = 1
+    Settings = Sam3Settings
+    Runtime = TrackerRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
         from transformers import Sam3VideoModel, Sam3VideoProcessor
 
-        self.settings = parse_settings(Sam3Settings, spec)
+        self.settings = parse_settings(self.Settings, spec)
         self.device = torch_device(spec)
-        self.offload = bool(spec.runtime.get("offload_state", False))
+        self.offload = parse_runtime(self.Runtime, spec).offload_state
         self.folder = checkpoint_folder(spec.model, spec.revision)
         self.model = pretrained_model(Sam3VideoModel, self.folder, self.settings.dtype).to(self.device)
         self.model.score_threshold_detection = self.settings.score_threshold
@@ -106,12 +108,13 @@ class Sam3:
         Raises:
             Reject: `no_target`, `too_many_instances`, or a reason of `mask_guards.check`. Of several phrases, the
                 first that was found at all says why.
-            RetryableError: the GPU's memory is full.
+            GpuMemoryError: the clip does not fit the GPU.
+            RetryableError: others fill the GPU.
         """
         if box is None:
             return first_that_passes(phrases, lambda phrase: self._find(frames, phrase))
         boxes = [clip_box(box, frames.shape[1:3])]
-        with inference(self.device):
+        with inference(self.device, f"SAM 3 on {clip_size(frames)}", REMEDY):
             masks, presence = self._boxes().track(frames, boxes)
         facts = mask_facts(masks, boxes) | {"instances": 1.0, "detection": 1.0, "presence": presence}
         check(facts, self.settings)
@@ -120,7 +123,7 @@ class Sam3:
     def _find(self, frames: Frames, phrase: str) -> Segmentation:
         masks = np.zeros(frames.shape[:3], np.bool_)
         seen = []
-        with inference(self.device):
+        with inference(self.device, f"SAM 3 on {clip_size(frames)}", REMEDY):
             for index, found in self._follow(frames, phrase):
                 if not seen and not found.instances:
                     limit = self.settings.score_threshold

@@ -1,8 +1,9 @@
-"""Settings of an embedded back end: checked once, when the worker loads it."""
+"""Settings and runtime of a back end: checked once, when the worker loads it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,16 +19,41 @@ class BackendSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-S = TypeVar("S", bound=BackendSettings)
+class DeviceRuntime(BackendSettings):
+    """How an embedded model is computed."""
+
+    device: str = ""
+    """`cuda`, `cuda:1`, `cpu`; unset, the first GPU that the process sees."""
 
 
-def parse_settings(model: type[S], spec: ModelSpec) -> S:
-    """Validate `spec.settings`; an unknown or wrong entry raises ConfigError naming the back end, entry and remedy."""
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse_settings(model: type[M], spec: ModelSpec) -> M:
+    """Validate `spec.settings` as `parse` does."""
+    return parse(model, spec.settings, f"settings of {spec.backend}")
+
+
+def parse_runtime(model: type[M], spec: ModelSpec) -> M:
+    """Validate `spec.runtime` as `parse` does."""
+    return parse(model, spec.runtime, f"runtime of {spec.backend}")
+
+
+def parse(model: type[M], values: Mapping[str, Any], section: str) -> M:
+    """Validate one section of a model's profile entry.
+
+    Raises:
+        ConfigError: with the section, the entry, its value and the nearest valid name.
+    """
     try:
-        return model.model_validate(spec.settings)
+        return model.model_validate(values)
     except ValidationError as err:
-        first = err.errors()[0]
+        first = min(err.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt entry is missing, too
         entry = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{spec.backend}: no setting {entry!r}{nearest(entry, model.model_fields)}") from None
-        raise ConfigError(f"{spec.backend}: setting {entry!r}: {first['msg']} (got {first.get('input')!r})") from None
+            raise ConfigError(f"{section}: no entry {entry!r}{nearest(entry, model.model_fields)}") from None
+        if first["type"] == "missing":
+            field = model.model_fields.get(entry)
+            examples = "".join(f", e.g. {entry}: {example}" for example in (field and field.examples) or [])
+            raise ConfigError(f"{section}: {entry!r} is missing{examples}") from None
+        raise ConfigError(f"{section}: {entry!r}: {first['msg']} (got {first.get('input')!r})") from None

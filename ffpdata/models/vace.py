@@ -18,7 +18,7 @@ from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.parts import TRANSFORMER
 from ffpdata.models.wan.request import Request
-from ffpdata.models.wan.settings import DiffsynthSettings, Lora, WanSettings
+from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Lora, WanSettings
 from ffpdata.models.wan.shared import hold
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class VaceRoles(ABC):
     ) -> Frames:
         count, height, width, _ = shape
         settings = self.settings
-        conditioning.check_clip(count, height, width, model=type(self).__name__, longest=settings.max_frames)
+        conditioning.check_clip(count, height, width, model=type(self).__name__)
         if reference is not None:
             reference = conditioning.on_canvas(reference, height, width)
         return self.generate(
@@ -149,10 +149,12 @@ class Vace(VaceRoles):
     """
 
     version: int = 1
+    Settings = VaceSettings
+    Runtime = DiffsynthRuntime
     settings: VaceSettings
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(VaceSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
         self._held = hold(spec, self.settings, PARTS)
 
     def close(self) -> None:

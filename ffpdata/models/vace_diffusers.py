@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.models.settings import parse_settings
+from ffpdata.models.gpu import gpu_memory, release
+from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
-from ffpdata.models.wan.gpu import gpu_memory, release
 from ffpdata.models.wan.loading import require
-from ffpdata.models.wan.loras import Deltas, check_deltas, diffusers_name, diffusers_parameter, read_lora
-from ffpdata.models.wan.settings import WanRuntime, parse_runtime
+from ffpdata.models.wan.loras import (
+    Deltas,
+    check_deltas,
+    check_pairs,
+    diffusers_name,
+    diffusers_parameter,
+    read_lora,
+)
+from ffpdata.models.wan.settings import REMEDY, WanRuntime
 from ffpdata.models.weights import checkpoint_folder, torch_device, torch_dtype
 
 if TYPE_CHECKING:
@@ -34,8 +41,6 @@ TEXT_LENGTH = 512
 VAE_SCALE = 8
 """Pixels of a clip to one of the VAE's latents."""
 
-REMEDY = "Set the role's runtime offload to models or layers, tile the VAE, or use a smaller clip or model."
-
 
 class DiffusersSettings(EditSettings):
     """Settings of `DiffusersVace`."""
@@ -49,13 +54,13 @@ class DiffusersVace(VaceRoles):
     """VACE 1.3B or 14B by diffusers, for the roles `remover`, `swapper` and `stylizer`."""
 
     version: int = 1
+    Settings = DiffusersSettings
+    Runtime = WanRuntime
     settings: DiffusersSettings
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(DiffusersSettings, spec)
-        runtime = parse_runtime(WanRuntime, spec)
-        if self.settings.sources:
-            raise ConfigError(f"{spec.backend}: sources: a checkpoint of diffusers is one folder with all its parts")
+        self.settings = parse_settings(self.Settings, spec)
+        runtime = parse_runtime(self.Runtime, spec)
         require("torch", "diffusers", "peft")
         self.device = torch_device(spec)
         folder = checkpoint_folder(spec.model, spec.revision)
@@ -89,7 +94,7 @@ class DiffusersVace(VaceRoles):
             arguments["video"] = [Image.fromarray(frame) for frame in request.control]
         if request.reference is not None:
             arguments["reference_images"] = [Image.fromarray(request.reference)]
-        with torch.inference_mode(), gpu_memory(self.device, str(request), REMEDY, self._forget):
+        with torch.inference_mode(), gpu_memory(self.device, str(request), REMEDY):
             self._lay_loras()
             try:
                 made = self.pipe(
@@ -175,15 +180,12 @@ class DiffusersVace(VaceRoles):
         pairs = {diffusers_name(layer): pair for layer, pair in weights.pairs.items()}
         deltas = {diffusers_parameter(key): value for key, value in weights.deltas.items()}
         # Where a LoRA lies over a layer already, peft calls the layer itself `base_layer`.
-        layers = {layer.removesuffix(".base_layer") for layer, _ in self.pipe.transformer.named_modules()}
-        left = pairs.keys() - layers
-        if left:
-            raise FatalError(
-                f"LoRA {name}: {len(left)} of {len(pairs)} layers are none of this model's, e.g. {min(left)}: "
-                "it is of another model"
-            )
-        parameters = self.pipe.transformer.named_parameters()
-        check_deltas(name, deltas, {key.replace(".base_layer.", "."): value for key, value in parameters})
+        parameters = {
+            key.replace(".base_layer.", "."): value for key, value in self.pipe.transformer.named_parameters()
+        }
+        shapes = {key: value.shape for key, value in parameters.items() if value.ndim > 1}
+        check_pairs(name, pairs, {key.removesuffix(".weight"): (shape[1], shape[0]) for key, shape in shapes.items()})
+        check_deltas(name, deltas, parameters)
         state = {f"transformer.{layer}.lora_A.weight": down for layer, (down, _) in pairs.items()}
         state |= {f"transformer.{layer}.lora_B.weight": up for layer, (_, up) in pairs.items()}
         return state, deltas

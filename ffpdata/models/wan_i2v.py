@@ -11,7 +11,7 @@ from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.parts import TRANSFORMER
 from ffpdata.models.wan.request import Request
-from ffpdata.models.wan.settings import DiffsynthSettings
+from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings
 from ffpdata.models.wan.shared import hold
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ class WanAnimator:
     """An `ImageToVideo` on Wan2.1-I2V-14B."""
 
     version: int = 1
+    Settings = AnimatorSettings
+    Runtime = DiffsynthRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(AnimatorSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
         self._held = hold(spec, self.settings, PARTS)
 
     def close(self) -> None:
@@ -66,7 +68,7 @@ class WanAnimator:
             raise TypeError(f"an image must be uint8 (H, W, 3), found {image.dtype} {image.shape}")
         height, width = image.shape[:2]
         settings = self.settings
-        conditioning.check_clip(frames, height, width, model=type(self).__name__, longest=settings.max_frames)
+        conditioning.check_clip(frames, height, width, model=type(self).__name__)
         made = self._held.generate(
             Request(
                 prompt=prompt,

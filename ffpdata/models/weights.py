@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ffpdata.core.errors import ConfigError, FatalError
 
@@ -23,7 +23,7 @@ PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
 
 PICKLES = ("*.pth", "*.pt", "*.bin")
 
-DTYPES = ("float32", "bfloat16", "float16")
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def checkpoint_folder(model: str, revision: str = "", *, patterns: Sequence[str] | None = None) -> Path:
@@ -160,7 +160,7 @@ def pretrained_model(loader: Any, folder: Path, dtype: str) -> Any:
     Args:
         loader: the model class.
         folder: as `checkpoint_folder` returns it.
-        dtype: one of `DTYPES`.
+        dtype: a `Dtype`.
 
     Raises:
         FatalError: the folder does not hold the whole model.
@@ -196,11 +196,9 @@ def read_state(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """Return torch's type of that name, one of `DTYPES`; another name raises ConfigError."""
+    """Return torch's type of a `Dtype`."""
     import torch
 
-    if name not in DTYPES:
-        raise ConfigError(f"no dtype {name!r}: choose one of {', '.join(DTYPES)}")
     found: torch.dtype = getattr(torch, name)
     return found
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ffpdata.core.errors import UsageError
-from ffpdata.models.vlm.settings import VisionSettings, parse
+from ffpdata.models.settings import parse_settings
+from ffpdata.models.vlm.settings import VisionSettings
 
 VIDEOS = 2
 """A question shows the source and the target."""
@@ -96,7 +97,7 @@ def plan_for(model: str, profile: str, *, api_key_env: str = "", **given: Any) -
         spec = load_pipeline("local_editing", profile).models.get("vision_language")
         if spec is None or not spec.runtime.get("endpoint"):
             raise UsageError(f"--profile {profile!r}: its vision_language is not served: it has no runtime.endpoint")
-        settings = parse(VisionSettings, spec.settings, f"settings of {spec.model}")
+        settings = parse_settings(VisionSettings, spec)
         views = [settings.view(question).frames for question in ("", *settings.questions)]
         if settings.clips_as == "images":  # each frame is an image, and a style question shows one more
             given["images"] = VIDEOS * max(views) + 1

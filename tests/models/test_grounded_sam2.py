@@ -12,15 +12,13 @@ import pytest
 pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytest.importorskip("transformers", reason="the extra `models` is not installed")
 
-from ffpdata.core.config import load_pipeline
-from ffpdata.core.errors import FatalError, Reject, RetryableError
+from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.stage import ModelSpec, Row
 from ffpdata.media import masks as geometry
 from ffpdata.media.codec import read_masks, write_video
-from ffpdata.models.grounded_sam2 import GroundedSam2, GroundedSam2Settings
+from ffpdata.models.gpu import GpuMemoryError, inference
+from ffpdata.models.grounded_sam2 import GroundedSam2
 from ffpdata.models.grounding_dino import Detection, caption
-from ffpdata.models.inference import inference
-from ffpdata.models.settings import parse_settings
 from ffpdata.stages.segment import Segment
 from tests.models import tiny_vision as tiny
 
@@ -89,7 +87,7 @@ def test_detections_lie_in_the_picture_best_first(model: GroundedSam2) -> None:
 
 def test_several_instances_are_one_object(model: GroundedSam2) -> None:
     boxes = [SQUARE, (40.0, 2.0, 60.0, 18.0)]
-    with inference(model.device):
+    with inference(model.device, "two objects", ""):
         alone = [model.tracker.track(tiny.clip(4), [box]).masks for box in boxes]
         both = model.tracker.track(tiny.clip(4), boxes).masks
     assert not np.array_equal(alone[0], alone[1])
@@ -135,11 +133,16 @@ def test_nothing_of_a_clip_stays_behind(model: GroundedSam2) -> None:
     assert not [found for found in gc.get_objects() if type(found) is Sam2VideoInferenceSession]
 
 
-def test_a_full_gpu_is_tried_again(model: GroundedSam2) -> None:
+def test_a_full_gpu_fails_the_item_and_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    with pytest.raises(RetryableError, match="out of memory"), inference(model.device):
+    def fail(*args: Any) -> None:
         raise torch.OutOfMemoryError("no room\nmore")
+
+    model = GroundedSam2(spec(folder))
+    monkeypatch.setattr(model.tracker, "track", fail)
+    with pytest.raises(GpuMemoryError, match=r"SAM 2 on 64 x 64 x 3: out of GPU .*\(no room\).*offload_state"):
+        model.segment(tiny.clip(3), [], SQUARE)
 
 
 def test_half_precision_and_offloading(folder: Path, model: GroundedSam2) -> None:
@@ -195,10 +198,16 @@ def test_the_stage_writes_its_masks(folder: Path, tmp_path: Path) -> None:
     assert set(columns) == set(Segment.writes)
 
 
-def test_the_profiles_settings_are_valid() -> None:
-    given = load_pipeline("local_editing", "gpu").models["segmenter"]
-    assert given.load_class() is GroundedSam2
-    assert parse_settings(GroundedSam2Settings, given).detector == "IDEA-Research/grounding-dino-base"
+@pytest.mark.parametrize(
+    ("runtime", "said"),
+    [
+        ({"offload_sate": True}, "no entry 'offload_sate'; did you mean 'offload_state'"),
+        ({"offload_state": "perhaps"}, r"'offload_state': .* \(got 'perhaps'\)"),
+    ],
+)
+def test_a_wrong_runtime_is_named(folder: Path, runtime: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^runtime of {BACKEND}: {said}"):
+        GroundedSam2(spec(folder, runtime))
 
 
 def test_an_incomplete_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:

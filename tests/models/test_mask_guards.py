@@ -49,8 +49,8 @@ def test_a_single_frame_has_no_successor() -> None:
 
 
 def test_large_masks_are_measured_on_a_coarser_grid() -> None:
-    fine = np.repeat(np.repeat(moving(), 10, axis=1), 10, axis=2)
-    box = tuple(10 * value for value in BOX)
+    fine = np.repeat(np.repeat(moving(), 9, axis=1), 9, axis=2)
+    box = tuple(9 * value for value in BOX)
     assert mask_facts(fine, [box]) == pytest.approx(mask_facts(moving(), [BOX]))
 
 

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
-from pydantic import BaseModel
 
 from ffpdata.core.config import Library, load_pipeline
+from ffpdata.core.errors import ConfigError
+from ffpdata.core.stage import ModelSpec
 from ffpdata.media.conditioning import check_clip
-from ffpdata.models.settings import parse_settings
-from ffpdata.models.vlm.settings import VisionRuntime, VisionSettings
-from ffpdata.models.wan.settings import DiffsynthRuntime
+from ffpdata.models.grounded_sam2 import GroundedSam2
+from ffpdata.models.settings import parse_runtime, parse_settings
+from ffpdata.models.video_depth.backend import VideoDepthAnything, VideoDepthSettings
 
 PROFILES = ("gpu", "small")
 PIPELINES = ("local_editing", "stylization")
-SETTINGS = {
-    "ffpdata.models.vlm.backend:ServedVision": VisionSettings,
-    "ffpdata.models.grounded_sam2:GroundedSam2": "GroundedSam2Settings",
-    "ffpdata.models.vace:Vace": "VaceSettings",
-    "ffpdata.models.wan_i2v:WanAnimator": "AnimatorSettings",
-    "ffpdata.models.video_depth.backend:VideoDepthAnything": "VideoDepthSettings",
-    "ffpdata.models.video_depth:VideoDepthAnything": "VideoDepthSettings",
-}
-RUNTIMES = {
-    "ffpdata.models.vlm.backend:ServedVision": VisionRuntime,
-    "ffpdata.models.vace:Vace": DiffsynthRuntime,
-    "ffpdata.models.wan_i2v:WanAnimator": DiffsynthRuntime,
-}
+BACKENDS = (
+    "ffpdata.models.vlm.backend:ServedVision",
+    "ffpdata.models.grounded_sam2:GroundedSam2",
+    "ffpdata.models.sam3:Sam3",
+    "ffpdata.models.vace:Vace",
+    "ffpdata.models.vace_diffusers:DiffusersVace",
+    "ffpdata.models.wan_i2v:WanAnimator",
+    "ffpdata.models.video_depth:VideoDepthAnything",
+    "ffpdata.models.video_depth.backend:VideoDepthAnything",
+)
 
 
 @pytest.fixture(params=PROFILES)
@@ -53,18 +50,19 @@ def test_every_role_has_a_production_model(profile):
 
 def test_settings_and_runtime_are_what_the_back_ends_take(profile):
     for spec in profile["local_editing"].models.values():
-        model = SETTINGS[spec.backend]
-        if isinstance(model, str):
-            module = importlib.import_module(spec.backend.partition(":")[0])
-            model = getattr(module, model, None) or getattr(
-                importlib.import_module(f"{module.__name__}.backend"), model
-            )
-        assert issubclass(model, BaseModel)
-        parse_settings(model, spec)
-        runtime = RUNTIMES.get(spec.backend)
-        if runtime:
-            runtime.model_validate(spec.runtime)
-        assert isinstance(spec.load_class().version, int)
+        backend = spec.load_class()
+        parse_settings(backend.Settings, spec)
+        parse_runtime(backend.Runtime, spec)
+        assert isinstance(backend.version, int)
+
+
+def test_the_papers_models_run_as_published():
+    models = load_pipeline("local_editing", "gpu").models
+    segmenter, depth = models["segmenter"], models["depth_estimator"]
+    assert segmenter.load_class() is GroundedSam2
+    assert parse_settings(GroundedSam2.Settings, segmenter).detector == "IDEA-Research/grounding-dino-base"
+    assert depth.load_class() is VideoDepthAnything
+    assert parse_settings(VideoDepthAnything.Settings, depth) == VideoDepthSettings(side=518, dtype="float16")
 
 
 def test_every_worker_is_planned_for(profile):
@@ -100,12 +98,21 @@ def test_without_a_gpu_they_fail_instead_of_crawling(profile):
         assert role == "vision_language" or spec.runtime["device"] == "cuda", role
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS, "ffpdata.models.classical.stylizer:MagentaStylizer"])
+def test_a_misspelt_entry_is_named_with_its_back_end(backend):
+    spec = ModelSpec(backend=backend, model="m", settings={"dtipe": 1}, runtime={"devise": 1})
+    kind = spec.load_class()
+    with pytest.raises(ConfigError, match=f"^settings of {backend}: no entry 'dtipe'"):
+        parse_settings(kind.Settings, spec)
+    with pytest.raises(ConfigError, match=f"^runtime of {backend}: no entry 'devise'"):
+        parse_runtime(kind.Runtime, spec)
+
+
 def test_what_a_key_needs_to_know_needs_no_torch():
     """A plan is made, and a resumed run looked through, where no model can be loaded."""
-    backends = sorted({*SETTINGS, "ffpdata.models.sam3:Sam3", "ffpdata.models.vace_diffusers:DiffusersVace"})
     code = (
         "import sys; from ffpdata.core.stage import ModelSpec\n"
-        f"for backend in {backends!r}:\n"
+        f"for backend in {BACKENDS!r}:\n"
         "    assert ModelSpec(backend=backend).identity()['version'] >= 1, backend\n"
         "assert not {'torch', 'transformers', 'diffsynth', 'diffusers'} & set(sys.modules)"
     )

@@ -128,7 +128,7 @@ def test_nothing_of_a_clip_stays_behind(model: Sam3) -> None:
 
 
 def test_settings_and_checkpoint_are_checked(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no setting 'max_instance'; did you mean 'max_instances'"):
+    with pytest.raises(ConfigError, match="no entry 'max_instance'; did you mean 'max_instances'"):
         Sam3(spec(folder, max_instance=3))
     with pytest.raises(FatalError, match="no safetensors file"):
         Sam3(spec(tmp_path))

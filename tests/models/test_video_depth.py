@@ -11,13 +11,11 @@ import pytest
 pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytest.importorskip("transformers", reason="the extra `models` is not installed")
 
-from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import ConfigError, FatalError, FfpdataError
 from ffpdata.core.stage import ModelSpec, Row
 from ffpdata.media.codec import read_gray, write_video
-from ffpdata.models.settings import parse_settings
 from ffpdata.models.video_depth import VideoDepthAnything
-from ffpdata.models.video_depth.backend import VideoDepthSettings, seen_size
+from ffpdata.models.video_depth.backend import seen_size
 from ffpdata.models.video_depth.network import build, nearness
 from ffpdata.models.video_depth.windows import WINDOW, fit, join, window_frames
 from ffpdata.stages.depth import Depth
@@ -196,12 +194,6 @@ def test_the_stage_writes_its_depth(folder: Path, tmp_path: Path) -> None:
     assert gray.shape == (4, 30, 44)
     assert (gray.min(), gray.max()) == (0, 255)
     assert columns["depth_kind"] == "relative"
-
-
-def test_the_profiles_settings_are_valid() -> None:
-    given = load_pipeline("stylization", "gpu").models["depth_estimator"]
-    assert given.load_class() is VideoDepthAnything
-    assert parse_settings(VideoDepthSettings, given) == VideoDepthSettings(side=518, dtype="float16")
 
 
 def test_settings_are_checked(folder: Path) -> None:

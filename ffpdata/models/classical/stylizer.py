@@ -19,7 +19,7 @@ from ffpdata.models.classical.attributes import look
 from ffpdata.models.classical.colour import to_lab
 from ffpdata.models.classical.style_network import StyleNetwork, work_size
 from ffpdata.models.protocols import Edit
-from ffpdata.models.settings import BackendSettings, parse_settings
+from ffpdata.models.settings import BackendSettings, parse_runtime, parse_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +56,12 @@ class StylizerSettings(BackendSettings):
     """From this part on, what looks like neither neighbour is mended by a pass at half the size."""
 
 
+class StylizerRuntime(BackendSettings):
+    """How the same answer is computed."""
+
+    threads: int = Field(1, ge=1)
+
+
 @dataclass
 class _Pass:
     """One frame that the network saw, stabilised: its index and its picture at the network's size."""
@@ -76,10 +82,12 @@ class MagentaStylizer:
     """A `Stylizer` without weights to fetch; the same input gives the same bytes, whatever the number of threads."""
 
     version = 1
+    Settings = StylizerSettings
+    Runtime = StylizerRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(StylizerSettings, spec)
-        self._network = StyleNetwork(threads=int(spec.runtime.get("threads", 1)))
+        self.settings = parse_settings(self.Settings, spec)
+        self._network = StyleNetwork(threads=parse_runtime(self.Runtime, spec).threads)
 
     def close(self) -> None:
         """Free the networks."""

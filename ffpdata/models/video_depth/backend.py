@@ -19,18 +19,18 @@ Small is Apache-2.0; the weights of Base and Large are CC-BY-NC-4.0 and may not 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import FfpdataError
-from ffpdata.models.inference import inference, release
-from ffpdata.models.settings import BackendSettings, parse_settings
+from ffpdata.models.gpu import clip_size, inference, release
+from ffpdata.models.settings import BackendSettings, DeviceRuntime, parse_runtime, parse_settings
 from ffpdata.models.video_depth import network as net
 from ffpdata.models.video_depth.windows import join, window_frames
-from ffpdata.models.weights import checkpoint_folder, read_state, torch_device, torch_dtype
+from ffpdata.models.weights import Dtype, checkpoint_folder, read_state, torch_device, torch_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,24 +45,29 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 WIDEST = 1.78
 """Long by short side above which upstream sees the clip smaller, to bound memory."""
 
+REMEDY = "Set the role's setting side lower, or use a smaller checkpoint."
+
 
 class VideoDepthSettings(BackendSettings):
     """Settings of `VideoDepthAnything`."""
 
     side: int = Field(518, ge=14, multiple_of=14)
     """Short side, in pixels, at which a frame is seen (upstream: `input_size`)."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float16"
+    dtype: Dtype = "float16"
     """Arithmetic of matrices and convolutions (upstream: `float16`); the last layers and all weights are float32."""
 
 
 class VideoDepthAnything:
-    """Relative depth of a whole clip. Runtime: `device`."""
+    """Relative depth of a whole clip."""
 
     version: int = 1
     kind = "relative"
+    Settings = VideoDepthSettings
+    Runtime = DeviceRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(VideoDepthSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
+        parse_runtime(self.Runtime, spec)
         self.device = torch_device(spec)
         self.network = net.build(read_state(checkpoint_folder(spec.model, spec.revision))).to(self.device)
 
@@ -82,10 +87,11 @@ class VideoDepthAnything:
             `save_video`), all 0 where nothing differs.
 
         Raises:
-            RetryableError: the GPU's memory is full.
+            GpuMemoryError: the clip does not fit the GPU.
+            RetryableError: others fill the GPU.
             FfpdataError: the numbers overflowed.
         """
-        with inference(self.device):
+        with inference(self.device, f"depth of {clip_size(frames)}", REMEDY):
             found = join(self._windows(frames), len(frames))
         if not np.isfinite(found).all():
             raise FfpdataError(f"depth overflowed in {self.settings.dtype}: set the role's dtype to float32")

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import Reject
+from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vlm.answers import Answer, correction, read_answer
 from ffpdata.models.vlm.sampling import show
 from ffpdata.models.vlm.service import acquire
-from ffpdata.models.vlm.settings import VisionRuntime, VisionSettings, parse
+from ffpdata.models.vlm.settings import VisionRuntime, VisionSettings
 
 if TYPE_CHECKING:
     from ffpdata.core.prompt import Prompt
@@ -32,10 +33,12 @@ class ServedVision:
 
     version = 1
     kind = "model"
+    Settings = VisionSettings
+    Runtime = VisionRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse(VisionSettings, spec.settings, f"settings of {spec.model}")
-        runtime = parse(VisionRuntime, spec.runtime, f"runtime of {spec.model}")
+        self.settings = parse_settings(self.Settings, spec)
+        runtime = parse_runtime(self.Runtime, spec)
         self._service, self._release = acquire(runtime, runtime.served_model or spec.model)
 
     def close(self) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from ffpdata.core.errors import ConfigError, nearest
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class View(BaseModel):
@@ -67,7 +65,7 @@ class VisionRuntime(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    endpoint: tuple[str, ...]
+    endpoint: tuple[str, ...] = Field(examples=["http://localhost:8000/v1"])
     """One base URL or several that serve the same model: `http://node1:8000/v1`."""
     served_model: str = ""
     """The model's name at the server, where it is not `model`."""
@@ -115,24 +113,3 @@ def _base_url(url: str) -> str:
     if parts.username or parts.password:
         raise ValueError("an endpoint holds no credentials: name the key's environment variable in api_key_env")
     return url.rstrip("/") if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/v1"
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def parse(model: type[M], values: dict[str, Any], section: str) -> M:
-    """Validate one section of a model's profile entry.
-
-    Raises:
-        ConfigError: with the entry, the value and the nearest valid name.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as err:
-        first = err.errors()[0]
-        entry = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{section}: no entry {entry!r}{nearest(entry, model.model_fields)}") from None
-        if first["type"] == "missing":
-            raise ConfigError(f"{section}: {entry!r} is missing, e.g. endpoint: http://localhost:8000/v1") from None
-        raise ConfigError(f"{section}: {entry!r}: {first['msg']} (got {first.get('input')!r})") from None

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffpdata.core.errors import FatalError
-from ffpdata.models.wan.gpu import gpu_memory, release
+from ffpdata.models.gpu import gpu_memory, release
 from ffpdata.models.wan.loading import Plan, load, quiet
-from ffpdata.models.wan.loras import Deltas, check_deltas, read_lora
+from ffpdata.models.wan.loras import Deltas, LoraFile, check_deltas, check_pairs, read_lora
+from ffpdata.models.wan.settings import REMEDY
 from ffpdata.models.weights import torch_dtype
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 ADAPTED = ("dit", "vace")
 """Models of the pipeline that a LoRA may change: their layers have different names."""
 
-REMEDY = "Set the role's runtime offload to models or layers, tile the VAE, or use a smaller clip or model."
+KEPT_LORAS = 4
+"""LoRA files kept in main memory, for roles that take turns with theirs."""
 
 
 class DiffsynthEngine:
@@ -35,9 +36,9 @@ class DiffsynthEngine:
 
         self.plan = plan
         self.device = torch.device(plan.device)
-        self._loras: tuple[Lora, ...] | None = ()
-        """What lies over the weights; None where a change was broken off."""
-        self._read: dict[Lora, LoraWeights] = {}
+        self._laid: list[tuple[LoraFile, float]] | None = []
+        """What lies over the weights, and how strongly; None where a change was broken off."""
+        self._read: dict[LoraFile, LoraWeights] = {}
         self._deltas = Deltas()
         with quiet(), gpu_memory(self.device, "loading the model", REMEDY):
             self.pipe = load(plan)
@@ -64,7 +65,7 @@ class DiffsynthEngine:
         """
         if self.pipe is None:
             raise RuntimeError("the model was closed")
-        with quiet(), gpu_memory(self.device, str(request), REMEDY, self._forget):
+        with quiet(), gpu_memory(self.device, str(request), REMEDY):
             self.use_loras(loras)
             try:
                 video = self.pipe(**_arguments(request))
@@ -74,19 +75,27 @@ class DiffsynthEngine:
 
     def use_loras(self, loras: Sequence[Lora]) -> None:
         """Lay exactly these LoRAs over the weights; none gives the model back as it was loaded."""
-        if tuple(loras) == self._loras:
+        wanted = [(LoraFile.of(lora), lora.strength) for lora in loras]
+        if wanted == self._laid:
             return
-        for lora in loras:
-            if lora not in self._read:
-                weights = read_lora(lora)
-                self._check(lora, weights)
-                self._read[lora] = weights
-        self._loras = None
+        found = [self._weights(lora, file) for lora, (file, _) in zip(loras, wanted, strict=True)]
+        self._laid = None
         self.pipe.clear_lora(verbose=0)
         self._deltas.remove()
-        for lora in loras:
-            self._lay(lora, self._read[lora])
-        self._loras = tuple(loras)
+        for lora, weights in zip(loras, found, strict=True):
+            self._lay(lora, weights)
+        self._laid = wanted
+
+    def _weights(self, lora: Lora, file: LoraFile) -> LoraWeights:
+        """Return the weights of a file; the last few are kept."""
+        weights = self._read.pop(file, None)
+        if weights is None:
+            weights = read_lora(lora)
+            self._check(lora, weights)
+        self._read[file] = weights
+        while len(self._read) > KEPT_LORAS:
+            self._read.pop(next(iter(self._read)))
+        return weights
 
     def _lay(self, lora: Lora, weights: LoraWeights) -> None:
         where = {"device": self.device, "dtype": torch_dtype(self.plan.dtype)}
@@ -104,20 +113,8 @@ class DiffsynthEngine:
         layers: dict[str, Any] = {}
         for model in self._open():
             layers |= _layers(model)
-        name, pairs = lora.file or lora.model, weights.pairs
-        left = pairs.keys() - layers.keys()
-        if left:
-            raise FatalError(
-                f"LoRA {name}: {len(left)} of {len(pairs)} layers are none of this model's, e.g. {min(left)}: "
-                "it is of another model"
-            )
-        for layer, (down, up) in pairs.items():
-            linear = layers[layer]
-            if (down.shape[1], up.shape[0]) != (linear.in_features, linear.out_features):
-                raise FatalError(
-                    f"LoRA {name}: {layer} takes {down.shape[1]} to {up.shape[0]}, the model's {linear.in_features} to "
-                    f"{linear.out_features}: it is of a model of another size"
-                )
+        name = lora.file or lora.model
+        check_pairs(name, weights.pairs, {key: (made.in_features, made.out_features) for key, made in layers.items()})
         check_deltas(name, weights.deltas, self._parameters())
 
     def _parameters(self) -> dict[str, Any]:

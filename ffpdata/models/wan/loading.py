@@ -25,7 +25,7 @@ class Plan:
         dtype: of the weights.
         device: `cuda`, `cuda:1` or `cpu`.
         offload: `none`, `models` or `layers`.
-        layer_limit_gib: offload by layers: see WanRuntime.
+        layer_limit_gib: offload by layers: see DiffsynthRuntime.
         ranks: processes that work on one clip.
     """
 

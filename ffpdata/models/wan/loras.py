@@ -6,8 +6,9 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ffpdata.core.errors import FatalError
 from ffpdata.models.wan.settings import Lora
@@ -75,6 +76,25 @@ class LoraWeights:
     deltas: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
+class LoraFile(NamedTuple):
+    """A file as it is now: another one that takes its place is not equal."""
+
+    path: Path
+    changed_ns: int
+    size: int
+
+    @classmethod
+    def of(cls, lora: Lora) -> Self:
+        """Look at the file of a LoRA; errors as `lora_file`."""
+        path = lora_file(lora)
+        state = path.stat()
+        return cls(path, state.st_mtime_ns, state.st_size)
+
+
+_fetched = lru_cache(maxsize=64)(checkpoint_folder)
+"""The hub is asked once in a process."""
+
+
 def lora_file(lora: Lora) -> Path:
     """Return the file of a LoRA; one from the hub is fetched first.
 
@@ -84,7 +104,7 @@ def lora_file(lora: Lora) -> Path:
     given = Path(lora.model).expanduser()
     if given.is_file():
         return given
-    folder = checkpoint_folder(lora.model, lora.revision, patterns=[lora.file or "*.safetensors"])
+    folder = _fetched(lora.model, lora.revision, patterns=(lora.file or "*.safetensors",))
     if lora.file:
         path = folder / lora.file
         if not path.is_file():
@@ -100,7 +120,7 @@ def read_lora(lora: Lora) -> LoraWeights:
     """Read a LoRA file. Where it has an `alpha`, down is scaled by alpha / rank.
 
     Raises:
-        FatalError: the file has no LoRA weights, or is damaged.
+        FatalError: the file has no LoRA weights or half of a pair, or is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -123,9 +143,12 @@ def read_lora(lora: Lora) -> LoraWeights:
             deltas[f"{layer}.{'bias' if kind == 'diff_b' else 'weight'}"] = value
         else:
             parts.setdefault(layer, {})[_KINDS.get(kind.removeprefix("lora_"), kind)] = value
-    pairs = {name: _pair(found) for name, found in parts.items() if {"down", "up"} <= set(found)}
-    if not pairs:
+    if not parts:
         raise FatalError(f"{path}: no LoRA weights, e.g. `blocks.0.self_attn.q.lora_A.weight`: is it a whole model?")
+    for name, found in sorted(parts.items()):
+        if not {"down", "up"} <= found.keys():
+            raise FatalError(f"{path}: {name} has {' and '.join(sorted(found))} alone, not up and down: is it whole?")
+    pairs = {name: _pair(found) for name, found in parts.items()}
     if ignored:
         logger.warning("%s: %d weights are none of a LoRA and not used, e.g. %s", path, len(ignored), ignored[0])
     return LoraWeights(pairs, deltas)
@@ -155,6 +178,32 @@ class Deltas:
             while self._kept:
                 parameter, value = self._kept.pop()
                 parameter.copy_(value)
+
+
+def check_pairs(name: str, pairs: Mapping[str, Pair], layers: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse pairs of another model.
+
+    Args:
+        name: of the LoRA.
+        pairs: by the model's own names of its layers.
+        layers: name to what a layer takes and gives.
+
+    Raises:
+        FatalError: a layer is not there, or has another size.
+    """
+    left = pairs.keys() - layers.keys()
+    if left:
+        raise FatalError(
+            f"LoRA {name}: {len(left)} of {len(pairs)} layers are none of this model's, e.g. {min(left)}: "
+            "it is of another model"
+        )
+    for layer, (down, up) in pairs.items():
+        takes, gives = layers[layer]
+        if (down.shape[1], up.shape[0]) != (takes, gives):
+            raise FatalError(
+                f"LoRA {name}: {layer} takes {down.shape[1]} to {up.shape[0]}, the model's {takes} to {gives}: "
+                "it is of a model of another size"
+            )
 
 
 def check_deltas(name: str, deltas: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.nn.Parameter]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -50,8 +51,11 @@ class Ranks:
         """
         if not self._processes:
             self._start()
-        for pipe in self._pipes:
-            pipe.send(arguments)
+        for rank, pipe in enumerate(self._pipes):
+            try:
+                pipe.send(arguments)
+            except OSError:
+                raise self._died(rank) from None
         return self._gather()
 
     def close(self) -> None:
@@ -93,18 +97,23 @@ class Ranks:
                 try:
                     good, answer = pipe.recv()  # type: ignore[union-attr]
                 except (EOFError, OSError):
-                    self._processes[rank].join(STOP_SECONDS)
-                    code = self._processes[rank].exitcode
-                    self._stop(0)
-                    raise RetryableError(f"rank {rank} of {self._size} died (exit code {code})") from None
+                    raise self._died(rank) from None
                 if not good:
                     self._stop(0)
                     raise answer
                 first = answer if rank == 0 else first
         return first
 
+    def _died(self, rank: int) -> RetryableError:
+        """Stop all ranks because one died, and return the error to raise."""
+        self._processes[rank].join(STOP_SECONDS)
+        code = self._processes[rank].exitcode
+        self._stop(0)
+        return RetryableError(f"rank {rank} of {self._size} died (exit code {code})")
+
 
 def _serve(pipe: Connection, where: dict[str, int], build: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in where.items()}}
     try:
         built = build(*arguments)
@@ -118,6 +127,13 @@ def _serve(pipe: Connection, where: dict[str, int], build: Callable[..., Any], a
         pipe.send((False, err))
     except Exception:  # noqa: BLE001 - it is raised again where the call was made
         pipe.send((False, RuntimeError(f"rank {where['RANK']} failed:\n{traceback.format_exc()}")))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it was killed: it may be in the middle of a clip, or hang."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _free_port() -> int:

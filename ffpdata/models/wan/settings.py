@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ffpdata.core.errors import ConfigError
-from ffpdata.core.stage import ModelSpec
-from ffpdata.media.conditioning import MAX_FRAMES
-from ffpdata.models.settings import BackendSettings, parse_settings
+from ffpdata.models.settings import BackendSettings, DeviceRuntime
+from ffpdata.models.weights import Dtype
+
+REMEDY = "Set the role's runtime offload to models or layers, tile the VAE, or use a smaller clip or model."
+"""What to do where the GPU is too small."""
 
 
 class Source(BaseModel):
@@ -80,10 +81,7 @@ class WanSettings(BackendSettings):
     tiles: Tiles | None = None
     """Unset, the VAE sees the clip whole: 11 GiB at 720p."""
     loras: list[Lora] = []
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    max_frames: int = Field(MAX_FRAMES, ge=1)
-    sources: dict[str, Source] = {}
-    """Parts that come from elsewhere than `model`: the back end lists their names."""
+    dtype: Dtype = "bfloat16"
 
     def sampling(self) -> dict[str, Any]:
         """What of it a `Request` carries."""
@@ -93,6 +91,8 @@ class WanSettings(BackendSettings):
 class DiffsynthSettings(WanSettings):
     """And by diffsynth: its sampler for Wan is Euler on the flow."""
 
+    sources: dict[str, Source] = {}
+    """Parts that come from elsewhere than `model`: the back end lists their names."""
     tea_cache: TeaCache | None = None
     """Counts in the key: it changes the answer."""
 
@@ -102,34 +102,21 @@ class DiffsynthSettings(WanSettings):
         return super().sampling() | {"tea_cache": (cache.threshold, cache.fitted) if cache else None}
 
 
-class WanRuntime(BackendSettings):
+class WanRuntime(DeviceRuntime):
     """How the same answer is computed."""
 
-    device: str = ""
-    """`cuda`, `cuda:1`, `cpu`; unset, the first GPU that the process sees."""
     offload: Literal["none", "models", "layers"] = "none"
     """What waits in main memory for its turn: nothing, each model, or each layer."""
-    layer_limit_gib: float = Field(3.0, gt=0)
-    """Offload by layers: memory in use on the device below which a layer stays there once it was brought in."""
-    allow_pickle: bool = False
-    """Read `.pth` files where there is no safetensors file, by torch's restricted loader."""
 
 
 class DiffsynthRuntime(WanRuntime):
     """And by diffsynth."""
 
+    layer_limit_gib: float = Field(3.0, gt=0)
+    """Offload by layers: memory in use on the device below which a layer stays there once it was brought in."""
+    allow_pickle: bool = False
+    """Read `.pth` files where there is no safetensors file, by torch's restricted loader."""
     sequence_parallel: int = Field(1, ge=1)
     """GPUs that work on one clip, each with a whole copy of the model (Ulysses attention; it needs `xfuser` and
     `flash-attn`). The transformer's heads must divide by it: 12 of the 1.3B model, 40 of the 14B. Sums are rounded in
     another order than on one GPU."""
-
-
-R = TypeVar("R", bound=BackendSettings)
-
-
-def parse_runtime(model: type[R], spec: ModelSpec) -> R:
-    """Validate `spec.runtime` as `parse_settings` does `spec.settings`."""
-    try:
-        return parse_settings(model, spec.model_copy(update={"settings": spec.runtime}))
-    except ConfigError as err:
-        raise ConfigError(str(err).replace("setting ", "runtime setting ", 1)) from None

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ffpdata.core.errors import ConfigError
+from ffpdata.models.settings import parse_runtime
 from ffpdata.models.wan.loading import Plan, require
 from ffpdata.models.wan.parts import find_parts
-from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source, parse_runtime
+from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source
 from ffpdata.models.weights import torch_device
 
 if TYPE_CHECKING:

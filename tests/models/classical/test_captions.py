@@ -214,5 +214,5 @@ def test_what_it_cannot_answer(shot: Scene, tmp_path: Path) -> None:
         MODEL.ask(prompt("instruct"), {"source": shot.source}, {"task": "remove"})
     with pytest.raises(FatalError, match="needs the medium 'mask', got \\['source', 'target'\\]"):
         MODEL.ask(prompt("screen"), {"source": shot.source, "target": shot.source}, {})
-    with pytest.raises(ConfigError, match="no setting 'folows'; did you mean 'follows'"):
+    with pytest.raises(ConfigError, match="no entry 'folows'; did you mean 'follows'"):
         TemplateVision(ModelSpec(backend=BACKEND, settings={"folows": 1}))

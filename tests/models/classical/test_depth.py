@@ -53,5 +53,5 @@ def test_the_guided_filter_smooths_but_keeps_the_edge() -> None:
 
 
 def test_unknown_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no setting 'grund'; did you mean 'ground'"):
+    with pytest.raises(ConfigError, match="no entry 'grund'; did you mean 'ground'"):
         PseudoDepth(SPEC.model_copy(update={"settings": {"grund": 1}}))

@@ -79,5 +79,5 @@ def test_other_sizes(shape: tuple[int, ...], frames: int) -> None:
 
 
 def test_unknown_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no setting 'zom'; did you mean 'zoom'"):
+    with pytest.raises(ConfigError, match="no entry 'zom'; did you mean 'zoom'"):
         ParallaxAnimator(SPEC.model_copy(update={"settings": {"zom": 1}}))

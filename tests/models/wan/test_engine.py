@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.models.vace import PARTS, Vace
 from ffpdata.models.wan import shared
+from ffpdata.models.wan.engine import KEPT_LORAS
 from ffpdata.models.wan.loading import Plan
 from ffpdata.models.wan.parts import find_parts
 from ffpdata.models.wan.request import Request
@@ -87,20 +89,20 @@ def test_a_lora_is_laid_over_every_layer_where_weights_wait(waiting, engine, req
     assert np.array_equal(waiting.generate(request_), plain)
 
 
-def test_a_lora_of_another_size_is_refused(engine, request_, plain, tmp_path):
-    from safetensors.torch import save_file
+def test_a_lora_file_that_was_replaced_is_read_again(engine, request_, tmp_path):
+    lora = Lora(model=str(tiny.write_lora(tmp_path / "l.safetensors", seed=1)))
+    first = engine.generate(request_, [lora])
+    tiny.write_lora(tmp_path / "l.safetensors", seed=2)
+    os.utime(lora.model, ns=(1, 1))  # a clock may be too coarse to tell them apart
+    assert not np.array_equal(engine.generate(request_, [lora]), first)
 
-    path = tmp_path / "big.safetensors"
-    save_file(
-        {
-            "blocks.0.self_attn.q.lora_A.weight": torch.zeros(4, 96),
-            "blocks.0.self_attn.q.lora_B.weight": torch.zeros(96, 4),
-        },
-        path,
-    )
-    with pytest.raises(FatalError, match="takes 96 to 96, the model's 48 to 48"):
-        engine.generate(request_, [Lora(model=str(path))])
-    assert np.array_equal(engine.generate(request_), plain)
+
+def test_the_last_few_lora_files_are_kept_and_strength_makes_no_other(engine, tmp_path):
+    for number in range(KEPT_LORAS + 2):
+        path = tiny.write_lora(tmp_path / f"{number}.safetensors", seed=number)
+        for strength in (0.5, 1.0):
+            engine.use_loras([Lora(model=str(path), strength=strength)])
+    assert [file.path.stem for file in engine._read] == [str(number) for number in range(2, KEPT_LORAS + 2)]
 
 
 def test_roles_share_a_model_and_each_keeps_its_loras(folder, tmp_path):

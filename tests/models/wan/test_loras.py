@@ -69,6 +69,17 @@ def test_a_whole_model_is_no_lora(torch, tmp_path):
         read_lora(Lora(model=str(tmp_path)))
 
 
+def test_half_of_a_pair_is_refused(torch, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    path = tiny.write_lora(tmp_path / "a.safetensors", ("blocks.0.self_attn.q", "blocks.1.ffn.0", "blocks.1.ffn.2"))
+    state = load_file(path)
+    del state["blocks.1.ffn.0.lora_B.default.weight"], state["blocks.1.ffn.2.lora_A.default.weight"]
+    save_file(state, path)
+    with pytest.raises(FatalError, match=r"blocks\.1\.ffn\.0 has down alone, not up and down"):
+        read_lora(Lora(model=str(path)))
+
+
 def test_which_file(torch, tmp_path):
     first = tiny.write_lora(tmp_path / "first.safetensors")
     assert lora_file(Lora(model=str(first))) == first

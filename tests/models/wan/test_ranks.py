@@ -1,6 +1,8 @@
 """Processes that work on one call together; what they compute is the pipeline's own tests' business."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -25,7 +27,9 @@ class Worker:
             raise ConfigError(f"rank {self.rank} says no")
         if what == "bug" and self.rank == 1:
             return {}["nothing"]
-        if what in ("die", "raise", "bug"):
+        if what == "hang":
+            print("hangs", flush=True)
+        if what in ("die", "raise", "bug", "hang"):
             time.sleep(60)  # as in an operation that waits for the other rank
         if what == "group":
             return [os.environ[name] for name in ("WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")]
@@ -53,6 +57,22 @@ def test_one_that_dies_ends_the_call_at_once_and_the_next_call_works(ranks):
         ranks.call("die")
     assert time.monotonic() - start < 20
     assert ranks.call("all") == "answer to all"
+
+
+def test_one_that_died_between_calls_is_noticed_and_the_next_call_works(ranks):
+    ranks._processes[1].kill()
+    ranks._processes[1].join()
+    with pytest.raises(RetryableError, match=r"rank 1 of 2 died \(exit code -9\)"):
+        ranks.call("all")
+    assert ranks.call("all") == "answer to all"
+
+
+def test_none_outlives_a_worker_that_was_killed():
+    code = f"from {__name__} import Ranks, Worker; Ranks(Worker, [''], 2).call('hang')"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as worker:
+        assert [worker.stdout.readline() for _ in range(2)] == [b"hangs\n"] * 2
+        worker.kill()
+        worker.communicate(timeout=20)  # the pipe ends when no rank holds it any more
 
 
 def test_errors_come_through(ranks):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ffpdata.core.errors import FfpdataError, RetryableError
 
 if TYPE_CHECKING:
     import torch
+
+    from ffpdata.models.protocols import Frames
 
 GIB = 1024**3
 
@@ -28,14 +31,28 @@ class GpuMemoryError(FfpdataError, MemoryError):
 
 
 @contextlib.contextmanager
-def gpu_memory(device: torch.device, doing: str, remedy: str, free: Callable[[], None] | None = None) -> Iterator[None]:
+def inference(device: torch.device, doing: str, remedy: str) -> Iterator[None]:
+    """Run a model without gradients; cached memory goes back to the device at the end, so that others can have it.
+
+    Arguments and errors as for `gpu_memory`.
+    """
+    import torch
+
+    try:
+        with torch.inference_mode(), gpu_memory(device, doing, remedy):
+            yield
+    finally:
+        release(device)
+
+
+@contextlib.contextmanager
+def gpu_memory(device: torch.device, doing: str, remedy: str) -> Iterator[None]:
     """Turn torch's out-of-memory error into ours.
 
     Args:
         device: where the work runs.
         doing: what needs the memory, e.g. `VACE on 1280 x 720 x 81`.
         remedy: what the user can change.
-        free: gives up what a failed attempt left behind.
 
     Raises:
         GpuMemoryError: the work itself needs more than there is.
@@ -48,9 +65,7 @@ def gpu_memory(device: torch.device, doing: str, remedy: str, free: Callable[[],
     except torch.OutOfMemoryError as err:
         said = str(err).splitlines()[0]
         peak = torch.cuda.max_memory_allocated(device) / GIB if device.type == "cuda" else 0.0
-        err.__traceback__ = None  # its frames hold the tensors
-        if free is not None:
-            free()
+        traceback.clear_frames(err.__traceback__)  # they hold the tensors
         release(device)
         others, total = _others(device)
         if others >= NEIGHBOURS_GIB:
@@ -60,6 +75,12 @@ def gpu_memory(device: torch.device, doing: str, remedy: str, free: Callable[[],
         raise GpuMemoryError(
             f"{doing}: out of GPU memory at {peak:.1f} of {total:.1f} GiB ({said}). {remedy}"
         ) from None
+
+
+def clip_size(frames: Frames) -> str:
+    """Say how large a clip, uint8 (T, H, W, 3), is: `1280 x 720 x 81`."""
+    count, height, width, _ = frames.shape
+    return f"{width} x {height} x {count}"
 
 
 def release(device: torch.device) -> None:
