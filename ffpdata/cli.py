@@ -157,13 +157,15 @@ def sql(
 
     from ffpdata.core.errors import UsageError
     from ffpdata.core.run import RunFolder
-    from ffpdata.core.views import records
+    from ffpdata.core.views import about_manifests, records
 
-    connection = RunFolder.existing(run_folder).connect()
-    try:
-        rows = records(connection, query)
-    except duckdb.Error as err:
-        raise UsageError(f"SQL: {err}") from err
+    with RunFolder.existing(run_folder).reading() as connection:
+        try:
+            rows = records(connection, query)
+        except duckdb.Error as err:
+            if about_manifests(err):
+                raise
+            raise UsageError(f"SQL: {err}") from err
     if as_json:
         typer.echo(json.dumps(rows, default=str))
     elif as_csv:

@@ -136,10 +136,14 @@ class Manifest:
         """Relative paths of a stage's parts, oldest first."""
         return self.store.list(f"{MANIFESTS}/{stage}", ".parquet")
 
+    def listing(self) -> dict[str, list[str]]:
+        """The parts of every stage that has a manifest, oldest first."""
+        return {stage: self.parts(stage) for stage in self.stages()}
+
     def append(self, stage: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> str:
         """Write rows as one new part, all or none, and return its path."""
         table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
-        return self._write(stage, table, self._sequence(stage))
+        return self._write(stage, table, self._sequence())
 
     def read(self, stage: str) -> pa.Table:
         """All rows of a stage in the order in which they were written (columns of all parts together)."""
@@ -194,11 +198,11 @@ class Manifest:
         tag = digest([(field.name, str(field.type)) for field in schema])[:8]
         return f"{MANIFESTS}/{stage}/part-{number:020d}-{tag}-{uuid.uuid4().hex[:8]}.parquet"
 
-    def _sequence(self, stage: str) -> int:
+    def _sequence(self) -> int:
         """A number above that of every part there is, also where the clock was set back."""
         with self._lock:
             if not self._last:
-                numbers = [_number(part) for s in {stage, *self.stages()} for part in self.parts(s)]
+                numbers = [_number(part) for parts in self.listing().values() for part in parts]
                 self._last = max(numbers, default=0)
             self._last = max(self._last + 1, time.time_ns())
             return self._last

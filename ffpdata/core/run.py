@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from ffpdata.core.errors import FatalError
 from ffpdata.core.manifest import Manifest, sql_type
 from ffpdata.core.stage import Stage
 from ffpdata.core.store import Store
-from ffpdata.core.views import connect
+from ffpdata.core.views import connect, readable
 
 RUN_FILE = "run.yaml"
 
@@ -73,6 +75,12 @@ class RunFolder:
     def pipelines(self) -> dict[str, Pipeline]:
         """Per track the pipeline of its newest start."""
         return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """`connect` for the length of a with block, where manifests that cannot be read are one FatalError."""
+        with readable(self.store), self.connect() as connection:
+            yield connection
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """DuckDB with a view per stage, `<stage>_history` and the wide view `items`."""

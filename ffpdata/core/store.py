@@ -87,12 +87,6 @@ class Store:
         """A local folder for files in the making: inside the root where that is local, so that a rename is atomic."""
         return self.local_path(TEMP) if self.local else process_scratch().folder
 
-    def mirror(self) -> Any:
-        """A file system for one DuckDB connection to read a remote store's manifests through."""
-        from ffpdata.core.mirror import Mirror
-
-        return Mirror(self)
-
     def url(self, path: str) -> str:
         """Full location of a relative path. A path that leaves the root raises ValueError."""
         parts = PurePosixPath(path)
@@ -109,14 +103,16 @@ class Store:
     def exists(self, path: str) -> bool:
         """Say whether a file or folder is there."""
         if self.local:
-            return self.local_path(path).exists()
+            with _readable(self.root):
+                return self.local_path(path).exists()
         return bool(self._do(path, self.fs.exists))
 
     def folders(self, folder: str) -> list[str]:
         """Sorted names of the folders directly in `folder`; a missing folder is empty."""
         if self.local:
             root = self.local_path(folder)
-            return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+            with _readable(self.root):
+                return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
         try:
             found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
         except FileNotFoundError:
@@ -127,7 +123,7 @@ class Store:
         """Sorted relative paths of the files directly in `folder`; a missing folder is empty."""
         if self.local:
             try:
-                with os.scandir(self.local_path(folder)) as entries:
+                with _readable(self.root), os.scandir(self.local_path(folder)) as entries:
                     names = [e.name for e in entries if e.name.endswith(suffix) and e.is_file()]
             except FileNotFoundError:
                 return []
@@ -142,7 +138,8 @@ class Store:
     def read(self, path: str) -> bytes:
         """Return a file's bytes; FileNotFoundError where it is not there."""
         if self.local:
-            return self.local_path(path).read_bytes()
+            with _readable(self.root):
+                return self.local_path(path).read_bytes()
         whole = {"max_concurrency": 1} if is_s3(self.root) else {}  # one request, without asking for the size first
         return bytes(self._do(path, lambda url: self.fs.cat_file(url, **whole)))
 
@@ -264,6 +261,17 @@ class Store:
             return patient(url, lambda: call(url), seconds)
         except PermissionError as err:
             raise FatalError(f"{url}: {err.strerror}. Check what the credentials may do in this bucket.") from None
+
+
+@contextmanager
+def _readable(root: str) -> Iterator[None]:
+    """Turn what this user may not read into one clear FatalError."""
+    try:
+        yield
+    except PermissionError as err:
+        raise FatalError(
+            f"{err.filename or root}: cannot be read ({err.strerror}). Make it readable for this user."
+        ) from None
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -153,7 +153,7 @@ def _read(run: RunFolder) -> tuple[list[dict[str, Any]], dict[tuple[str, str], s
     tracks = run.tracks()
     if not tracks:
         return [], {}
-    with run.connect() as connection:
+    with run.reading() as connection:
         items = connection.view("items")
         wanted = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
         finished = items.filter(f"status = 'ok' or stage = '{CURATE}'")

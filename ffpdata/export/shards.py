@@ -51,7 +51,7 @@ def export(
         FatalError: there is nothing to export, `out` holds something else, an artifact is gone, or the disk is full.
     """
     store = Store(out)
-    with run.connect() as connection:
+    with run.reading() as connection:
         total = choose(connection) if run.tracks() else 0
         if not total:
             raise FatalError(_why_nothing(run))
@@ -168,7 +168,7 @@ def ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], list[Member]]])
 def _why_nothing(run: RunFolder) -> str:
     if not run.tracks():
         return f"{run.store.root} has no pairs: no pipeline was started in it"
-    with run.connect() as connection:
+    with run.reading() as connection:
         counts = dict(connection.execute("select status, count(*) from items group by status").fetchall())
     if counts.get("ok"):
         return f"{run.store.root}: {counts['ok']} pairs are finished but not curated: let `ffpdata run` end first"

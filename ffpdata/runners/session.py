@@ -18,7 +18,7 @@ from ffpdata.core.remote import outage_ends_run
 from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
-from ffpdata.core.views import CURATE, current, pairs
+from ffpdata.core.views import CURATE, current, pairs, readable
 from ffpdata.curate import curate
 from ffpdata.runners.finished import FinishedInputs
 from ffpdata.runners.flow import Flow
@@ -98,6 +98,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
     stages = pipeline.build()
     only = stage_range(work.stages, [stage.name for stage in stages])
     with ExitStack() as stack:
+        stack.enter_context(readable(run.store))
         stack.enter_context(outage_ends_run(run.store.root))
         items = list_inputs(source, pipeline.input, work.limit)
         lock = stack.enter_context(run_lock(run.store))
@@ -173,7 +174,7 @@ def status(run: RunFolder) -> Status:
     result = Status(pools=live.get("pools", []))
     counted: dict[str, list[tuple[str, str | None, int]]] = {stage: [] for stage in order}
     slowest: dict[str, dict[str, float]] = {stage: {} for stage in order}
-    with current(run.store, tracks) as connection:
+    with readable(run.store), current(run.store, tracks) as connection:
         for stage, *found in connection.execute(
             "select stage, status, reason, count(*) as n from _now join _stages using (number) "
             "group by all order by n desc, reason"
