@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar
 
 import fsspec
 
-from ffpdata.core.errors import FatalError, FfpdataError
+from ffpdata.core.errors import NO_SPACE, FatalError, FfpdataError, disk_full
 from ffpdata.core.remote import check_url, is_s3, open_fs, patient
 from ffpdata.core.scratch import Held, process_scratch
 
@@ -28,7 +28,6 @@ T = TypeVar("T")
 TEMP = ".tmp"
 """Folder under the root that holds files which have no final name yet; emptied at the start of a run."""
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -38,11 +37,8 @@ def storage_errors(where: str) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        if err.errno in _NO_SPACE:
-            raise FatalError(
-                f"{where}: no space left on the device. Free some space and start the same command again: "
-                "finished items are kept."
-            ) from err
+        if disk_full(err):
+            raise FatalError(f"{where}: {NO_SPACE}") from err
         if err.errno in _NOT_WRITABLE:
             raise FatalError(
                 f"{where}: cannot be written ({err.strerror}). Make the folder writable for this user, or name another."
@@ -84,8 +80,8 @@ class Store:
 
     @property
     def scratch(self) -> Path:
-        """A local folder for files in the making: inside the root where that is local, so that a rename is atomic."""
-        return self.local_path(TEMP) if self.local else process_scratch().folder
+        """Folder of a local root for files in the making: inside it, so that a rename is atomic."""
+        return self.local_path(TEMP)
 
     def url(self, path: str) -> str:
         """Full location of a relative path. A path that leaves the root raises ValueError."""
@@ -177,9 +173,9 @@ class Store:
 
     def temp_file(self, name: str) -> Path:
         """Return a fresh local path for a file in the making, ending in `name`."""
+        if not self.local:
+            return process_scratch().temp_file(name)
         with storage_errors(self.root):
-            if not self.local:
-                return process_scratch().temp_file(name)
             self.scratch.mkdir(parents=True, exist_ok=True)
         return self.scratch / f"{uuid.uuid4().hex[:12]}-{name}"
 

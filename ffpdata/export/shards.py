@@ -101,7 +101,7 @@ class _Writer:
         temp = self.store.temp_file(PurePosixPath(plan.path).name)
         loads = [partial(_load, self.artifacts, entry, text) for entry, text in zip(plan.entries, texts, strict=True)]
         try:
-            with storage_errors(self.store.root):
+            with storage_errors(str(temp.parent)):
                 keys = (entry.key for entry in plan.entries)
                 written = write_tar(temp, zip(keys, ahead(self.pool, loads), strict=True))
             self.store.commit(temp, plan.path)
@@ -144,7 +144,8 @@ def _first_frame(artifacts: Store, video: bytes | Path) -> bytes:
         return png(read_first_frame(video))
     copy = artifacts.temp_file("target.mp4")  # the decoder wants a file
     try:
-        copy.write_bytes(video)
+        with storage_errors(str(copy.parent)):
+            copy.write_bytes(video)
         return png(read_first_frame(copy))
     finally:
         copy.unlink(missing_ok=True)
