@@ -11,6 +11,7 @@ import pytest
 from ffpdata import cli
 from ffpdata.core import remote, scratch
 from ffpdata.core.config import Pipeline, StageEntry
+from ffpdata.core.manifest import COMMON
 from ffpdata.core.run import RunFolder
 from ffpdata.runners.session import Work, start
 from tests import toys
@@ -33,15 +34,16 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
-def begun(root: Path | str, source: Path) -> RunFolder:
+def begun(root: Path | str, source: Path, stages: str = "") -> RunFolder:
     """A finished run of two inputs, one of them rejected."""
     toys.Upper.calls.clear()
     source.mkdir(exist_ok=True)
     for text in ("alpha", "reject"):
         (source / f"{text}.txt").write_text(text)
     run = RunFolder(root)
-    stages = [StageEntry(name=name.lower(), use=f"tests.toys:{name}") for name in ("Read", "Upper")]
-    start(run, Pipeline(name="toys", track="t", stages=stages), str(source), Work(quiet=True))
+    entries = [StageEntry(name=name.lower(), use=f"tests.toys:{name}") for name in ("Read", "Upper")]
+    pipeline = Pipeline(name="toys", track="t", stages=entries)
+    start(run, pipeline, str(source), Work(stages=stages, quiet=True))
     return run
 
 
@@ -93,3 +95,24 @@ def test_a_run_folder_that_may_not_be_read(tmp_path: Path, command: Command, mon
         cli.EXIT_FATAL,
         f"ffpdata: {run.store.root}/run.yaml: cannot be read (Permission denied). Make it readable for this user.\n",
     )
+
+
+def test_retry_stays_within_the_stages_of_the_start(tmp_path: Path, command: Command) -> None:
+    run = begun(tmp_path / "run", tmp_path / "in", stages="..read")
+    assert command("retry", run.store.root, "--quiet")[0] == 0
+    assert toys.Upper.calls == []
+    begun(tmp_path / "run", tmp_path / "in")
+    command("retry", run.store.root, "--reason", "too_bad", "--quiet")
+    assert toys.Upper.calls == ["alpha", "reject", "reject"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--stage", "curate"), ("--reason", "near_duplicate")])
+def test_retry_says_that_curation_cannot_be_retried(tmp_path: Path, command: Command, option: str, value: str) -> None:
+    run = begun(tmp_path / "run", tmp_path / "in")
+    names = ("item_id", "entered_id", "source_id", "track", "upstream")
+    [pair] = [row for row in run.manifest.read("curate").to_pylist() if row["item_id"] == "id-alpha"]
+    row = {name: pair[name] for name in names} | {"stage": "curate", "key": "k", "attempt": 1, "seconds": 0.0}
+    run.manifest.append("curate", [row | {"status": "rejected", "reason": "near_duplicate"}], COMMON)
+    code, said = command("retry", run.store.root, option, value)
+    assert code == cli.EXIT_USAGE
+    assert f"{option} '{value}': curation decides anew at every start" in said

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import threading
 import time
 import uuid
@@ -206,6 +208,11 @@ class Manifest:
                 self._last = max(numbers, default=0)
             self._last = max(self._last + 1, time.time_ns())
             return self._last
+
+
+def worker_label() -> str:
+    """Host and process, as rows name who computed them."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def column_tag(part: str) -> str:

@@ -14,7 +14,7 @@ from ffpdata.core.errors import UsageError, nearest
 from ffpdata.core.inputs import list_inputs
 from ffpdata.core.lock import is_locked, run_lock
 from ffpdata.core.manifest import COMPACT_PARTS, ManifestWriter
-from ffpdata.core.remote import outage_ends_run
+from ffpdata.core.remote import is_s3, outage_ends_run
 from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
@@ -28,7 +28,7 @@ from ffpdata.runners.progress import PROGRESS_FILE, Progress
 from ffpdata.runners.stop import Stop
 
 STALE_SECONDS = 60.0
-"""What a run said of itself longer ago than this is no longer true."""
+"""Where no lock tells whether a run goes on, what it said of itself longer ago than this is no longer true."""
 
 
 _SLOWEST = """
@@ -105,7 +105,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
         stop = stack.enter_context(Stop())
         stop.guard = lock.check
         run.store.clean_temp()
-        run.record_start(pipeline, source, work.limit)
+        run.record_start(pipeline, source, work.limit, work.stages, built=stages)
         for stage in run.manifest.stages():
             run.manifest.compact(stage, COMPACT_PARTS)
         with (
@@ -122,7 +122,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
             else:
                 run_inline(flow, run.store, stop, max_attempts=pipeline.max_attempts)
         lock.check()
-        curate(run)
+        curate(run, guard=lock.check)
         run.store.clean_temp()
     return status(run)
 
@@ -199,10 +199,11 @@ def status(run: RunFolder) -> Status:
 
 def _live(run: RunFolder) -> dict[str, Any]:
     """What the run that goes on now says of itself; empty where none does."""
-    if run.store.local and not is_locked(run.store):  # what a killed run left
+    leased = run.store.local or is_s3(run.store.root)
+    if leased and not is_locked(run.store):  # what a killed run left
         return {}
     try:
         state = dict(json.loads(run.store.read(PROGRESS_FILE)))
-        return state if run.store.local or time.time() - state["at"] < STALE_SECONDS else {}
+        return state if leased or time.time() - state["at"] < STALE_SECONDS else {}
     except (OSError, ValueError, KeyError):
         return {}
