@@ -52,7 +52,8 @@ def export(
     """
     store = Store(out)
     with run.reading() as connection:
-        total = choose(connection) if run.tracks() else 0
+        tracks = run.tracks()
+        total = choose(connection, tracks) if tracks else 0
         if not total:
             raise FatalError(_why_nothing(run))
         check_place(store)
@@ -133,8 +134,8 @@ def _load(artifacts: Store, entry: Entry, record: bytes) -> list[Member]:
         raise
     except FfpdataError as err:
         raise FatalError(
-            f"{artifacts.root}/{entry.files[TARGET][0]} is damaged ({err}): put it back from a copy, or make a new run "
-            "folder"
+            f"{artifacts.root}/{entry.files[TARGET][0]} is damaged ({err}): put it back from a copy, or delete it and "
+            f"have it made again with `ffpdata retry {artifacts.root} --lost`"
         ) from err
     return [Member(name, content[name]) for name in sorted(content)]
 
