@@ -55,15 +55,18 @@ class Store:
     Args:
         root: a local folder or any fsspec URL, e.g. `s3://bucket/run`. Credentials and endpoints come from the
             environment (`AWS_*`, `FSSPEC_S3_ENDPOINT_URL`), never from the URL.
+        timeout: seconds that one request to an object store may take, which the client then tries once; by default the
+            client's own limits.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, timeout: float | None = None) -> None:
         text = str(root)
         self.local = "://" not in text or text.startswith("file://")
         if self.local:
             text = str(Path(text.removeprefix("file://")).absolute())
         self.root = text.rstrip("/") if self.local else check_url(text).rstrip("/")
         self._fs: Any = None
+        self._timeout = timeout
 
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
@@ -75,8 +78,11 @@ class Store:
     def fs(self) -> Any:
         """The fsspec file system, opened at first use."""
         if self._fs is None:
-            self._fs = fsspec.filesystem("file") if self.local else open_fs(self.root)
+            self._fs = fsspec.filesystem("file") if self.local else self._open_fs()
         return self._fs
+
+    def _open_fs(self) -> Any:
+        return open_fs(self.root, attempts=None if self._timeout is None else 1, timeout=self._timeout)
 
     @property
     def scratch(self) -> Path:
@@ -115,6 +121,14 @@ class Store:
             return []
         return sorted(e["name"].rstrip("/").rsplit("/", 1)[1] for e in found if e["type"] == "directory")
 
+    def _files(self, folder: str) -> list[dict[str, Any]]:
+        """What a remote listing says of the files directly in `folder`, sorted by name."""
+        try:
+            found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
+        except FileNotFoundError:
+            return []
+        return sorted((e for e in found if e["type"] == "file"), key=lambda e: str(e["name"]))
+
     def list(self, folder: str, suffix: str = "") -> list[str]:
         """Sorted relative paths of the files directly in `folder`; a missing folder is empty."""
         if self.local:
@@ -124,12 +138,14 @@ class Store:
             except FileNotFoundError:
                 return []
         else:
-            try:
-                found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
-            except FileNotFoundError:
-                return []
-            names = [e["name"].rsplit("/", 1)[1] for e in found if e["type"] == "file"]
+            names = [e["name"].rsplit("/", 1)[1] for e in self._files(folder)]
         return sorted(f"{folder}/{name}" for name in names if name.endswith(suffix))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Sizes in bytes of the files directly in `folder`, by sorted relative path."""
+        if self.local:
+            return {path: self.size(path) for path in self.list(folder)}
+        return {f"{folder}/{e['name'].rsplit('/', 1)[1]}": int(e["size"]) for e in self._files(folder)}
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes; FileNotFoundError where it is not there."""

@@ -106,12 +106,13 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
         stop.guard = lock.check
         run.store.clean_temp()
         run.record_start(pipeline, source, work.limit, work.stages, built=stages)
-        for stage in run.manifest.stages():
-            run.manifest.compact(stage, COMPACT_PARTS)
         with (
             Progress(run.store, [stage.name for stage in stages], quiet=work.quiet) as progress,
             ManifestWriter(run.manifest, guard=lock.check) as writer,
         ):
+            for name in run.manifest.stages():
+                if merged := run.manifest.compact(name, COMPACT_PARTS):
+                    progress.say(f"merged {merged} parts of the manifest of {name}")
             flow = make_flow(
                 stages, items, run.store, writer, progress, track=pipeline.track, only=only, redo=work.redo
             )
