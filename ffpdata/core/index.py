@@ -73,6 +73,9 @@ class Hashes:
         at = int(self._old.searchsorted(number))
         return at < len(self._old) and int(self._old[at]) == number
 
+    def __bool__(self) -> bool:
+        return bool(len(self._old) or self._new)
+
     def add(self, text: str) -> None:
         """Put a text into the set."""
         self._new.add(hash(text))

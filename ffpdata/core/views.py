@@ -242,7 +242,8 @@ def readable(store: Store) -> Iterator[None]:
 
 def about_manifests(err: duckdb.Error) -> bool:
     """Say whether an error is one of reading manifests, and not of the SQL that was asked."""
-    return isinstance(err, (duckdb.IOException, duckdb.InvalidInputException)) and bool(_part_in(err))
+    wrong_sql = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+    return not isinstance(err, wrong_sql) and bool(_part_in(err))
 
 
 def _part_in(err: duckdb.Error) -> str:

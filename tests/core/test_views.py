@@ -210,6 +210,8 @@ def test_only_an_error_that_names_a_part_is_one_of_the_manifests(store: Store) -
             with pytest.raises(duckdb.Error) as caught:
                 connection.execute(query).fetchall()
             assert not about_manifests(caught.value), query
+    text = "s3://b/run/manifests/first/part-1-a-b.parquet: the object store has not answered"
+    assert about_manifests(duckdb.Error(text)), "what a file system of ours raised"
 
 
 def test_a_track_may_have_any_name(store: Store) -> None:
