@@ -105,13 +105,19 @@ def retry(
     from ffpdata.core.execute import Outcome, lost_files
     from ffpdata.core.run import RunFolder
     from ffpdata.core.stage import Stage
+    from ffpdata.core.views import CURATE
     from ffpdata.runners.session import Work, start, status
 
     folder = RunFolder.existing(run_folder)
     before = status(folder)
-    if stage is not None and stage not in before.stages:
-        raise UsageError(f"--stage {stage!r}: the run has no such stage{nearest(stage, before.stages)}")
-    known = {r for counts in before.stages.values() for r in counts["reasons"]}
+    stages = {name: counts for name, counts in before.stages.items() if name != CURATE}
+    known = {r for counts in stages.values() for r in counts["reasons"]}
+    decided = set(before.stages[CURATE]["reasons"]) - known
+    if stage == CURATE or reason in decided:
+        option = f"--reason {reason!r}" if reason in decided else f"--stage {stage!r}"
+        raise UsageError(f"{option}: curation decides anew at every start; change its settings and run again")
+    if stage is not None and stage not in stages:
+        raise UsageError(f"--stage {stage!r}: the run has no such stage{nearest(stage, stages)}")
     if reason is not None and reason not in known:
         raise UsageError(f"--reason {reason!r}: no item has it{nearest(reason, known)}")
 
@@ -127,7 +133,8 @@ def retry(
     result = before
     for begun in folder.latest().values():
         resolved = Pipeline.model_validate(begun["pipeline"])
-        work = Work(runner=runner, limit=begun["limit"], redo=asked, quiet=quiet)
+        only = begun.get("stages", "")
+        work = Work(runner=runner, limit=begun["limit"], stages=only, redo=asked, quiet=quiet)
         result = start(folder, resolved, begun["input"], work)
     _finish(result, strict=False)
 
@@ -157,13 +164,15 @@ def sql(
 
     from ffpdata.core.errors import UsageError
     from ffpdata.core.run import RunFolder
-    from ffpdata.core.views import records
+    from ffpdata.core.views import about_manifests, records
 
-    connection = RunFolder.existing(run_folder).connect()
-    try:
-        rows = records(connection, query)
-    except duckdb.Error as err:
-        raise UsageError(f"SQL: {err}") from err
+    with RunFolder.existing(run_folder).reading() as connection:
+        try:
+            rows = records(connection, query)
+        except duckdb.Error as err:
+            if about_manifests(err):
+                raise
+            raise UsageError(f"SQL: {err}") from err
     if as_json:
         typer.echo(json.dumps(rows, default=str))
     elif as_csv:
@@ -191,8 +200,8 @@ def export(
     from ffpdata.export.shards import export as write
 
     folder = RunFolder.existing(run_folder)
-    with run_lock(folder.store):
-        curate(folder)
+    with run_lock(folder.store) as lock:
+        curate(folder, guard=lock.check)
     write(folder, out, shard_size_mb=shard_size)
     typer.echo(f"Exported to {out}. Check it with: ffpdata verify {out}")
 

@@ -200,7 +200,7 @@ def _resolve(data: dict[str, Any], stages: dict[str, Any], lines: Lines, library
     resolved: Pipeline = _validate(Pipeline, data, (), lines, where)
     for name in resolved.resources:
         # A profile serves every pipeline, so a stage that only another one has is no error there.
-        if name not in stages and not (Path(__file__).resolve().parents[1] / "stages" / f"{name}.py").is_file():
+        if name not in stages and name not in _stage_names():
             spot = lines.get(("resources", name), where)
             raise ConfigError(f"{spot}: resources: no stage {name!r}{nearest(name, stages)}")
     return resolved
@@ -250,9 +250,8 @@ def _stage_map(entries: Any, path: Path, lines: Lines) -> dict[str, Any]:
         if ":" in use:  # a stage of the user's own: package.module:Class
             name = getattr(import_object(use), "name", "")
         else:
-            known = [p.stem for p in (Path(__file__).resolve().parents[1] / "stages").glob("*.py") if p.stem[0] != "_"]
-            if use not in known:
-                raise ConfigError(f"{where}: no stage {use!r}{nearest(use, known)}")
+            if use not in _stage_names():
+                raise ConfigError(f"{where}: no stage {use!r}{nearest(use, _stage_names())}")
             use = f"ffpdata.stages.{use}:{_class_name(use)}"
         if name in stages:
             raise ConfigError(f"{where}: stage {name!r} stands in the pipeline twice")
@@ -261,6 +260,11 @@ def _stage_map(entries: Any, path: Path, lines: Lines) -> dict[str, Any]:
         lines.setdefault(("stages", str(name)), where)
         stages[str(name)] = {"use": use, "settings": dict(settings or {})}
     return stages
+
+
+def _stage_names() -> list[str]:
+    """Names of the stages that come with ffpdata."""
+    return [p.stem for p in (Path(__file__).resolve().parents[1] / "stages").glob("*.py") if p.stem[0] != "_"]
 
 
 def _class_name(module: str) -> str:

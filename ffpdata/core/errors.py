@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -48,6 +49,15 @@ class UsageError(ConfigError):
 
 class RunLockedError(FatalError):
     """Another process is writing this run folder."""
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+NO_SPACE = "no space left on the device. Free some space and start the same command again: finished items are kept."
+
+
+def disk_full(err: BaseException) -> bool:
+    """Say whether an error means that a disk or its quota is full."""
+    return isinstance(err, OSError) and err.errno in _FULL
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -18,13 +18,11 @@ import pyarrow.parquet as pq
 from ffpdata.core.execute import Outcome
 from ffpdata.core.manifest import COMMON, MANIFESTS, Manifest, decode
 from ffpdata.core.store import Store
-from ffpdata.core.views import literal, narrow, reader, stream
+from ffpdata.core.views import ROW_BITS, ROW_MASK, literal, narrow, reader, stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_ROW_BITS = 32
-_ROW_MASK = (1 << _ROW_BITS) - 1
 _OUTCOME_COLUMNS = tuple(name for name in COMMON.names if name not in {"parent_id", "track", "stage", "upstream"})
 
 SLICE_ROWS = 750_000
@@ -160,7 +158,7 @@ class StageIndex:
                 f"track = {literal(self._track)} from "
                 + narrow(self._store, parts, "key, entered_id, track, upstream, status, started_at"),
             )
-        rows += len(self._parts) << _ROW_BITS
+        rows += len(self._parts) << ROW_BITS
         self._parts += parts
         done, mine = done.astype(bool), mine.astype(bool)
         keys, whose, places = (
@@ -207,9 +205,9 @@ class StageIndex:
 
     def _read(self, places: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
         """Rows at sorted places: of a part only the row groups that hold some."""
-        numbers = places >> _ROW_BITS
+        numbers = places >> ROW_BITS
         for number in np.unique(numbers).tolist():
-            rows = places[numbers == number] & _ROW_MASK
+            rows = places[numbers == number] & ROW_MASK
             with pq.ParquetFile(self._store.fetch(self._parts[number])) as file:
                 names = [name for name in (*_OUTCOME_COLUMNS, *self._writes) if name in file.schema_arrow.names]
                 base = 0

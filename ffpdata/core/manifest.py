@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +36,8 @@ COMPACT_PARTS = 256
 """More parts than this in one stage are merged into one."""
 LARGE_BYTES = 64 << 20
 """A part of this size is not merged again."""
+THREADS = 16
+"""Parts that are read or deleted at the same time where they are merged."""
 GROUP_ROWS = 16_384
 """Rows of a row group in a merged part: few of its rows can be read without all the others."""
 
@@ -136,10 +141,14 @@ class Manifest:
         """Relative paths of a stage's parts, oldest first."""
         return self.store.list(f"{MANIFESTS}/{stage}", ".parquet")
 
+    def listing(self) -> dict[str, list[str]]:
+        """The parts of every stage that has a manifest, oldest first."""
+        return {stage: self.parts(stage) for stage in self.stages()}
+
     def append(self, stage: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> str:
         """Write rows as one new part, all or none, and return its path."""
         table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
-        return self._write(stage, table, self._sequence(stage))
+        return self._write(stage, table, self._sequence())
 
     def read(self, stage: str) -> pa.Table:
         """All rows of a stage in the order in which they were written (columns of all parts together)."""
@@ -156,7 +165,8 @@ class Manifest:
         parts = self.parts(stage)
         if len(parts) < at_least:
             return 0
-        large = [number for number, part in enumerate(parts) if self.store.size(part) >= LARGE_BYTES]
+        sizes = self.store.sizes(f"{MANIFESTS}/{stage}")
+        large = [number for number, part in enumerate(parts) if sizes[part] >= LARGE_BYTES]
         parts = parts[large[-1] + 1 :] if large else parts
         if len(parts) < at_least:
             return 0
@@ -169,8 +179,8 @@ class Manifest:
         try:
             with pq.ParquetWriter(merged, schema, compression="zstd") as writer:
                 waiting: list[pa.Table] = []
-                for part in parts:
-                    waiting.append(pq.read_table(io.BytesIO(self.store.read(part))))
+                for table in self._tables(parts):
+                    waiting.append(table)
                     if sum(table.num_rows for table in waiting) >= GROUP_ROWS:
                         writer.write_table(_as_one(waiting, schema), GROUP_ROWS)
                         waiting = []
@@ -179,9 +189,16 @@ class Manifest:
             self.store.commit(merged, self._name(stage, schema, _number(parts[-1])))
         finally:
             merged.unlink(missing_ok=True)
-        for part in parts:
-            self.store.remove(part)
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self.store.remove, parts))
         return len(parts)
+
+    def _tables(self, parts: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of each part in turn, a few parts being read at a time: an object store takes its time for each."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            for first in range(0, len(parts), THREADS):
+                for data in pool.map(self.store.read, parts[first : first + THREADS]):
+                    yield pq.read_table(io.BytesIO(data))
 
     def _write(self, stage: str, table: pa.Table, number: int) -> str:
         sink = io.BytesIO()
@@ -194,14 +211,19 @@ class Manifest:
         tag = digest([(field.name, str(field.type)) for field in schema])[:8]
         return f"{MANIFESTS}/{stage}/part-{number:020d}-{tag}-{uuid.uuid4().hex[:8]}.parquet"
 
-    def _sequence(self, stage: str) -> int:
+    def _sequence(self) -> int:
         """A number above that of every part there is, also where the clock was set back."""
         with self._lock:
             if not self._last:
-                numbers = [_number(part) for s in {stage, *self.stages()} for part in self.parts(s)]
+                numbers = [_number(part) for parts in self.listing().values() for part in parts]
                 self._last = max(numbers, default=0)
             self._last = max(self._last + 1, time.time_ns())
             return self._last
+
+
+def worker_label() -> str:
+    """Host and process, as rows name who computed them."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def column_tag(part: str) -> str:

@@ -6,7 +6,7 @@ DuckDB asks for a file's facts hundreds of times where it binds views, which on 
 from __future__ import annotations
 
 import fnmatch
-from pathlib import Path
+import os
 from typing import IO, TYPE_CHECKING, Any
 
 from fsspec import AbstractFileSystem
@@ -64,23 +64,25 @@ class Mirror(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Size and time of a file."""
-        stat = self._copy(path).stat()
+        stat = self._stat(path)
         return {"name": path, "size": stat.st_size, "type": "file", "mtime": stat.st_mtime}
 
     def modified(self, path: str) -> Any:
         """Time of the local copy, which is as good as any: the content never changes."""
         from datetime import UTC, datetime
 
-        return datetime.fromtimestamp(self._copy(path).stat().st_mtime, UTC)
+        return datetime.fromtimestamp(self._stat(path).st_mtime, UTC)
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> _Handle:
         """Open the local copy for reading."""
         if "w" in mode or "a" in mode:
             raise PermissionError(f"{path}: manifests are not written by SQL")
-        return _Handle(self._copy(path).open("rb"))
+        with self._store.hold() as held:
+            return _Handle(self._store.fetch(self._relative(path), held).open("rb"))
 
-    def _copy(self, path: str) -> Path:
-        return self._store.fetch(self._relative(path))
+    def _stat(self, path: str) -> os.stat_result:
+        with self._store.hold() as held:
+            return self._store.fetch(self._relative(path), held).stat()
 
     def _relative(self, path: str) -> str:
         return path.removeprefix(f"{self._store.root}/")

@@ -6,15 +6,17 @@ import glob
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeVar
 
 from ffpdata.core.errors import Reject
 from ffpdata.core.remote import check_url, open_fs, patient
 from ffpdata.core.scratch import Held, process_scratch
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 VIDEO_SUFFIXES = {
@@ -109,19 +111,24 @@ def fetch_input(url: str, max_bytes: float, held: Held | None = None) -> Path:
     Raises:
         Reject: it is not there, it is too large, or the credentials do not allow to read it.
         RetryableError: the object store does not answer.
+        FatalError: the scratch cannot hold it.
     """
-    name = url.rpartition("/")[2]
+    name, fs = url.rpartition("/")[2], open_fs(url)
+    info = _input(url, lambda: fs.info(url))
+    if info["type"] != "file":
+        raise Reject("not_a_regular_file", f"{name} is a folder")
+    if info["size"] > max_bytes:
+        limit = f"{max_bytes / 1e9:g}"
+        raise Reject("too_large", f"{name} has {info['size'] / 1e9:.1f} GB, the limit is {limit} GB")
+    # The fingerprint is part of the copy's name, because a file of an input may change.
+    copy = f"{fingerprint(info)}/{url}"
+    return process_scratch().fetch(copy, lambda to: _input(url, lambda: fs.get_file(url, str(to))), held)
+
+
+def _input(url: str, call: Callable[[], T]) -> T:
+    """Ask for a file of an input; that it is not there, or not for us, is decided against its item."""
     try:
-        fs = open_fs(url)
-        info = patient(url, lambda: fs.info(url))
-        if info["type"] != "file":
-            raise Reject("not_a_regular_file", f"{name} is a folder")
-        if info["size"] > max_bytes:
-            limit = f"{max_bytes / 1e9:g}"
-            raise Reject("too_large", f"{name} has {info['size'] / 1e9:.1f} GB, the limit is {limit} GB")
-        # The fingerprint is part of the copy's name, because a file of an input may change.
-        copy = f"{fingerprint(info)}/{url}"
-        return process_scratch().fetch(copy, lambda to: patient(url, lambda: fs.get_file(url, str(to))), held)
+        return patient(url, call)
     except FileNotFoundError:
         raise Reject("missing_file", f"{url} does not exist") from None
     except PermissionError as err:

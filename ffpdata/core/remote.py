@@ -137,6 +137,11 @@ def patient(what: str, call: Callable[[], T], seconds: float | None = None) -> T
         wait = min(2 * wait, LONGEST_WAIT)
 
 
+def latest_outage() -> RetryableError | None:
+    """The newest outage that this process met."""
+    return _latest
+
+
 @contextmanager
 def outage_ends_run(root: str) -> Iterator[None]:
     """Turn an outage into the end of the run, for what the run itself reads and writes."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from ffpdata.core.errors import FatalError
 from ffpdata.core.manifest import Manifest, sql_type
 from ffpdata.core.stage import Stage
 from ffpdata.core.store import Store
-from ffpdata.core.views import connect
+from ffpdata.core.views import connect, readable
 
 RUN_FILE = "run.yaml"
 
@@ -39,28 +41,48 @@ class RunFolder:
 
     def starts(self) -> list[dict[str, Any]]:
         """Every start of this run, oldest first, each with its resolved pipeline."""
-        if not self.store.exists(RUN_FILE):
-            return []
-        text = self.store.read(RUN_FILE)
+        text = self._text()
         if text != self._read[0]:  # a run that was resumed often has a long file, which many ask for
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
             self._read = (text, [doc for doc in yaml.load_all(text, Loader=loader) if doc])
         return self._read[1]
 
-    def record_start(self, pipeline: Pipeline, source: str, limit: int | None) -> None:
-        """Append the resolved pipeline of this start to `run.yaml`; earlier ones stay as they are."""
+    def record_start(
+        self,
+        pipeline: Pipeline,
+        source: str,
+        limit: int | None,
+        stages: str = "",
+        *,
+        built: Sequence[Stage] | None = None,
+    ) -> None:
+        """Append the resolved pipeline of this start to `run.yaml`; earlier ones stay as they are.
+
+        Args:
+            pipeline: resolved.
+            source: the input.
+            limit: only so many of its entries.
+            stages: only these stages, as `run --stages` names them.
+            built: the stage objects of the pipeline, where they are there already.
+        """
         entry = {
             "started_at": datetime.now(UTC).isoformat("T", "seconds"),
             "ffpdata": __version__,
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             "input": source,
             "limit": limit,
+            "stages": stages,
             "pipeline": pipeline.model_dump(mode="json"),
-            "columns": {stage.name: _sql_types(stage) for stage in pipeline.build()},
+            "columns": {stage.name: _sql_types(stage) for stage in built or pipeline.build()},
         }
-        before = self.store.read(RUN_FILE) if self.store.exists(RUN_FILE) else b""
         text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, explicit_start=True)
-        self.store.write(RUN_FILE, before + text.encode())
+        self.store.write(RUN_FILE, self._text() + text.encode())
+
+    def _text(self) -> bytes:
+        try:
+            return self.store.read(RUN_FILE)
+        except FileNotFoundError:
+            return b""
 
     def latest(self) -> dict[str, dict[str, Any]]:
         """The newest start of each track."""
@@ -73,6 +95,12 @@ class RunFolder:
     def pipelines(self) -> dict[str, Pipeline]:
         """Per track the pipeline of its newest start."""
         return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """`connect` for the length of a with block, where manifests that cannot be read are one FatalError."""
+        with readable(self.store), self.connect() as connection:
+            yield connection
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """DuckDB with a view per stage, `<stage>_history` and the wide view `items`."""

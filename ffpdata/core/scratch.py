@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ffpdata.core.errors import ConfigError
+from ffpdata.core.errors import ConfigError, FatalError, disk_full
 from ffpdata.core.keys import digest
 
 FOLDER_VARIABLE, LIMIT_VARIABLE = "FFPDATA_SCRATCH", "FFPDATA_SCRATCH_GB"
@@ -30,17 +30,17 @@ NAME_LENGTH = 100
 
 
 @dataclass
-class Held:
-    """Downloads that are in use until their holder is through."""
-
-    names: list[str] = field(default_factory=list)
-
-
-@dataclass
 class _Copy:
     path: Path
     size: int
     holders: int = 0
+
+
+@dataclass
+class Held:
+    """Downloads that are in use until their holder is through."""
+
+    copies: list[_Copy] = field(default_factory=list)
 
 
 class Scratch:
@@ -63,9 +63,18 @@ class Scratch:
 
     @property
     def folder(self) -> Path:
-        """The folder, made at first use."""
+        """The folder, made at first use.
+
+        Raises:
+            FatalError: it cannot be made.
+        """
         with self._lock:
-            return self._folder or self._open()
+            if self._folder is not None and not self._folder.is_dir():  # something cleans the temporary folder
+                self.close()
+            try:
+                return self._folder or self._open()
+            except OSError as err:
+                raise self._broken(err) from err
 
     @property
     def size(self) -> int:
@@ -83,18 +92,24 @@ class Scratch:
             name: what the copy is kept under; its last part is the file's name.
             download: writes the file to a path; called where there is no copy.
             held: keeps the copy from being removed until it is through.
+
+        Raises:
+            FatalError: the folder is full, gone or not writable. Whatever else `download` raises stays as it is.
         """
         found = self._take(name, held)
         if found is not None:
             return found
         folder = self.folder / f"copy-{digest(name)[:20]}-{uuid.uuid4().hex[:8]}"
-        folder.mkdir()
         path = folder / name.rsplit("/", 1)[-1][-NAME_LENGTH:]
         try:
+            folder.mkdir()
             download(path)
             size = path.stat().st_size
-        except BaseException:
+        except BaseException as err:
+            own = isinstance(err, Exception) and (disk_full(err) or not os.access(folder, os.W_OK))
             shutil.rmtree(folder, ignore_errors=True)
+            if own:
+                raise self._broken(err) from err
             raise
         with self._lock:
             found = self._take(name, held)
@@ -115,9 +130,8 @@ class Scratch:
             yield held
         finally:
             with self._lock:
-                for name in held.names:
-                    if name in self._copies:
-                        self._copies[name].holders -= 1
+                for copy in held.copies:
+                    copy.holders -= 1
                 self._trim()
 
     def close(self) -> None:
@@ -143,7 +157,7 @@ class Scratch:
                 return None
             self._copies.move_to_end(name)
             if held is not None:
-                held.names.append(name)
+                held.copies.append(copy)
                 copy.holders += 1
             return copy.path
 
@@ -161,6 +175,12 @@ class Scratch:
         copy = self._copies.pop(name)
         self._size -= copy.size
         shutil.rmtree(copy.path.parent, ignore_errors=True)
+
+    def _broken(self, err: BaseException) -> FatalError:
+        return FatalError(
+            f"{self._folder or self._base}: what remote stores hold cannot be kept there ({err}). Make room there and "
+            f"leave it writable, or set {FOLDER_VARIABLE} to another folder; finished items are kept."
+        )
 
     def _open(self) -> Path:
         root = self._base / f"ffpdata-{os.getuid()}"

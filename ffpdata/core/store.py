@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar
 
 import fsspec
 
-from ffpdata.core.errors import FatalError, FfpdataError
+from ffpdata.core.errors import NO_SPACE, FatalError, FfpdataError, disk_full
 from ffpdata.core.remote import check_url, is_s3, open_fs, patient
 from ffpdata.core.scratch import Held, process_scratch
 
@@ -28,7 +28,6 @@ T = TypeVar("T")
 TEMP = ".tmp"
 """Folder under the root that holds files which have no final name yet; emptied at the start of a run."""
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -38,11 +37,8 @@ def storage_errors(where: str) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        if err.errno in _NO_SPACE:
-            raise FatalError(
-                f"{where}: no space left on the device. Free some space and start the same command again: "
-                "finished items are kept."
-            ) from err
+        if disk_full(err):
+            raise FatalError(f"{where}: {NO_SPACE}") from err
         if err.errno in _NOT_WRITABLE:
             raise FatalError(
                 f"{where}: cannot be written ({err.strerror}). Make the folder writable for this user, or name another."
@@ -59,15 +55,18 @@ class Store:
     Args:
         root: a local folder or any fsspec URL, e.g. `s3://bucket/run`. Credentials and endpoints come from the
             environment (`AWS_*`, `FSSPEC_S3_ENDPOINT_URL`), never from the URL.
+        timeout: seconds that one request to an object store may take, which the client then tries once; by default the
+            client's own limits.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, timeout: float | None = None) -> None:
         text = str(root)
         self.local = "://" not in text or text.startswith("file://")
         if self.local:
             text = str(Path(text.removeprefix("file://")).absolute())
         self.root = text.rstrip("/") if self.local else check_url(text).rstrip("/")
         self._fs: Any = None
+        self._timeout = timeout
 
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
@@ -79,19 +78,16 @@ class Store:
     def fs(self) -> Any:
         """The fsspec file system, opened at first use."""
         if self._fs is None:
-            self._fs = fsspec.filesystem("file") if self.local else open_fs(self.root)
+            self._fs = fsspec.filesystem("file") if self.local else self._open_fs()
         return self._fs
+
+    def _open_fs(self) -> Any:
+        return open_fs(self.root, attempts=None if self._timeout is None else 1, timeout=self._timeout)
 
     @property
     def scratch(self) -> Path:
-        """A local folder for files in the making: inside the root where that is local, so that a rename is atomic."""
-        return self.local_path(TEMP) if self.local else process_scratch().folder
-
-    def mirror(self) -> Any:
-        """A file system for one DuckDB connection to read a remote store's manifests through."""
-        from ffpdata.core.mirror import Mirror
-
-        return Mirror(self)
+        """Folder of a local root for files in the making: inside it, so that a rename is atomic."""
+        return self.local_path(TEMP)
 
     def url(self, path: str) -> str:
         """Full location of a relative path. A path that leaves the root raises ValueError."""
@@ -109,40 +105,53 @@ class Store:
     def exists(self, path: str) -> bool:
         """Say whether a file or folder is there."""
         if self.local:
-            return self.local_path(path).exists()
+            with _readable(self.root):
+                return self.local_path(path).exists()
         return bool(self._do(path, self.fs.exists))
 
     def folders(self, folder: str) -> list[str]:
         """Sorted names of the folders directly in `folder`; a missing folder is empty."""
         if self.local:
             root = self.local_path(folder)
-            return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+            with _readable(self.root):
+                return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
         try:
             found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
         except FileNotFoundError:
             return []
         return sorted(e["name"].rstrip("/").rsplit("/", 1)[1] for e in found if e["type"] == "directory")
 
+    def _files(self, folder: str) -> list[dict[str, Any]]:
+        """What a remote listing says of the files directly in `folder`, sorted by name."""
+        try:
+            found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
+        except FileNotFoundError:
+            return []
+        return sorted((e for e in found if e["type"] == "file"), key=lambda e: str(e["name"]))
+
     def list(self, folder: str, suffix: str = "") -> list[str]:
         """Sorted relative paths of the files directly in `folder`; a missing folder is empty."""
         if self.local:
             try:
-                with os.scandir(self.local_path(folder)) as entries:
+                with _readable(self.root), os.scandir(self.local_path(folder)) as entries:
                     names = [e.name for e in entries if e.name.endswith(suffix) and e.is_file()]
             except FileNotFoundError:
                 return []
         else:
-            try:
-                found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
-            except FileNotFoundError:
-                return []
-            names = [e["name"].rsplit("/", 1)[1] for e in found if e["type"] == "file"]
+            names = [e["name"].rsplit("/", 1)[1] for e in self._files(folder)]
         return sorted(f"{folder}/{name}" for name in names if name.endswith(suffix))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Sizes in bytes of the files directly in `folder`, by sorted relative path."""
+        if self.local:
+            return {path: self.size(path) for path in self.list(folder)}
+        return {f"{folder}/{e['name'].rsplit('/', 1)[1]}": int(e["size"]) for e in self._files(folder)}
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes; FileNotFoundError where it is not there."""
         if self.local:
-            return self.local_path(path).read_bytes()
+            with _readable(self.root):
+                return self.local_path(path).read_bytes()
         whole = {"max_concurrency": 1} if is_s3(self.root) else {}  # one request, without asking for the size first
         return bytes(self._do(path, lambda url: self.fs.cat_file(url, **whole)))
 
@@ -180,9 +189,9 @@ class Store:
 
     def temp_file(self, name: str) -> Path:
         """Return a fresh local path for a file in the making, ending in `name`."""
+        if not self.local:
+            return process_scratch().temp_file(name)
         with storage_errors(self.root):
-            if not self.local:
-                return process_scratch().temp_file(name)
             self.scratch.mkdir(parents=True, exist_ok=True)
         return self.scratch / f"{uuid.uuid4().hex[:12]}-{name}"
 
@@ -264,6 +273,17 @@ class Store:
             return patient(url, lambda: call(url), seconds)
         except PermissionError as err:
             raise FatalError(f"{url}: {err.strerror}. Check what the credentials may do in this bucket.") from None
+
+
+@contextmanager
+def _readable(root: str) -> Iterator[None]:
+    """Turn what this user may not read into one clear FatalError."""
+    try:
+        yield
+    except PermissionError as err:
+        raise FatalError(
+            f"{err.filename or root}: cannot be read ({err.strerror}). Make it readable for this user."
+        ) from None
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -7,19 +7,29 @@ entered the stage and its upstream row holds too. `<stage>_history` shows all ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from ffpdata.core.errors import FatalError
 from ffpdata.core.manifest import COMMON, INPUTS, MANIFESTS, Manifest, column_tag
+from ffpdata.core.mirror import Mirror
+from ffpdata.core.remote import latest_outage
 from ffpdata.core.store import Store
 
 CURATE = "curate"
 """The whole-table step after the last stage; its rows live in a manifest of their own."""
 
 STREAM_ROWS = 65_536
+
+ROW_BITS = 32
+ROW_MASK = (1 << ROW_BITS) - 1
+"""A place among rows: the number of the part, shifted by `ROW_BITS`, and the row in it."""
 
 _ORDER = {"part": "varchar", "part_row": "bigint"}
 
@@ -34,26 +44,27 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def scan(store: Store, stage: str) -> str:
-    """SQL table expression over all parts of one stage, with `part` and `part_row` to order the rows by.
+def scan(store: Store, parts: Sequence[str]) -> str:
+    """SQL table expression over parts of one stage, with `part` and `part_row` to order the rows by.
 
-    Parts with the same columns are read together: DuckDB reads files that may differ at half the speed.
+    Parts with the same columns are read together: DuckDB reads files that may differ at half the speed. They are named
+    one by one, so that a part that is gone when it is read is an error.
     """
-    sources = set()
-    for part in Manifest(store).parts(stage):
-        tag = column_tag(part)
-        pattern = literal(store.url(f"{MANIFESTS}/{stage}/part-*-{tag}-*.parquet" if tag else part))
-        sources.add(f"read_parquet({pattern}, filename = true, file_row_number = true)")
+    alike: dict[str, list[str]] = defaultdict(list)
+    for part in parts:
+        alike[column_tag(part) or part].append(literal(store.url(part)))
     rows = "select * exclude (filename, file_row_number), parse_filename(filename) as part, file_row_number as part_row"
-    return "(" + " union all by name ".join(f"{rows} from {source}" for source in sorted(sources)) + ")"
+    lists = (", ".join(alike[tag]) for tag in sorted(alike))
+    sources = (f"read_parquet([{names}], filename = true, file_row_number = true)" for names in lists)
+    return "(" + " union all by name ".join(f"{rows} from {source}" for source in sources) + ")"
 
 
 def narrow(store: Store, parts: Sequence[str], columns: str) -> str:
     """SQL table expression over common columns of some parts, which may have other columns that differ.
 
-    `row` orders the rows as the parts are given: the number of the part, shifted by 32 bits, and the row in it.
+    `row` orders the rows as the parts are given.
     """
-    row = "(file_index::bigint << 32) | file_row_number as row"
+    row = f"(file_index::bigint << {ROW_BITS}) | file_row_number as row"
     if not parts:
         return f"(select {columns}, 0::bigint as row from _common limit 0)"
     names = ", ".join(literal(store.url(part)) for part in parts)
@@ -64,7 +75,7 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
     """Open a connection that can read the store."""
     connection = duckdb.connect()
     if not store.local:
-        connection.register_filesystem(store.mirror())
+        connection.register_filesystem(Mirror(store))
     connection.register("_common", COMMON.empty_table())
     return connection
 
@@ -82,19 +93,18 @@ def connect(
             `<stage>_history` views are made.
         columns: per stage its own columns and their SQL types, so that a view has them before the first row is there.
     """
-    connection = current(store, tracks or {})
-    manifest = Manifest(store)
-    present = set(manifest.stages())
-    names = sorted(present | {s for stages in (tracks or {}).values() for s in stages} | {CURATE})
+    parts = Manifest(store).listing()
+    connection = current(store, tracks or {}, parts)
+    names = sorted({*parts, CURATE} | {s for stages in (tracks or {}).values() for s in stages})
     for stage in names:
         declared = {**_ORDER, **(columns or {}).get(stage, {})}
         empty = ", ".join(["*", *(f"null::{kind} as {quote(name)}" for name, kind in declared.items())])
         source = f"select {empty} from _common"
-        if stage in present and manifest.parts(stage):
-            source = f"select * from {scan(store, stage)} union all by name {source}"
+        if parts.get(stage):
+            source = f"select * from {scan(store, parts[stage])} union all by name {source}"
         connection.execute(f"create view {quote(f'{stage}_history')} as {source}")
         if stage != INPUTS:
-            now = f"(select part, row & {0xFFFFFFFF} as part_row from _now join _parts using (place) "
+            now = f"(select part, row & {ROW_MASK} as part_row from _now join _parts using (place) "
             connection.execute(
                 f"create view {quote(stage)} as select h.* exclude (part, part_row) "
                 f"from {quote(f'{stage}_history')} h semi join {now}"
@@ -105,20 +115,22 @@ def connect(
     return connection
 
 
-def current(store: Store, tracks: Mapping[str, Sequence[str]]) -> duckdb.DuckDBPyConnection:
+def current(
+    store: Store, tracks: Mapping[str, Sequence[str]], parts: Mapping[str, Sequence[str]] | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open a connection with the table `_now`: what is to be counted of the rows that hold, all stages together.
 
     Its columns: `number` of the stage (the view `_stages` has its name), `track, entered_id, status, reason, seconds`;
     `entered` and `item`, hashes of the ids, because numbers are compared in a fraction of the time that texts take;
-    `place`, the part's in `_parts`, and `row`.
+    `place`, the part's in `_parts`, and `row`. `parts` are those of each stage, where they were listed already.
     """
     connection = reader(store)
-    manifest = Manifest(store)
     stages = list(dict.fromkeys(s for names in tracks.values() for s in [*names, CURATE]))
-    parts = [(number, part) for number, stage in enumerate(stages) for part in manifest.parts(stage)]
-    numbers = pa.array([number for number, _ in parts], pa.int16())
-    files = pa.array([part.rsplit("/", 1)[1] for _, part in parts], pa.string())
-    connection.register("_parts", pa.table({"place": pa.array(range(len(parts))), "number": numbers, "part": files}))
+    parts = parts if parts is not None else {stage: Manifest(store).parts(stage) for stage in stages}
+    listed = [(number, part) for number, stage in enumerate(stages) for part in parts.get(stage, ())]
+    numbers = pa.array([number for number, _ in listed], pa.int16())
+    files = pa.array([part.rsplit("/", 1)[1] for _, part in listed], pa.string())
+    connection.register("_parts", pa.table({"place": pa.array(range(len(listed))), "number": numbers, "part": files}))
     connection.register("_stages", pa.table({"number": pa.array(range(len(stages)), pa.int16()), "stage": stages}))
     columns = "track, entered_id, item_id, key, upstream, started_at, status, reason, seconds"
     connection.execute(
@@ -127,7 +139,7 @@ def current(store: Store, tracks: Mapping[str, Sequence[str]]) -> duckdb.DuckDBP
         select number, track, entered_id, status, reason, seconds, row, place, upstream = '' as begins,
             hash(track, entered_id) as entered, hash(track, item_id) as item, hash(track, key) as key,
             hash(track, upstream) as upstream, hash(key, started_at) as outcome
-        from {narrow(store, [part for _, part in parts], columns)} r join _parts on place = row >> 32;
+        from {narrow(store, [part for _, part in listed], columns)} r join _parts on place = row >> {ROW_BITS};
         create temp table _newest as
         select number, entered, arg_max(outcome, row) as newest from _rows
         group by number, entered having min(outcome) <> max(outcome);
@@ -194,7 +206,7 @@ def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Seque
         described = connection.execute(f"describe {quote(stage)}").fetchall()
         own = [name for name, *_ in described if name not in COMMON.names]
         extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in ("key", "seconds", "cpu_seconds", "model", "attempt")]
-        rows = f"(select * from {quote(stage)} where track = '{track}')"
+        rows = f"(select * from {quote(stage)} where track = {literal(track)})"
         if not query:
             columns = [f"b.{c}" for c in shared] + [f"b.{quote(c)}" for c in own] + extra
             query = f"select {', '.join(columns)} from {rows} b"
@@ -206,11 +218,38 @@ def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Seque
             columns += [f"a.* exclude ({', '.join(quote(c) for c in kept)})", *extra]
             query = f"select {', '.join(columns)} from ({query}) a left join {rows} b on b.entered_id = a.item_id"
         seen += [c for c in own if c not in seen]
-    final = stages[-1].replace("'", "''")
+    ends = ", ".join(map(literal, (stages[-1], CURATE)))
     return (
-        f"select '{track}' as track, * replace (case when status = 'ok' and stage not in ('{final}', '{CURATE}') "
+        f"select {literal(track)} as track, * replace (case when status = 'ok' and stage not in ({ends}) "
         f"then 'pending' else status end as status) from ({query})"
     )
+
+
+@contextmanager
+def readable(store: Store) -> Iterator[None]:
+    """Turn what DuckDB says of manifests that it cannot read into one FatalError."""
+    before = latest_outage()
+    try:
+        yield
+    except duckdb.Error as err:
+        why, part, outage = str(err), _part_in(err), latest_outage()
+        if outage is not None and outage is not before:  # of which DuckDB leaves nothing but the text
+            why = f"{outage}. Try again when the store is back."
+        elif part and not store.exists(part):
+            why = f"{part} is gone: the run was started again meanwhile and merged its parts. Try again."
+        raise FatalError(f"the manifests of {store.root} cannot be read: {why}") from None
+
+
+def about_manifests(err: duckdb.Error) -> bool:
+    """Say whether an error is one of reading manifests, and not of the SQL that was asked."""
+    wrong_sql = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+    return not isinstance(err, wrong_sql) and bool(_part_in(err))
+
+
+def _part_in(err: duckdb.Error) -> str:
+    """The part of a manifest that an error names."""
+    named = re.search(rf"{MANIFESTS}/[^/'\"]+/[^/'\"]+\.parquet", str(err))
+    return named.group() if named else ""
 
 
 def stream(connection: duckdb.DuckDBPyConnection, sql: str, rows: int = STREAM_ROWS) -> pa.RecordBatchReader:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +13,7 @@ import pyarrow as pa
 
 from ffpdata.core.config import CurateSettings
 from ffpdata.core.keys import digest
-from ffpdata.core.manifest import stage_schema
+from ffpdata.core.manifest import stage_schema, worker_label
 from ffpdata.core.run import RunFolder
 from ffpdata.core.views import CURATE, literal, quote
 from ffpdata.curate import dedup, select, split
@@ -53,10 +51,14 @@ class CurateResult:
     written: int = 0
 
 
-def curate(run: RunFolder) -> CurateResult:
+def curate(run: RunFolder, guard: Callable[[], None] | None = None) -> CurateResult:
     """Decide about every pair that passed all stages, over all tracks, and commit the decisions that changed.
 
     The settings are those of the run's newest start. A second call without new pairs writes nothing.
+
+    Args:
+        run: the run; nobody else may write it meanwhile.
+        guard: raises where nothing may be written any more.
     """
     started, clock, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
     settings = current_settings(run)
@@ -74,13 +76,15 @@ def curate(run: RunFolder) -> CurateResult:
             "started_at": started,
             "seconds": (time.perf_counter() - clock) / len(changed),
             "cpu_seconds": (time.process_time() - cpu) / len(changed),
-            "worker": f"{socket.gethostname()}:{os.getpid()}",
+            "worker": worker_label(),
         }
         names = (*_IDENTITY, "track", "upstream")
         rows = [
             common | {name: pair[name] for name in names} | {"entered_id": pair["item_id"]} | decision
             for pair, decision in changed
         ]
+        if guard:
+            guard()
         run.manifest.append(CURATE, rows, stage_schema(WRITES))
     kept = [(p, d) for p, d in zip(pairs, decisions, strict=True) if d["status"] == "ok"]
     return CurateResult(
@@ -153,7 +157,7 @@ def _read(run: RunFolder) -> tuple[list[dict[str, Any]], dict[tuple[str, str], s
     tracks = run.tracks()
     if not tracks:
         return [], {}
-    with run.connect() as connection:
+    with run.reading() as connection:
         items = connection.view("items")
         wanted = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
         finished = items.filter(f"status = 'ok' or stage = '{CURATE}'")

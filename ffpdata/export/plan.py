@@ -28,8 +28,8 @@ OVERHEAD = 16_384
 """Expected bytes of a sample's record and tar headers."""
 
 
-_UNTOLD = ("_hash", "_seconds", "_attempt")
-"""Ends of columns that no record tells: they need not be held in memory."""
+_UNTOLD = ("seconds", "cpu_seconds", "attempt")
+"""Columns of each stage that no record tells, as the hashes: they need not be held in memory."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ShardPlan:
     entries: Sequence[Entry]
 
 
-def choose(connection: duckdb.DuckDBPyConnection) -> int:
+def choose(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> int:
     """Freeze the accepted pairs in export order into the table `chosen` and count them.
 
     The order is that of a hash, so that every shard is a fair mixture of sources and tasks. A pair that is not
@@ -69,7 +69,9 @@ def choose(connection: duckdb.DuckDBPyConnection) -> int:
         return 0
     order = "row_number() over (order by split, md5(track || '|' || item_id), track, item_id) - 1 as place"
     accepted = connection.view("items").filter(f"status = 'ok' and stage = '{CURATE}'")
-    told = [quote(name) for name in accepted.columns if not name.endswith(_UNTOLD)]
+    stages = {CURATE, *(stage for names in tracks.values() for stage in names)}
+    untold = {"source_hash", "target_hash", *(f"{stage}_{name}" for stage in stages for name in _UNTOLD)}
+    told = [quote(name) for name in accepted.columns if name not in untold]
     accepted.project(", ".join([*told, order])).create_view("_accepted")
     connection.execute("create temp table chosen as select * from _accepted")
     return int(connection.execute("select count(*) from chosen").fetchall()[0][0])
@@ -149,5 +151,6 @@ def _size(store: Store, path: str) -> int:
         return store.size(path)
     except FileNotFoundError:
         raise FatalError(
-            f"{store.root}/{path} is gone, but a manifest names it: put it back from a copy, or make a new run folder"
+            f"{store.root}/{path} is gone, but a manifest names it: put it back from a copy, or have it made again: "
+            f"`ffpdata retry {store.root} --lost`"
         ) from None

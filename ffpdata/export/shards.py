@@ -51,8 +51,9 @@ def export(
         FatalError: there is nothing to export, `out` holds something else, an artifact is gone, or the disk is full.
     """
     store = Store(out)
-    with run.connect() as connection:
-        total = choose(connection) if run.tracks() else 0
+    with run.reading() as connection:
+        tracks = run.tracks()
+        total = choose(connection, tracks) if tracks else 0
         if not total:
             raise FatalError(_why_nothing(run))
         check_place(store)
@@ -101,7 +102,7 @@ class _Writer:
         temp = self.store.temp_file(PurePosixPath(plan.path).name)
         loads = [partial(_load, self.artifacts, entry, text) for entry, text in zip(plan.entries, texts, strict=True)]
         try:
-            with storage_errors(self.store.root):
+            with storage_errors(str(temp.parent)):
                 keys = (entry.key for entry in plan.entries)
                 written = write_tar(temp, zip(keys, ahead(self.pool, loads), strict=True))
             self.store.commit(temp, plan.path)
@@ -133,8 +134,8 @@ def _load(artifacts: Store, entry: Entry, record: bytes) -> list[Member]:
         raise
     except FfpdataError as err:
         raise FatalError(
-            f"{artifacts.root}/{entry.files[TARGET][0]} is damaged ({err}): put it back from a copy, or make a new run "
-            "folder"
+            f"{artifacts.root}/{entry.files[TARGET][0]} is damaged ({err}): put it back from a copy, or delete it and "
+            f"have it made again with `ffpdata retry {artifacts.root} --lost`"
         ) from err
     return [Member(name, content[name]) for name in sorted(content)]
 
@@ -144,7 +145,8 @@ def _first_frame(artifacts: Store, video: bytes | Path) -> bytes:
         return png(read_first_frame(video))
     copy = artifacts.temp_file("target.mp4")  # the decoder wants a file
     try:
-        copy.write_bytes(video)
+        with storage_errors(str(copy.parent)):
+            copy.write_bytes(video)
         return png(read_first_frame(copy))
     finally:
         copy.unlink(missing_ok=True)
@@ -168,7 +170,7 @@ def ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], list[Member]]])
 def _why_nothing(run: RunFolder) -> str:
     if not run.tracks():
         return f"{run.store.root} has no pairs: no pipeline was started in it"
-    with run.connect() as connection:
+    with run.reading() as connection:
         counts = dict(connection.execute("select status, count(*) from items group by status").fetchall())
     if counts.get("ok"):
         return f"{run.store.root}: {counts['ok']} pairs are finished but not curated: let `ffpdata run` end first"

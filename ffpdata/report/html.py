@@ -57,7 +57,7 @@ def write_report(run: RunFolder, *, max_pairs: int = MAX_PAIRS) -> Path | str:
     tracks = run.tracks()
     if not tracks:
         raise FatalError(f"{run.store.root}: nothing to report, no pipeline was started in it")
-    with run.connect() as connection:
+    with run.reading() as connection:
         numbers = data.collect(run, connection)
         measures = data.measure_names(connection)
         chosen = data.pairs_to_show(connection, max_pairs, MAX_OTHERS)

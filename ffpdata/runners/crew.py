@@ -51,7 +51,7 @@ class Actor:
         calls: what it was asked, oldest first.
         ready: the stages that it has set up.
         name: empty until it said hello.
-        busy: seconds that it worked.
+        busy: seconds that it worked, those of calls at the same time each counted.
         first_gb: what it held after its first items.
         retiring: it gets nothing more.
     """
@@ -203,8 +203,8 @@ class Crew:
         now, states = time.monotonic(), []
         for pool in self.pools:
             up = [actor for actor in pool.actors if actor.name]
-            lived = sum(now - actor.born for actor in up)
-            busy = round(min(1.0, sum(actor.busy for actor in up) / lived), 3) if lived else 0.0
+            room = sum(now - actor.born for actor in up) * pool.need.concurrency
+            busy = round(min(1.0, sum(actor.busy for actor in up) / room), 3) if room else 0.0
             names = [self._names[number] for number in pool.stages]
             states.append(PoolState(names, len(up), len(pool.actors) - len(up), busy))
         return states

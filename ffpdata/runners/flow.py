@@ -105,7 +105,8 @@ class Flow:
         self._stations = [_Station() for _ in stages]
         self._lines: dict[int, _Line] = {}
         self._fed = 0
-        self._finished, self._made, self._passed = finished, made or Hashes(), passed
+        self._finished, self._passed = finished, passed
+        self._made = Hashes() if made is None else made
 
     # --- what a runner asks ---
 

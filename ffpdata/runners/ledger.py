@@ -37,6 +37,7 @@ class Ledger:
         self._keys = FinishedKeys(store, stage.name)
         self._index = StageIndex(store, stage.name, stage.writes, track)
         self._loaded: dict[str, Outcome] = {}
+        self._again: set[str] = set()
         self._schema = stage_schema(stage.writes)
         self._fresh: OrderedDict[str, Outcome] = OrderedDict()
         self._spilled = self._indexed = False
@@ -53,20 +54,19 @@ class Ledger:
             self._index.refresh()
             self._indexed = True
         self._loaded = self._index.outcomes(keys)
+        # Asked once for each: it may look for every file of the outcome.
+        self._again = {k for k, found in self._loaded.items() if self._redo and self._redo(self.stage, found)}
 
     def known(self, key: str) -> Outcome | None:
         """The finished outcome of a key, from this start or an earlier one; None where it must be computed."""
         if key in self._fresh:
             return self._fresh[key]
         found = self._loaded.get(key)
-        return None if found is None or self.again(key) else found
+        return None if key in self._again else found
 
     def again(self, key: str) -> bool:
         """Whether the key has a finished outcome that is to be computed anew: it must not be adopted either."""
-        found = self._loaded.get(key)
-        if found is None or key in self._fresh:
-            return False
-        return bool(self._redo and self._redo(self.stage, found))
+        return key in self._again and key not in self._fresh
 
     def held(self, item: Item, key: str) -> bool:
         """Whether the item's newest row is of this very key and lineage already."""

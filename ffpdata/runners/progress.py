@@ -27,7 +27,7 @@ FILE_SECONDS = 1.0
 REMOTE_SECONDS = 15.0
 """On an object store every write is a request."""
 PATIENCE_SECONDS = 5.0
-"""A store that is away is not waited for longer than this: the run has better things to do."""
+"""So long an object store is tried, and so long each request may take: the run has better things to do."""
 
 Listener = Callable[[str, Outcome], None]
 
@@ -49,7 +49,6 @@ class StageProgress:
     total: int = 0
     kept: int = 0
     running: int = 0
-    seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     started: float = 0.0
     left: bool = False
@@ -83,7 +82,8 @@ class Progress:
     """
 
     def __init__(self, store: Store, stages: Sequence[str] = (), *, quiet: bool = False, stream: Any = None) -> None:
-        self._store, self._quiet = store, quiet
+        self._store = store if store.local else Store(store.root, timeout=PATIENCE_SECONDS)
+        self._quiet = quiet
         self._stream = stream or sys.stderr
         self._stages = {name: StageProgress() for name in stages}
         self._live: Any = None
@@ -144,7 +144,6 @@ class Progress:
         progress = self._stages[stage]
         progress.running -= 1
         progress.counts[outcome.status] += 1
-        progress.seconds += outcome.seconds
         event = {"at": time.time(), "stage": stage, "item_id": item.item_id}
         event |= {name: getattr(outcome, name) for name in ("key", "status", "reason", "attempt", "seconds", "worker")}
         if outcome.status == "failed":

@@ -11,16 +11,14 @@ it. A node's death convicts nobody.
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
+from ffpdata.core.cluster import ray_cluster
 from ffpdata.core.errors import FatalError
 from ffpdata.core.execute import Outcome
 from ffpdata.core.store import Store
@@ -57,25 +55,9 @@ def run_ray(flow: Flow, store: Store, stop: Stop, *, max_attempts: int = 3) -> N
     """
     if flow.idle():  # all is known: no cluster is needed
         return
-    with _cluster():
+    with ray_cluster():
         stop.listen()  # ray.init sets a handler of its own
         Scheduler(flow, store, stop, max_attempts).run()
-
-
-@contextmanager
-def _cluster() -> Iterator[None]:
-    if ray.is_initialized():
-        yield
-        return
-    try:
-        ray.init(logging_level=logging.WARNING, include_dashboard=False)
-    except Exception as err:  # Ray has no type of its own for this
-        where = os.environ.get("RAY_ADDRESS")
-        raise FatalError(f"Ray could not be {f'reached at {where}' if where else 'started'}: {err}") from err
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 class Scheduler:

@@ -14,11 +14,11 @@ from ffpdata.core.errors import UsageError, nearest
 from ffpdata.core.inputs import list_inputs
 from ffpdata.core.lock import is_locked, run_lock
 from ffpdata.core.manifest import COMPACT_PARTS, ManifestWriter
-from ffpdata.core.remote import outage_ends_run
+from ffpdata.core.remote import is_s3, outage_ends_run
 from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
-from ffpdata.core.views import CURATE, current, pairs
+from ffpdata.core.views import CURATE, current, pairs, readable
 from ffpdata.curate import curate
 from ffpdata.runners.finished import FinishedInputs
 from ffpdata.runners.flow import Flow
@@ -28,7 +28,7 @@ from ffpdata.runners.progress import PROGRESS_FILE, Progress
 from ffpdata.runners.stop import Stop
 
 STALE_SECONDS = 60.0
-"""What a run said of itself longer ago than this is no longer true."""
+"""Where no lock tells whether a run goes on, what it said of itself longer ago than this is no longer true."""
 
 
 _SLOWEST = """
@@ -98,19 +98,21 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
     stages = pipeline.build()
     only = stage_range(work.stages, [stage.name for stage in stages])
     with ExitStack() as stack:
+        stack.enter_context(readable(run.store))
         stack.enter_context(outage_ends_run(run.store.root))
         items = list_inputs(source, pipeline.input, work.limit)
         lock = stack.enter_context(run_lock(run.store))
         stop = stack.enter_context(Stop())
         stop.guard = lock.check
         run.store.clean_temp()
-        run.record_start(pipeline, source, work.limit)
-        for stage in run.manifest.stages():
-            run.manifest.compact(stage, COMPACT_PARTS)
+        run.record_start(pipeline, source, work.limit, work.stages, built=stages)
         with (
             Progress(run.store, [stage.name for stage in stages], quiet=work.quiet) as progress,
             ManifestWriter(run.manifest, guard=lock.check) as writer,
         ):
+            for name in run.manifest.stages():
+                if merged := run.manifest.compact(name, COMPACT_PARTS):
+                    progress.say(f"merged {merged} parts of the manifest of {name}")
             flow = make_flow(
                 stages, items, run.store, writer, progress, track=pipeline.track, only=only, redo=work.redo
             )
@@ -121,7 +123,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
             else:
                 run_inline(flow, run.store, stop, max_attempts=pipeline.max_attempts)
         lock.check()
-        curate(run)
+        curate(run, guard=lock.check)
         run.store.clean_temp()
     return status(run)
 
@@ -173,7 +175,7 @@ def status(run: RunFolder) -> Status:
     result = Status(pools=live.get("pools", []))
     counted: dict[str, list[tuple[str, str | None, int]]] = {stage: [] for stage in order}
     slowest: dict[str, dict[str, float]] = {stage: {} for stage in order}
-    with current(run.store, tracks) as connection:
+    with readable(run.store), current(run.store, tracks) as connection:
         for stage, *found in connection.execute(
             "select stage, status, reason, count(*) as n from _now join _stages using (number) "
             "group by all order by n desc, reason"
@@ -198,10 +200,11 @@ def status(run: RunFolder) -> Status:
 
 def _live(run: RunFolder) -> dict[str, Any]:
     """What the run that goes on now says of itself; empty where none does."""
-    if run.store.local and not is_locked(run.store):  # what a killed run left
+    leased = run.store.local or is_s3(run.store.root)
+    if leased and not is_locked(run.store):  # what a killed run left
         return {}
     try:
         state = dict(json.loads(run.store.read(PROGRESS_FILE)))
-        return state if run.store.local or time.time() - state["at"] < STALE_SECONDS else {}
+        return state if leased or time.time() - state["at"] < STALE_SECONDS else {}
     except (OSError, ValueError, KeyError):
         return {}

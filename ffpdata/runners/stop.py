@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -47,5 +48,8 @@ class Stop:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        text = "Stopping once what is running is finished; the same command goes on from there. Again stops at once."
-        print(text, file=sys.stderr, flush=True)
+        text = "Stopping once what is running is finished; the same command goes on from there. Again stops at once.\n"
+        with suppress(OSError):
+            os.write(
+                2, text.encode()
+            )  # the stream may be in the middle of a line, where it refuses to be entered again

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 import traceback
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.execute import Outcome, execute
+from ffpdata.core.manifest import worker_label
 from ffpdata.core.scratch import process_scratch
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
@@ -118,17 +118,12 @@ def rss_gb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def label() -> str:
-    """Host and process, as manifest rows name a worker."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
 def _watch_memory(limit_gb: float) -> None:
     while True:
         time.sleep(WATCH_SECONDS)
         held = rss_gb()
         if held > limit_gb:
-            print(f"ffpdata: worker {label()} holds {held:.1f} GB, its limit is {limit_gb:.1f} GB", flush=True)
+            print(f"ffpdata: worker {worker_label()} holds {held:.1f} GB, its limit is {limit_gb:.1f} GB", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -37,7 +37,7 @@ class Plan:
     """
 
     model: str
-    served_model: str = ""
+    served_model: str
     revision: str = ""
     servers: int = 1
     gpus: int = 1
@@ -63,7 +63,7 @@ class Plan:
                 "vllm-env/bin/pip install vllm, then --vllm vllm-env/bin/vllm"
             )
         command = [found, *program[1:], "serve", self.model]
-        command += ["--host", host, "--port", str(port), "--served-model-name", self.served_model or self.model]
+        command += ["--host", host, "--port", str(port), "--served-model-name", self.served_model]
         if self.revision:
             command += ["--revision", self.revision]
         if self.gpus > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from ffpdata.core.cluster import ray_cluster
 from ffpdata.core.errors import FatalError
 from ffpdata.serve.flags import Plan
 from ffpdata.serve.server import GRACE_SECONDS, Server
@@ -134,11 +134,16 @@ def _here(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
             servers.append(Server(plan, number, plan.host, str(logs / f"server-{number}.log"), own))
         yield servers
     finally:
-        enders = [threading.Thread(target=server.stop) for server in servers]
-        for ender in enders:
-            ender.start()
-        for ender in enders:
-            ender.join()
+        _stop_all(servers)
+
+
+def _stop_all(servers: list[Handle]) -> None:
+    """End all at the same time: each has its time to finish."""
+    enders = [threading.Thread(target=server.stop) for server in servers]
+    for ender in enders:
+        ender.start()
+    for ender in enders:
+        ender.join()
 
 
 def _visible_gpus() -> list[str]:
@@ -206,28 +211,18 @@ class _Actor(Server):
 def _on_ray(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
     import ray
 
-    began = not ray.is_initialized()
-    if began:
+    with ray_cluster(log_to_driver=False):
+        servers: list[Handle] = []
         try:
-            ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.WARNING)
-        except Exception as err:  # Ray raises bare ones
-            raise FatalError(
-                f"no Ray cluster at RAY_ADDRESS ({os.environ.get('RAY_ADDRESS', 'not set')}): {err}"
-            ) from err
-    servers: list[Handle] = []
-    try:
-        resources: Any = ray.cluster_resources  # Ray leaves it untyped
-        needed, there = plan.servers * plan.gpus, resources().get("GPU", 0)
-        if needed > there:
-            raise FatalError(f"{plan.servers} servers with {plan.gpus} GPUs each: the cluster has {there:g} GPUs")
-        # An actor that is not detached ends with this process, and its keeper ends the server.
-        actor = ray.remote(num_cpus=CPUS, num_gpus=plan.gpus, max_restarts=0)(_Actor)
-        for number in range(plan.servers):
-            log = str(logs / f"server-{number}.log")
-            servers.append(_Remote(actor.remote(plan, number, log), f"server {number}", log))
-        yield servers
-    finally:
-        for server in servers:
-            server.stop()
-        if began:
-            ray.shutdown()
+            resources: Any = ray.cluster_resources  # Ray leaves it untyped
+            needed, there = plan.servers * plan.gpus, resources().get("GPU", 0)
+            if needed > there:
+                raise FatalError(f"{plan.servers} servers with {plan.gpus} GPUs each: the cluster has {there:g} GPUs")
+            # An actor that is not detached ends with this process, and its keeper ends the server.
+            actor = ray.remote(num_cpus=CPUS, num_gpus=plan.gpus, max_restarts=0)(_Actor)
+            for number in range(plan.servers):
+                log = str(logs / f"server-{number}.log")
+                servers.append(_Remote(actor.remote(plan, number, log), f"server {number}", log))
+            yield servers
+        finally:
+            _stop_all(servers)

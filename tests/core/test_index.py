@@ -44,13 +44,13 @@ def test_parts_with_other_columns_are_read_together(tmp_path: Path) -> None:
     manifest.append("segment", [{"item_id": "a", "key": "1"}], stage_schema({}))
     manifest.append("segment", [{"item_id": "b", "key": "2", "area": 0.5}], stage_schema({"area": float}))
     manifest.append("segment", [{"item_id": "c", "key": "3"}], stage_schema({}))
-    query = f"select item_id, area, part_row from {scan(store, 'segment')} order by part"
+    query = f"select item_id, area, part_row from {scan(store, manifest.parts('segment'))} order by part"
     with duckdb.connect() as connection:
         assert connection.execute(query).fetchall() == [("a", None, 0), ("b", 0.5, 0), ("c", None, 0)]
     assert len({column_tag(part) for part in manifest.parts("segment")}) == 2
     manifest.compact("segment")
     assert len(manifest.parts("segment")) == 1
-    query = f"select item_id, area, part_row from {scan(store, 'segment')} order by part_row"
+    query = f"select item_id, area, part_row from {scan(store, manifest.parts('segment'))} order by part_row"
     with duckdb.connect() as connection:
         assert connection.execute(query).fetchall() == [("a", None, 0), ("b", 0.5, 1), ("c", None, 2)]
 

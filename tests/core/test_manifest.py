@@ -11,6 +11,7 @@ import pytest
 from ffpdata.core.manifest import COMMON, Manifest, ManifestWriter, arrow_type, decode, encode, stage_schema
 from ffpdata.core.stage import Artifact
 from ffpdata.core.store import Store
+from tests.s3_server import s3_proxy
 
 WRITES = {"n": int, "facts": dict, "video": Artifact("mp4"), "names": list[str]}
 SCHEMA = stage_schema(WRITES)
@@ -62,6 +63,19 @@ def test_compaction_keeps_rows_and_order(manifest: Manifest) -> None:
     later = manifest.append("s", [row("a", 9)], SCHEMA)
     assert manifest.parts("s")[-1] == later
     assert manifest.compact("s", at_least=10) == 0
+
+
+def test_compaction_asks_for_each_part_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an object store every question takes its time; the sizes are in the listing."""
+    with s3_proxy(monkeypatch) as proxy:
+        far = Manifest(Store("s3://bucket/run"))
+        for n in range(20):
+            far.append("s", [row("a", n)], SCHEMA)
+        proxy.requests.clear()
+        assert far.compact("s") == 20
+        assert proxy.requests["HEAD"] <= 1
+        assert proxy.requests["GET"] <= 20 + 3, "the parts, one of them for its columns, and two listings"
+        assert far.read("s")["key"].to_pylist() == [f"k{n}" for n in range(20)]
 
 
 def test_a_killed_compaction_changes_nothing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:

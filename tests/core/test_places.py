@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,6 +186,20 @@ def test_a_file_that_changed_is_fetched_again(server: FlakyProxy, tmp_path: Path
     store.write("b.mp4", b"two")
     assert places.fetch_input(url, 10).read_bytes() == b"two"
     assert process_scratch().size >= 6
+
+
+def test_a_fault_of_the_scratch_is_not_the_inputs(
+    server: FlakyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(scratch.FOLDER_VARIABLE, str(tmp_path / "scratch"))
+    monkeypatch.setattr(scratch, "_process", {})
+    places.fetch_input("s3://bucket/clips/b.mp4", 10)
+    shutil.rmtree(tmp_path / "scratch")
+    assert places.fetch_input("s3://bucket/clips/b.mp4", 10).read_bytes() == b"bb"
+    shutil.rmtree(tmp_path / "scratch")
+    (tmp_path / "scratch").write_text("no folder")
+    with pytest.raises(FatalError, match=f"{tmp_path}/scratch: .*FFPDATA_SCRATCH"):
+        places.fetch_input("s3://bucket/clips/b.mp4", 10)
 
 
 def test_credentials_in_a_url_are_refused(server: FlakyProxy) -> None:

@@ -12,6 +12,7 @@ from ffpdata.core import remote, scratch
 from ffpdata.core.errors import ConfigError, FatalError, RetryableError
 from ffpdata.core.manifest import COMMON, Manifest, ManifestWriter
 from ffpdata.core.remote import redact
+from ffpdata.core.scratch import process_scratch
 from ffpdata.core.store import Store
 from ffpdata.core.views import connect, records
 from tests.s3_server import SECRET, FlakyProxy, s3_proxy
@@ -77,7 +78,7 @@ def test_an_outage_is_an_error_to_try_again(proxy: FlakyProxy, monkeypatch: pyte
     ):
         with pytest.raises(RetryableError, match=r"has not answered as it should for .*(SlowDown|Unavail)"):
             call()
-    assert list(store.scratch.iterdir()) == [], "nothing half made is left"
+    assert list(process_scratch().folder.iterdir()) == [], "nothing half made is left"
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(RetryableError, match="Could not connect"):
         Store("s3://bucket/run").read("a")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from ffpdata.core.errors import ConfigError
+from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.core.scratch import Held, Scratch, process_scratch
 
 
@@ -121,3 +124,42 @@ def test_the_limit_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
         Scratch()
     monkeypatch.delenv("FFPDATA_SCRATCH_GB")
     assert process_scratch() is process_scratch()
+
+
+def test_a_copy_that_was_fetched_anew_is_held_by_its_own_holder(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path, limit=50)
+    with ExitStack() as second:
+        with scratch.hold() as first:
+            fetch(scratch, "s3://x/a", first).unlink()
+            path = fetch(scratch, "s3://x/a", second.enter_context(scratch.hold()))
+        fetch(scratch, "s3://x/b")
+        assert path.exists(), "the first holder, of the copy that was deleted, is through; the second is not"
+
+
+def test_a_folder_that_was_cleaned_away_is_made_again(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    fetch(scratch, "s3://x/a")
+    before = scratch.folder
+    shutil.rmtree(tmp_path / before.parent.name)
+    assert fetch(scratch, "s3://x/a").read_bytes() == b"x" * 100
+    assert scratch.folder != before
+    assert scratch.size == 100
+    scratch.temp_file("b").write_text("half")
+
+
+def test_its_own_faults_name_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(FatalError, match=r"/file: .*FFPDATA_SCRATCH"):
+        Scratch(tmp_path / "file").temp_file("x")
+    scratch = Scratch(tmp_path)
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def cleaned(path: Path) -> None:
+        shutil.rmtree(path.parent)
+        raise FileNotFoundError(errno.ENOENT, "not found", "s3://x/a")
+
+    for fault, says in ((full, "No space left"), (cleaned, "not found")):
+        with pytest.raises(FatalError, match=rf"{scratch.folder}: .*{says}.*FFPDATA_SCRATCH"):
+            scratch.fetch("s3://x/a", fault)

@@ -62,9 +62,9 @@ def test_a_full_disk_is_one_clear_message(tmp_path: Path) -> None:
     """A real full device: a tiny tmpfs, or a file size limit where mounting is not allowed."""
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from ffpdata.core import store\n"
+        "from ffpdata.core import errors, store\n"
         "import errno, os\n"
-        "store._NO_SPACE.add(errno.EFBIG)\n"
+        "errors._FULL.add(errno.EFBIG)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         f"store.Store({str(tmp_path)!r}).write('a.bin', b'x' * 5000)\n"
     )

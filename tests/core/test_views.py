@@ -7,11 +7,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from ffpdata.core.errors import FatalError
 from ffpdata.core.manifest import Manifest, stage_schema
 from ffpdata.core.store import Store
-from ffpdata.core.views import CURATE, connect, current, pairs, records
+from ffpdata.core.views import CURATE, about_manifests, connect, current, pairs, readable, records
 
 TRACKS = {"t": ["first", "fan", "last"], "other": ["first", "last"]}
 SCHEMA = stage_schema({"n": int})
@@ -171,3 +173,60 @@ def test_the_rule_written_out(store: Store, seed: int) -> None:
                 if one["status"] == "ok":
                     holding.add(one["key"])
     assert counted(store) == expected
+
+
+# --- manifests that cannot be read ---
+
+
+@pytest.mark.parametrize(
+    "question", ["select count(*) from items", "select * from last", "select * from first_history"]
+)
+def test_a_merge_under_an_open_connection_is_an_error(store: Store, question: str) -> None:
+    for item in "abc":
+        append(store, row("first", item, f"f{item}"), row("last", item, f"l{item}", f"f{item}"))
+    with pytest.raises(FatalError, match=r"part-.*is gone: the run was started again.*Try again"):  # noqa: SIM117
+        with readable(store), connect(store, {"t": ["first", "last"]}) as connection:
+            assert len(connection.execute("select * from items").fetchall()) == 3
+            for stage in ("first", "last"):
+                Manifest(store).compact(stage)
+            connection.execute(question).fetchall()
+    with connect(store, {"t": ["first", "last"]}) as connection:
+        assert len(connection.execute("select * from items").fetchall()) == 3
+
+
+def test_a_damaged_part_is_named(store: Store) -> None:
+    append(store, row("first", "a", "f"))
+    [part] = Manifest(store).parts("first")
+    whole = store.read(part)
+    store.write(part, whole[: len(whole) // 2])
+    with pytest.raises(FatalError, match=f"the manifests of {store.root} cannot be read: .*{part}"), readable(store):
+        counted(store)
+
+
+def test_only_an_error_that_names_a_part_is_one_of_the_manifests(store: Store) -> None:
+    append(store, row("first", "a", "f"))
+    with connect(store, TRACKS) as connection:
+        for query in ("selec", "select x from items", "select 'a'::int from items", "from read_parquet('/no/where')"):
+            with pytest.raises(duckdb.Error) as caught:
+                connection.execute(query).fetchall()
+            assert not about_manifests(caught.value), query
+    text = "s3://b/run/manifests/first/part-1-a-b.parquet: the object store has not answered"
+    assert about_manifests(duckdb.Error(text)), "what a file system of ours raised"
+
+
+def test_a_track_may_have_any_name(store: Store) -> None:
+    append(store, row("first", "a", "f", track="it's"), row("it's", "a", "g", "f", track="it's"))
+    with connect(store, {"it's": ["first", "it's"]}) as connection:
+        assert records(connection, "select track, item_id, status from items") == [
+            {"track": "it's", "item_id": "a", "status": "ok"}
+        ]
+
+
+def test_each_folder_is_listed_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(store, row("first", "a", "f"), row("last", "a", "l", "f"))
+    listed: list[str] = []
+    real = Store.list
+    monkeypatch.setattr(Store, "list", lambda self, folder, *more: listed.append(folder) or real(self, folder, *more))
+    with connect(store, TRACKS) as connection:
+        assert len(connection.execute("select * from items").fetchall()) == 1
+    assert sorted(listed) == ["manifests/first", "manifests/last"]

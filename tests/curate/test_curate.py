@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ffpdata.core.errors import ConfigError
+from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.core.run import RunFolder
 from ffpdata.core.views import records
 from ffpdata.curate import CurateResult, curate
@@ -91,3 +91,15 @@ def test_splits_that_cannot_be_are_refused(splits: str) -> None:
 
     with pytest.raises(ConfigError, match=r"curate\.splits"):
         load_pipeline("local_editing", None, [f"curate.splits={splits}"])
+
+
+def test_a_run_that_lost_its_folder_commits_no_decision(tmp_path: Path) -> None:
+    def guard() -> None:
+        raise FatalError("taken over")
+
+    run = copy_run(tmp_path / "run")
+    with pytest.raises(FatalError, match="taken over"):
+        curate(run, guard)
+    assert run.manifest.parts("curate") == []
+    assert curate(run).written
+    curate(run, guard)

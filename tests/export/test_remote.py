@@ -1,5 +1,6 @@
 """Run and export on an object store: the same bytes as on a disk."""
 
+import errno
 import hashlib
 import urllib.request
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ import pytest
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.run import RunFolder
+from ffpdata.core.scratch import process_scratch
 from ffpdata.curate import curate
+from ffpdata.export import shards
 from ffpdata.export.loader import pairs
 from ffpdata.export.shards import export
 from ffpdata.export.verify import verify
@@ -67,3 +70,10 @@ def test_a_remote_run_is_curated_exported_verified_read_and_reported(
     assert bucket.exists("bucket/run/report/index.html")
     with pytest.raises(FatalError, match="not empty and no export"):
         export(run, "s3://bucket/run")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shards, "write_tar", full)
+    with pytest.raises(FatalError, match=f"{process_scratch().folder}: no space left on the device"):
+        export(run, "s3://bucket/other")

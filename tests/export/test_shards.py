@@ -7,6 +7,7 @@ import tarfile
 import time
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,7 @@ from ffpdata.core.run import RunFolder
 from ffpdata.core.store import Store
 from ffpdata.curate import curate
 from ffpdata.export.dataset import Dataset
-from ffpdata.export.plan import sample_key
+from ffpdata.export.plan import choose, sample_key
 from ffpdata.export.shards import export
 from ffpdata.export.tar import DamagedTarError, Member, read_tar, write_tar
 from tests.fixture_run import GOOD, HOSTILE, RunMaker, copy_run, make_run, pipelines
@@ -210,14 +211,26 @@ def test_a_lost_or_damaged_artifact_is_named(run: RunFolder, tmp_path: Path) -> 
         path = connection.execute("select target_video from items where status = 'ok' limit 1").fetchall()[0][0]
     whole = run.store.read(path)
     run.store.remove(path)
-    with pytest.raises(FatalError, match=path):
+    with pytest.raises(FatalError, match=rf"{path} is gone.*`ffpdata retry {run.store.root} --lost`"):
         export(run, tmp_path / "out")
     run.store.write(path, b"damaged")
-    with pytest.raises(FatalError, match=rf"{path} is damaged"):
+    with pytest.raises(FatalError, match=rf"{path} is damaged.*`ffpdata retry {run.store.root} --lost`"):
         export(run, tmp_path / "out")
     assert not Dataset.load(Store(tmp_path / "out")).complete
     run.store.write(path, whole)
     assert export(run, tmp_path / "out").complete
+
+
+def test_what_no_record_tells_is_left_out_by_name() -> None:
+    """A stage of the user's own may call its columns what it likes."""
+    told = {"item_id": "'a'", "track": "'t'", "split": "'train'", "scene_hash": "'x'", "shown_seconds": "2.5"}
+    untold = {"target_hash": "['y']", "cut_seconds": "1.0", "cut_cpu_seconds": "1.0", "curate_attempt": "1"}
+    columns = {"status": "'ok'", "stage": "'curate'", **told, **untold}
+    with duckdb.connect() as connection:
+        values = ", ".join(f"{value} as {name}" for name, value in columns.items())
+        connection.execute(f"create view items as select {values}")
+        assert choose(connection, {"t": ["cut"]}) == 1
+        assert set(connection.table("chosen").columns) == {"status", "stage", "place", *told}
 
 
 def test_the_prompt_is_the_one_that_was_asked(run: RunFolder, tmp_path: Path) -> None:

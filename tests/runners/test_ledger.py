@@ -71,6 +71,20 @@ def test_what_is_to_be_done_anew_is_neither_known_nor_adopted(writer: ManifestWr
     assert not now.again("kb")
 
 
+def test_whether_it_is_to_be_done_anew_is_asked_once(writer: ManifestWriter) -> None:
+    """The answer may take a look at every file of an outcome."""
+    before = ledger(writer)
+    before.settle(item("a"), done("ka"), commit=True)
+    writer.flush()
+    asked: list[str] = []
+    now = ledger(writer, redo=lambda stage, outcome: bool(asked.append(outcome.key)))
+    now.load([(item("a"), "ka"), (item("x"), "ka")])
+    assert not now.again("ka")
+    assert now.known("ka")
+    assert now.known("ka")
+    assert asked == ["ka"]
+
+
 def test_fresh_outcomes_that_left_the_memory_are_read_back(
     writer: ManifestWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

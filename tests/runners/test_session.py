@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 
 from ffpdata.core.errors import UsageError
-from ffpdata.runners.session import stage_range
+from ffpdata.core.lock import run_lock
+from ffpdata.core.run import RunFolder
+from ffpdata.runners.progress import PROGRESS_FILE
+from ffpdata.runners.session import stage_range, status
+from tests.s3_server import s3_proxy
 
 NAMES = ["source", "ingest", "segment", "verify"]
 
@@ -38,3 +45,16 @@ def test_ranges_that_make_no_sense(text: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         stage_range(text, NAMES)
     assert message in str(error.value)
+
+
+def test_whether_a_run_goes_on_is_told_by_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not by how late the clock of its machine is."""
+    with s3_proxy(monkeypatch):
+        run = RunFolder("s3://bucket/run")
+        pool = {"stages": ["a"], "workers": 2, "starting": 0, "busy": 0.5}
+        state = {"at": time.time() - 3600, "stages": {}, "pools": [pool]}
+        with run_lock(run.store):
+            run.store.write(PROGRESS_FILE, json.dumps(state).encode())
+            assert status(run).pools == [pool]
+        run.store.write(PROGRESS_FILE, json.dumps(state | {"at": time.time()}).encode())
+        assert status(run).pools == [], "what a killed run left"

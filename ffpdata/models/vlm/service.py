@@ -82,7 +82,8 @@ class Service:
             try:
                 reply = call(self._ask(request, tried), limits.attempts * most + GRACE_SECONDS)
             finally:
-                self._count(question, failures=len(tried), **{trouble.kind: 1 for trouble in tried})
+                kinds: Counter[str] = Counter(trouble.kind for trouble in tried)
+                self._count(question, failures=len(tried), **kinds)
         self._count(
             question,
             answers=1,

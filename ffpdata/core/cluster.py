@@ -1,0 +1,36 @@
+"""The Ray cluster that a command works on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ffpdata.core.errors import FatalError
+
+
+@contextmanager
+def ray_cluster(**options: Any) -> Iterator[None]:
+    """Have Ray for the length of a with block: the cluster of `RAY_ADDRESS`, else one on this machine.
+
+    What was started before stays as it is. `options` are more of `ray.init`.
+
+    Raises:
+        FatalError: it cannot be reached or started.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(logging_level=logging.WARNING, include_dashboard=False, **options)
+    except Exception as err:  # Ray has no type of its own for this
+        where = os.environ.get("RAY_ADDRESS")
+        raise FatalError(f"Ray could not be {f'reached at {where}' if where else 'started'}: {err}") from err
+    try:
+        yield
+    finally:
+        ray.shutdown()
