@@ -17,6 +17,7 @@ from ffpdata.core.config import Library, load_pipeline
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.models.needs import Level, Needs, look_for
+from ffpdata.models.settings import check
 
 PACKAGES = ("numpy", "opencv-python-headless", "av", "onnxruntime", "pyarrow", "duckdb", "ray", "webdataset")
 MIN_DISK_GB = 5.0
@@ -132,6 +133,7 @@ def _card(gpu: Gpu) -> str:
 def _model(role: str, spec: ModelSpec, needs: dict[str, Needs]) -> Iterator[Finding]:
     try:
         backend = spec.load_class()
+        check(spec)
         if spec.model == "embedded":  # small enough to try
             backend(spec).close()
         elif hasattr(backend, "needs"):

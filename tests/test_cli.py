@@ -116,3 +116,13 @@ def test_retry_says_that_curation_cannot_be_retried(tmp_path: Path, command: Com
     code, said = command("retry", run.store.root, option, value)
     assert code == cli.EXIT_USAGE
     assert f"{option} '{value}': curation decides anew at every start" in said
+
+
+def test_a_wrong_setting_of_a_model_is_told_before_anything_runs(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "a.txt").write_text("alpha")
+    wrong = '{"backend": "ffpdata.models.vace:Vace", "model": "./vace", "settings": {"step": 4}}'
+    words = ["run", "local_editing", "--input", str(tmp_path), "--run", str(tmp_path / "run")]
+    code, said = command(*words, "--set", f"models.remover={wrong}")
+    assert code != 0
+    assert said.strip() == "ffpdata: settings of ffpdata.models.vace:Vace: no entry 'step'; did you mean 'steps'?"
+    assert not (tmp_path / "run").exists()

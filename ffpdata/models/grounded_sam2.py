@@ -21,6 +21,7 @@ from ffpdata.core.errors import Reject
 from ffpdata.models.gpu import clip_size, inference, release
 from ffpdata.models.grounding_dino import Detection, GroundingDino
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
+from ffpdata.models.needs import Checkpoint, Needs, wants_gpu
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.sam2_video import PackageTracker, TrackerRuntime, TransformersTracker
 from ffpdata.models.settings import parse_runtime, parse_settings
@@ -90,6 +91,19 @@ class GroundedSam2:
                 side=limits.sam2_side,
                 offload_state=offload,
             )
+
+    @classmethod
+    def needs(cls, spec: ModelSpec) -> Needs:
+        """What must be there for it."""
+        limits = parse_settings(cls.Settings, spec)
+        return Needs(
+            packages=("torch", "transformers", *(("sam2",) if limits.engine == "sam2" else ())),
+            checkpoints=(
+                Checkpoint("weights", spec.model, spec.revision),
+                Checkpoint("detector", limits.detector, limits.detector_revision),
+            ),
+            gpu=wants_gpu(spec),
+        )
 
     def close(self) -> None:
         """Drop both models and give their memory back."""

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ffpdata.core.errors import FatalError
 from ffpdata.models.weights import PATTERNS, cached, folder_of, weight_files
+
+if TYPE_CHECKING:
+    from ffpdata.core.stage import ModelSpec
 
 HUB_SECONDS = 10.0
 
@@ -29,14 +32,14 @@ class Checkpoint:
         model: a folder, or the hub's `owner/name`.
         revision: commit, tag or branch of the repository.
         patterns: which files of the repository are fetched.
-        stem: how the names of the weights begin.
+        stem: how the names of the weights begin; None where it has none and every pattern may be what is needed.
     """
 
     part: str
     model: str
     revision: str = ""
     patterns: tuple[str, ...] = PATTERNS
-    stem: str = ""
+    stem: str | None = ""
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,21 @@ class Found:
     missing_gb: float = 0.0
 
 
+def wants_gpu(spec: ModelSpec) -> bool:
+    """Say whether a role's runtime asks for a GPU."""
+    return str(spec.runtime.get("device", "")).startswith("cuda")
+
+
 def look_for(wanted: Checkpoint) -> Found:
     """Look for a checkpoint in its folder, in the hub's cache and at the hub, in this order."""
     own = folder_of(wanted.model)
-    if own and not own.is_dir():
+    if own and not own.exists():
         return Found("error", f"no folder {wanted.model!r} in {Path.cwd()}")
     folder = own or cached(wanted.model, wanted.revision, wanted.patterns)
     if folder is None:
         return _at_the_hub(wanted)
     try:
-        files = weight_files(folder, wanted.stem)
+        files = _files(folder, wanted)
     except FatalError as err:
         return Found("error", str(err)) if own else _at_the_hub(wanted)
     size = sum(path.stat().st_size for path in files) / 1e9
@@ -88,6 +96,17 @@ def look_for(wanted: Checkpoint) -> Found:
         return Found("ok", f"{size:.1f} GB in {folder}")
     unnamed = "" if wanted.revision else ", its main branch: name the commit as `revision`, it counts in every key"
     return Found("ok", f"{size:.1f} GB fetched at {folder.name[:12]}{unnamed}")
+
+
+def _files(folder: Path, wanted: Checkpoint) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    if wanted.stem is not None:
+        return weight_files(folder, wanted.stem)
+    found = [path for pattern in wanted.patterns for path in folder.glob(pattern)]
+    if not found:
+        raise FatalError(f"{folder}: none of {', '.join(wanted.patterns)}")
+    return found
 
 
 def _at_the_hub(wanted: Checkpoint) -> Found:
@@ -114,7 +133,8 @@ def _at_the_hub(wanted: Checkpoint) -> Found:
         for entry in info.siblings or []
         if any(fnmatch(entry.rfilename, pattern) for pattern in wanted.patterns)
     }
-    if not any(Path(name).name.startswith(wanted.stem) and name.endswith(".safetensors") for name in sizes):
-        return Found("error", f"{at} has no file {wanted.stem}*.safetensors")
+    ending = "" if wanted.stem is None else ".safetensors"
+    if not any(name.startswith(wanted.stem or "") and name.endswith(ending) for name in sizes):
+        return Found("error", f"{at} has no file {wanted.stem or ''}*{ending}")
     missing = sum(sizes.values()) / 1e9
     return Found("warning", f"not on this machine: the first run fetches {missing:.1f} GB of {at}", missing)

@@ -23,6 +23,7 @@ from ffpdata.core.errors import Reject
 from ffpdata.models.gpu import clip_size, inference, release
 from ffpdata.models.grounding_dino import SAME_BOX
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
+from ffpdata.models.needs import Checkpoint, Needs, wants_gpu
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.sam2_video import TrackerRuntime, TransformersTracker, open_session
 from ffpdata.models.settings import parse_runtime, parse_settings
@@ -89,6 +90,12 @@ class Sam3:
         self.model.new_det_thresh = self.settings.new_threshold
         self.processor = from_pretrained(Sam3VideoProcessor, self.folder)
         self._tracker: TransformersTracker | None = None
+
+    @classmethod
+    def needs(cls, spec: ModelSpec) -> Needs:
+        """What must be there for it."""
+        weights = Checkpoint("weights", spec.model, spec.revision)
+        return Needs(packages=("torch", "transformers"), checkpoints=(weights,), gpu=wants_gpu(spec))
 
     def close(self) -> None:
         """Drop the model and give its memory back."""

@@ -29,6 +29,18 @@ class DeviceRuntime(BackendSettings):
 M = TypeVar("M", bound=BaseModel)
 
 
+def check(spec: ModelSpec) -> None:
+    """Validate a role's entry before anything is loaded, where its back end says what it takes.
+
+    Raises:
+        ConfigError: as `parse`.
+    """
+    backend = spec.load_class()
+    for section, values in (("Settings", spec.settings), ("Runtime", spec.runtime)):
+        if model := getattr(backend, section, None):
+            parse(model, values, f"{section.lower()} of {spec.backend}")
+
+
 def parse_settings(model: type[M], spec: ModelSpec) -> M:
     """Validate `spec.settings` as `parse` does."""
     return parse(model, spec.settings, f"settings of {spec.backend}")

@@ -14,12 +14,13 @@ from pydantic import Field
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import conditioning
+from ffpdata.models.needs import Needs
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.parts import TRANSFORMER
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Lora, WanSettings
-from ffpdata.models.wan.shared import hold
+from ffpdata.models.wan.shared import hold, wan_needs
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
@@ -156,6 +157,11 @@ class Vace(VaceRoles):
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
         self._held = hold(spec, self.settings, PARTS)
+
+    @classmethod
+    def needs(cls, spec: ModelSpec) -> Needs:
+        """What must be there for it."""
+        return wan_needs(spec, parse_settings(cls.Settings, spec), PARTS)
 
     def close(self) -> None:
         """Let go of the model; it is freed when no other role holds it."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.models.gpu import gpu_memory, release
+from ffpdata.models.needs import Checkpoint, Needs, wants_gpu
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.loading import require
@@ -57,6 +58,17 @@ class DiffusersVace(VaceRoles):
     Settings = DiffusersSettings
     Runtime = WanRuntime
     settings: DiffusersSettings
+
+    @classmethod
+    def needs(cls, spec: ModelSpec) -> Needs:
+        """What must be there for it."""
+        parts = {"transformer": "diffusion_pytorch_model", "text_encoder": "model", "vae": "diffusion_pytorch_model"}
+        checkpoints = [
+            Checkpoint(part, spec.model, spec.revision, (f"{part}/*",), f"{part}/{stem}")
+            for part, stem in parts.items()
+        ]
+        loras = [lora.checkpoint() for lora in parse_settings(cls.Settings, spec).loras]
+        return Needs(("torch", "diffusers", "peft"), (*checkpoints, *loras), wants_gpu(spec))
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)

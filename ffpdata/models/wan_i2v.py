@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ffpdata.media import conditioning
+from ffpdata.models.needs import Needs
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.parts import TRANSFORMER
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings
-from ffpdata.models.wan.shared import hold
+from ffpdata.models.wan.shared import hold, wan_needs
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
@@ -41,6 +42,11 @@ class WanAnimator:
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
         self._held = hold(spec, self.settings, PARTS)
+
+    @classmethod
+    def needs(cls, spec: ModelSpec) -> Needs:
+        """What must be there for it."""
+        return wan_needs(spec, parse_settings(cls.Settings, spec), PARTS)
 
     def close(self) -> None:
         """Free the model."""

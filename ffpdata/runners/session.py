@@ -20,6 +20,7 @@ from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
 from ffpdata.core.views import CURATE, current, pairs, readable
 from ffpdata.curate import curate
+from ffpdata.models.settings import check
 from ffpdata.runners.finished import FinishedInputs
 from ffpdata.runners.flow import Flow
 from ffpdata.runners.inline import run_inline
@@ -90,12 +91,15 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
     """Run a pipeline on an input until every item ended, and curate what came out.
 
     Raises:
+        ConfigError: a model's entry in the profile is wrong.
         FatalError: the run cannot go on; what is finished is kept.
         RunLockedError: another process writes this folder.
         KeyboardInterrupt: SIGINT or SIGTERM; finished items are committed.
     """
     work = work or Work()
     stages = pipeline.build()
+    for spec in {role: spec for stage in stages for role, spec in stage.specs.items()}.values():
+        check(spec)
     only = stage_range(work.stages, [stage.name for stage in stages])
     with ExitStack() as stack:
         stack.enter_context(readable(run.store))

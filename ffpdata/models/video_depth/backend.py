@@ -27,6 +27,7 @@ from pydantic import Field
 
 from ffpdata.core.errors import FfpdataError
 from ffpdata.models.gpu import clip_size, inference, release
+from ffpdata.models.needs import Checkpoint, Needs, wants_gpu
 from ffpdata.models.settings import BackendSettings, DeviceRuntime, parse_runtime, parse_settings
 from ffpdata.models.video_depth import network as net
 from ffpdata.models.video_depth.windows import join, window_frames
@@ -70,6 +71,12 @@ class VideoDepthAnything:
         parse_runtime(self.Runtime, spec)
         self.device = torch_device(spec)
         self.network = net.build(read_state(checkpoint_folder(spec.model, spec.revision))).to(self.device)
+
+    @classmethod
+    def needs(cls, spec: ModelSpec) -> Needs:
+        """What must be there for it."""
+        weights = Checkpoint("weights", spec.model, spec.revision)
+        return Needs(packages=("torch", "transformers"), checkpoints=(weights,), gpu=wants_gpu(spec))
 
     def close(self) -> None:
         """Drop the network and give its memory back."""

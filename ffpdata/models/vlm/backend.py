@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import Reject
+from ffpdata.models.needs import Needs
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vlm.answers import Answer, correction, read_answer
 from ffpdata.models.vlm.sampling import show
@@ -40,6 +41,21 @@ class ServedVision:
         self.settings = parse_settings(self.Settings, spec)
         runtime = parse_runtime(self.Runtime, spec)
         self._service, self._release = acquire(runtime, runtime.served_model or spec.model)
+
+    @classmethod
+    def needs(cls, spec: ModelSpec) -> Needs:
+        """What must be there for it: the client's library, and a server that answers now."""
+        runtime = parse_runtime(cls.Runtime, spec).model_copy(update={"start_seconds": 0.0})
+        model = runtime.served_model or spec.model
+
+        def reach() -> str:
+            service, release = acquire(runtime, model)
+            try:
+                return "; ".join(f"{url} serves {model}" if at == "up" else at for url, at in service.health().items())
+            finally:
+                release()
+
+        return Needs(packages=("openai",), reach=reach)
 
     def close(self) -> None:
         """End the connections once no other stage of this process uses them."""

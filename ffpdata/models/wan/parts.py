@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ffpdata.core.errors import ConfigError, FatalError, nearest
+from ffpdata.models.needs import Checkpoint
 from ffpdata.models.wan.settings import Source
-from ffpdata.models.weights import checkpoint_folder, weight_files
+from ffpdata.models.weights import checkpoint_folder, folder_of, weight_files
 
 TRANSFORMER = "transformer"
 TOKENIZER = "tokenizer"
@@ -32,6 +33,22 @@ class Parts:
 
     files: tuple[tuple[str, tuple[str, ...]], ...]
     tokenizer: str
+
+
+def checkpoints(main: Source, sources: dict[str, Source], wanted: Sequence[str]) -> list[Checkpoint]:
+    """Say where each part will be looked for; arguments as those of `find_parts`."""
+    found = []
+    for part in wanted:
+        source = sources.get(part, main)
+        own = folder_of(source.model) if part in sources else None
+        named = own is None or any(own.glob(f"{STEMS[part]}*"))
+        stem = STEMS[part] if named else ""
+        found.append(Checkpoint(part, source.model, source.revision, (f"{stem}*.safetensors",), stem))
+    tokenizer = sources.get(TOKENIZER, main)
+    patterns = tuple(f"{TOKENIZER_FOLDER}/{name}" for name in TOKENIZER_FILES)
+    if TOKENIZER in sources:
+        patterns += TOKENIZER_FILES
+    return [*found, Checkpoint(TOKENIZER, tokenizer.model, tokenizer.revision, patterns, None)]
 
 
 def find_parts(main: Source, sources: dict[str, Source], wanted: Sequence[str], *, allow_pickle: bool = False) -> Parts:

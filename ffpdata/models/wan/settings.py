@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ffpdata.models.needs import Checkpoint
 from ffpdata.models.settings import BackendSettings, DeviceRuntime
 from ffpdata.models.weights import Dtype
 
@@ -37,6 +39,10 @@ class Lora(Source):
 
     file: str = ""
     strength: float = 1.0
+
+    def checkpoint(self) -> Checkpoint:
+        """Where its weights are looked for."""
+        return Checkpoint("lora", self.model, self.revision, (self.file or "*.safetensors",), Path(self.file).stem)
 
 
 class Tiles(BaseModel):

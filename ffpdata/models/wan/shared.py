@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ffpdata.core.errors import ConfigError
+from ffpdata.models.needs import Needs, wants_gpu
 from ffpdata.models.settings import parse_runtime
 from ffpdata.models.wan.loading import Plan, require
-from ffpdata.models.wan.parts import find_parts
+from ffpdata.models.wan.parts import checkpoints, find_parts
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source
 from ffpdata.models.weights import torch_device
 
@@ -79,6 +80,13 @@ class Held:
             if not entry.users:
                 del _shared[self._plan]
                 entry.engine.close()
+
+
+def wan_needs(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Needs:
+    """What must be there for `hold`; its arguments."""
+    found = checkpoints(Source(model=spec.model, revision=spec.revision), settings.sources, parts)
+    loras = [lora.checkpoint() for lora in settings.loras]
+    return Needs(("torch", "diffsynth"), (*found, *loras), wants_gpu(spec))
 
 
 def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Held:
