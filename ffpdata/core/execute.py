@@ -10,9 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import math
-import os
 import resource
-import socket
 import time
 import traceback
 from collections.abc import Mapping
@@ -23,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ffpdata.core.errors import FatalError, Reject, RetryableError
+from ffpdata.core.errors import FatalError, Reject, RetryableError, disk_full
 from ffpdata.core.keys import child_key, row_key
-from ffpdata.core.manifest import encode
+from ffpdata.core.manifest import encode, worker_label
 from ffpdata.core.places import fetch_input
 from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
 from ffpdata.core.store import Store
@@ -94,7 +92,7 @@ def execute(
         status="failed",
         key=key,
         started_at=time.time(),
-        worker=f"{socket.gethostname()}:{os.getpid()}",
+        worker=worker_label(),
         model=", ".join(stage.specs[role].label for role in stage.roles(item.values) if role in stage.specs),
     )
     notes: dict[str, Any] = {}
@@ -121,9 +119,10 @@ def execute(
             outcome.reason, outcome.error = "out_of_memory", traceback.format_exc()
             break
         except (Exception, SystemExit) as err:  # an exception belongs to its item
-            if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            if isinstance(err, OSError) and (disk_full(err) or err.errno == errno.EROFS):
+                where = err.filename or store.root
                 raise FatalError(
-                    f"{store.root}: {err.strerror}. Free some space or make it writable, then start again."
+                    f"{where}: {err.strerror}. Free some space or make it writable, then start again."
                 ) from err
             outcome.reason, outcome.error = type(err).__name__, traceback.format_exc()
             break

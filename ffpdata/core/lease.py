@@ -35,6 +35,8 @@ BEAT_SECONDS = 10.0
 HURRY_SECONDS = 2.0
 REQUEST_SECONDS = 10.0
 """Limit of one request of the heartbeat."""
+RELEASE_SECONDS = 3.0
+"""How long a release is tried at a store that does not answer; after that the lease ends by itself."""
 MARGIN_SECONDS = 2.0
 """A server tells whole seconds: so much later than its end is a lease taken over."""
 
@@ -147,11 +149,16 @@ class Lease:
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
-        if not self._lost and self._left() > self._seconds / 3:  # nobody can have taken it in the meantime
+        until = time.monotonic() + RELEASE_SECONDS
+        while not self._lost and self._left() > self._seconds / 3:  # nobody can have taken it in the meantime
             with suppress(Exception):
-                found = self.read(seconds=0)
+                found = self.read(seconds=0)  # each time: the answer to a deletion may have been lost
                 if found and found.holder.get("token") == self._token:
                     self._fs.call_s3("delete_object", Bucket=self._bucket, Key=self._key)
+                return
+            if time.monotonic() > until:
+                return
+            time.sleep(0.1)
 
     def read(self, seconds: float | None = None) -> Found | None:
         """The lease as it lies there; None where there is none."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from ffpdata.core.errors import FatalError, FfpdataError, RetryableError
+from ffpdata.core.errors import FatalError, FfpdataError, RetryableError, disk_full
 from ffpdata.media import ffmpeg, pixels
 from ffpdata.media.geometry import as_rate
 
@@ -190,7 +190,7 @@ def write_image(path: Path, image: Image) -> None:
     try:
         Path(path).write_bytes(data)
     except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+        if disk_full(err) or err.errno == errno.EROFS:
             raise FatalError(f"cannot write {path}: {os.strerror(err.errno)}") from err
         raise
 

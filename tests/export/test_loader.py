@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,4 +72,16 @@ def test_the_webdataset_pipeline_gives_the_same_samples(out: Path) -> None:
     assert raw["source.mp4"][4:8] == b"ftyp"
     shuffled = webdataset_pipeline(out, decode=False, shardshuffle=2).shuffle(5)
     assert len(list(shuffled)) == 10
-    assert "torch" not in sys.modules
+
+
+def loaded(out: Path, code: str) -> list[str]:
+    """Run code that reads the export `out` in a process of its own, and return the words it printed."""
+    lines = "import sys; from ffpdata.export.loader import pairs, webdataset_pipeline; from pathlib import Path"
+    program = f"{lines}; out = Path(sys.argv[1]); {code}"
+    done = subprocess.run([sys.executable, "-c", program, out], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_the_iterator_loads_no_torch_and_the_pipeline_needs_none(out: Path) -> None:
+    assert loaded(out, "print(len(list(pairs(out))), 'torch' in sys.modules)") == ["10", "False"]
+    assert loaded(out, "sys.modules['torch'] = None; print(len(list(webdataset_pipeline(out))))") == ["10"]
