@@ -1,6 +1,6 @@
 """The Ray runner against Ray Data (one row per block), side by side in one process.
 
-    python -m benchmarks.engine [--items 1000 10000 100000] [--gpus] [--quick]
+    python -m benchmarks.engine [--items 1000 10000 100000] [--data-items 300] [--unit 0.02] [--gpu-items 600]
 
 The first part sends items through eight stages that do nothing: what is left is the engine's own cost, the manifest
 rows of ours included, which Ray Data does not write. The second lets four stages sleep 1:5:60:1 on eight GPUs that only

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ AIM_CPU_S = {"local": 25.0, "style": 40.0}
 
 ONE_STAGE = """
 import sys
+from benchmarks.timing import peak_megabytes
 from ffpdata.core.config import load_pipeline
 from ffpdata.core.run import RunFolder
 from ffpdata.runners.session import Work, start
@@ -34,17 +34,19 @@ name, source, run, stages, limit = sys.argv[1:]
 pipeline = load_pipeline(name)
 made = pipeline.model_copy(update={"stages": pipeline.stages[: int(stages)]})
 start(RunFolder(run), made, source, Work(limit=int(limit) or None, quiet=True))
+print(peak_megabytes())
 """
 
 
 def peak_gb(*command: str) -> float:
-    """Run a command and return the peak resident memory of its process in GB."""
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command[0]} ended with {process.returncode}")
-    return usage.ru_maxrss / (1e6 if sys.platform != "darwin" else 1e9)
+    """Run a command whose last printed line is its own peak memory in MiB, and return that in GB.
+
+    What wait4 tells has the memory of this process in it, from before the command took its place.
+    """
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{command[0]} ended with {done.returncode}")
+    return float(done.stdout.split()[-1]) * 2**20 / 1e9
 
 
 def write_table(samples: Path, clips: int, scenes: int) -> Path:

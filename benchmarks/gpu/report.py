@@ -15,9 +15,6 @@ CARDS_GB = {"24 GB": 23.0, "80 GB": 78.0}
 RESERVE = 1.1
 """Counted memory is multiplied by this before it is held against a card: fragmentation, the kernels' workspace."""
 
-WINDOW, STRIDE = 32, 22
-"""Frames in a window of Video Depth Anything and how far the next one starts."""
-
 
 def median(values: Sequence[float]) -> float:
     """Return the median of the values without the first, which pays for warming up; of one value, that value."""
@@ -85,11 +82,6 @@ def computed(counted: Mapping[str, Any], tflops: float) -> dict[str, Any]:
 def fits(peak_gb: float | None) -> list[str]:
     """Return the cards whose memory holds a peak of so many GiB."""
     return [] if peak_gb is None else [card for card, usable in CARDS_GB.items() if peak_gb <= usable]
-
-
-def depth_windows(frames: int) -> int:
-    """Return how many windows Video Depth Anything runs for a clip of so many frames."""
-    return len(range(0, frames, STRIDE))
 
 
 def rounded(value: Any, digits: int = 3) -> Any:

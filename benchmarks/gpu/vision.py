@@ -14,8 +14,9 @@ from torch import nn
 from benchmarks.gpu import shapes
 from benchmarks.gpu.count import measuring
 from benchmarks.gpu.meter import GIB, Meter, random_model, weights_gib
-from benchmarks.gpu.report import WINDOW, depth_windows, median
+from benchmarks.gpu.report import median
 from benchmarks.gpu.shapes import Clip
+from ffpdata.models.video_depth.windows import WINDOW, window_frames
 
 ANSWER_TOKENS = 128
 VLM_FRAMES = 8
@@ -190,7 +191,7 @@ def depth(name: str, clip: Clip, device: str, *, tiny: bool) -> dict[str, Any]:
     short = 56 if tiny else 518
     height, width = (round(side * short / min(clip.width, clip.height) / 14) * 14 for side in (clip.height, clip.width))
     pixels = torch.randn(min(WINDOW, 4 if tiny else WINDOW), 3, height, width, device=device, dtype=torch.bfloat16)
-    windows = depth_windows(clip.frames)
+    windows = len(window_frames(clip.frames))
     size = (clip.height, clip.width)
     with measuring(device) as meter:
         for _ in range(1 + windows):

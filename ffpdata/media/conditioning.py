@@ -7,13 +7,11 @@ step before the model, and the first after it. Libraries do none of it: unblanke
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from ffpdata.core.errors import ConfigError
 from ffpdata.media import masks as masklib
 
 if TYPE_CHECKING:
@@ -28,41 +26,6 @@ GREY = 128
 
 WHITE = 255
 """Level of the canvas around a reference image of another shape (VACE, vace/models/wan: prepare_source)."""
-
-SIZE_STEP = 16
-"""Sides of a clip are multiples of it: the VAE halves three times, the transformer takes patches of 2."""
-
-FRAME_STEP = 4
-"""A clip has 4n+1 frames: the VAE encodes the first alone and then four at a time."""
-
-MAX_FRAMES = 81
-"""Longest clip that Wan 2.1 was trained on; quality falls beyond it (VACE issue 99)."""
-
-
-class Polarity(Enum):
-    """What a white pixel of a model's mask means."""
-
-    WHITE_EDITS = "white_edits"
-    """VACE (UserGuide.md, 3.1): white is generated, black is kept."""
-    WHITE_KEEPS = "white_keeps"
-    """Wan image-to-video and LoRA-Edit: 1 is a pixel that is given."""
-
-
-def check_clip(frames: int, height: int, width: int, *, model: str = "the model", longest: int = MAX_FRAMES) -> None:
-    """Refuse a clip that the model would round, pad or do badly; nothing is resized here or later.
-
-    Raises:
-        ConfigError: every clip of a run has one size, so a wrong one is a wrong setting. It names the nearest that fit.
-    """
-    if height % SIZE_STEP or width % SIZE_STEP or not height or not width:
-        near = " x ".join(str(max(SIZE_STEP, round(side / SIZE_STEP) * SIZE_STEP)) for side in (width, height))
-        raise ConfigError(f"{model} needs sides that are multiples of {SIZE_STEP}, not {width} x {height}: try {near}")
-    if frames < 1 or frames % FRAME_STEP != 1:
-        low = max(1, (frames - 1) // FRAME_STEP * FRAME_STEP + 1)
-        near = f"{low} or {low + FRAME_STEP}" if frames > 0 else str(low)
-        raise ConfigError(f"{model} needs 4n+1 frames, not {frames}: set clip.frames to {near}")
-    if frames > longest:
-        raise ConfigError(f"{model} takes at most {longest} frames, not {frames}: set clip.frames to {longest} or less")
 
 
 def check_masks(frames: Frames, masks: Masks) -> None:
@@ -80,57 +43,46 @@ def check_masks(frames: Frames, masks: Masks) -> None:
         raise ValueError(f"masks {masks.shape} do not fit frames {frames.shape[:3]}")
 
 
-def binarise(values: NDArray[Any], threshold: float = 0.5) -> Masks:
-    """Turn soft masks into hard ones.
-
-    Args:
-        values: uint8 0..255, float 0..1 or bool, any shape.
-        threshold: in 0..1; what lies above it is True.
-
-    Returns:
-        bool, of the same shape.
-    """
-    if values.dtype == np.bool_:
-        return values
-    level = threshold * 255 if values.dtype == np.uint8 else threshold
-    hard: Masks = values > level
-    return hard
-
-
-def blank(frames: Frames, masks: Masks, level: int = GREY) -> Frames:
-    """Return the clip with its masked pixels at `level`, uint8 (T, H, W, 3), a new array."""
+def blank(frames: Frames, masks: Masks) -> Frames:
+    """Return the clip with its masked pixels grey, uint8 (T, H, W, 3), a new array."""
     check_masks(frames, masks)
     out = frames.copy()
-    out[masks] = level
+    out[masks] = GREY
     return out
 
 
-def mask_frames(masks: Masks, polarity: Polarity = Polarity.WHITE_EDITS) -> Frames:
-    """Return masks as the RGB pictures that the libraries read: uint8 (T, H, W, 3), every value 0 or 255."""
+def mask_frames(masks: Masks) -> Frames:
+    """Return masks as the RGB pictures that the libraries read: uint8 (T, H, W, 3), every value 0 or 255.
+
+    White is generated, black is kept (VACE, UserGuide.md, 3.1).
+    """
     if masks.dtype != np.bool_ or masks.ndim != 3:
         raise TypeError(f"masks must be bool (T, H, W), found {masks.dtype} {masks.shape}: binarise them first")
-    white = masks if polarity is Polarity.WHITE_EDITS else ~masks
-    return np.repeat((white.view(np.uint8) * 255)[..., None], 3, axis=3)
+    return np.repeat((masks.view(np.uint8) * 255)[..., None], 3, axis=3)
 
 
-def depth_frames(depth: NDArray[np.float32]) -> Frames:
-    """Return depth, float (T, H, W) in 0..1 with near = 1, as grey pictures, near = white: uint8 (T, H, W, 3)."""
+def depth_levels(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return depth, float (T, H, W) in 0..1 with near = 1, as grey levels, near = white: uint8 (T, H, W)."""
     if depth.ndim != 3:
         raise TypeError(f"depth must be float (T, H, W), found {depth.dtype} {depth.shape}")
     grey = np.empty(depth.shape, np.uint8)
     for values, out in zip(depth, grey, strict=True):
         np.clip(np.rint(values * 255), 0, 255, out=out, casting="unsafe")
-    return np.repeat(grey[..., None], 3, axis=3)
+    return grey
 
 
-def on_canvas(image: Image, height: int, width: int, level: int = WHITE) -> Image:
-    """Fit an image, whole and undistorted, into the middle of a canvas of the clip's size.
+def depth_frames(depth: NDArray[np.float32]) -> Frames:
+    """Return `depth_levels` as the RGB pictures that the libraries read: uint8 (T, H, W, 3)."""
+    return np.repeat(depth_levels(depth)[..., None], 3, axis=3)
+
+
+def on_canvas(image: Image, height: int, width: int) -> Image:
+    """Fit an image, whole and undistorted, into the middle of a white canvas of the clip's size.
 
     Args:
         image: uint8 (h, w, 3) RGB.
         height: of the canvas.
         width: of the canvas.
-        level: of what the image leaves free.
 
     Returns:
         uint8 (height, width, 3).
@@ -142,7 +94,7 @@ def on_canvas(image: Image, height: int, width: int, level: int = WHITE) -> Imag
     size = max(1, min(width, int(w * scale))), max(1, min(height, int(h * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     top, left = (height - size[1]) // 2, (width - size[0]) // 2
-    canvas = np.full((height, width, 3), level, np.uint8)
+    canvas = np.full((height, width, 3), WHITE, np.uint8)
     canvas[top : top + size[1], left : left + size[0]] = small
     return canvas
 

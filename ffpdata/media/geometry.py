@@ -7,11 +7,16 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ffpdata.core.errors import ConfigError
+
 SIZE_STEP = 16
 """VACE and Wan work on latents of 1/8 in patches of 2 and round other sizes silently, so they are refused here."""
 
+FRAME_STEP = 4
+"""A clip has 4n+1 frames: the VAE encodes the first alone and then four at a time."""
+
 MAX_FRAMES = 81
-"""VACE's quality falls past 81 frames; the paper's pairs have 81 as well."""
+"""Longest clip that Wan 2.1 was trained on: quality falls beyond it (VACE issue 99). The paper's pairs have 81."""
 
 
 class Geometry(BaseModel):
@@ -33,21 +38,13 @@ class Geometry(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name, value in (("width", self.width), ("height", self.height)):
-            if value % SIZE_STEP:
-                low = value - value % SIZE_STEP
-                raise ValueError(
-                    f"{name} {value} is no multiple of {SIZE_STEP}, which the video models need: "
-                    f"use {low or SIZE_STEP} or {low + SIZE_STEP}"
-                )
+        if found := _fault(self.frames, self.height, self.width):
+            raise ValueError(found)
         if self.width < self.height:
             raise ValueError(
                 f"width {self.width} is below height {self.height}: give the landscape size, "
                 "portrait sources get it turned"
             )
-        if self.frames > MAX_FRAMES or self.frames % 4 != 1:
-            near = min(MAX_FRAMES, max(1, (self.frames - 1) // 4 * 4 + 1))
-            raise ValueError(f"frames {self.frames} is not 4n+1 and at most {MAX_FRAMES}: use {near}")
         return self
 
     @property
@@ -63,6 +60,30 @@ class Geometry(BaseModel):
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """Return (width, height) for a source of `width` x `height` displayed pixels: turned where it is portrait."""
         return (self.height, self.width) if height > width else (self.width, self.height)
+
+
+def check_clip(frames: int, height: int, width: int, *, model: str) -> None:
+    """Refuse a clip that a video model would round, pad or do badly; nothing is resized here or later.
+
+    Raises:
+        ConfigError: every clip of a run has one size, so a wrong one is a wrong setting. It names the nearest that fit.
+    """
+    if found := _fault(frames, height, width):
+        raise ConfigError(f"{model}: {found}")
+
+
+def _fault(frames: int, height: int, width: int) -> str:
+    """Say what the video models would do badly in a clip of this size, and what fits; nothing where all is well."""
+    if height % SIZE_STEP or width % SIZE_STEP or not height or not width:
+        near = " x ".join(str(max(SIZE_STEP, round(side / SIZE_STEP) * SIZE_STEP)) for side in (width, height))
+        return f"the video models need sides that are multiples of {SIZE_STEP}, not {width} x {height}: try {near}"
+    if frames > MAX_FRAMES:
+        return f"the video models take at most {MAX_FRAMES} frames, not {frames}: set clip.frames to {MAX_FRAMES}"
+    if frames < 1 or frames % FRAME_STEP != 1:
+        low = max(1, (frames - 1) // FRAME_STEP * FRAME_STEP + 1)
+        near = f"{low} or {low + FRAME_STEP}" if frames > 0 else str(low)
+        return f"the video models need 4n+1 frames, not {frames}: set clip.frames to {near}"
+    return ""
 
 
 def as_rate(fps: float) -> Fraction:

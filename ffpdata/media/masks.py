@@ -79,14 +79,6 @@ def box(masks: Masks, margin_fraction: float = 0.0, margin_px: int = 0) -> Masks
     return out
 
 
-def union(first: Masks, *others: Masks) -> Masks:
-    """Return the pixels that are in any of the masks, each bool (T, H, W)."""
-    out = first.copy()
-    for masks in others:
-        out |= masks
-    return out
-
-
 def area(masks: Masks) -> NDArray[np.int64]:
     """Count the pixels of each frame's mask, int64 (T,)."""
     _check(masks)

@@ -7,7 +7,7 @@ the object (facebookresearch/sam2 issues 242, 379 and 446). Reasons that the emb
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ffpdata.models.protocols import Masks
 
     Mask = NDArray[np.bool_]
+
+Gate = tuple[str, str, Literal["at least", "at most"], float]
+"""Reason of a rejection, name of the fact, and the limit that the fact must keep."""
 
 _LONG_SIDE = 640
 """Masks are measured on a grid of at most so many pixels a side: areas and overlaps do not need more."""
@@ -101,17 +104,29 @@ def check(facts: dict[str, float], limits: GuardSettings) -> None:
     """
     if not facts["first_area"]:
         raise Reject("no_target", "its mask is empty in the first frame", dict(facts))
-    for reason, name, how, limit in (
-        ("mask_outside_box", "inside_box", "at least", limits.min_inside_box),
-        ("whole_image", "largest_area", "at most", limits.max_frame_area),
-        ("complement_mask", "complement", "at most", limits.max_complement),
-        ("mask_too_small", "area", "at least", limits.min_area),
-        ("mask_too_large", "area", "at most", limits.max_area),
-        ("coverage", "coverage", "at least", limits.min_coverage),
-        ("area_jump", "largest_area_jump", "at most", limits.max_area_jump),
-        ("temporal_iou", "temporal_iou", "at least", limits.min_temporal_iou),
-        ("mask_touches_border", "border", "at most", limits.max_border),
-    ):
+    hold(
+        facts,
+        [
+            ("mask_outside_box", "inside_box", "at least", limits.min_inside_box),
+            ("whole_image", "largest_area", "at most", limits.max_frame_area),
+            ("complement_mask", "complement", "at most", limits.max_complement),
+            ("mask_too_small", "area", "at least", limits.min_area),
+            ("mask_too_large", "area", "at most", limits.max_area),
+            ("coverage", "coverage", "at least", limits.min_coverage),
+            ("area_jump", "largest_area_jump", "at most", limits.max_area_jump),
+            ("temporal_iou", "temporal_iou", "at least", limits.min_temporal_iou),
+            ("mask_touches_border", "border", "at most", limits.max_border),
+        ],
+    )
+
+
+def hold(facts: dict[str, float], gates: Sequence[Gate]) -> None:
+    """Reject by the first gate that is not kept; one whose fact was not measured is.
+
+    Raises:
+        Reject: the gate's reason, with value and limit.
+    """
+    for reason, name, how, limit in gates:
         value = facts.get(name)
         if value is not None and (value < limit if how == "at least" else value > limit):
             raise Reject(reason, f"{name} is {value:.4g}, {how} {limit:g}", dict(facts))

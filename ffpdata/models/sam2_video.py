@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -76,7 +76,8 @@ class TransformersTracker:
             boxes: one per object, at least one, within the frame and not empty.
         """
         size = frames.shape[1:3]
-        session = open_session(self.processor, self.model, frames, self.state_device)
+        shown = prepare(self.processor, self.model, frames)
+        session = open_session(self.processor, self.model, shown, frames.shape[1:3], self.state_device)
         self.processor.add_inputs_to_inference_session(
             session, frame_idx=0, obj_ids=list(range(1, len(boxes) + 1)), input_boxes=[[list(box) for box in boxes]]
         )
@@ -90,21 +91,31 @@ class TransformersTracker:
         return Track(masks, float(sum(presence) / len(presence)))
 
 
-def open_session(processor: object, model: object, frames: Frames, state_device: object) -> object:
-    """Open a session of a transformers video segmenter with the clip in main memory.
+def prepare(processor: Any, model: Any, frames: Frames) -> list[torch.Tensor]:
+    """Return the clip as a transformers video segmenter sees it, in main memory.
 
     Frames are prepared one by one: prepared all at once, a 720p clip of 81 frames takes four times the memory.
     """
+    shown = []
+    for frame in frames:
+        pixels = processor(images=frame, device=model.device, return_tensors="pt")["pixel_values"]
+        shown.append(pixels.to("cpu", model.dtype))  # whole here: the session's own copy does not wait for it
+    return shown
+
+
+def open_session(
+    processor: Any, model: Any, shown: Sequence[torch.Tensor], size: Sequence[int], state_device: object
+) -> Any:
+    """Open a session of a transformers video segmenter on a prepared clip, whose frames are `size` (height, width)."""
     session = processor.init_video_session(
         inference_device=model.device,
         inference_state_device=state_device,
         video_storage_device="cpu",
         dtype=model.dtype,
     )
-    session.video_height, session.video_width = frames.shape[1:3]
-    for frame in frames:
-        pixels = processor(images=frame, device=model.device, return_tensors="pt")["pixel_values"]
-        session.add_new_frame(pixels.to("cpu", model.dtype))  # whole here: the session's own copy does not wait for it
+    session.video_height, session.video_width = size
+    for pixels in shown:
+        session.add_new_frame(pixels)
     return session
 
 

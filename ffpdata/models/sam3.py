@@ -25,11 +25,13 @@ from ffpdata.models.grounding_dino import SAME_BOX
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
 from ffpdata.models.needs import Checkpoint, Needs, wants_gpu
 from ffpdata.models.protocols import Box, Segmentation
-from ffpdata.models.sam2_video import TrackerRuntime, TransformersTracker, open_session
+from ffpdata.models.sam2_video import TrackerRuntime, TransformersTracker, open_session, prepare
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.weights import Dtype, checkpoint_folder, from_pretrained, pretrained_model, torch_device
 
 if TYPE_CHECKING:
+    import torch
+
     from ffpdata.core.stage import ModelSpec
     from ffpdata.models.protocols import Frames, Masks
 
@@ -119,7 +121,9 @@ class Sam3:
             RetryableError: others fill the GPU.
         """
         if box is None:
-            return first_that_passes(phrases, lambda phrase: self._find(frames, phrase))
+            with inference(self.device, f"SAM 3 on {clip_size(frames)}", REMEDY):
+                shown = prepare(self.processor, self.model, frames)  # once for all phrases
+            return first_that_passes(phrases, lambda phrase: self._find(frames, shown, phrase))
         boxes = [clip_box(box, frames.shape[1:3])]
         with inference(self.device, f"SAM 3 on {clip_size(frames)}", REMEDY):
             masks, presence = self._boxes().track(frames, boxes)
@@ -127,11 +131,11 @@ class Sam3:
         check(facts, self.settings)
         return Segmentation(masks, phrases[0] if phrases else "object", presence, facts)
 
-    def _find(self, frames: Frames, phrase: str) -> Segmentation:
+    def _find(self, frames: Frames, shown: Sequence[torch.Tensor], phrase: str) -> Segmentation:
         masks = np.zeros(frames.shape[:3], np.bool_)
         seen = []
         with inference(self.device, f"SAM 3 on {clip_size(frames)}", REMEDY):
-            for index, found in self._follow(frames, phrase):
+            for index, found in self._follow(shown, frames.shape[1:3], phrase):
                 if not seen and not found.instances:
                     limit = self.settings.score_threshold
                     raise Reject("no_target", f"nothing scores {limit:g} in the first frame and is found again")
@@ -150,15 +154,15 @@ class Sam3:
         check(facts, self.settings)
         return Segmentation(masks, phrase, facts["detection"] * facts["presence"], facts)
 
-    def _follow(self, frames: Frames, phrase: str) -> Iterator[tuple[int, Seen]]:
+    def _follow(self, shown: Sequence[torch.Tensor], size: Sequence[int], phrase: str) -> Iterator[tuple[int, Seen]]:
         """Yield frame numbers and what is seen there, in order. The model runs some frames ahead of what it yields."""
-        session: Any = open_session(self.processor, self.model, frames, "cpu" if self.offload else self.device)
+        session = open_session(self.processor, self.model, shown, size, "cpu" if self.offload else self.device)
         try:
             self.processor.add_text_prompt(session, phrase)
             for found in self.model.propagate_in_video_iterator(session):
                 found.obj_id_to_mask = {number: mask.float() for number, mask in found.obj_id_to_mask.items()}
-                shown = self.processor.postprocess_outputs(session, found)
-                yield found.frame_idx, _seen(shown, found.obj_id_to_tracker_score)
+                answer = self.processor.postprocess_outputs(session, found)
+                yield found.frame_idx, _seen(answer, found.obj_id_to_tracker_score)
         finally:
             session.reset_state()
 

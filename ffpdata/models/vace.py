@@ -14,6 +14,7 @@ from pydantic import Field
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import conditioning
+from ffpdata.media.geometry import check_clip
 from ffpdata.models.needs import Needs
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import parse_settings
@@ -118,7 +119,7 @@ class VaceRoles(ABC):
     ) -> Frames:
         count, height, width, _ = shape
         settings = self.settings
-        conditioning.check_clip(count, height, width, model=type(self).__name__)
+        check_clip(count, height, width, model=type(self).__name__)
         if reference is not None:
             reference = conditioning.on_canvas(reference, height, width)
         return self.generate(

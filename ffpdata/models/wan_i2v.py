@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ffpdata.media import conditioning
+from ffpdata.media.geometry import check_clip
 from ffpdata.models.needs import Needs
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import parse_settings
@@ -74,7 +74,7 @@ class WanAnimator:
             raise TypeError(f"an image must be uint8 (H, W, 3), found {image.dtype} {image.shape}")
         height, width = image.shape[:2]
         settings = self.settings
-        conditioning.check_clip(frames, height, width, model=type(self).__name__)
+        check_clip(frames, height, width, model=type(self).__name__)
         made = self._held.generate(
             Request(
                 prompt=prompt,

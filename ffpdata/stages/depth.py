@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ffpdata.core.stage import Artifact, Row, Stage
 from ffpdata.media.codec import read_video, write_gray
+from ffpdata.media.conditioning import depth_levels
 
 
 class Depth(Stage):
@@ -23,10 +22,7 @@ class Depth(Stage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the depth video."""
         model = self.model("depth_estimator")
-        depth = model.depth(read_video(row.file("source_video")))
-        gray = np.empty(depth.shape, np.uint8)
-        for frame, out in zip(depth, gray, strict=True):
-            np.clip(np.rint(frame * 255), 0, 255, out=out, casting="unsafe")
+        gray = depth_levels(model.depth(read_video(row.file("source_video"))))
         target = row.new_file("depth_video")
         write_gray(target, gray, row["fps"])
         return {"depth_video": target, "depth_kind": model.kind}

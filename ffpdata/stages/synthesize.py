@@ -7,6 +7,7 @@ from typing import Any
 
 from ffpdata.core.stage import Artifact, Row, Stage, StageSettings
 from ffpdata.media.codec import read_masks, read_video, write_video
+from ffpdata.media.conditioning import negative_prompt
 
 ROLES = {"removal": "remover", "swap": "swapper"}
 """Which model role makes which task: a removal model of its own redoes the removals and nothing else."""
@@ -39,12 +40,12 @@ class Synthesize(Stage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the edited clip. A removal follows the caption without the object, where there is one."""
         removal = row["task"] == "removal"
-        negative = [row["object"]] if removal and self.settings.negative_object else []
+        negative = row["object"] if removal and self.settings.negative_object else ""
         edit = self.model(ROLES[row["task"]]).edit(
             read_video(row.file("source_video")),
             read_masks(row.file("condition_mask")),
             prompt=row.get("target_caption") or row["caption"],
-            negative=", ".join([*negative, self.settings.negative] if self.settings.negative else negative),
+            negative=negative_prompt(negative, self.settings.negative),
             seed=row["seed"],
         )
         target = row.new_file("target_video")

@@ -48,10 +48,6 @@ def test_fits():
     assert report.fits(None) == []
 
 
-def test_windows_of_video_depth():
-    assert [report.depth_windows(n) for n in (1, 22, 23, 81)] == [1, 1, 2, 4]
-
-
 def test_memory_by_way_of_keeping_weights():
     needs = report.memory_needs(COUNTED)
     assert needs == {"resident": 42.5 + 18.0, "models": 26.0 + 6.0 + 18.0, "layers": 18.75}

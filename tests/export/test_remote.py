@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,31 +17,16 @@ from ffpdata.export.shards import export
 from ffpdata.export.verify import verify
 from ffpdata.report import html
 from tests.fixture_run import copy_run
+from tests.s3_server import s3_proxy
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    """An S3 server on this machine with one bucket."""
+    """Files of an S3 server on this machine with one bucket."""
     import s3fs
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "none",
-        "AWS_SECRET_ACCESS_KEY": "none",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-    }.items():
-        monkeypatch.setenv(name, value)
-    # Its buckets are those of every server in this process.
-    urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")).close()
-    files = s3fs.S3FileSystem(endpoint_url=f"http://127.0.0.1:{port}")
-    files.mkdir("bucket")
-    yield files
-    server.stop()
-    s3fs.S3FileSystem.clear_instance_cache()
+    with s3_proxy(monkeypatch) as proxy:
+        yield s3fs.S3FileSystem(endpoint_url=proxy.url)
 
 
 def test_a_remote_run_is_curated_exported_verified_read_and_reported(

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from ffpdata.core.config import load_pipeline
-from ffpdata.core.errors import ConfigError
 from ffpdata.media import conditioning as c
-from ffpdata.stages.condition import ConditionSettings, Region, shape
+from ffpdata.stages.condition import Region, shape
 
 DISC = """
 .........
@@ -94,15 +92,7 @@ def test_hull_closes_what_is_hollow():
     assert text_of(shape(hollow, Region(hull=True))) == "\n......\n.####.\n.####.\n.####.\n......\n"
 
 
-def test_the_pipeline_boxes_removals_and_not_swaps():
-    pipeline = load_pipeline("local_editing")
-    settings = {entry.name: entry.settings for entry in pipeline.stages}
-    variants = ConditionSettings.model_validate(settings["condition"]).variants
-    for edit in settings["propose"]["edits"]:
-        assert variants[edit["variant"]].box == (edit["task"] == "removal")
-
-
-# --- blanking and polarity ---
+# --- blanking ---
 
 
 def test_the_region_is_grey_and_the_rest_untouched(clip):
@@ -121,32 +111,23 @@ def test_nothing_of_the_object_is_left_whatever_it_was(clip):
     assert np.array_equal(c.blank(frames, masks), c.blank(other, masks))
 
 
-@pytest.mark.parametrize(("polarity", "white"), [("WHITE_EDITS", True), ("WHITE_KEEPS", False)])
-def test_polarity(polarity, white):
+def test_white_is_generated():
     mask = np.array([[[True, False], [False, True]]])
-    pictures = c.mask_frames(mask, c.Polarity[polarity])
+    pictures = c.mask_frames(mask)
     assert pictures.dtype == np.uint8
     assert pictures.shape == (1, 2, 2, 3)
     assert set(np.unique(pictures)) == {0, 255}
-    assert (pictures[0, 0, 0] == (255 if white else 0)).all()
-    assert (pictures[0, 0, 1] == (0 if white else 255)).all()
+    assert (pictures[0, 0, 0] == 255).all()
+    assert (pictures[0, 0, 1] == 0).all()
 
 
-def test_white_edits_by_default(clip):
-    _, masks = clip
-    assert np.array_equal(c.mask_frames(masks)[..., 0] == 255, masks)
-
-
-def test_soft_masks_are_refused_and_can_be_made_hard(clip):
+def test_soft_masks_are_refused(clip):
     frames, masks = clip
     soft = np.array([[[0, 127, 128, 255]]], np.uint8)
     with pytest.raises(TypeError, match="binarise"):
         c.mask_frames(soft)
     with pytest.raises(TypeError, match="binarise"):
         c.blank(frames, masks.astype(np.uint8))
-    assert c.binarise(soft).tolist() == [[[False, False, True, True]]]
-    assert c.binarise(np.float32([0.2, 0.5, 0.6])).tolist() == [False, False, True]
-    assert c.binarise(masks) is masks
 
 
 def test_what_does_not_fit_is_refused(clip):
@@ -155,30 +136,6 @@ def test_what_does_not_fit_is_refused(clip):
         c.blank(frames, masks[:4])
     with pytest.raises(TypeError, match="uint8"):
         c.blank(frames.astype(np.float32), masks)
-
-
-# --- sizes ---
-
-
-@pytest.mark.parametrize("size", [(81, 720, 1280), (81, 1280, 720), (1, 16, 16), (33, 192, 320), (77, 480, 832)])
-def test_sizes_that_the_model_takes(size):
-    c.check_clip(*size)
-
-
-@pytest.mark.parametrize(
-    ("size", "said"),
-    [
-        ((81, 72, 128), "not 128 x 72: try 128 x 64"),
-        ((81, 720, 1000), "not 1000 x 720: try 992 x 720"),
-        ((80, 64, 64), "not 80: set clip.frames to 77 or 81"),
-        ((3, 64, 64), "set clip.frames to 1 or 5"),
-        ((0, 64, 64), "set clip.frames to 1"),
-        ((85, 64, 64), "at most 81 frames"),
-    ],
-)
-def test_sizes_that_would_be_rounded_in_silence(size, said):
-    with pytest.raises(ConfigError, match=said):
-        c.check_clip(*size)
 
 
 # --- depth and reference ---

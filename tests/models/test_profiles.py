@@ -11,10 +11,11 @@ import pytest
 from ffpdata.core.config import Library, load_pipeline
 from ffpdata.core.errors import ConfigError
 from ffpdata.core.stage import ModelSpec
-from ffpdata.media.conditioning import check_clip
+from ffpdata.media.geometry import check_clip
 from ffpdata.models.grounded_sam2 import GroundedSam2
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.video_depth.backend import VideoDepthAnything, VideoDepthSettings
+from ffpdata.stages.condition import ConditionSettings
 
 PROFILES = ("gpu", "small")
 PIPELINES = ("local_editing", "stylization")
@@ -76,8 +77,8 @@ def test_every_worker_is_planned_for(profile):
 def test_the_models_take_the_clips(profile):
     for pipeline in profile.values():
         clip = SimpleNamespace(**pipeline.clip)
-        check_clip(clip.frames, clip.height, clip.width)
-        check_clip(clip.frames, clip.width, clip.height)  # portrait
+        check_clip(clip.frames, clip.height, clip.width, model="Vace")
+        check_clip(clip.frames, clip.width, clip.height, model="Vace")  # portrait
 
 
 def test_a_role_without_loras_and_one_with_them_share_the_weights(profile):
@@ -86,11 +87,12 @@ def test_a_role_without_loras_and_one_with_them_share_the_weights(profile):
     assert models["stylizer"].settings["sources"] == models["remover"].settings["sources"]
 
 
-def test_swaps_have_no_box_and_removals_have_one(profile):
-    settings = {entry.name: entry.settings for entry in profile["local_editing"].stages}
-    variants = settings["condition"]["variants"]
+@pytest.mark.parametrize("name", ["cpu", *PROFILES])
+def test_swaps_have_no_box_and_removals_have_one(name):
+    settings = {entry.name: entry.settings for entry in load_pipeline("local_editing", name).stages}
+    variants = ConditionSettings.model_validate(settings["condition"]).variants
     for edit in settings["propose"]["edits"]:
-        assert bool(variants[edit["variant"]]["box"]) == (edit["task"] == "removal")
+        assert variants[edit["variant"]].box == (edit["task"] == "removal")
 
 
 def test_without_a_gpu_they_fail_instead_of_crawling(profile):

@@ -14,6 +14,8 @@ pytest.importorskip("transformers", reason="the extra `models` is not installed"
 
 from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.stage import ModelSpec
+from ffpdata.models.mask_guards import check
+from ffpdata.models.sam2_video import prepare
 from ffpdata.models.sam3 import Sam3, _seen
 from tests.models import tiny_vision as tiny
 
@@ -54,6 +56,20 @@ def test_same_input_same_masks(model: Sam3) -> None:
     first, second = (model.segment(tiny.clip(4), ["dog"]) for _ in range(2))
     assert np.array_equal(first.masks, second.masks)
     assert first.facts == second.facts
+
+
+def test_a_clip_is_prepared_once_and_a_phrase_leaves_nothing_to_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ffpdata.models.sam3 as module
+
+    clips, measured = [], []
+    monkeypatch.setattr(module, "prepare", lambda *given: clips.append(1) or prepare(*given))
+    monkeypatch.setattr(module, "check", lambda facts, limits: measured.append(facts) or check(facts, limits))
+    with pytest.raises(Reject, match="mask_too_large"):
+        Sam3(spec(folder, **tiny.ANY_MASK | {"max_area": 0.1})).segment(tiny.clip(6), ["dog", "cat", "dog"])
+    assert len(clips) == 1
+    assert measured[2] == measured[0]
 
 
 def test_what_scores_too_little_is_no_target(folder: Path) -> None:

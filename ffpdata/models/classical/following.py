@@ -13,6 +13,7 @@ from ffpdata.media import flow
 from ffpdata.media import masks as masklib
 from ffpdata.models.classical.evidence import Colours, Difference, Flows, Observed, guided, plate_difference
 from ffpdata.models.classical.tracks import Seed, travel
+from ffpdata.models.mask_guards import clip_box
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _TRAVELS = 1.2
 """What moves this far, in its own sizes, uncovers its background."""
+
+_SMALLEST_BOX = 4
+"""Least side of a box, in pixels of the small copy."""
 
 _RETURNS = 6
 """How often an object that was lost is looked for again."""
@@ -82,12 +86,12 @@ def follow_box(observed: Observed, box: Box, scale: float) -> tuple[Masks, Diffe
     """
     clip = observed.clip
     height, width = clip.shape[1:3]
-    x0, y0, x1, y1 = (round(v * scale) for v in box)
-    x0, x1 = max(0, min(x0, x1)), min(width, max(x0, x1))
-    y0, y1 = max(0, min(y0, y1)), min(height, max(y0, y1))
-    if x1 - x0 < 4 or y1 - y0 < 4:
+    x0, y0, x1, y1 = (round(v * scale) for v in clip_box(box, (round(height / scale), round(width / scale))))
+    x1, y1 = min(width, x1), min(height, y1)
+    if x1 - x0 < _SMALLEST_BOX or y1 - y0 < _SMALLEST_BOX:
+        least = _SMALLEST_BOX / scale
         raise Reject(
-            "no_target", f"the box {tuple(box)} holds nothing of the {width / scale:.0f}x{height / scale:.0f} frame"
+            "no_target", f"the box {tuple(box)} shows too little of the frame: {least:.0f} pixels a side at least"
         )
     seed = Seed(0, _cut(clip[0], (x0, y0, x1, y1)))
     if not seed.mask.any():

@@ -19,6 +19,7 @@ from ffpdata.models.classical.evidence import Difference, Observed, plate_differ
 from ffpdata.models.classical.following import follow, follow_box
 from ffpdata.models.classical.mask_measures import mask_measures
 from ffpdata.models.classical.tracks import best_track
+from ffpdata.models.mask_guards import Gate, hold
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.settings import BackendSettings, parse_settings
 
@@ -95,7 +96,7 @@ class MotionSegmenter:
         """
         path = flow.camera_path(frames, points=_POINTS)
         if box is None and path.inliers.mean() < self.settings.min_inliers:
-            raise Reject("camera_unstable", _compare(path.inliers.mean(), "at least", self.settings.min_inliers))
+            raise Reject("camera_unstable", f"{path.inliers.mean():.4g}, at least {self.settings.min_inliers:g}")
         observed = Observed.of(frames, path, self.settings.min_motion_px)
         if box is None:
             masks, difference = self._find(observed)
@@ -123,7 +124,7 @@ class MotionSegmenter:
 
     def _gate(self, facts: dict[str, float], *, boxed: bool) -> None:
         limits = self.settings
-        checks = [
+        gates: list[Gate] = [
             ("mask_too_small", "area", "at least", limits.min_area),
             ("mask_too_large", "area", "at most", limits.max_area),
             ("coverage", "coverage", "at least", limits.min_coverage),
@@ -131,20 +132,13 @@ class MotionSegmenter:
             ("mask_touches_border", "border", "at most", limits.max_border),
         ]
         if not boxed:
-            checks += [
+            gates += [
                 ("motion_coherence", "motion_coherence", "at least", limits.min_motion_coherence),
                 ("stays_in_place", "travel", "at least", limits.min_travel),
                 ("not_isolated", "isolation", "at least", limits.min_isolation),
                 ("not_distinct", "distinctness", "at least", limits.min_distinctness),
             ]
-        for reason, name, how, limit in checks:
-            value = facts[name]
-            if value < limit if how == "at least" else value > limit:
-                raise Reject(reason, f"{name} is {_compare(value, how, limit)}", dict(facts))
-
-
-def _compare(value: float, how: str, limit: float) -> str:
-    return f"{value:.4g}, {how} {limit:g}"
+        hold(facts, gates)
 
 
 def _tidy(masks: Masks, px: int) -> Masks:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ffpdata.media.flow import dense
+from ffpdata.media.flow import dense, grid
 from ffpdata.models.classical.attributes import look
 from ffpdata.models.classical.colour import to_lab
 from ffpdata.models.classical.style_network import StyleNetwork, work_size
@@ -214,8 +214,8 @@ def _warp(picture: NDArray[Any], flow: Picture) -> NDArray[Any]:
     if (rows, cols) != (height, width):
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
         flow = flow * np.array([width / cols, height / rows], np.float32)
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return cv2.remap(picture, x + flow[..., 0], y + flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    at = grid(height, width) + flow
+    return cv2.remap(picture, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _luma(picture: Picture) -> Picture:

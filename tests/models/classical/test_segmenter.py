@@ -106,15 +106,21 @@ def test_what_wags_in_place_is_refused():
         ({"max_area": 0.001}, "mask_too_large"),
         ({"min_temporal_iou": 1.0}, "temporal_iou"),
         ({"min_travel": 50.0}, "stays_in_place"),
-        ({"min_inliers": 1.0}, "camera_unstable"),
     ],
 )
-def test_every_gate_gives_its_reason_value_and_limit(settings, reason):
+def test_every_gate_gives_its_reason_value_and_limit(found, settings, reason):
     limit = f"{next(iter(settings.values())):g}"
     with pytest.raises(Reject) as caught:
-        MotionSegmenter(spec(**settings)).segment(drawn("ball_static").frames, ["ball"])
+        MotionSegmenter(spec(**settings))._gate(found["ball_static"].facts, boxed=False)
     assert caught.value.reason == reason
     assert limit in caught.value.detail
+
+
+def test_a_camera_that_cannot_be_followed_is_refused():
+    with pytest.raises(Reject) as caught:
+        MotionSegmenter(spec(min_inliers=1.0)).segment(drawn("ball_static").frames, ["ball"])
+    assert caught.value.reason == "camera_unstable"
+    assert "at least 1" in caught.value.detail
 
 
 def test_unknown_settings_are_refused():
