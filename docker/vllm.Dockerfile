@@ -6,7 +6,7 @@ LABEL org.opencontainers.image.title="ffpdata-vllm" \
       org.opencontainers.image.description="The OpenAI-compatible server that ffpdata's vision-language stages ask." \
       org.opencontainers.image.licenses="Apache-2.0"
 # hadolint ignore=DL3002
-USER root
+USER 0
 RUN (userdel --remove ubuntu 2>/dev/null || true) \
     && useradd --uid 1000 --create-home --shell /bin/bash vllm \
     && install -d -o vllm -g vllm /models
