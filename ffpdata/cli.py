@@ -251,12 +251,14 @@ def review(
     folder = RunFolder.existing(run_folder)
     if export_to and import_from:
         raise UsageError("--export and --import: one at a time")
-    if export_to or import_from:
-        from ffpdata.refine.exchange import export_verdicts, import_verdicts
+    if export_to:
+        from ffpdata.refine.exchange import export_verdicts
 
-        if export_to:
-            typer.echo(f"{export_verdicts(folder, export_to)} verdicts written to {export_to}")
-            return
+        typer.echo(f"{export_verdicts(folder, export_to)} verdicts written to {export_to}")
+        return
+    if import_from:
+        from ffpdata.refine.exchange import import_verdicts
+
         taken = import_verdicts(folder, import_from)
         for problem in taken.problems:
             typer.echo(problem, err=True)

@@ -87,7 +87,8 @@ def read(connection: duckdb.DuckDBPyConnection) -> Holding:
 def rows(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """The rows of the verdicts that hold, oldest first."""
     view = f"{REVIEW}_history"
-    if not connection.execute("select 1 from duckdb_views() where view_name = ?", [view]).fetchall():
+    known = connection.execute("select column_name from duckdb_columns() where table_name = ?", [view]).fetchall()
+    if ("verdict",) not in known:  # nobody has given one yet
         return []
     same = f"partition by {', '.join(_IDENTITY)}, reviewer"
     newest = connection.view(view).project(f"*, row_number() over ({same} order by part desc, part_row desc) as place")

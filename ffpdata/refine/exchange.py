@@ -24,6 +24,10 @@ from ffpdata.refine.desk import Desk, Given, RefusedError
 from ffpdata.refine.pairs import FILES, PASSED, Pairs
 
 
+TOLD: tuple[str, ...] = ("track", "item_id", "upstream", "task", "instruction")
+"""Columns of a pair in its task, beside its files."""
+
+
 @dataclass
 class Taken:
     """What came of an import.
@@ -69,8 +73,9 @@ def import_verdicts(run: RunFolder, file: Path) -> Taken:
         FatalError: the file cannot be read at all.
     """
     read = {".parquet": _from_parquet, ".json": _from_json}[_kind(file)]
+    records = list(read(file))
     desk, taken = Desk(run), Taken()
-    for record in read(file):
+    for record in records:
         if isinstance(record, str):
             taken.problems.append(record)
             continue
@@ -99,7 +104,7 @@ def _tasks(run: RunFolder, table: list[dict[str, Any]]) -> Iterator[dict[str, An
         if pair.status != PASSED and pair.key not in given:
             continue
         row = pairs.row(pair)
-        data = {name: row[name] for name in ("track", "item_id", "upstream", "task", "instruction") if name in row}
+        data = {name: row[name] for name in TOLD if name in row}
         data |= {kind: run.store.url(row[column]) for kind, column in FILES.items() if row.get(column)}
         yield {
             "data": {"pair": pair.key, **data},

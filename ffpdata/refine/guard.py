@@ -44,7 +44,10 @@ HEADERS = {
 """Sent with every answer. `cache-control: no-store` is added where an answer does not say otherwise."""
 
 # A cookie that is `SameSite=Strict` is not sent on a redirect from another site's link; this page asks again itself.
-_WELCOME = b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>Review</title>'
+_WELCOME = (
+    b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
+    b'<link rel="icon" href="/icon.svg"><title>Review</title>'
+)
 
 
 class Logins:
@@ -162,7 +165,9 @@ def _token_in(scope: Scope) -> str | None:
     """The token in the address of the page; None where it has none."""
     if scope["path"] != "/":
         return None
-    return parse_qs(scope["query_string"].decode("latin-1")).get("token", [None])[0]
+    query: str = scope["query_string"].decode("latin-1")
+    given = parse_qs(query, keep_blank_values=True).get("token")
+    return given[0] if given else None
 
 
 def _same(given: str, wanted: str) -> bool:
@@ -174,16 +179,17 @@ async def _read(receive: Receive, headers: Mapping[str, str]) -> bytes | None:
     told = headers.get("content-length", "")
     if told.isdigit() and int(told) > MAX_BODY:
         return None
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return body
+            break
         body += message.get("body", b"")
         if len(body) > MAX_BODY:
             return None
         if not message.get("more_body"):
-            return body
+            break
+    return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -132,7 +132,8 @@ _ORDERS: Mapping[str, Callable[[int], Callable[[Pair], Any]]] = {
 
 def _load(run: RunFolder) -> tuple[pa.Table, list[Pair], dict[str, dict[str, Verdict]]]:
     pipelines = run.pipelines()
-    tables, pairs = [], []
+    tables: list[pa.Table] = []
+    pairs: list[Pair] = []
     with run.connect() as connection:
         verdicts = read(connection)
         items = connection.view("items") if pipelines else None

@@ -109,9 +109,9 @@ class Previews:
         with self._store.hold() as held:
             image = read_image(self._store.fetch(path, held))
         height = max(1, round(image.shape[0] * REFERENCE_WIDTH / image.shape[1]))
-        if image.shape[1] > REFERENCE_WIDTH:
-            image = cv2.resize(image, (REFERENCE_WIDTH, height), interpolation=cv2.INTER_AREA)
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        if image.shape[1] > REFERENCE_WIDTH:
+            bgr = cv2.resize(bgr, (REFERENCE_WIDTH, height), interpolation=cv2.INTER_AREA)
         done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
             raise FfpdataError(f"{path}: could not be encoded as a JPEG")

@@ -227,8 +227,8 @@ export class Player {
     const part = this.panel("mask");
     if (!part) return;
     const { small } = this;
-    small.width = OUTLINE_WIDTH;
-    small.height = Math.round((OUTLINE_WIDTH * this.pair.height) / this.pair.width);
+    small.width = Math.min(OUTLINE_WIDTH, this.pair.width);
+    small.height = Math.round((small.width * this.pair.height) / this.pair.width);
     const context = small.getContext("2d", { willReadFrequently: true });
     this.paint(context, part);
     const image = context.getImageData(0, 0, small.width, small.height);
