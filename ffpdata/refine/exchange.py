@@ -23,7 +23,6 @@ from ffpdata.curate.verdicts import SCHEMA, pair_key, rows
 from ffpdata.refine.desk import Desk, Given, RefusedError
 from ffpdata.refine.pairs import FILES, PASSED, Pairs
 
-
 TOLD: tuple[str, ...] = ("track", "item_id", "upstream", "task", "instruction")
 """Columns of a pair in its task, beside its files."""
 
