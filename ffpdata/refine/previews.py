@@ -1,8 +1,8 @@
 """What the review page plays: source, target and mask as panels of one video, so that they cannot get out of step.
 
 A preview has the clip's own resolution, a key frame every `KEY_FRAMES` frames for quick scrubbing, and few enough bytes
-for a slow line; the page links to the files themselves. It is made once, a few pairs ahead of the reviewers, and kept in
-the run folder.
+for a slow line; the page links to the files themselves. It is made once, some pairs ahead of the reviewers, and kept
+in the run folder.
 """
 
 from __future__ import annotations

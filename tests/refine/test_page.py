@@ -213,6 +213,8 @@ def test_a_filter_that_nothing_fits_and_back(page) -> None:
 
 
 def test_verdicts_wait_for_a_server_that_is_away(page, run: RunFolder, request: pytest.FixtureRequest) -> None:
+    loaded = "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/video') && e.responseEnd).length"
+    wait_until(page, f"{loaded} >= 3")
     page.context.set_offline(True)
     judged = [decide(page, "a"), decide(page, "a")]
     wait_until(page, "document.querySelector('#message').textContent.includes('trying again')")

@@ -3,11 +3,13 @@ import { Player } from "./player.js";
 const AHEAD = 6; // pairs that are leased at once
 const LOADED = 3; // of those so many are downloaded before their turn
 const LONGEST = 600; // seconds: who took longer was away
-const RETRY = 2000; // milliseconds until a verdict that could not be sent is sent again
+const RETRY = 2000; // milliseconds until what did not get through is tried again
 
 const one = (selector) => document.querySelector(selector);
 const make = (tag, text, attributes = {}) => Object.assign(document.createElement(tag), { textContent: text, ...attributes });
 const words = (name) => name.replaceAll("_", " ");
+
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 let session = null;
 let queue = []; // entries; the first one is on the screen
@@ -56,7 +58,8 @@ class Entry {
     this.problem = "";
     this.stop = new AbortController();
     this.video.addEventListener("error", () => {
-      if (this.video.src) this.fail("the video cannot be played");
+      if (this.video.src.startsWith("blob:")) this.fail("the video cannot be played");
+      else if (this.video.src) this.loading = this.download(); // the line broke, or the server says why
     });
   }
 
@@ -67,15 +70,26 @@ class Entry {
   /** Download the whole video, so that nothing is waited for when its turn comes. */
   load() {
     this.pictures();
-    this.loading ??= fetch(this.path("video"), { signal: this.stop.signal })
-      .then(async (response) => {
-        if (!response.ok) throw new Refused(response.status, (await response.json()).error);
-        this.video.src = URL.createObjectURL(await response.blob());
-      })
-      .catch((error) => {
-        if (error.name !== "AbortError") this.fail(error.message);
-      });
+    this.loading ??= this.download();
     return this.loading;
+  }
+
+  async download() {
+    for (;;) {
+      try {
+        const response = await fetch(this.path("video"), { signal: this.stop.signal });
+        if (!response.ok) throw new Refused(response.status, (await response.json().catch(() => ({}))).error);
+        this.video.src = URL.createObjectURL(await response.blob());
+        return;
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        if (error instanceof Refused) {
+          this.fail(error.message);
+          return;
+        }
+        await pause(RETRY);
+      }
+    }
   }
 
   /** Play what arrives: for a pair that is on the screen before it was loaded. */
@@ -230,7 +244,7 @@ function send(body, entry) {
           break;
         }
         say("The server does not answer; trying again ...", true);
-        await new Promise((done) => setTimeout(done, RETRY));
+        await pause(RETRY);
       }
     }
     unsent -= 1;
@@ -247,13 +261,13 @@ function showUnsent() {
 }
 
 function undo() {
-  const entry = history.pop();
-  if (!entry) {
+  const last = history.pop();
+  if (!last) {
     say("Nothing to undo");
     return;
   }
+  const entry = last.loading ? last : new Entry(last.pair);
   queue.unshift(entry);
-  if (!entry.loading) Object.assign(entry, new Entry(entry.pair));
   show();
   say("Taken back");
   send({ pair: entry.pair.key, verdict: "undo" }, entry).then(() => decided.delete(entry.pair.key));
