@@ -8,7 +8,7 @@ import pytest
 from ffpdata.core.config import InputSettings, load_pipeline
 from ffpdata.core.inputs import KNOWN_COLUMNS, list_inputs
 from ffpdata.core.manifest import COMMON
-from ffpdata.curate import WRITES
+from ffpdata.curate import WRITES, verdicts
 from ffpdata.export.index import INDEX
 
 FOLDER = Path(__file__).parents[1] / "manifests"
@@ -29,6 +29,12 @@ def test_the_common_columns_the_input_and_the_index() -> None:
     assert set(documented("## The input table")) == set(KNOWN_COLUMNS)
     assert documented("## The index of an export") == INDEX.names
     assert set(documented("### `curate`")) == set(WRITES)
+    assert set(documented("### `review`")) == set(verdicts.WRITES)
+
+
+def test_every_verdict_and_every_reason_is_named() -> None:
+    section = TEXT.partition("\n### `review`\n")[2].partition("\n### ")[0]
+    assert {*verdicts.VERDICTS, *verdicts.REASONS} <= set(re.findall(r"`(\w+)`", section))
 
 
 @pytest.mark.parametrize("pipeline", ["local_editing", "stylization"])
