@@ -230,6 +230,54 @@ def report(run_folder: RunArgument) -> None:
 
 
 @app.command()
+def review(
+    run_folder: RunArgument,
+    export_to: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Write the verdicts: .parquet, or Label Studio's .json."),
+    ] = None,
+    import_from: Annotated[
+        Path | None, typer.Option("--import", metavar="FILE", help="Take verdicts from such a file.")
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option(min=0, max=1, help="Fraction of pairs that two people judge, to know how they agree.")
+    ] = 0.1,
+    lease: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="So long a pair is kept for whom it was shown to.")
+    ] = 600,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any that is free.")] = 8700,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Another name under which the server is reached.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM file with the certificate, for https.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file with its key.")] = None,
+) -> None:
+    """Judge pairs in the browser, several people at once; or exchange verdicts with other tools."""
+    from ffpdata.core.errors import UsageError
+    from ffpdata.core.run import RunFolder
+
+    folder = RunFolder.existing(run_folder)
+    if export_to and import_from:
+        raise UsageError("--export and --import: one at a time")
+    if export_to or import_from:
+        from ffpdata.refine.exchange import export_verdicts, import_verdicts
+
+        if export_to:
+            typer.echo(f"{export_verdicts(folder, export_to)} verdicts written to {export_to}")
+            return
+        taken = import_verdicts(folder, import_from)
+        for problem in taken.problems:
+            typer.echo(problem, err=True)
+        typer.echo(f"{taken.new} verdicts taken, {taken.known} known already, {len(taken.problems)} refused")
+        raise typer.Exit(EXIT_FATAL if taken.problems else 0)
+    from ffpdata.refine.server import Address, serve
+
+    address = Address(host, port, tuple(allow_host or ()), tls_cert, tls_key)
+    serve(folder, address, overlap, lease, typer.echo)
+
+
+@app.command()
 def doctor(
     profile: Annotated[str, typer.Option(help="Which models: a name or a file.")] = "cpu",
     as_json: JsonOption = False,

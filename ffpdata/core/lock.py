@@ -39,8 +39,12 @@ class _LeaseLock(Lock):
 
 
 @contextmanager
-def run_lock(store: Store) -> Iterator[Lock]:
+def run_lock(store: Store, name: str = LOCK) -> Iterator[Lock]:
     """Hold the run folder for writing: by a lock on a file, on S3 by a lease. Other object stores have neither.
+
+    Args:
+        store: the run folder.
+        name: of the lock. Other names are for other work in the folder, of which there shall be one at a time.
 
     Raises:
         RunLockedError: another process holds it; the message names the process, its host and since when.
@@ -49,14 +53,14 @@ def run_lock(store: Store) -> Iterator[Lock]:
         if not is_s3(store.root):
             yield Lock()
             return
-        lease = Lease(store.url(LOCK))
+        lease = Lease(store.url(name))
         lease.acquire()
         try:
             yield _LeaseLock(lease)
         finally:
             lease.release()
         return
-    path = store.local_path(LOCK)
+    path = store.local_path(name)
     try:
         with storage_errors(store.root):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from ffpdata.core.keys import digest
 from ffpdata.core.manifest import stage_schema, worker_label
 from ffpdata.core.run import RunFolder
 from ffpdata.core.views import CURATE, literal, quote
-from ffpdata.curate import dedup, select, split
+from ffpdata.curate import dedup, select, split, verdicts
 
 VERSION = 1
 """Raised whenever the rules change."""
@@ -25,6 +25,7 @@ WRITES = {"split": str, "source_group": str}
 """Columns of the `curate` manifest beside the common ones."""
 
 NOT_BEST, DUPLICATE = "not_best_variant", "near_duplicate"
+BY_REVIEWER, NOT_REVIEWED = "rejected_by_reviewer", "not_reviewed"
 
 _IDENTITY = ("item_id", "parent_id", "source_id")
 _COLUMNS = ("task", "object", "style_id", "source_hash", "target_hash", *select.RANKING)
@@ -107,14 +108,15 @@ def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[s
     """Decide about each pair.
 
     Args:
-        pairs: the finished pairs: identity, task, scores and hashes.
+        pairs: the finished pairs: identity, task, scores, hashes, and `decision`, what reviewers decided.
         settings: what is wanted.
 
     Returns:
-        Per pair `status`, `reason`, `error` (which pair won), `split`, `source_group` and `key`.
+        Per pair `status`, `reason`, `error` (which pair won, what reviewers said), `split`, `source_group` and `key`.
     """
     sources = dedup.alike(dedup.parse(p.get("source_hash") for p in pairs), settings.duplicate_bits)
-    order = select.rank(pairs)
+    refused = _refused(pairs, settings)
+    order = [position for position in select.rank(pairs) if position not in refused]
     worse = select.worse_variants(pairs, order) if settings.variants == "best" else {}
     left = [position for position in order if position not in worse]
     targets = dedup.parse(p.get("target_hash") for p in pairs)
@@ -123,7 +125,7 @@ def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[s
     homes = {group: split.split_of(group, settings.splits, settings.seed) for group in set(groups)}
     decisions = []
     for position, (pair, group) in enumerate(zip(pairs, groups, strict=True)):
-        reason, error = None, None
+        reason, error = refused.get(position, (None, None))
         if position in worse:
             winner = pairs[worse[position]]
             reason, error = NOT_BEST, f"{winner['item_id']} is better: {_compare(winner, pair)}"
@@ -139,6 +141,23 @@ def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[s
         }
         decisions.append(decision | {"key": digest(CURATE, VERSION, pair["track"], pair["item_id"], decision)})
     return decisions
+
+
+def _refused(pairs: list[dict[str, Any]], settings: CurateSettings) -> dict[int, tuple[str, str]]:
+    """Position of every pair that the reviewers keep out, to reason and error. It wins against no other pair."""
+    if settings.verdicts == "ignore":
+        return {}
+    found = {}
+    for position, pair in enumerate(pairs):
+        decision: verdicts.Decision | None = pair.get("decision")
+        if decision is not None and not decision.accepted:
+            found[position] = (BY_REVIEWER, str(decision))
+        elif decision is None and settings.verdicts == "require":
+            found[position] = (
+                NOT_REVIEWED,
+                "curate.verdicts is `require`: only pairs that reviewers accepted are kept",
+            )
+    return found
 
 
 def _compare(winner: Mapping[str, Any], loser: Mapping[str, Any]) -> str:
@@ -163,8 +182,11 @@ def _read(run: RunFolder) -> tuple[list[dict[str, Any]], dict[tuple[str, str], s
         finished = items.filter(f"status = 'ok' or stage = '{CURATE}'")
         pairs: list[dict[str, Any]] = []
         for track, stages in tracks.items():
-            last = "coalesce({}) as upstream".format(", ".join(quote(f"{stage}_key") for stage in reversed(stages)))
+            last = f"{verdicts.last_key(stages)} as upstream"
             mine = finished.filter(f"track = {literal(track)}").project(", ".join([*wanted, last])).order("item_id")
             pairs += pa.table(mine.to_arrow_table()).to_pylist()
+        decided = verdicts.decisions(verdicts.read(connection))
+        for pair in pairs if decided else []:
+            pair["decision"] = decided.get(verdicts.pair_key(pair["track"], pair["item_id"], pair["upstream"]))
         keys = connection.view(CURATE).project("track, item_id, key").fetchall()
     return pairs, {(track, item_id): key for track, item_id, key in keys}

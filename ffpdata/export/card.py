@@ -54,7 +54,10 @@ def describe(
         tasks = dict(mine.aggregate("task, count(*) as n").order("task").fetchall())
         splits[split] = {"pairs": pairs, "sources": sources, "tasks": tasks}
     sizes = chosen.aggregate("width, height, frames, fps, count(*) as pairs").order("pairs desc, width, height")
-    settings = {"curate": current_settings(run).model_dump(mode="json"), "shard_size_mb": shard_size_mb}
+    curate = current_settings(run)
+    # Datasets from before there were reviewers stay byte for byte the same.
+    told = curate.model_dump(mode="json", exclude={"verdicts"} if curate.verdicts == "use" else None)
+    settings = {"curate": told, "shard_size_mb": shard_size_mb}
     return {
         "ffpdata": __version__,
         "pairs": sum(shard.pairs for shard in shards),

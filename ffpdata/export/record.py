@@ -18,6 +18,7 @@ from ffpdata.core.keys import digest
 from ffpdata.core.manifest import decode
 from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Artifact
+from ffpdata.curate import verdicts as reviewed
 
 RECORD_VERSION = 1
 
@@ -29,7 +30,7 @@ MEMBERS = {SOURCE: "source_video", TARGET: "target_video", MASK: "mask_video"}
 FIRST_FRAME, RECORD = "edited_first_frame.png", "json"
 
 VERDICTS = ("screen", "discriminate", "verify")
-"""Stages whose columns are the verdicts of a model on the pair."""
+"""Stages whose columns are the verdicts of a model on the pair. Those of reviewers stand beside them as `review`."""
 
 _TEXT = {"type": "string"}
 _SHORT = {"type": "string", "minLength": 1}
@@ -107,6 +108,7 @@ class Records:
     def __init__(self, run: RunFolder, connection: duckdb.DuckDBPyConnection) -> None:
         self._stages = {track: pipeline.build() for track, pipeline in run.pipelines().items()}
         self._prompts = _PromptHistory(run, connection, self._stages)
+        self._decisions = reviewed.decisions(reviewed.read(connection))
 
     def record(self, row: Mapping[str, Any], key: str) -> dict[str, Any]:
         """Return the record of one row of `items` under its sample key."""
@@ -134,6 +136,7 @@ class Records:
             lineage[stage.name] = {"key": stage_key} | _given(row, {"model": f"{stage.name}_model"})
             if asked:
                 lineage[stage.name]["prompts"] = sorted(asked)
+        verdicts |= self._review(row, lineage)
         record = {
             "version": RECORD_VERSION,
             "key": key,
@@ -153,6 +156,17 @@ class Records:
         record |= _given(values, {n: n for n in ("task", "variant", "seed", "instruction", "object", "objects")})
         record |= _given(values, {"depth": "depth_kind"})
         return {name: value for name, value in record.items() if value != {} or name in SCHEMA["required"]}
+
+    def _review(self, row: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[str, Any]:
+        """What reviewers decided about the pair, without their names; nothing where they did not."""
+        if not self._decisions:
+            return {}
+        last = list(lineage.values())[-1]["key"]
+        decision = self._decisions.get(reviewed.pair_key(str(row["track"]), str(row["item_id"]), last))
+        if decision is None:
+            return {}
+        counts = {"accepts": decision.accepts, "rejects": decision.rejects, "reasons": list(decision.reasons)}
+        return {reviewed.REVIEW: {"accepted": decision.accepted} | counts}
 
 
 def to_json(record: Mapping[str, Any]) -> bytes:
