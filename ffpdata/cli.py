@@ -280,6 +280,35 @@ def review(
 
 
 @app.command()
+def calibrate(
+    run_folder: RunArgument,
+    precision: Annotated[float, typer.Option(min=0.5, max=0.999, help="Wanted share of good pairs.")] = 0.95,
+    reviewer_error: Annotated[
+        float | None, typer.Option(min=0, max=0.49, help="How often a reviewer errs; else read from the overlap.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the thresholds as a profile, to be laid over one.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the thresholds of scores at which reviewers accept a wanted share of pairs."""
+    from dataclasses import asdict
+
+    from ffpdata.core.run import RunFolder
+    from ffpdata.curate.calibrate import calibrate_run, overlay
+
+    found = calibrate_run(RunFolder.existing(run_folder), precision, error=reviewer_error)
+    if out and found.settings:
+        out.write_text(overlay(found, precision), encoding="utf-8")
+    if as_json:
+        cuts = [{"score": name, "task": task} | asdict(cut) for (name, task), cut in found.cuts.items()]
+        typer.echo(json.dumps({"cuts": cuts, "reviewer_error": found.error, "settings": found.settings}))
+        return
+    for line in found.lines():
+        typer.echo(line)
+    if out and found.settings:
+        typer.echo(f"Written: {out}. Lay it over a profile: --profile cpu,{out}")
+
+
+@app.command()
 def doctor(
     profile: Annotated[str, typer.Option(help="Which models: a name or a file.")] = "cpu",
     as_json: JsonOption = False,

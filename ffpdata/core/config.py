@@ -154,7 +154,8 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
 
     Args:
         pipeline: name or path.
-        profile: name or path; by default what the pipeline names.
+        profile: name or path; by default what the pipeline names. Several with commas between are laid over it in turn:
+            `gpu,calibrated.yaml`.
         overrides: `a.b=c` texts, the value read as YAML. The first part is a section (`clip`, `models`, `curate`,
             `input`, `stages`) or directly a stage's name.
 
@@ -165,18 +166,20 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
     path = library.file("pipelines", pipeline)
     data, lines = _read(path)
     stages = _stage_map(data.pop("stages", None), path, lines)
-    name = profile or data.get("profile")
-    if name:
-        profile_path = library.file("pipelines/profiles", str(name))
+    names = [name.strip() for name in str(profile or data.get("profile") or "").split(",") if name.strip()]
+    known = []
+    for name in names:
+        profile_path = library.file("pipelines/profiles", name)
         overlay, overlay_lines = _read(profile_path)
         lines |= overlay_lines
         # A profile serves every pipeline: what it sets for stages that this one lacks is not for it.
         for stage, settings in (overlay.pop("stages", None) or {}).items():
             if stage in stages:
                 _merge(stages[stage]["settings"], settings or {}, (stage,))
-        data["profile"] = str(overlay.pop("name", profile_path.stem))
+        known.append(str(overlay.pop("name", profile_path.stem)))
         overlay.pop("about", None)
         _merge(data, overlay, ())
+    data["profile"] = ",".join(known)
     for text in overrides:
         _override(data, stages, text, lines)
     return _resolve(data, stages, lines, library, str(path))
