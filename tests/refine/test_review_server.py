@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,11 +38,11 @@ def test_a_killed_server_has_lost_no_verdict_that_it_answered(make: Make) -> Non
     with serving(root, "--overlap", "0.3") as server, ThreadPoolExecutor(2) as pool:
         working = [pool.submit(judge, server.client(name)) for name in answered]
         while sum(map(len, answered.values())) < 15:
-            pass
+            time.sleep(0.005)
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
         for each in working:  # the connection broke
-            assert isinstance(each.exception(), (OSError, Exception))
+            assert each.exception() is not None
     with run.connect() as connection:
         kept = verdicts.read(connection)
     for name, keys in answered.items():
