@@ -142,7 +142,21 @@ class Scheduler:
                 lambda name, pools=pools: crew.spawn(pools[name]),  # type: ignore[misc]
                 stop_when_full=on_gpu,
             )
+        self._make_room()
         self._tell()
+
+    def _make_room(self) -> None:
+        """Where a pool has work and no room on any CPU, let an idle worker of another one go: they take turns."""
+        pools = [pool for pool in self.crew.pools if not pool.need.gpus]
+        leaving = any(actor.retiring for pool in pools for actor in pool.actors)
+        if leaving or not any(self._most(pool) and not pool.actors for pool in pools):
+            return
+        for pool in pools:
+            if not pool.alone and not any(map(self.flow.waiting, pool.stages)):
+                for actor in pool.actors:
+                    if actor.name and not actor.calls:
+                        actor.retiring = True
+                        return
 
     def _tell(self) -> None:
         """Show where the run stands."""

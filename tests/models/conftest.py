@@ -9,27 +9,28 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-_TOOK = pytest.StashKey[dict[str, float]]()
+_TOOK = "took"
 Clock = Callable[[str], AbstractContextManager[None]]
 
 
-@pytest.fixture(scope="session")
-def clock(request: pytest.FixtureRequest) -> Clock:
+@pytest.fixture
+def clock(record_property: Callable[[str, object], None]) -> Clock:
     """Measures a block; the end of the tests' report says how long it took."""
-    took = request.config.stash.setdefault(_TOOK, {})
 
     @contextmanager
     def measure(what: str) -> Iterator[None]:
         began = time.monotonic()
         yield
-        took[what] = time.monotonic() - began
+        record_property(_TOOK, f"{what} took {time.monotonic() - began:.0f} s")
 
     return measure
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for what, seconds in config.stash.get(_TOOK, {}).items():
-        terminalreporter.write_line(f"{what} took {seconds:.0f} s")
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.stats.get("passed", []):
+        for name, text in report.user_properties:
+            if name == _TOOK:
+                terminalreporter.write_line(text)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -130,21 +130,20 @@ def go(folder: Path, pipeline: Callable[[str], Pipeline], inputs: Path, runner: 
 
 
 @pytest.fixture(scope="module")
-def inline(
-    pipeline: Callable[[str], Pipeline],
-    inputs: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    clock: Clock,
-) -> RunFolder:
-    with clock("both pipelines with every production back end, inline,"):
-        return go(tmp_path_factory.mktemp("inline"), pipeline, inputs, "inline")
+def inline(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """What the first test makes."""
+    return RunFolder(tmp_path_factory.getbasetemp() / "production-inline" / "run")
 
 
 def rows(run: RunFolder, sql: str) -> list[dict[str, Any]]:
     return records(run.connect(), sql)
 
 
-def test_every_item_becomes_a_pair(inline: RunFolder) -> None:
+def test_every_item_becomes_a_pair(
+    inline: RunFolder, pipeline: Callable[[str], Pipeline], inputs: Path, clock: Clock
+) -> None:
+    with clock("both pipelines with every production back end, inline,"):
+        go(Path(inline.store.root).parent, pipeline, inputs, "inline")
     found = rows(inline, "select item_id, track, stage, status, reason, error from items order by item_id")
     assert [(row["track"], row["stage"], row["status"]) for row in found] == [
         ("local", "curate", "ok"),

@@ -142,6 +142,17 @@ def test_fewer_gpus_than_stages_go_in_phases(cluster: Cluster, tmp_path: Path) -
     assert found == [{"status": "ok", "gpu": "0,1", "other_gpu": "0,1"}]
 
 
+@pytest.mark.timeout(120)
+def test_pools_that_do_not_fit_together_take_turns(cluster: Cluster, tmp_path: Path) -> None:
+    """The workers of the first and the last stage fill every node while the second has work."""
+    stages = poison(tmp_path)
+    stages[0].resources = stages[2].resources = Resources(cpus=2)
+    stages[1].resources = Resources(cpus=2, memory_gb=0.7)
+    run = RunFolder(tmp_path / "run")
+    go(run, stages, inline.inputs(tmp_path / "in", [f"good-{i}" for i in range(20)]))
+    assert rows(run, stages, "select status, count(*) as n from items group by 1") == [{"status": "ok", "n": 20}]
+
+
 def test_light_stages_share_a_gpu(cluster: Cluster, tmp_path: Path) -> None:
     stages: list[Stage] = [toys.Read(), toys.OnGpu(), toys.AlsoOnGpu()]
     stages[1].resources, stages[2].resources = Resources(gpus=0.5), Resources(gpus=1)
