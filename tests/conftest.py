@@ -10,25 +10,11 @@ import pytest
 
 from ffpdata.media.geometry import Geometry
 
-ONE_CLUSTER = (
-    *("models/test_production.py", "runners/test_job.py", "runners/test_ray.py", "runners/test_ray_tracks.py"),
-    *("runners/test_remote_run.py", "serve/test_serve_vlm_ray.py"),
-)
-"""Tests with a Ray cluster: one at a time on a machine."""
-
 SMALL = Geometry(width=320, height=192, fps=16, frames=33)
 SMALL_SETTINGS = [
     f"clip={{width: {SMALL.width}, height: {SMALL.height}, fps: {SMALL.fps}, frames: {SMALL.frames}}}",
     "ingest.min_side=96",
 ]
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`-n`), a file's tests share one, for the sake of its fixtures."""
-    for item in items:
-        path = item.path.relative_to(Path(__file__).parent).as_posix()
-        item.add_marker(pytest.mark.xdist_group("cluster" if path in ONE_CLUSTER else path))
 
 
 @pytest.fixture(scope="session")
