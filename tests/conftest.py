@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ffpdata.media.geometry import Geometry
+from tests.chromium import CHROMIUM
 
 SMALL = Geometry(width=320, height=192, fps=16, frames=33)
 SMALL_SETTINGS = [
@@ -49,6 +52,17 @@ def finished(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Finishe
     start(run, load_pipeline("stylization", overrides=SMALL_SETTINGS), str(samples), Work(quiet=True))
     export(run, folder / "out", shard_size_mb=1)
     return Finished(folder / "run", folder / "out")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium; its tests are marked `needs_chromium`."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -161,7 +161,11 @@ class RunMaker:
         path = f"artifacts/{column}/{key[:2]}/{key}.{kind.ext}"
         final = self.run.store.local_path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
-        if kind.ext == "png":
+        self._write(final, value)
+        return path
+
+    def _write(self, final: Path, value: Any) -> None:
+        if final.suffix == ".png":
             write_image(final, value)
         elif value.dtype == bool:
             write_masks(final, value, FPS)
@@ -169,7 +173,6 @@ class RunMaker:
             write_gray(final, value, FPS)
         else:
             write_video(final, value, FPS)
-        return path
 
 
 GEOMETRY = {"width": WIDTH, "height": HEIGHT, "fps": FPS, "frames": FRAMES}

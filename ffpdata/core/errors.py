@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable
+from typing import TypeGuard
 
 
 class FfpdataError(Exception):
@@ -58,6 +59,11 @@ NO_SPACE = "no space left on the device. Free some space and start the same comm
 def disk_full(err: BaseException) -> bool:
     """Say whether an error means that a disk or its quota is full."""
     return isinstance(err, OSError) and err.errno in _FULL
+
+
+def disk_unusable(err: BaseException) -> TypeGuard[OSError]:
+    """Say whether an error means that nothing can be written there: the disk is full or read-only."""
+    return disk_full(err) or (isinstance(err, OSError) and err.errno == errno.EROFS)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ lost is adopted by its key instead of being computed again.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import resource
@@ -21,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ffpdata.core.errors import FatalError, Reject, RetryableError, disk_full
+from ffpdata.core.errors import FatalError, Reject, RetryableError, disk_unusable
 from ffpdata.core.keys import child_key, row_key
 from ffpdata.core.manifest import encode, worker_label
 from ffpdata.core.places import fetch_input
@@ -119,7 +118,7 @@ def execute(
             outcome.reason, outcome.error = "out_of_memory", traceback.format_exc()
             break
         except (Exception, SystemExit) as err:  # an exception belongs to its item
-            if isinstance(err, OSError) and (disk_full(err) or err.errno == errno.EROFS):
+            if disk_unusable(err):
                 where = err.filename or store.root
                 raise FatalError(
                     f"{where}: {err.strerror}. Free some space or make it writable, then start again."

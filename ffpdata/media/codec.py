@@ -7,8 +7,6 @@ they are given: whoever calls them owns the temporary name and the rename.
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from ffpdata.core.errors import FatalError, FfpdataError, RetryableError, disk_full
+from ffpdata.core.errors import FatalError, FfpdataError, RetryableError, disk_unusable
 from ffpdata.media import ffmpeg, pixels
 from ffpdata.media.geometry import as_rate
 
@@ -190,8 +188,8 @@ def write_image(path: Path, image: Image) -> None:
     try:
         Path(path).write_bytes(data)
     except OSError as err:
-        if disk_full(err) or err.errno == errno.EROFS:
-            raise FatalError(f"cannot write {path}: {os.strerror(err.errno)}") from err
+        if disk_unusable(err):
+            raise FatalError(f"cannot write {path}: {err.strerror}") from err
         raise
 
 

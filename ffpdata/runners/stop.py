@@ -49,7 +49,5 @@ class Stop:
             raise KeyboardInterrupt
         self.asked = True
         text = "Stopping once what is running is finished; the same command goes on from there. Again stops at once.\n"
-        with suppress(OSError):
-            os.write(
-                2, text.encode()
-            )  # the stream may be in the middle of a line, where it refuses to be entered again
+        with suppress(OSError):  # not by the stream: in the middle of a line it refuses to be entered again
+            os.write(2, text.encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ffpdata.core.run import RunFolder
-from ffpdata.core.stage import Artifact, Item, Stage
+from ffpdata.core.stage import Item
 from ffpdata.media.codec import write_masks, write_video
 from tests.fixture_run import FPS, GEOMETRY, HOSTILE, RunMaker, background, mask, measures, pipelines, source
 
@@ -16,15 +16,8 @@ from tests.fixture_run import FPS, GEOMETRY, HOSTILE, RunMaker, background, mask
 class Copies(RunMaker):
     """Takes files where `RunMaker` takes arrays."""
 
-    def _place(self, stage: Stage, column: str, value: Any, key: str) -> Any:
-        kind = stage.writes[column]
-        if not isinstance(kind, Artifact):
-            return value
-        path = f"artifacts/{column}/{key[:2]}/{key}.{kind.ext}"
-        final = self.run.store.local_path(path)
-        final.parent.mkdir(parents=True, exist_ok=True)
+    def _write(self, final: Path, value: Any) -> None:
         shutil.copyfile(value, final)
-        return path
 
 
 @cache

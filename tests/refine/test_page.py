@@ -1,6 +1,5 @@
 """The page in a real browser: what is seen is in step, keys decide, and nothing is waited for."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +10,12 @@ import pytest
 from ffpdata.core.run import RunFolder
 from ffpdata.curate import verdicts
 from ffpdata.media.codec import write_masks, write_video
+from tests.chromium import needs_chromium, wait_until
 from tests.fixture_run import FPS, FRAMES, HEIGHT, WIDTH
 from tests.refine.conftest import TOKEN, Server, serving
 from tests.refine.many_pairs import make_pairs
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = needs_chromium
 
 PAIRS, DECISIONS = 200, 40
 BRIGHTEST = 230
@@ -47,24 +46,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def server(run: RunFolder) -> Iterator[Server]:
     with serving(Path(run.store.root), "--overlap", "0.1") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-def wait_until(page, expression: str) -> None:
-    """Wait until an expression is true; the page's policy forbids the way in which Playwright itself would."""
-    end = time.monotonic() + 20
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, f"still not: {expression}"
-        page.wait_for_timeout(5)
 
 
 def shown(page) -> str:

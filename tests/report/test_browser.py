@@ -1,36 +1,16 @@
 """The report in a real browser: videos play, filters filter, nothing leaves the page."""
 
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ffpdata.core.run import RunFolder
+from tests.chromium import needs_chromium, wait_until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = needs_chromium
 
 PLAYING = "[...document.querySelectorAll('.card:not([hidden]) video')].filter(v => v.currentTime > 0.15).length"
-
-
-def wait_until(page, expression: str) -> None:
-    """Wait until an expression is true; the page's policy forbids the way in which Playwright itself would."""
-    end = time.monotonic() + 20
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, f"still not: {expression}"
-        page.wait_for_timeout(50)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
