@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.timing import verdict
 from ffpdata.core.run import RunFolder
-from ffpdata.core.views import records
+from ffpdata.core.views import quote, records
 from ffpdata.sample import write_samples
 
 BOUND = 0.65
@@ -53,7 +53,7 @@ def work(folder: Path, sample: Path, runner: str) -> float:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     run, seconds = RunFolder.existing(folder), 0.0
     for track, stages in run.tracks().items():
-        spans = [f"select started_at, seconds from {stage} where track = '{track}'" for stage in stages]
+        spans = [f"select started_at, seconds from {quote(stage)} where track = '{track}'" for stage in stages]
         query = "select min(epoch(started_at)) as first, max(epoch(started_at) + seconds) as last from "
         [span] = records(run.connect(), f"{query} ({' union all '.join(spans)})")
         seconds += span["last"] - span["first"]
