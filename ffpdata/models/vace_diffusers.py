@@ -19,6 +19,7 @@ from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.loading import require
 from ffpdata.models.wan.loras import (
     Deltas,
+    below,
     check_deltas,
     check_pairs,
     diffusers_name,
@@ -67,7 +68,8 @@ class DiffusersVace(VaceRoles):
             Checkpoint(part, spec.model, spec.revision, (f"{part}/*",), f"{part}/{stem}")
             for part, stem in parts.items()
         ]
-        loras = [lora.checkpoint() for lora in parse_settings(cls.Settings, spec).loras]
+        root = parse_runtime(cls.Runtime, spec).loras_root
+        loras = [lora.checkpoint() for lora in below(parse_settings(cls.Settings, spec).loras, root)]
         return Needs(("torch", "diffusers", "peft"), (*checkpoints, *loras), wants_gpu(spec))
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -78,7 +80,7 @@ class DiffusersVace(VaceRoles):
         folder = checkpoint_folder(spec.model, spec.revision)
         self._loras: tuple[Lora, ...] | None = ()
         """What lies over the weights; None where a change was broken off."""
-        self._wanted = tuple(self.settings.loras)
+        self._wanted = tuple(below(self.settings.loras, runtime.loras_root))
         self._deltas = Deltas()
         with gpu_memory(self.device, "loading the model", REMEDY):
             self.pipe: Any = self._load(folder, runtime)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ffpdata.core.errors import FatalError
+from ffpdata.core.store import Store
 from ffpdata.models.wan.settings import Lora
 from ffpdata.models.weights import checkpoint_folder, weight_files
 
@@ -95,12 +96,36 @@ _fetched = lru_cache(maxsize=64)(checkpoint_folder)
 """The hub is asked once in a process."""
 
 
+def below(loras: Iterable[Lora], root: str) -> list[Lora]:
+    """Name the LoRAs by where they lie: those that are files below `root` in full, all others as they are.
+
+    Args:
+        loras: as the settings name them.
+        root: a folder or an object store's URL; empty where there is none.
+    """
+    store = Store(root) if root else None
+
+    def placed(lora: Lora) -> Lora:
+        path = PurePosixPath(lora.model)
+        if store is None or "://" in lora.model or path.is_absolute() or ".." in path.parts:
+            return lora
+        return lora.model_copy(update={"model": store.url(lora.model)}) if store.exists(lora.model) else lora
+
+    return [placed(lora) for lora in loras]
+
+
 def lora_file(lora: Lora) -> Path:
-    """Return the file of a LoRA; one from the hub is fetched first.
+    """Return the file of a LoRA; one from the hub or an object store is fetched first.
 
     Raises:
         FatalError: it is not there, or the source has several and none is named.
     """
+    if "://" in lora.model:
+        root, _, name = lora.model.rpartition("/")
+        try:
+            return Store(root).fetch(name)
+        except FileNotFoundError:
+            raise FatalError(f"LoRA {lora.model} is not there") from None
     given = Path(lora.model).expanduser()
     if given.is_file():
         return given

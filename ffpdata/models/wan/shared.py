@@ -14,6 +14,7 @@ from ffpdata.core.errors import ConfigError
 from ffpdata.models.needs import Needs, wants_gpu
 from ffpdata.models.settings import parse_runtime
 from ffpdata.models.wan.loading import Plan, require
+from ffpdata.models.wan.loras import below
 from ffpdata.models.wan.parts import checkpoints, find_parts
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source
 from ffpdata.models.weights import torch_device
@@ -85,7 +86,7 @@ class Held:
 def wan_needs(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Needs:
     """What must be there for `hold`; its arguments."""
     found = checkpoints(Source(model=spec.model, revision=spec.revision), settings.sources, parts)
-    loras = [lora.checkpoint() for lora in settings.loras]
+    loras = [lora.checkpoint() for lora in below(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)]
     return Needs(("torch", "diffsynth"), (*found, *loras), wants_gpu(spec))
 
 
@@ -117,7 +118,7 @@ def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> 
         layer_limit_gib=runtime.layer_limit_gib,
         ranks=runtime.sequence_parallel,
     )
-    return Held(plan, settings.loras)
+    return Held(plan, below(settings.loras, runtime.loras_root))
 
 
 def _make(plan: Plan) -> Engine:

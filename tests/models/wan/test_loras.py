@@ -3,7 +3,8 @@
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.wan.loras import diffusers_name, layer_name, lora_file, read_lora
+from ffpdata.core.store import Store
+from ffpdata.models.wan.loras import below, diffusers_name, layer_name, lora_file, read_lora
 from ffpdata.models.wan.settings import Lora
 from tests.models import tiny_wan as tiny
 
@@ -30,6 +31,23 @@ def test_layer_names(spelled, name):
 @pytest.fixture
 def torch():
     return pytest.importorskip("torch", reason="the extra `models` is not installed")
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_lora_is_found_below_its_root_and_in_the_store(tmp_path, remote):
+    root = f"memory://{tmp_path.name}" if remote else str(tmp_path)
+    Store(root).write("refine/round-001/lora.safetensors", b"weights")
+    named = [Lora(model="refine/round-001/lora.safetensors", revision="ab"), Lora(model="owner/name"), Lora(model="/x/y")]
+    found = below(named, root)
+    assert found[0].model == f"{root}/refine/round-001/lora.safetensors"
+    assert (found[0].revision, found[1:]) == ("ab", named[1:])
+    assert below(named, "") == named
+    assert lora_file(found[0]).read_bytes() == b"weights"
+
+
+def test_a_lora_that_is_gone_from_the_store_is_named():
+    with pytest.raises(FatalError, match="memory://gone/a.safetensors is not there"):
+        lora_file(Lora(model="memory://gone/a.safetensors"))
 
 
 def test_alpha_over_rank_scales_the_lora(torch, tmp_path):
