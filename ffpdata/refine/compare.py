@@ -16,11 +16,14 @@ from ffpdata.core.errors import nearest
 from ffpdata.refine.comparison import Change, Comparison, count
 from ffpdata.refine.measures import ACCEPTANCE, MEASURES, SCREEN_SCORE, YIELD, acceptance, measure, names, value
 from ffpdata.refine.outcomes import Outcome, Outcomes
-from ffpdata.refine.paired import Draws, Paired, by_source
+from ffpdata.refine.paired import Draws, Paired, Side, by_source
 
 __all__ = ["Change", "CompareSettings", "Comparison", "compare"]
 
 TARGET = "target_video"
+
+SIDES: dict[int, Side] = {1: "greater", -1: "less", 0: "two-sided"}
+"""Where the test looks, by which side is better."""
 
 Pairs = Sequence[tuple[Outcome, Outcome]]
 """The same items under the old model and the new one."""
@@ -120,11 +123,11 @@ def _paired(name: str, pairs: Pairs) -> Paired | None:
 
 def _change(name: str, paired: Paired, settings: CompareSettings) -> Change:
     draws, side = Draws(settings.resamples, settings.seed), measure(name).better
-    p = paired.p_value({1: "greater", -1: "less", 0: "two-sided"}[side], draws)
+    p = paired.p_value(SIDES[side], draws)
     gain, verdict, limit = side * paired.difference, "", settings.worse.get(name)
     if gain > 0 and p < settings.alpha:
         verdict = "better"
-    elif gain < 0 and paired.p_value("less" if side > 0 else "greater", draws) < settings.alpha:
+    elif gain < 0 and paired.p_value(SIDES[-side], draws) < settings.alpha:
         verdict = "worse"
     return Change(
         name=name,

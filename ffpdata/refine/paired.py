@@ -119,9 +119,9 @@ def by_source(values: Iterable[tuple[str, float, float]]) -> Paired | None:
         groups.setdefault(source, []).append((before, after))
     if not groups:
         return None
-    before, after, differences = (_means(groups, part) for part in (0, 1, None))
+    olds, news, differences = (_means(groups, part) for part in (0, 1, None))
     items = sum(map(len, groups.values()))
-    return Paired(items, fsum(before) / len(before), fsum(after) / len(after), np.array(differences))
+    return Paired(items, fsum(olds) / len(olds), fsum(news) / len(news), np.array(differences))
 
 
 def _means(groups: Mapping[str, list[tuple[float, float]]], part: int | None) -> list[float]:
