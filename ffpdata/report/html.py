@@ -67,7 +67,8 @@ def write_report(run: RunFolder, *, max_pairs: int = MAX_PAIRS) -> Path | str:
         for group in groups:
             group["rows"] = list(pool.map(partial(_example, run.store), group["rows"]))
     starts = run.starts()
-    page = _render(
+    page = render(
+        "report.html.j2",
         title=PurePosixPath(run.store.root).name,
         version=__version__,
         written=datetime.now(UTC),
@@ -105,7 +106,8 @@ def _card(store: Store, measures: Sequence[str], row: Mapping[str, Any]) -> dict
         | {"Measures": data.facts(row, measures)}
         | {"Models": [(k.removesuffix("_model"), v) for k, v in row.items() if k.endswith("_model") and v]},
         "labels": ["source", *middle, "target"],
-        "preview": _embedded(made),
+        "wipe": "",
+        "preview": embedded(made),
     }
 
 
@@ -115,10 +117,11 @@ def _status(row: Mapping[str, Any]) -> str:
     return "set aside" if row["stage"] == CURATE else row["status"]
 
 
-def _embedded(made: Preview) -> dict[str, Any]:
+def embedded(made: Preview) -> dict[str, Any]:
+    """What a page needs of a preview, with the files in it."""
     return {
-        "video": _data_uri("video/mp4", made.video),
-        "poster": _data_uri("image/jpeg", made.poster),
+        "video": data_uri("video/mp4", made.video),
+        "poster": data_uri("image/jpeg", made.poster),
         "width": made.width,
         "height": made.height,
         "panels": made.panels,
@@ -136,7 +139,7 @@ def _example(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
                 raise
             except (FfpdataError, FileNotFoundError):
                 continue
-            pictures.append({"label": label, "image": _data_uri("image/jpeg", image)})
+            pictures.append({"label": label, "image": data_uri("image/jpeg", image)})
     name = row.get("path") or row["item_id"]
     edit = " ".join(str(row[c]) for c in ("task", "variant") if row.get(c))
     return {"id": row["item_id"], "name": name, "edit": edit, "error": _last_line(row["error"]), "pictures": pictures}
@@ -147,11 +150,13 @@ def _last_line(text: str | None) -> str:
     return lines[-1][:400] if lines else ""
 
 
-def _data_uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
+    """A file as an address that holds it."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _render(**values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """Fill a template of `templates/`; it may use the filters below, and has the pages' one style and one script."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -172,7 +177,7 @@ def _render(**values: Any) -> str:
     folder = Path(__file__).parent / "templates"
     script, style = ((folder / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
     values |= {"script": script, "style": style, "script_hash": _csp_hash(script)}
-    return environment.get_template("report.html.j2").render(**values)
+    return environment.get_template(template).render(**values)
 
 
 def _csp_hash(script: str) -> str:
@@ -202,4 +207,4 @@ def seconds(value: float) -> str:
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
-__all__: Sequence[str] = ["MAX_PAIRS", "REPORT", "write_report"]
+__all__: Sequence[str] = ["MAX_PAIRS", "REPORT", "data_uri", "embedded", "render", "write_report"]

@@ -48,7 +48,7 @@ class Preview:
         poster: JPEG.
         width: of the video in pixels, three panels.
         height: in pixels.
-        middle: what the middle panel shows: `mask`, `reference` or nothing at all (two panels).
+        middle: what the middle panel shows: `mask`, `reference`, `before` or nothing at all (two panels).
     """
 
     video: bytes
@@ -68,13 +68,14 @@ def preview(store: Store, row: Mapping[str, Any]) -> Preview:
 
     Args:
         store: the run folder.
-        row: of `items`, with `source_video`, `target_video` and, if there is one, `mask_video` or `reference_image`.
+        row: of `items`, with `source_video`, `target_video` and, if there is one, `mask_video` or `reference_image`; or
+            with `before_video`, the target that another model made.
 
     Raises:
         FfpdataError: a file cannot be read.
         FileNotFoundError: a file is gone.
     """
-    middle = next((name for name in ("mask", "reference") if row.get(_COLUMN[name])), "")
+    middle = next((name for name, column in _COLUMN.items() if row.get(column)), "")
     paths = [row["source_video"], *([row[_COLUMN[middle]]] if middle else []), row["target_video"]]
     name = f"{FOLDER}/{digest(VERSION, PANEL_PIXELS, CRF, middle, paths)}"
     with _local(store, paths) as files:
@@ -87,7 +88,7 @@ def preview(store: Store, row: Mapping[str, Any]) -> Preview:
     return Preview(store.read(f"{name}.mp4"), store.read(f"{name}.jpg"), width * panels, height, middle)
 
 
-_COLUMN = {"mask": "mask_video", "reference": "reference_image"}
+_COLUMN = {"mask": "mask_video", "reference": "reference_image", "before": "before_video"}
 
 
 def thumbnail(store: Store, path: str) -> bytes:
@@ -123,7 +124,7 @@ def _graph(middle: str, size: str) -> str:
             f"[1:v]scale={size}:flags=area,format=gray,format=gbrp,setsar=1[mask];"
             f"[dark][bright][mask]maskedmerge[middle];[2:v]{scale}[right];[left][middle][right]hstack=3"
         )
-    elif middle == "reference":
+    elif middle:
         graph = f"[0:v]{scale}[left];[1:v]{scale}[middle];[2:v]{scale}[right];[left][middle][right]hstack=3:shortest=1"
     else:
         graph = f"[0:v]{scale}[left];[1:v]{scale}[right];[left][right]hstack=2"

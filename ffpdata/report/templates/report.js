@@ -44,9 +44,10 @@
 
   // --- filters ---
   const words = new Map(cards.map((card) => [card, one(".text", card).textContent.toLowerCase()]));
+  const kinds = [...new Set(all("input[type=radio]", tools).map((radio) => radio.name))];
   const shown = () => cards.filter((card) => !card.hidden);
   const filter = () => {
-    const chosen = { task: tools.elements.task.value, status: tools.elements.status.value };
+    const chosen = Object.fromEntries(kinds.map((name) => [name, tools.elements[name].value]));
     const wanted = tools.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
     const named = cards.filter((card) => wanted.every((word) => words.get(card).includes(word)));
     const fits = (card, want) => Object.entries(want).every(([name, value]) => !value || card.dataset[name] === value);
@@ -81,6 +82,8 @@
   let current = null;
 
   const panels = (card) => (one(".screen", card).classList.contains("panels-3") ? 3 : 2);
+  // Which two panels a wipe lays over each other.
+  const wiped = (card) => (one(".screen", card).dataset.wipe || `0 ${panels(card) - 1}`).split(" ").map(Number);
   const show = (card) => {
     current = card;
     const small = videoOf(card);
@@ -120,21 +123,23 @@
     }
     const context = canvas.getContext("2d");
     const cut = (canvas.width * border.value) / 100;
-    context.drawImage(large, large.videoWidth - width, 0, width, height, 0, 0, canvas.width, canvas.height);
+    const [left, right] = wiped(current);
+    const name = (panel) => one(".labels", current).children[panel].textContent;
+    context.drawImage(large, right * width, 0, width, height, 0, 0, canvas.width, canvas.height);
     context.save();
     context.beginPath();
     context.rect(0, 0, cut, canvas.height);
     context.clip();
-    context.drawImage(large, 0, 0, width, height, 0, 0, canvas.width, canvas.height);
+    context.drawImage(large, left * width, 0, width, height, 0, 0, canvas.width, canvas.height);
     context.restore();
     context.fillStyle = "#fff";
     context.fillRect(cut - 1, 0, 2, canvas.height);
     context.font = "14px system-ui, sans-serif";
     context.shadowColor = "#000";
     context.shadowBlur = 4;
-    if (cut > 90) context.fillText("source", 12, canvas.height - 14);
+    if (cut > 90) context.fillText(name(left), 12, canvas.height - 14);
     context.textAlign = "right";
-    if (cut < canvas.width - 90) context.fillText("target", canvas.width - 12, canvas.height - 14);
+    if (cut < canvas.width - 90) context.fillText(name(right), canvas.width - 12, canvas.height - 14);
     context.textAlign = "left";
     context.shadowBlur = 0;
   };
