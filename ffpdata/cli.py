@@ -13,6 +13,7 @@ import typer
 from ffpdata import __version__
 
 if TYPE_CHECKING:
+    from ffpdata.core.config import Pipeline
     from ffpdata.runners.session import Status
 
 EXIT_FATAL, EXIT_USAGE, EXIT_FAILED_ITEMS, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -85,6 +86,7 @@ def run(
     from ffpdata.runners.session import Work, start
 
     resolved = load_pipeline(pipeline, profile, overrides or [])
+    _warn_of_refined(run_folder, resolved)
     work = Work(runner=runner, limit=limit, stages=stages, quiet=quiet)
     _finish(start(RunFolder(run_folder), resolved, source, work), strict=strict)
     typer.echo(f"Next: ffpdata report {run_folder}   or   ffpdata export {run_folder} OUT")
@@ -280,6 +282,49 @@ def review(
 
 
 @app.command()
+def refine(
+    run_folder: RunArgument,
+    settings: Annotated[
+        str, typer.Option(metavar="FILE", help="Settings of the loop: a name or a file.")
+    ] = "refinement",
+    runner: RunnerOption = Runner.INLINE,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the training keeps its files; needed where RUN is remote.")
+    ] = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Give the open round up, or go back behind the last promoted one.")
+    ] = False,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one setting.")] = None,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone.")] = False,
+) -> None:
+    """Fine-tune the remover on accepted removals, make all anew, and keep the round only if it is better.
+
+    Goes on from wherever the loop stands to the next point where reviewers are needed.
+    """
+    from ffpdata.core.run import RunFolder
+    from ffpdata.refine.rounds import Means, roll_back
+    from ffpdata.refine.rounds import refine as go_on
+    from ffpdata.refine.settings import load
+
+    folder, wanted = RunFolder.existing(run_folder), load(settings, overrides or [])
+
+    def say(text: str) -> None:
+        if not quiet:
+            typer.echo(text, err=as_json)
+
+    means = Means(runner, quiet or as_json, work, say)
+    stand = roll_back(folder, means) if rollback else go_on(folder, wanted, means)
+    if as_json:
+        typer.echo(json.dumps(stand.to_dict()))
+        return
+    for line in stand.lines:
+        typer.echo(line)
+    if stand.report:
+        typer.echo(f"Report: {folder.store.url(stand.report)}")
+
+
+@app.command()
 def calibrate(
     run_folder: RunArgument,
     precision: Annotated[float, typer.Option(min=0.5, max=0.999, help="Wanted share of good pairs.")] = 0.95,
@@ -373,6 +418,26 @@ def serve_vlm(
         typer.echo(f"  --set 'models.vision_language.runtime.endpoint=[{', '.join(endpoints)}]'")
 
     serve(plan, ray=ray, wait=wait, logs=logs, say=lambda text: typer.echo(text, err=as_json), ready=ready)
+
+
+def _warn_of_refined(run_folder: str, pipeline: Pipeline) -> None:
+    """Say where a run that was refined is about to make its removals by another model."""
+    from ffpdata.core.store import Store
+    from ffpdata.refine import PROMOTED
+
+    if not Store(run_folder).exists(PROMOTED):
+        return
+    from ffpdata.core.run import RunFolder
+    from ffpdata.refine.round import ROLE
+    from ffpdata.refine.rounds import promoted
+
+    refined, given = promoted(RunFolder(run_folder)), pipeline.models.get(ROLE)
+    if refined and given and given.identity() != refined.identity():
+        typer.echo(
+            f"This run was refined, and this start makes all removals by {given.label} again. To keep those of the "
+            f"refinement: --profile {pipeline.profile},{run_folder}/{PROMOTED}",
+            err=True,
+        )
 
 
 def _finish(result: Status, *, strict: bool) -> None:

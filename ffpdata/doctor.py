@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ffpdata.core.config import Library, load_pipeline
+from ffpdata.core.config import load_pipeline, pipeline_names
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.models.needs import Level, Needs, look_for
@@ -47,7 +47,7 @@ class Gpu:
 
 def examine(profile: str) -> list[Finding]:
     """Check the machine and every model of a profile. A profile that does not exist raises UsageError."""
-    pipelines = [load_pipeline(p.stem, profile) for p in sorted((Library.find().root / "pipelines").glob("*.yaml"))]
+    pipelines = [load_pipeline(name, profile) for name in pipeline_names()]
     models = {role: spec for pipeline in pipelines for role, spec in sorted(pipeline.models.items())}
     cards = gpus()
     found = [*_machine(), *(Finding("ok", f"gpu {n}", _card(gpu)) for n, gpu in enumerate(cards))]

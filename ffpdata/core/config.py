@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ffpdata.core.errors import ConfigError, UsageError, nearest
 from ffpdata.core.prompt import Prompt, TextRule
 from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage, import_object
+
+S = TypeVar("S", bound=BaseModel)
 
 Lines = dict[tuple[str, ...], str]
 """Path of an entry to the `file:line` that set it."""
@@ -149,6 +151,12 @@ class Library:
         raise UsageError(f"no {kind.rsplit('/', 1)[-1].removesuffix('s')} {name!r}{nearest(given.stem, known)}")
 
 
+def pipeline_names() -> list[str]:
+    """Names of the pipelines that come with ffpdata; pipelines/ holds settings of other commands, too."""
+    files = sorted((Library.find().root / "pipelines").glob("*.yaml"))
+    return [path.stem for path in files if "stages" in _read(path)[0]]
+
+
 def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
     """Read a pipeline, lay its profile and the overrides over it and check every entry.
 
@@ -183,6 +191,27 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
     for text in overrides:
         _override(data, stages, text, lines)
     return _resolve(data, stages, lines, library, str(path))
+
+
+def load_settings(model: type[S], name: str, overrides: Sequence[str] = ()) -> S:
+    """Read a file of pipelines/ that sets up something else than a run: `model` says which entries it has.
+
+    Args:
+        model: what the file is checked against.
+        name: name or path.
+        overrides: `a.b=c` texts, the value read as YAML.
+
+    Raises:
+        ConfigError: with file, line, value and the nearest valid name.
+    """
+    path = Library.find().file("pipelines", name)
+    data, lines = _read(path)
+    for text in overrides:
+        parts, value = _assignment(text)
+        _assign(data, parts, value, text)
+        lines[tuple(parts)] = f"--set {text}"
+    settings: S = _validate(model, data, (), lines, str(path))
+    return settings
 
 
 def _resolve(data: dict[str, Any], stages: dict[str, Any], lines: Lines, library: Library, where: str) -> Pipeline:
@@ -240,6 +269,8 @@ def _walk(node: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
 
 def _stage_map(entries: Any, path: Path, lines: Lines) -> dict[str, Any]:
     """Turn the list of stages into name -> {use, settings}, in order."""
+    if entries is None:
+        raise ConfigError(f"{path}: no pipeline to run, for it has no `stages`; another command reads it")
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{path}: `stages` must be a list of stage names, found {entries!r}")
     stages: dict[str, Any] = {}
@@ -287,30 +318,39 @@ def _merge(base: dict[str, Any], overlay: Mapping[str, Any], where: tuple[str, .
 
 
 def _override(data: dict[str, Any], stages: dict[str, Any], text: str, lines: Lines) -> None:
-    path, sign, value = text.partition("=")
-    parts = path.strip().split(".")
-    if not sign or not all(parts):
-        raise UsageError(f"--set {text!r}: write a.b=c, e.g. --set segment.min_area=0.01")
+    parts, value = _assignment(text)
     if parts[0] == "stages":
         parts = parts[1:]
     sections = set(Pipeline.model_fields) - {"stages"}
     if parts and parts[0] in stages and len(parts) > 1:
-        target, where = stages[parts[0]]["settings"], ("stages", *parts)
-        parts = parts[1:]
+        _assign(stages[parts[0]]["settings"], parts[1:], value, text)
+        lines["stages", *parts] = f"--set {text}"
     elif parts and parts[0] in sections:
-        target, where = data, tuple(parts)
+        _assign(data, parts, value, text)
+        lines[tuple(parts)] = f"--set {text}"
     else:
         first = parts[0] if parts else ""
         raise UsageError(f"--set {text!r}: no section or stage {first!r}{nearest(first, {*sections, *stages})}")
+
+
+def _assignment(text: str) -> tuple[list[str], Any]:
+    """Take `a.b=c` apart, the value read as YAML."""
+    path, sign, value = text.partition("=")
+    parts = path.strip().split(".")
+    if not sign or not all(parts):
+        raise UsageError(f"--set {text!r}: write a.b=c, e.g. --set segment.min_area=0.01")
+    try:
+        return parts, yaml.safe_load(value)
+    except yaml.YAMLError as err:
+        raise UsageError(f"--set {text!r}: the value is not valid YAML: {err}") from err
+
+
+def _assign(target: dict[str, Any], parts: Sequence[str], value: Any, text: str) -> None:
     for part in parts[:-1]:
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
             raise UsageError(f"--set {text!r}: {part!r} holds a value, not a section")
-    try:
-        target[parts[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as err:
-        raise UsageError(f"--set {text!r}: the value is not valid YAML: {err}") from err
-    lines[where] = f"--set {text}"
+    target[parts[-1]] = value
 
 
 def _validate(model: type[BaseModel], data: Mapping[str, Any], where: tuple[str, ...], lines: Lines, file: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from ffpdata.core.config import Pipeline
 from ffpdata.core.run import RunFolder
 from ffpdata.core.views import CURATE, literal
 from ffpdata.curate.verdicts import Verdict, last_key, pair_key, read
+from ffpdata.refine.round import asked
 
 PASSED = "passed"
 """Status of a pair that passed all stages; that of any other is the stage which rejected it."""
@@ -50,13 +51,16 @@ class Wanted(BaseModel):
     """`passed`, or the stage that rejected the pair; None for all."""
     flagged: bool = False
     """Only pairs that somebody flagged."""
+    compared: bool = False
+    """Only pairs by which a round of the refinement loop waits to be compared."""
     order: Order = "uncertain"
     """`uncertain`: the score nearest to its threshold first. `random` follows from the seed alone."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     def fits(self, pair: Pair) -> bool:
         """Whether a pair is among those that are wanted."""
-        return all(getattr(self, name) in (None, getattr(pair, name)) for name in FILTERS)
+        known = all(getattr(self, name) in (None, getattr(pair, name)) for name in FILTERS)
+        return known and (pair.compared or not self.compared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Pair:
         place: its row in the table of all pairs.
         score: 0..10, of the last graded stage that it passed through.
         margin: distance of its scores to their thresholds, the smallest.
+        compared: whether a round of the refinement loop waits for its verdict, to be compared with the one before.
     """
 
     key: str
@@ -78,6 +83,7 @@ class Pair:
     status: str
     score: float | None
     margin: float | None
+    compared: bool = False
 
 
 class Pairs:
@@ -134,6 +140,7 @@ def _load(run: RunFolder) -> tuple[pa.Table, list[Pair], dict[str, dict[str, Ver
     pipelines = run.pipelines()
     tables: list[pa.Table] = []
     pairs: list[Pair] = []
+    wanted = asked(run.store)
     with run.connect() as connection:
         verdicts = read(connection)
         items = connection.view("items") if pipelines else None
@@ -151,7 +158,7 @@ def _load(run: RunFolder) -> tuple[pa.Table, list[Pair], dict[str, dict[str, Ver
             mine = ended.filter(f"track = {literal(track)}").project(columns).order("item_id")
             table = pa.table(mine.to_arrow_table())
             offset = sum(each.num_rows for each in tables)
-            pairs += [_pair(row, place, pipeline) for place, row in enumerate(_light(table), offset)]
+            pairs += [_pair(row, place, pipeline, wanted) for place, row in enumerate(_light(table), offset)]
             tables.append(table)
     return pa.concat_tables(tables, promote_options="permissive").combine_chunks(), pairs, verdicts
 
@@ -162,14 +169,15 @@ def _light(table: pa.Table) -> Sequence[dict[str, Any]]:
     return rows
 
 
-def _pair(row: Mapping[str, Any], place: int, pipeline: Pipeline) -> Pair:
+def _pair(row: Mapping[str, Any], place: int, pipeline: Pipeline, wanted: Collection[str]) -> Pair:
     settings = {entry.name: entry.settings for entry in pipeline.stages}
     graded = [(row[column], stage) for stage, column in GRADED.items() if row.get(column) is not None]
     margins = [
         abs(score - settings[stage]["min_score"]) for score, stage in graded if "min_score" in settings.get(stage, {})
     ]
+    key = pair_key(row["track"], row["item_id"], row["upstream"])
     return Pair(
-        key=pair_key(row["track"], row["item_id"], row["upstream"]),
+        key=key,
         place=place,
         track=row["track"],
         task=row["task"] or "unknown",
@@ -177,4 +185,5 @@ def _pair(row: Mapping[str, Any], place: int, pipeline: Pipeline) -> Pair:
         status=PASSED if row["status"] == "ok" or row["stage"] == CURATE else row["stage"],
         score=graded[0][0] if graded else None,
         margin=min(margins, default=None),
+        compared=key in wanted,
     )

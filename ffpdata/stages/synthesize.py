@@ -39,15 +39,21 @@ class Synthesize(Stage):
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the edited clip. A removal follows the caption without the object, where there is one."""
-        removal = row["task"] == "removal"
-        negative = row["object"] if removal and self.settings.negative_object else ""
         edit = self.model(ROLES[row["task"]]).edit(
             read_video(row.file("source_video")),
             read_masks(row.file("condition_mask")),
-            prompt=row.get("target_caption") or row["caption"],
-            negative=negative_prompt(negative, self.settings.negative),
-            seed=row["seed"],
+            **question(row, self.settings),
         )
         target = row.new_file("target_video")
         write_video(target, edit.frames, row["fps"])
         return {"target_video": target, "edit_facts": edit.facts}
+
+
+def question(row: Mapping[str, Any], settings: SynthesizeSettings) -> dict[str, Any]:
+    """What the model is told beside the pictures: `prompt`, `negative` and `seed`."""
+    names = row["task"] == "removal" and settings.negative_object
+    return {
+        "prompt": row.get("target_caption") or row["caption"],
+        "negative": negative_prompt(row["object"] if names else "", settings.negative),
+        "seed": row["seed"],
+    }

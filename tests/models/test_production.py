@@ -7,7 +7,6 @@ edit, so nothing is asked of its quality. The vision-language model is a local s
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,55 +14,20 @@ from typing import Any
 
 import pytest
 import ray
-import yaml
 from ray.cluster_utils import Cluster
 
-from ffpdata.core.config import Library, Pipeline, load_pipeline
+from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.core.run import RunFolder
 from ffpdata.core.views import records
 from ffpdata.export.shards import export
 from ffpdata.media.codec import read_masks, video_info
 from ffpdata.runners.session import Work, start
-from tests.models import tiny_vision, tiny_wan
 from tests.models.conftest import Clock
-from tests.openai_server import Say, Server
+from tests.models.tiny_profile import ANSWERS, LOCAL, MODEL, OVERRIDES, answer, write_profile
+from tests.openai_server import Server
 
 pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("diffsynth"), reason="diffsynth is not installed")
-
-CLIP = {"width": 64, "height": 64, "fps": 16, "frames": 9}
-OVERRIDES = [f"clip={json.dumps(CLIP)}", "ingest.min_side=64", "input.styles_per_source=1", "measure.limits={}"]
-LOCAL = ["condition.max_area=1"]
-MODEL = "Qwen/Qwen2.5-VL-7B-Instruct-AWQ"
-PLACE = (
-    "The video shows a quiet yard with a grey wall, two low benches, a row of green plants, wet paving stones and a "
-    "wooden gate under soft morning light while thin clouds drift slowly over the roofs behind it"
-)
-ANSWERS: dict[str, dict[str, Any]] = {
-    "identify": {"objects": ["dog", "ball"]},
-    "caption": {"caption": " ".join(PLACE.split()[:24]) + "."},
-    "removal_caption": {"caption": f"{PLACE} and beside the old trees."},
-    "cinematic_caption": {"caption": f"{PLACE}, and the camera moves slowly forward."},
-    "style_caption": {"style": "loose oil painting", "caption": f"{PLACE}, in thick strokes of ochre and blue."},
-    "screen": {
-        "reason": "Nothing of it is left.",
-        "object_gone": True,
-        "replaced_by_other": False,
-        "shadow_or_reflection_left": False,
-        "background_plausible": True,
-        "flicker": False,
-        "contour_artifacts": False,
-        "score": 8,
-    },
-    "discriminate": {"reason": "Another animal stands there.", "task": "swap"},
-    "instruct": {"instruction": "Replace the dog in the yard with a brown fox."},
-    "instruct_style": {"instruction": "Restyle the whole video as a loose oil painting."},
-    "verify": {"reason": "It is what was asked for.", "follows": True, "score": 9},
-}
-
-
-def answer(body: dict[str, Any]) -> Say:
-    return Say(json.dumps(ANSWERS[body["response_format"]["json_schema"]["name"]]))
 
 
 @pytest.fixture(scope="module")
@@ -75,35 +39,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def pipeline(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pipeline]:
     """Loads a pipeline with the tiny models in its roles."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    vace, i2v = tiny_wan.write_vace(folder / "vace", shards=2), tiny_wan.write_i2v(folder / "i2v")
-    lora = {"model": str(tiny_wan.write_lora(folder / "removal.safetensors", layers=("blocks.0.self_attn.q",)))}
-    path = Library.find().root / "pipelines" / "profiles" / "small.yaml"
-    profile: dict[str, Any] = yaml.safe_load(path.read_text())
-    models = profile["models"]
-    models["vision_language"]["runtime"]["endpoint"] = server.url
-    models["segmenter"] |= {"model": str(tiny_vision.sam2(folder / "sam2"))}
-    models["segmenter"]["settings"] = {
-        "detector": str(tiny_vision.grounding_dino(folder / "dino")),
-        "max_instances": 50,
-        "dtype": "float32",
-        **tiny_vision.ANY_MASK,
-    }
-    for role in ("remover", "swapper", "stylizer"):
-        settings = models[role]["settings"] | {"steps": 2, "sources": {}, "loras": [lora] if role == "remover" else []}
-        models[role] |= {"model": str(vace), "backend": "tests.models.tiny_wan:TinyVace", "settings": settings}
-    settings = models["image_to_video"]["settings"] | {"steps": 2, "sources": {}, "loras": []}
-    models["image_to_video"] |= {"model": str(i2v), "backend": "tests.models.tiny_wan:TinyAnimator"}
-    models["image_to_video"]["settings"] = settings
-    models["depth_estimator"] |= {"model": str(tiny_vision.video_depth(folder / "depth"))}
-    models["depth_estimator"]["settings"] = {"side": 56, "dtype": "float32"}
-    for spec in models.values():
-        spec.pop("revision", None)
-        if "device" in spec["runtime"]:
-            spec["runtime"] = {"device": "cpu"}
-        spec["resources"] = {"cpus": 1, "gpus": 0, "memory_gb": 2}
-    written = folder / "tiny.yaml"
-    written.write_text(yaml.safe_dump(profile))
+    written = write_profile(tmp_path_factory.mktemp("checkpoints"), server.url)
     return lambda name: load_pipeline(name, str(written), OVERRIDES + (LOCAL if name == "local_editing" else []))
 
 

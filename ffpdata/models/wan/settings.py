@@ -114,8 +114,8 @@ class WanRuntime(DeviceRuntime):
     offload: Literal["none", "models", "layers"] = "none"
     """What waits in main memory for its turn: nothing, each model, or each layer."""
     loras_root: str = ""
-    """Folder, or URL of an object store, that LoRAs named by a relative path are looked for in first. So a LoRA that was
-    made in a run folder keeps its name, and its keys, wherever the folder lies."""
+    """Folder, or URL of an object store, that LoRAs named by a relative path are looked for in first. So a LoRA that
+    was made in a run folder keeps its name, and its keys, wherever the folder lies."""
 
 
 class DiffsynthRuntime(WanRuntime):

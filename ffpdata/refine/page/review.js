@@ -287,7 +287,8 @@ const filters = one("#filters");
 function wanted() {
   const { elements } = filters;
   const chosen = Object.fromEntries(["track", "task", "variant", "status"].map((name) => [name, elements[name].value || null]));
-  return { ...chosen, order: elements.order.value, seed: elements.seed.valueAsNumber || 0, flagged: elements.flagged.checked };
+  const boxes = Object.fromEntries(["flagged", "compared"].map((name) => [name, elements[name].checked]));
+  return { ...chosen, ...boxes, order: elements.order.value, seed: elements.seed.valueAsNumber || 0 };
 }
 
 function showFilters() {

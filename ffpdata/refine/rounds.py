@@ -1,0 +1,359 @@
+"""The refinement loop of removals (paper, section 3.3), one step after the other and each only once.
+
+Accepted removals train the remover; every removal is made anew by it, and nothing else, because its key alone changed;
+the round is compared with the one before on removals of sources that no round trained on, and promoted if it is
+better. Whoever calls `refine` again goes on where the loop stands, after a kill too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ffpdata.core.config import Pipeline
+from ffpdata.core.errors import FatalError, UsageError
+from ffpdata.core.keys import digest
+from ffpdata.core.lock import run_lock
+from ffpdata.core.run import RunFolder
+from ffpdata.core.stage import ModelSpec
+from ffpdata.curate import current_settings
+from ffpdata.curate.verdicts import Decision as Decided
+from ffpdata.refine import round_facts
+from ffpdata.refine.compare import Comparison, compare
+from ffpdata.refine.finetune import Sample, check_trainable, finetune
+from ffpdata.refine.outcomes import FILES, Outcome, decided, judged, take
+from ffpdata.refine.round import (
+    AFTER,
+    BEFORE,
+    LORA,
+    PROMOTED,
+    REPORT,
+    ROLE,
+    SHEET,
+    TRAINING,
+    VALIDATION,
+    Decision,
+    Plan,
+    Round,
+    ask,
+    comparable,
+    now,
+    panel,
+    plain,
+    rounds,
+    unseen,
+    waiting,
+)
+from ffpdata.refine.settings import RefineSettings
+from ffpdata.runners.session import Work, start
+
+LOCK = "refine.lock"
+"""One process refines a run at a time; the run's own lock is taken while it works."""
+
+WAITS, PROMOTED_STATE, NOT_PROMOTED, ROLLED_BACK = "needs_reviews", "promoted", "not_promoted", "rolled_back"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where the loop stands.
+
+    Attributes:
+        round: number of the newest round; 0 before the first.
+        state: `needs_reviews`, `promoted`, `not_promoted` or `rolled_back`.
+        lines: what to tell a person.
+        comparison: of the round with what was before it, where it came so far.
+        report: its page in the run folder.
+    """
+
+    round: int
+    state: str
+    lines: list[str] = field(default_factory=list)
+    comparison: Comparison | None = None
+    report: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for programs."""
+        comparison = self.comparison.to_dict() if self.comparison else None
+        return vars(self) | {"comparison": comparison}
+
+
+@dataclass(frozen=True)
+class Means:
+    """How the work is done.
+
+    Attributes:
+        runner: `inline` or `ray`, for making removals anew.
+        quiet: show no progress of it.
+        folder: where the training keeps what it needs meanwhile; None: in the run folder, where that is local.
+        say: is told each step.
+    """
+
+    runner: str = "inline"
+    quiet: bool = False
+    folder: Path | None = None
+    say: Say = print
+
+
+def refine(run: RunFolder, settings: RefineSettings, means: Means | None = None) -> Stand:
+    """Go from wherever the loop stands to the next point where a person is needed.
+
+    Raises:
+        ConfigError: a remover that cannot be trained.
+        FatalError: the run is not finished, or a step cannot go on; what is done is kept.
+        RunLockedError: another process refines this run, or writes it.
+    """
+    means = means or Means()
+    with run_lock(run.store, LOCK):
+        begun = rounds(run.store)
+        if not begun or begun[-1].decision is not None:
+            new = _begin(run, settings, begun)
+            if isinstance(new, Stand):
+                return new
+            begun.append(new)
+            means.say(f"Round {new.number}: trains on {len(new.table(TRAINING))} accepted removals")
+        current = begun[-1]
+        if not current.trained:
+            _train(run, current, means)
+        if not current.regenerated:
+            means.say(f"Round {current.number}: makes every removal anew")
+            after = _make(run, current.plan.track, current.spec(), means)
+            current.write_table(AFTER, take(run, after))
+        return _decide(run, begun, settings, means)
+
+
+def roll_back(run: RunFolder, means: Means | None = None) -> Stand:
+    """Take the newest round back: give up the one that goes on, or go back behind the last that was promoted.
+
+    Nothing is computed for it: the removals of before are in the run and hold again.
+
+    Raises:
+        UsageError: there is no such round.
+    """
+    means = means or Means()
+    with run_lock(run.store, LOCK):
+        begun = rounds(run.store)
+        open_round = begun[-1] if begun and begun[-1].decision is None else None
+        target = open_round or next((each for each in reversed(begun) if each.in_force), None)
+        if target is None:
+            raise UsageError(f"{run.store.root}: no round was promoted, there is nothing to roll back")
+        plan = target.plan
+        _make(run, plan.track, plan.parent, means)
+        if target is open_round:
+            target.write_json("decision.json", Decision(at=now(), promoted=False, why="It was given up.").model_dump())
+        else:
+            target.write_json("rollback.json", {"at": now()})
+        _write_profile(run, [each for each in begun if each.in_force])
+        lines = [f"Round {target.number} was rolled back: the removals of before hold again."]
+        return Stand(target.number, ROLLED_BACK, lines, report=_report(run, target))
+
+
+def promoted(run: RunFolder) -> ModelSpec | None:
+    """The remover that the last promoted round made; None where none was."""
+    found = [each for each in rounds(run.store) if each.in_force]
+    return found[-1].spec() if found else None
+
+
+def removal_pipeline(run: RunFolder) -> Pipeline:
+    """The newest pipeline of the run that makes removals by a model of its own.
+
+    Raises:
+        FatalError: there is none, or it was started for some of its stages alone.
+    """
+    for begun in reversed(run.latest().values()):
+        pipeline = Pipeline.model_validate(begun["pipeline"])
+        if ROLE in pipeline.models and any(entry.name == "synthesize" for entry in pipeline.stages):
+            if begun.get("stages"):
+                raise FatalError(f"the run's last start was for --stages {begun['stages']}: finish it without first")
+            return pipeline
+    raise FatalError(f"{run.store.root} makes no removals: the refinement loop needs a run of local_editing")
+
+
+# --- the steps ---
+
+
+def _begin(run: RunFolder, settings: RefineSettings, begun: Sequence[Round]) -> Round | Stand:
+    """Plan the next round; a Stand where there is too little to learn from, or to compare with."""
+    pipeline = removal_pipeline(run)
+    parent = pipeline.models[ROLE]
+    base = plain(parent)
+    check_trainable(base)
+    decisions = decided(run)
+    made = judged(take(run, pipeline), decisions)
+    kept = _held_out(made, settings, run)
+    accepted = _accepted(made, begun, decisions)
+    training = [each for each in accepted if each.group not in kept]
+    most = max(settings.train.validation, settings.train.measured)
+    validation = [each for each in accepted if each.group in kept][:most]
+    lacking = _lacking(training, settings, begun, base)
+    fair = unseen(made, kept, begun)
+    chosen = panel((each.item_id for each in fair), settings.compare.pairs, settings.seed)
+    unjudged = waiting((each for each in fair if each.item_id in chosen), decisions)
+    ask(run.store, unjudged)
+    if lacking or unjudged:
+        lines = [f"Of {len(made)} removals {sum(each.decision is not None for each in made)} are judged."]
+        return _stand(run, begun, [*lines, *_wants(lacking, len(training), unjudged)])
+    new = Round(run.store, begun[-1].number + 1 if begun else 1)
+    new.write_table(TRAINING, training)
+    new.write_table(VALIDATION, validation)
+    new.write_table(BEFORE, made)
+    plan = Plan(
+        number=new.number,
+        begun_at=now(),
+        track=pipeline.track,
+        parent=parent,
+        base=base,
+        settings=settings,
+        held_out=sorted(kept),
+    )
+    new.write_json("plan.json", plan.model_dump(mode="json"))  # last: with it the round has begun
+    return new
+
+
+def _wants(lacking: int, there: int, unjudged: Sequence[str]) -> Iterator[str]:
+    if lacking:
+        yield f"The next round needs {lacking} more accepted removals to train on; there are {there}."
+    if unjudged:
+        yield (
+            f"{len(unjudged)} removals wait to be judged that every model is judged by: in the review page, filter "
+            "`wanted by the refinement loop`."
+        )
+
+
+def _stand(run: RunFolder, begun: Sequence[Round], lines: list[str]) -> Stand:
+    """How the last round ended, and what the next one waits for."""
+    told = [*lines, f"Next: ffpdata review {run.store.root}"]
+    if not begun:
+        return Stand(0, WAITS, told)
+    last, ended = begun[-1], begun[-1].decision
+    state = PROMOTED_STATE if last.in_force else ROLLED_BACK if last.has("rollback.json") else NOT_PROMOTED
+    why = f" {ended.why}" if ended else ""
+    lines = [f"Round {last.number} is {state.replace('_', ' ')}.{why}", *told]
+    return Stand(last.number, state, lines, report=last.path(REPORT) if last.has(REPORT) else "")
+
+
+def _held_out(made: Sequence[Outcome], settings: RefineSettings, run: RunFolder) -> set[str]:
+    """Groups of sources that are not trained on. It follows from each group alone, so that no round moves one."""
+    if not made:
+        raise FatalError(f"{run.store.root} has no removals yet that came to the synthesis")
+    groups = {each.group for each in made}
+    kept = {g for g in groups if int(digest("held out", settings.seed, g)[:8], 16) < settings.held_out * 16**8}
+    if not kept or kept == groups:
+        few = "none" if not kept else "all"
+        raise FatalError(
+            f"held_out {settings.held_out} keeps {few} of the {len(groups)} sources out of the training: a round needs "
+            "sources to train on and others to be judged by. Set another held_out or seed, or add sources"
+        )
+    return kept
+
+
+def _accepted(made: Sequence[Outcome], begun: Sequence[Round], decisions: Mapping[str, Decided]) -> list[Outcome]:
+    """Of each item the newest removal that reviewers accepted, under whatever model it was made."""
+    found: dict[str, Outcome] = {}
+    older = [each.table(name) for each in reversed(begun) for name in (AFTER, BEFORE) if each.has(f"{name}.parquet")]
+    for outcome in (*made, *(each for table in older for each in judged(table, decisions))):
+        if outcome.accepted and set(FILES) <= outcome.files.keys():
+            found.setdefault(outcome.item_id, outcome)
+    return [found[name] for name in sorted(found)]
+
+
+def _lacking(training: Sequence[Outcome], settings: RefineSettings, begun: Sequence[Round], base: ModelSpec) -> int:
+    """How many accepted removals are missing before a round may begin."""
+    lacking = settings.accepted - len(training)
+    if begun:
+        before = begun[-1].plan
+        known = {each.pair for each in begun[-1].table(TRAINING)}
+        fresh = sum(each.pair not in known for each in training)
+        # With another base or other settings the same removals teach something else.
+        if before.base.identity() == base.identity() and before.settings.train == settings.train:
+            lacking = max(lacking, settings.new_accepted - fresh, 1 - fresh)
+    return max(0, lacking)
+
+
+def _train(run: RunFolder, current: Round, means: Means) -> None:
+    plan, store = current.plan, run.store
+    folder = means.folder / f"round-{current.number:03d}" if means.folder else None
+    if folder is None:
+        if not store.local:
+            raise UsageError(f"{store.root} is no local folder: name one for the training with --work DIR")
+        folder = store.local_path(current.path("training"))
+    with store.hold() as held:
+
+        def samples(name: str) -> list[Sample]:
+            found = []
+            for each in current.table(name):
+                files = {column: store.fetch(each.files[column], held) for column in FILES if column != "mask_video"}
+                told = {"item_id": each.item_id, "pair": each.pair, "verdict": "accept"}
+                asked = {"prompt": each.prompt, "negative": each.negative, "seed": each.seed}
+                found.append(Sample(**told, **asked, **files))
+            return found
+
+        made = finetune(samples(TRAINING), samples(VALIDATION), plan.base, plan.settings.train, folder, means.say)
+    for source, name in ((made.lora, LORA), (made.sheet, SHEET)):
+        if source is not None:
+            temp = store.temp_file(name)
+            shutil.copyfile(source, temp)
+            store.commit(temp, current.path(name))
+    found = made.lineage | {"revision": made.revision, "losses": [list(each) for each in made.losses]}
+    current.write_json("lineage.json", found | {"seconds": made.seconds})
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(run: RunFolder, track: str, spec: ModelSpec, means: Means) -> Pipeline:
+    """Run the track with this remover: what it has made already is found by its key, the rest is made."""
+    begun = run.latest()[track]
+    pipeline = Pipeline.model_validate(begun["pipeline"])
+    # The newest start's curation holds for all tracks: this start is no reason to change it.
+    changed = {"models": pipeline.models | {ROLE: spec}, "curate": current_settings(run)}
+    pipeline = pipeline.model_copy(update=changed)
+    start(run, pipeline, begun["input"], Work(runner=means.runner, limit=begun["limit"], quiet=means.quiet))
+    return pipeline
+
+
+def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, means: Means) -> Stand:
+    current, decisions = begun[-1], decided(run)
+    before, after = comparable(begun, decisions, settings.compare.pairs)
+    comparison = compare(before, after, settings.compare)
+    if comparison.missing:
+        chosen = {each.item_id for each in before if each.decision is not None}
+        unjudged = waiting((each for each in after if each.item_id in chosen), decisions)
+        ask(run.store, unjudged)
+        lines = [f"Round {current.number}: its removals are made.", *_wants(0, 0, unjudged)]
+        lines += [f"Next: ffpdata review {run.store.root}", *comparison.lines()]
+        return Stand(current.number, WAITS, lines, comparison, _report(run, current, comparison))
+    ask(run.store, [])
+    if comparison.better:
+        _write_profile(run, [current])
+    else:
+        means.say(f"Round {current.number}: goes back to the removals of before")
+        _make(run, current.plan.track, current.plan.parent, means)
+    ended = Decision(at=now(), promoted=comparison.better, why=comparison.why, comparison=comparison.to_dict())
+    current.write_json("decision.json", ended.model_dump(mode="json"))
+    state = PROMOTED_STATE if comparison.better else NOT_PROMOTED
+    lines = [f"Round {current.number} is {state.replace('_', ' ')}. {comparison.why}", *comparison.lines()]
+    return Stand(current.number, state, lines, comparison, _report(run, current, comparison))
+
+
+def _write_profile(run: RunFolder, in_force: Iterable[Round]) -> None:
+    """Write the remover in force as a profile to lay over another, or take it away."""
+    found = list(in_force)
+    if not found:
+        run.store.remove(PROMOTED)
+        return
+    last = found[-1]
+    profile = {
+        "name": f"removal-round-{last.number}",
+        "about": f"The remover that round {last.number} of the refinement loop made.",
+        "models": {ROLE: last.spec().model_dump(mode="json", exclude_none=True)},
+    }
+    run.store.write(PROMOTED, yaml.safe_dump(profile, sort_keys=False, allow_unicode=True).encode())
+
+
+def _report(run: RunFolder, current: Round, comparison: Comparison | None = None) -> str:
+    return round_facts.write(run, current, comparison)

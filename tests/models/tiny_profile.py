@@ -1,0 +1,87 @@
+"""Profile `small` with tiny random checkpoints in its roles, and a server that answers in its model's place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ffpdata.core.config import Library
+from tests.models import tiny_vision, tiny_wan
+from tests.openai_server import Say
+
+CLIP = {"width": 64, "height": 64, "fps": 16, "frames": 9}
+OVERRIDES = [f"clip={json.dumps(CLIP)}", "ingest.min_side=64", "input.styles_per_source=1", "measure.limits={}"]
+LOCAL = ["condition.max_area=1"]
+MODEL = "Qwen/Qwen2.5-VL-7B-Instruct-AWQ"
+PLACE = (
+    "The video shows a quiet yard with a grey wall, two low benches, a row of green plants, wet paving stones and a "
+    "wooden gate under soft morning light while thin clouds drift slowly over the roofs behind it"
+)
+ANSWERS: dict[str, dict[str, Any]] = {
+    "identify": {"objects": ["dog", "ball"]},
+    "caption": {"caption": " ".join(PLACE.split()[:24]) + "."},
+    "removal_caption": {"caption": f"{PLACE} and beside the old trees."},
+    "cinematic_caption": {"caption": f"{PLACE}, and the camera moves slowly forward."},
+    "style_caption": {"style": "loose oil painting", "caption": f"{PLACE}, in thick strokes of ochre and blue."},
+    "screen": {
+        "reason": "Nothing of it is left.",
+        "object_gone": True,
+        "replaced_by_other": False,
+        "shadow_or_reflection_left": False,
+        "background_plausible": True,
+        "flicker": False,
+        "contour_artifacts": False,
+        "score": 8,
+    },
+    "discriminate": {"reason": "Another animal stands there.", "task": "swap"},
+    "instruct": {"instruction": "Replace the dog in the yard with a brown fox."},
+    "instruct_style": {"instruction": "Restyle the whole video as a loose oil painting."},
+    "verify": {"reason": "It is what was asked for.", "follows": True, "score": 9},
+}
+
+
+def answer(body: dict[str, Any]) -> Say:
+    return Say(json.dumps(ANSWERS[body["response_format"]["json_schema"]["name"]]))
+
+
+def write_profile(folder: Path, endpoint: str, *, with_lora: bool = True) -> Path:
+    """Write the checkpoints and the profile into `folder`, and return its path.
+
+    Args:
+        folder: for all of it.
+        endpoint: of the server.
+        with_lora: whether a LoRA lies over the remover.
+    """
+    vace, i2v = tiny_wan.write_vace(folder / "vace", shards=2), tiny_wan.write_i2v(folder / "i2v")
+    lora = {"model": str(tiny_wan.write_lora(folder / "removal.safetensors", layers=("blocks.0.self_attn.q",)))}
+    loras = {"remover": [lora] if with_lora else []}
+    path = Library.find().file("pipelines/profiles", "small")
+    profile: dict[str, Any] = yaml.safe_load(path.read_text())
+    models = profile["models"]
+    models["vision_language"]["runtime"]["endpoint"] = endpoint
+    models["segmenter"] |= {"model": str(tiny_vision.sam2(folder / "sam2"))}
+    models["segmenter"]["settings"] = {
+        "detector": str(tiny_vision.grounding_dino(folder / "dino")),
+        "max_instances": 50,
+        "dtype": "float32",
+        **tiny_vision.ANY_MASK,
+    }
+    for role in ("remover", "swapper", "stylizer"):
+        settings = models[role]["settings"] | {"steps": 2, "sources": {}, "loras": loras.get(role, [])}
+        models[role] |= {"model": str(vace), "backend": "tests.models.tiny_wan:TinyVace", "settings": settings}
+    settings = models["image_to_video"]["settings"] | {"steps": 2, "sources": {}, "loras": []}
+    models["image_to_video"] |= {"model": str(i2v), "backend": "tests.models.tiny_wan:TinyAnimator"}
+    models["image_to_video"]["settings"] = settings
+    models["depth_estimator"] |= {"model": str(tiny_vision.video_depth(folder / "depth"))}
+    models["depth_estimator"]["settings"] = {"side": 56, "dtype": "float32"}
+    for spec in models.values():
+        spec.pop("revision", None)
+        if "device" in spec["runtime"]:
+            spec["runtime"] = {"device": "cpu"}
+        spec["resources"] = {"cpus": 1, "gpus": 0, "memory_gb": 2}
+    written = folder / "tiny.yaml"
+    written.write_text(yaml.safe_dump(profile))
+    return written
