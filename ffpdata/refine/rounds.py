@@ -186,7 +186,7 @@ def _begin(run: RunFolder, settings: RefineSettings, begun: Sequence[Round]) -> 
     check_trainable(base)
     decisions = decided(run)
     made = judged(take(run, pipeline), decisions)
-    kept = _held_out(made, settings, run)
+    kept = held_out_groups(made, settings, run)
     accepted = _accepted(made, begun, decisions)
     training = [each for each in accepted if each.group not in kept]
     most = max(settings.train.validation, settings.train.measured)
@@ -238,7 +238,7 @@ def _stand(run: RunFolder, begun: Sequence[Round], lines: list[str]) -> Stand:
     return Stand(last.number, state, lines, report=last.path(REPORT) if last.has(REPORT) else "")
 
 
-def _held_out(made: Sequence[Outcome], settings: RefineSettings, run: RunFolder) -> set[str]:
+def held_out_groups(made: Sequence[Outcome], settings: RefineSettings, run: RunFolder) -> set[str]:
     """Groups of sources that are not trained on. It follows from each group alone, so that no round moves one."""
     if not made:
         raise FatalError(f"{run.store.root} has no removals yet that came to the synthesis")
