@@ -102,6 +102,11 @@ def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> 
         FatalError: weights that are missing or not what they should be; no GPU.
         GpuMemoryError: the model does not fit the device.
     """
+    return Held(wan_plan(spec, settings, parts), settings.loras)
+
+
+def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Plan:
+    """Find the files of a role and say how they are loaded; arguments and errors as those of `hold`."""
     runtime = parse_runtime(DiffsynthRuntime, spec)
     require("torch", "diffsynth")
     device = torch_device(spec)
@@ -109,7 +114,7 @@ def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> 
         raise ConfigError(f"{spec.backend}: runtime offload keeps weights off a GPU: on the CPU leave it at none")
     source = Source(model=spec.model, revision=spec.revision)
     found = find_parts(source, settings.sources, parts, allow_pickle=runtime.allow_pickle)
-    plan = Plan(
+    return Plan(
         parts=found,
         dtype=settings.dtype,
         device=str(device),
@@ -117,7 +122,6 @@ def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> 
         layer_limit_gib=runtime.layer_limit_gib,
         ranks=runtime.sequence_parallel,
     )
-    return Held(plan, settings.loras)
 
 
 def _make(plan: Plan) -> Engine:
