@@ -28,7 +28,7 @@ LEVEL = {
     "cli": 8,
 }
 HEAVY = {"torch", "transformers", "diffsynth", "ray", "vllm", "onnxruntime", "fastapi", "uvicorn", "starlette"}
-ON_DEMAND = {"runners/ray.py", "runners/crew.py", "runners/metrics.py", "refine/api.py"}
+ON_DEMAND = {"runners/ray.py", "runners/crew.py", "runners/metrics.py", "refine/api.py", "models/wan/training.py"}
 """Modules that are imported where a command asks for them: they may say at the top what they need."""
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -21,11 +22,12 @@ from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.parts import TRANSFORMER
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Lora, WanSettings
-from ffpdata.models.wan.shared import hold, wan_needs
+from ffpdata.models.wan.shared import hold, wan_needs, wan_plan
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
     from ffpdata.models.protocols import Depth, Frames, Image, Masks
+    from ffpdata.models.wan.loading import Plan
 
 PARTS = (TRANSFORMER, "text_encoder", "vae")
 """What a VACE checkpoint is made of; the first holds the transformer and VACE's own layers in one."""
@@ -45,6 +47,54 @@ class EditSettings(WanSettings):
 
 class VaceSettings(EditSettings, DiffsynthSettings):
     """Settings of `Vace`."""
+
+
+def shown_for_edit(frames: Frames, masks: Masks) -> dict[str, Frames]:
+    """What VACE is shown to edit a clip, at work and in training: the clip with its region grey, and the region white.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        masks: bool (T, H, W), True = generate.
+
+    Returns:
+        `control` and `mask` of a `Request`, each uint8 (T, H, W, 3).
+    """
+    return {"control": conditioning.blank(frames, masks), "mask": conditioning.mask_frames(masks)}
+
+
+def make_request(
+    settings: EditSettings,
+    shape: tuple[int, ...],
+    prompt: str,
+    negative: str,
+    seed: int,
+    reference: Image | None = None,
+    **shown: Any,
+) -> Request:
+    """Put together what the pipeline is asked for.
+
+    Args:
+        settings: of the role.
+        shape: (T, H, W, ...) of the clip.
+        prompt: describes the whole clip as it shall be.
+        negative: what must not appear; the settings' own words stand behind it.
+        seed: of the noise.
+        reference: of any size; it is set on a white canvas of the clip's.
+        shown: `control` and `mask`.
+    """
+    count, height, width = shape[:3]
+    return Request(
+        prompt=prompt,
+        negative=conditioning.negative_prompt(negative, settings.negative),
+        seed=seed,
+        height=height,
+        width=width,
+        frames=count,
+        control_scale=settings.control_scale,
+        reference=None if reference is None else conditioning.on_canvas(reference, height, width),
+        **settings.sampling(),
+        **shown,
+    )
 
 
 class VaceRoles(ABC):
@@ -86,9 +136,7 @@ class VaceRoles(ABC):
         conditioning.check_masks(frames, masks)
         if not masks.any():
             raise Reject("mask_empty", "no frame has a masked pixel, nothing can be edited")
-        control = conditioning.blank(frames, masks)
-        shown = {"control": control, "mask": conditioning.mask_frames(masks)}
-        made = self._ask(frames.shape, prompt, negative, seed, reference, **shown)
+        made = self._ask(frames.shape, prompt, negative, seed, reference, **shown_for_edit(frames, masks))
         facts = {"outside_drift": conditioning.outside_drift(frames, made, masks), "pasted_back": 0.0}
         if self.settings.paste_back:
             feather = round(self.settings.paste_feather_px * min(frames.shape[1:3]) / 720)
@@ -117,25 +165,8 @@ class VaceRoles(ABC):
     def _ask(
         self, shape: tuple[int, ...], prompt: str, negative: str, seed: int, reference: Image | None, **shown: Any
     ) -> Frames:
-        count, height, width, _ = shape
-        settings = self.settings
-        check_clip(count, height, width, model=type(self).__name__)
-        if reference is not None:
-            reference = conditioning.on_canvas(reference, height, width)
-        return self.generate(
-            Request(
-                prompt=prompt,
-                negative=conditioning.negative_prompt(negative, settings.negative),
-                seed=seed,
-                height=height,
-                width=width,
-                frames=count,
-                control_scale=settings.control_scale,
-                reference=reference,
-                **settings.sampling(),
-                **shown,
-            )
-        )
+        check_clip(*shape[:3], model=type(self).__name__)
+        return self.generate(make_request(self.settings, shape, prompt, negative, seed, reference, **shown))
 
     @abstractmethod
     def generate(self, request: Request) -> Frames:
@@ -163,6 +194,23 @@ class Vace(VaceRoles):
     def needs(cls, spec: ModelSpec) -> Needs:
         """What must be there for it."""
         return wan_needs(spec, parse_settings(cls.Settings, spec), PARTS)
+
+    @classmethod
+    def training_plan(cls, spec: ModelSpec, parts: Sequence[str] = PARTS, *, device: str = "") -> Plan:
+        """How a trainer loads the model, or some parts of it: whole on one device, without LoRAs.
+
+        That a back end has this method says that it can be fine-tuned (`refine.finetune`).
+
+        Args:
+            spec: the profile's role.
+            parts: of `PARTS`.
+            device: where to load it; unset, where the role's runtime says.
+
+        Raises:
+            As `needs` and `wan.shared.wan_plan`.
+        """
+        plan = wan_plan(spec, parse_settings(cls.Settings, spec), parts)
+        return replace(plan, device=device or plan.device, offload="none", ranks=1)
 
     def close(self) -> None:
         """Let go of the model; it is freed when no other role holds it."""

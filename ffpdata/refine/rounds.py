@@ -25,7 +25,7 @@ from ffpdata.curate import current_settings
 from ffpdata.curate.verdicts import Decision as Decided
 from ffpdata.refine import round_facts
 from ffpdata.refine.compare import Comparison, compare
-from ffpdata.refine.finetune import Sample, check_trainable, finetune
+from ffpdata.refine.finetune import Sample, trainable, finetune
 from ffpdata.refine.outcomes import FILES, Outcome, decided, judged, take
 from ffpdata.refine.round import (
     AFTER,
@@ -183,7 +183,7 @@ def _begin(run: RunFolder, settings: RefineSettings, begun: Sequence[Round]) -> 
     pipeline = removal_pipeline(run)
     parent = pipeline.models[ROLE]
     base = plain(parent)
-    check_trainable(base)
+    trainable(base)
     decisions = decided(run)
     made = judged(take(run, pipeline), decisions)
     kept = held_out_groups(made, settings, run)

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from ffpdata.core import keeper
 from ffpdata.core.errors import FatalError
 from ffpdata.serve.flags import Plan
 
@@ -50,12 +51,12 @@ class Server:
         environment = os.environ | plan.environment()
         if gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        keeper = [sys.executable, str(Path(__file__).with_name("keeper.py")), str(GRACE_SECONDS)]
+        kept = [sys.executable, keeper.__file__, str(GRACE_SECONDS)]
         command = plan.command(host, self._port)
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         with Path(log).open("ab") as out:
             self._process = subprocess.Popen(
-                [*keeper, *command],
+                [*kept, *command],
                 stdin=subprocess.PIPE,  # its end tells the keeper that this process is gone
                 stdout=out,
                 stderr=subprocess.STDOUT,

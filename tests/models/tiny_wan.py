@@ -8,11 +8,13 @@ beside the files; `TinyVace` and `TinyAnimator` read them in the processes of a 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.vace import Vace
+from ffpdata.models.vace import PARTS, Vace
+from ffpdata.models.wan.loading import Plan
 from ffpdata.models.wan_i2v import WanAnimator
 
 SEED = 7
@@ -279,6 +281,11 @@ class TinyVace(Vace):
     def __init__(self, spec: ModelSpec) -> None:
         know(Path(spec.model))
         super().__init__(spec)
+
+    @classmethod
+    def training_plan(cls, spec: ModelSpec, parts: Sequence[str] = PARTS, *, device: str = "") -> Plan:
+        know(Path(spec.model))
+        return super().training_plan(spec, parts, device=device)
 
 
 class TinyAnimator(WanAnimator):

@@ -68,7 +68,7 @@ class DiffsynthEngine:
         with quiet(), gpu_memory(self.device, str(request), REMEDY):
             self.use_loras(loras)
             try:
-                video = self.pipe(**_arguments(request))
+                video = self.pipe(**pipeline_arguments(request))
             finally:
                 self._forget()
             return to_frames(video)
@@ -142,7 +142,8 @@ def _layers(model: Any) -> dict[str, torch.nn.Linear]:
     return {layer.name: layer for layer in model.modules() if isinstance(layer, LoRAHotLoadMixin)}
 
 
-def _arguments(request: Request) -> dict[str, Any]:
+def pipeline_arguments(request: Request) -> dict[str, Any]:
+    """Say a request in the words of `WanVideoPipeline`; its pictures become PIL's."""
     from PIL import Image
 
     def pictures(frames: Frames | None) -> list[Any] | None:

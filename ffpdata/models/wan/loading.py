@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import FatalError
+from ffpdata.models.wan.parts import TRANSFORMER
 from ffpdata.models.weights import torch_dtype
 
 if TYPE_CHECKING:
@@ -94,10 +95,13 @@ def load(plan: Plan) -> Any:
 
 def _models(pipe: Any, parts: Parts) -> dict[str, Any]:
     """Models that the files must have given."""
-    found = {"transformer": pipe.dit, "text_encoder": pipe.text_encoder, "vae": pipe.vae}
-    if any(part == "image_encoder" for part, _ in parts.files):
-        return found | {"image_encoder": pipe.image_encoder}
-    return found | {"vace": pipe.vace}
+    named = [part for part, _ in parts.files]
+    found = {TRANSFORMER: pipe.dit, "text_encoder": pipe.text_encoder, "vae": pipe.vae}
+    found["image_encoder"] = pipe.image_encoder
+    models = {part: found[part] for part in named}
+    if TRANSFORMER in named and "image_encoder" not in named:
+        models["vace"] = pipe.vace
+    return models
 
 
 def _open_blocks_of_vace() -> None:

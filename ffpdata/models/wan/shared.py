@@ -103,6 +103,12 @@ def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> 
         FatalError: weights that are missing or not what they should be; no GPU.
         GpuMemoryError: the model does not fit the device.
     """
+    loras = below(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
+    return Held(wan_plan(spec, settings, parts), loras)
+
+
+def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Plan:
+    """Find the files of a role and say how they are loaded; arguments and errors as those of `hold`."""
     runtime = parse_runtime(DiffsynthRuntime, spec)
     require("torch", "diffsynth")
     device = torch_device(spec)
@@ -110,7 +116,7 @@ def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> 
         raise ConfigError(f"{spec.backend}: runtime offload keeps weights off a GPU: on the CPU leave it at none")
     source = Source(model=spec.model, revision=spec.revision)
     found = find_parts(source, settings.sources, parts, allow_pickle=runtime.allow_pickle)
-    plan = Plan(
+    return Plan(
         parts=found,
         dtype=settings.dtype,
         device=str(device),
@@ -118,7 +124,6 @@ def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> 
         layer_limit_gib=runtime.layer_limit_gib,
         ranks=runtime.sequence_parallel,
     )
-    return Held(plan, below(settings.loras, runtime.loras_root))
 
 
 def _make(plan: Plan) -> Engine:
