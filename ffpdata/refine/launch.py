@@ -93,7 +93,7 @@ def report(config: Path, err: errors.FfpdataError) -> None:
 
 def tell(line: str) -> None:
     """Say a line to the process that waits in `launch`."""
-    print(f"{MARK}{line}", flush=True)  # noqa: T201 - its standard output is read
+    print(f"{MARK}{line}", flush=True)
 
 
 def _reported(config: Path) -> errors.FfpdataError | None:

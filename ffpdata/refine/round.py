@@ -34,6 +34,7 @@ ASKED = f"{FOLDER}/asked.json"
 ROLE = "remover"
 LORA = "removal.safetensors"
 SHEET = "validation.jpg"
+LOSSES = "losses.csv"
 REPORT = "report.html"
 
 BEFORE, AFTER, TRAINING, VALIDATION = TABLES = ("before", "after", "training", "validation")
@@ -71,7 +72,6 @@ class Decision(BaseModel):
         at: ISO time, UTC.
         promoted: whether its model is used from now on.
         why: one sentence.
-        comparison: as `compare.Comparison.to_dict` has it; None where the round was given up.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,7 +79,6 @@ class Decision(BaseModel):
     at: str
     promoted: bool
     why: str
-    comparison: dict[str, Any] | None = None
 
 
 class Round:

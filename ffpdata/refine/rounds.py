@@ -23,15 +23,15 @@ from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import ModelSpec
 from ffpdata.curate import current_settings
 from ffpdata.curate.verdicts import Decision as Decided
-from ffpdata.refine import round_facts
+from ffpdata.refine import PROMOTED, round_facts
 from ffpdata.refine.compare import Comparison, compare
-from ffpdata.refine.finetune import Sample, trainable, finetune
+from ffpdata.refine.finetune import Sample, finetune, trainable
 from ffpdata.refine.outcomes import FILES, Outcome, decided, judged, take
 from ffpdata.refine.round import (
     AFTER,
     BEFORE,
     LORA,
-    PROMOTED,
+    LOSSES,
     REPORT,
     ROLE,
     SHEET,
@@ -49,13 +49,12 @@ from ffpdata.refine.round import (
     unseen,
     waiting,
 )
+from ffpdata.refine.round_report import State
 from ffpdata.refine.settings import RefineSettings
 from ffpdata.runners.session import Work, start
 
 LOCK = "refine.lock"
 """One process refines a run at a time; the run's own lock is taken while it works."""
-
-WAITS, PROMOTED_STATE, NOT_PROMOTED, ROLLED_BACK = "needs_reviews", "promoted", "not_promoted", "rolled_back"
 
 Say = Callable[[str], None]
 
@@ -66,14 +65,14 @@ class Stand:
 
     Attributes:
         round: number of the newest round; 0 before the first.
-        state: `needs_reviews`, `promoted`, `not_promoted` or `rolled_back`.
+        state: of that round; before the first it waits for reviews, too.
         lines: what to tell a person.
         comparison: of the round with what was before it, where it came so far.
         report: its page in the run folder.
     """
 
     round: int
-    state: str
+    state: State
     lines: list[str] = field(default_factory=list)
     comparison: Comparison | None = None
     report: str = ""
@@ -81,7 +80,7 @@ class Stand:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for programs."""
         comparison = self.comparison.to_dict() if self.comparison else None
-        return vars(self) | {"comparison": comparison}
+        return vars(self) | {"state": self.state.name.lower(), "comparison": comparison}
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,10 @@ def roll_back(run: RunFolder, means: Means | None = None) -> Stand:
             target.write_json("rollback.json", {"at": now()})
         _write_profile(run, [each for each in begun if each.in_force])
         lines = [f"Round {target.number} was rolled back: the removals of before hold again."]
-        return Stand(target.number, ROLLED_BACK, lines, report=_report(run, target))
+        if not target.trained:
+            return Stand(target.number, State.ROLLED_BACK, lines)
+        report = round_facts.write(run, target, State.ROLLED_BACK, decided(run))
+        return Stand(target.number, State.ROLLED_BACK, lines, report=report)
 
 
 def promoted(run: RunFolder) -> ModelSpec | None:
@@ -230,11 +232,12 @@ def _stand(run: RunFolder, begun: Sequence[Round], lines: list[str]) -> Stand:
     """How the last round ended, and what the next one waits for."""
     told = [*lines, f"Next: ffpdata review {run.store.root}"]
     if not begun:
-        return Stand(0, WAITS, told)
+        return Stand(0, State.WAITING, told)
     last, ended = begun[-1], begun[-1].decision
-    state = PROMOTED_STATE if last.in_force else ROLLED_BACK if last.has("rollback.json") else NOT_PROMOTED
+    back = State.ROLLED_BACK if last.has("rollback.json") else State.NOT_PROMOTED
+    state = State.PROMOTED if last.in_force else back
     why = f" {ended.why}" if ended else ""
-    lines = [f"Round {last.number} is {state.replace('_', ' ')}.{why}", *told]
+    lines = [f"Round {last.number} is {state}.{why}", *told]
     return Stand(last.number, state, lines, report=last.path(REPORT) if last.has(REPORT) else "")
 
 
@@ -295,13 +298,12 @@ def _train(run: RunFolder, current: Round, means: Means) -> None:
             return found
 
         made = finetune(samples(TRAINING), samples(VALIDATION), plan.base, plan.settings.train, folder, means.say)
-    for source, name in ((made.lora, LORA), (made.sheet, SHEET)):
+    for source, name in ((made.lora, LORA), (made.sheet, SHEET), (folder / LOSSES, LOSSES)):
         if source is not None:
             temp = store.temp_file(name)
             shutil.copyfile(source, temp)
             store.commit(temp, current.path(name))
-    found = made.lineage | {"revision": made.revision, "losses": [list(each) for each in made.losses]}
-    current.write_json("lineage.json", found | {"seconds": made.seconds})
+    current.write_json("lineage.json", made.lineage)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -320,24 +322,26 @@ def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, me
     current, decisions = begun[-1], decided(run)
     before, after = comparable(begun, decisions, settings.compare.pairs)
     comparison = compare(before, after, settings.compare)
+    current.write_json("comparison.json", comparison.to_dict())
     if comparison.missing:
         chosen = {each.item_id for each in before if each.decision is not None}
         unjudged = waiting((each for each in after if each.item_id in chosen), decisions)
         ask(run.store, unjudged)
         lines = [f"Round {current.number}: its removals are made.", *_wants(0, 0, unjudged)]
         lines += [f"Next: ffpdata review {run.store.root}", *comparison.lines()]
-        return Stand(current.number, WAITS, lines, comparison, _report(run, current, comparison))
+        report = round_facts.write(run, current, State.WAITING, decisions)
+        return Stand(current.number, State.WAITING, lines, comparison, report)
     ask(run.store, [])
     if comparison.better:
         _write_profile(run, [current])
     else:
         means.say(f"Round {current.number}: goes back to the removals of before")
         _make(run, current.plan.track, current.plan.parent, means)
-    ended = Decision(at=now(), promoted=comparison.better, why=comparison.why, comparison=comparison.to_dict())
+    ended = Decision(at=now(), promoted=comparison.better, why=comparison.why)
     current.write_json("decision.json", ended.model_dump(mode="json"))
-    state = PROMOTED_STATE if comparison.better else NOT_PROMOTED
-    lines = [f"Round {current.number} is {state.replace('_', ' ')}. {comparison.why}", *comparison.lines()]
-    return Stand(current.number, state, lines, comparison, _report(run, current, comparison))
+    state = State.PROMOTED if comparison.better else State.NOT_PROMOTED
+    lines = [f"Round {current.number} is {state}. {comparison.why}", *comparison.lines()]
+    return Stand(current.number, state, lines, comparison, round_facts.write(run, current, state, decisions))
 
 
 def _write_profile(run: RunFolder, in_force: Iterable[Round]) -> None:
@@ -353,7 +357,3 @@ def _write_profile(run: RunFolder, in_force: Iterable[Round]) -> None:
         "models": {ROLE: last.spec().model_dump(mode="json", exclude_none=True)},
     }
     run.store.write(PROMOTED, yaml.safe_dump(profile, sort_keys=False, allow_unicode=True).encode())
-
-
-def _report(run: RunFolder, current: Round, comparison: Comparison | None = None) -> str:
-    return round_facts.write(run, current, comparison)

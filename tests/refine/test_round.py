@@ -97,7 +97,9 @@ def test_what_a_gate_rejected_counts_as_refused_on_the_panel_alone(tmp_path: Pat
     gated = {"status": "rejected", "stage": "screen", "reason": "screened_out"}
     current.write_table(BEFORE, [outcome(n) for n in range(8)])
     current.write_table(AFTER, [outcome(n, "new", **(gated if n % 2 else {})) for n in range(8)])
-    told = {f"{model} {n}": Decision(1, 0) for model in ("old", "new") for n in range(8) if model == "old" or n % 2 == 0}
+    told = {
+        f"{model} {n}": Decision(1, 0) for model in ("old", "new") for n in range(8) if model == "old" or n % 2 == 0
+    }
     before, after = comparable(rounds(store), told, pairs=4)
     chosen = panel((each.item_id for each in before), 4, 0)
     assert {each.item_id for each in before if each.decision} == chosen

@@ -20,14 +20,12 @@ from typing import Any
 import pytest
 import yaml
 
-from ffpdata.core.config import load_pipeline
 from ffpdata.core.run import RunFolder
 from ffpdata.core.views import records
 from ffpdata.media.codec import write_video
 from ffpdata.refine.desk import Desk, Given
 from ffpdata.refine.pairs import Wanted
 from ffpdata.refine.round import rounds
-from ffpdata.runners.session import Work, start
 from tests import fixture_run
 from tests.models.tiny_profile import ANSWERS, LOCAL, MODEL, OVERRIDES, write_profile
 from tests.openai_server import Say, Server
@@ -84,9 +82,11 @@ def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     for number in range(SOURCES):
         write_video(folder / "clips" / f"{number}.mp4", fixture_run.source(number), fixture_run.FPS)
     profile = write_profile(folder, server.url, with_lora=False)
-    overrides = [*OVERRIDES, *LOCAL, "curate.duplicate_bits=0"]
+    words = ["run", "local_editing", "--profile", str(profile), "--input", str(folder / "clips"), "--quiet"]
+    sets = [word for text in (*OVERRIDES, *LOCAL, "curate.duplicate_bits=0") for word in ("--set", text)]
     made = RunFolder(folder / "run")
-    start(made, load_pipeline("local_editing", str(profile), overrides), str(folder / "clips"), Work(quiet=True))
+    command = [sys.executable, "-m", "ffpdata.cli", *words, "--run", made.store.root, *sets]
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True)
     return made
 
 
@@ -153,7 +153,7 @@ def made(run: RunFolder) -> dict[tuple[str, str], int]:
 
 def test_without_verdicts_reviewers_are_asked_for(run: RunFolder, shared: dict[str, Any]) -> None:
     stand = refine(run)
-    assert (stand["round"], stand["state"]) == (0, "needs_reviews")
+    assert (stand["round"], stand["state"]) == (0, "waiting")
     assert any("3 more accepted removals" in line for line in stand["lines"])
     assert any(f"{PANEL} removals wait" in line for line in stand["lines"])
     shared["base"] = targets(run)
@@ -162,7 +162,7 @@ def test_without_verdicts_reviewers_are_asked_for(run: RunFolder, shared: dict[s
 
 def test_the_panel_is_judged_first_and_then_enough_to_train_on(run: RunFolder) -> None:
     assert judge(run, lambda _: "reject", Wanted(compared=True)) == PANEL
-    assert refine(run)["state"] == "needs_reviews"
+    assert refine(run)["state"] == "waiting"
     assert judge(run, lambda _: "accept", Wanted(task="removal")) == SOURCES - PANEL
 
 
@@ -186,7 +186,7 @@ def test_a_round_that_is_killed_at_every_step_goes_on_to_the_next_need_of_review
         assert not reached(), f"{what} too early: the step before was not the last"
         kill_when(run, reached, what)
     stand = refine(run)
-    assert (stand["round"], stand["state"]) == (1, "needs_reviews")
+    assert (stand["round"], stand["state"]) == (1, "waiting")
     assert any(f"{PANEL} removals wait" in line for line in stand["lines"])
     shared["first"] = targets(run)
     assert removals(shared["first"]).keys() == removals(shared["base"]).keys()
@@ -208,7 +208,9 @@ def test_it_is_promoted_where_reviewers_like_it_better(run: RunFolder, shared: d
     assert profile["models"]["remover"] == rounds(run.store)[-1].spec().model_dump(mode="json", exclude_none=True)
     lineage = rounds(run.store)[0].read_json("lineage.json")
     assert run.store.root not in json.dumps(lineage)
-    models = {row["m"] for row in records(run.connect(), "select synthesize_model as m from items where task='removal'")}
+    models = {
+        row["m"] for row in records(run.connect(), "select synthesize_model as m from items where task='removal'")
+    }
     assert all(lineage["revision"][:8] in model for model in models), models
     assert (Path(run.store.root) / stand["report"]).stat().st_size > 10_000
 
