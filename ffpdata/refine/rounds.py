@@ -7,7 +7,6 @@ better. Whoever calls `refine` again goes on where the loop stands, after a kill
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +24,13 @@ from ffpdata.curate import current_settings
 from ffpdata.curate.verdicts import Decision as Decided
 from ffpdata.refine import PROMOTED, round_facts
 from ffpdata.refine.compare import Comparison, compare
-from ffpdata.refine.finetune import Sample, finetune, trainable
+from ffpdata.refine.finetune import trainable
 from ffpdata.refine.outcomes import FILES, Outcome, decided, judged, take
 from ffpdata.refine.round import (
     AFTER,
     BEFORE,
-    LORA,
-    LOSSES,
     REPORT,
     ROLE,
-    SHEET,
     TRAINING,
     VALIDATION,
     Decision,
@@ -51,6 +47,7 @@ from ffpdata.refine.round import (
 )
 from ffpdata.refine.round_report import State
 from ffpdata.refine.settings import RefineSettings
+from ffpdata.refine.tuning import train
 from ffpdata.runners.session import Work, start
 
 LOCK = "refine.lock"
@@ -119,7 +116,7 @@ def refine(run: RunFolder, settings: RefineSettings, means: Means | None = None)
             means.say(f"Round {new.number}: trains on {len(new.table(TRAINING))} accepted removals")
         current = begun[-1]
         if not current.trained:
-            _train(run, current, means)
+            train(run, current, means.folder, means.say, on_ray=means.runner == "ray")
         if not current.regenerated:
             means.say(f"Round {current.number}: makes every removal anew")
             after = _make(run, current.plan.track, current.spec(), means)
@@ -277,34 +274,6 @@ def _lacking(training: Sequence[Outcome], settings: RefineSettings, begun: Seque
         if before.base.identity() == base.identity() and before.settings.train == settings.train:
             lacking = max(lacking, settings.new_accepted - fresh, 1 - fresh)
     return max(0, lacking)
-
-
-def _train(run: RunFolder, current: Round, means: Means) -> None:
-    plan, store = current.plan, run.store
-    folder = means.folder / f"round-{current.number:03d}" if means.folder else None
-    if folder is None:
-        if not store.local:
-            raise UsageError(f"{store.root} is no local folder: name one for the training with --work DIR")
-        folder = store.local_path(current.path("training"))
-    with store.hold() as held:
-
-        def samples(name: str) -> list[Sample]:
-            found = []
-            for each in current.table(name):
-                files = {column: store.fetch(each.files[column], held) for column in FILES if column != "mask_video"}
-                told = {"item_id": each.item_id, "pair": each.pair, "verdict": "accept"}
-                asked = {"prompt": each.prompt, "negative": each.negative, "seed": each.seed}
-                found.append(Sample(**told, **asked, **files))
-            return found
-
-        made = finetune(samples(TRAINING), samples(VALIDATION), plan.base, plan.settings.train, folder, means.say)
-    for source, name in ((made.lora, LORA), (made.sheet, SHEET), (folder / LOSSES, LOSSES)):
-        if source is not None:
-            temp = store.temp_file(name)
-            shutil.copyfile(source, temp)
-            store.commit(temp, current.path(name))
-    current.write_json("lineage.json", made.lineage)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make(run: RunFolder, track: str, spec: ModelSpec, means: Means) -> Pipeline:

@@ -9,6 +9,7 @@ from ffpdata.core.views import records
 from ffpdata.curate.verdicts import REVIEW, pair_key
 from ffpdata.refine.desk import Desk, Given, RefusedError
 from ffpdata.refine.pairs import PASSED, Wanted
+from ffpdata.refine.round import ask
 from tests.fixture_run import copy_run, pipelines
 
 Make = Callable[[int], RunFolder]
@@ -50,6 +51,18 @@ def test_two_reviewers_share_the_pairs_and_meet_only_in_the_overlap(make: Make) 
     assert 3 <= len(twice) <= 25
     assert all(judged.count(key) == 2 for key in twice)
     assert sum(found["pairs"] for found in desk.progress()["agreement"]) == len(twice)
+
+
+def test_pairs_that_the_refinement_loop_waits_for_can_be_asked_for_alone(make: Make) -> None:
+    run = make(6)
+    wanted = sorted(Desk(run).pairs.by_key)[2:4]
+    ask(run.store, wanted)
+    desk = Desk(run, overlap=0)
+    assert sorted(pair.key for pair in desk.take("ann", Wanted(compared=True), 6)) == wanted
+    for key in wanted:
+        desk.give("ann", key, ACCEPT)
+    assert desk.take("ann", Wanted(compared=True), 6) == []
+    assert len(desk.take("ann", Wanted(), 6)) == 4
 
 
 def test_a_lease_that_ran_out_goes_to_whoever_asks_and_not_before(make: Make) -> None:
