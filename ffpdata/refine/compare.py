@@ -95,7 +95,7 @@ def compare(before: Outcomes, after: Outcomes, settings: CompareSettings | None 
         why = f"{why}, and {spoilt}" if why else f"{changes[decided_by].told()}, but {spoilt}"
     why = f"Not better: {why}" if why else f"Better: {changes[decided_by].told()}, and no guard became worse"
     if pairs and decided_by != ACCEPTANCE and settings.pairs:
-        why += f"; the screening decides, for {judged} of {settings.pairs} pairs were judged under both models"
+        why += f"; by the screening alone, for only {judged} of {settings.pairs} pairs were judged under both models"
     return Comparison(
         changes=tuple(changes.values()),
         better=better,

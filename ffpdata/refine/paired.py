@@ -66,6 +66,8 @@ class Paired:
         """
         from scipy.stats import permutation_test
 
+        if not self.differences.any():
+            return 1.0
         if len(self.differences) == 1:  # two ways to set its sign, which SciPy does not count out
             one = float(self.differences[0])
             far = {"greater": one > 0, "less": one < 0, "two-sided": False}[side]
@@ -88,6 +90,8 @@ class Paired:
 
         if len(self.differences) == 1:
             return None
+        if not self.differences.any():
+            return 0.0, 0.0
         found = bootstrap(
             (self.differences,),
             np.mean,

@@ -209,6 +209,18 @@ def test_a_round_that_has_only_begun(run: RunFolder, tmp_path: Path) -> None:
         write_round_report(run, "../page.html", bare)
 
 
+def test_a_round_that_waits_for_reviews(run: RunFolder) -> None:
+    before, after = scores([5.0] * 9), scores([6.0] * 9)
+    before = [replace(one, decision=REJECTED, files=one.files | {"source_video": "gone.mp4"}) for one in before]
+    told = compare(before, after, QUICK.model_copy(update={"pairs": 8}))
+    facts = facts_of(run, state=State.WAITING, comparison=told, before=before, after=after)
+    text = Page(Path(write_round_report(run, "refine/waits.html", facts)).read_text(encoding="utf-8")).text
+    assert "vace@base stays until the reviewers have decided: 8 pairs of vace@" in text
+    assert f"So far: {told.why}" in text
+    assert "which decides" not in text
+    assert "The files of all 9 pairs that were to be shown are gone or damaged." in text
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [
