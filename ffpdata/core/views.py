@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.manifest import COMMON, INPUTS, MANIFESTS, Manifest, column_tag
+from ffpdata.core.manifest import COMMON, MANIFESTS, Manifest, column_tag
 from ffpdata.core.mirror import Mirror
 from ffpdata.core.remote import latest_outage
 from ffpdata.core.store import Store
@@ -89,21 +89,22 @@ def connect(
 
     Args:
         store: the run folder.
-        tracks: per track the names of its stages in order; needed for the views of current rows. Without it only the
-            `<stage>_history` views are made.
+        tracks: per track the names of its stages in order; needed for the views of current rows. What is no stage of
+            a track (`inputs`, `review`, a stage that was taken out of the pipeline) has its `_history` view alone.
         columns: per stage its own columns and their SQL types, so that a view has them before the first row is there.
     """
     parts = Manifest(store).listing()
-    connection = current(store, tracks or {}, parts)
-    names = sorted({*parts, CURATE} | {s for stages in (tracks or {}).values() for s in stages})
-    for stage in names:
+    tracks = tracks or {}
+    connection = current(store, tracks, parts)
+    stages = {CURATE, *(stage for names in tracks.values() for stage in names)} if tracks else set()
+    for stage in sorted({*parts, *stages, CURATE}):
         declared = {**_ORDER, **(columns or {}).get(stage, {})}
         empty = ", ".join(["*", *(f"null::{kind} as {quote(name)}" for name, kind in declared.items())])
         source = f"select {empty} from _common"
         if parts.get(stage):
             source = f"select * from {scan(store, parts[stage])} union all by name {source}"
         connection.execute(f"create view {quote(f'{stage}_history')} as {source}")
-        if stage != INPUTS:
+        if stage in stages:
             now = f"(select part, row & {ROW_MASK} as part_row from _now join _parts using (place) "
             connection.execute(
                 f"create view {quote(stage)} as select h.* exclude (part, part_row) "

@@ -222,6 +222,25 @@ def test_a_track_may_have_any_name(store: Store) -> None:
         ]
 
 
+def test_what_is_no_stage_has_its_history_alone(store: Store) -> None:
+    """An empty view `review` beside a full `review_history` would say that nobody reviewed anything."""
+    for name in ("first", "last", "review", "inputs", "taken_out"):
+        append(store, row(name, "a", name))
+    with connect(store, {"t": ["first", "last"]}) as connection:
+        views = {
+            name for (name,) in connection.execute("select view_name from duckdb_views() where not internal").fetchall()
+        }
+        told = {name.removesuffix("_history") for name in views if name.endswith("_history")}
+        assert told == {"first", "last", "review", "inputs", "taken_out", CURATE}
+        assert {name for name in told if name in views} == {"first", "last", CURATE}
+        for name in ("review", "inputs", "taken_out"):
+            assert len(records(connection, f"from {name}_history")) == 1
+            with pytest.raises(duckdb.CatalogException, match=f"{name} does not exist.*\n?.*{name}_history"):
+                connection.execute(f"from {name}")
+    with connect(store) as connection, pytest.raises(duckdb.CatalogException):
+        connection.execute("from first")
+
+
 def test_each_folder_is_listed_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     append(store, row("first", "a", "f"), row("last", "a", "l", "f"))
     listed: list[str] = []
