@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,9 @@ STREAM_ROWS = 65_536
 ROW_BITS = 32
 ROW_MASK = (1 << ROW_BITS) - 1
 """A place among rows: the number of the part, shifted by `ROW_BITS`, and the row in it."""
+
+OF_EACH = ("key", "seconds", "cpu_seconds", "model", "attempt")
+"""Common columns that `items` has once per stage, as `<stage>_<column>`."""
 
 _ORDER = {"part": "varchar", "part_row": "bigint"}
 
@@ -220,20 +223,28 @@ def pairs(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[s
 
 
 def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> None:
-    """Create `items`: per leaf of the fan-out one row with every column, the last stage and the final status."""
-    parts = [_wide_track(connection, track, stages) for track, stages in tracks.items() if stages]
+    """Create `items`: per leaf of the fan-out one row with every column, the last stage and the final status.
+
+    Of each stage it has `<stage>_<column>` for the columns of `OF_EACH`. A stage's own column called like one of
+    these, whoever's it is, is `<stage>_<column>` too: `source_seconds` of `ingest` is `ingest_source_seconds`.
+    """
+    taken = {f"{stage}_{c}" for stages in tracks.values() for stage in (*stages, CURATE) for c in OF_EACH}
+    parts = [_wide_track(connection, track, stages, taken) for track, stages in tracks.items() if stages]
     connection.execute("create view items as " + " union all by name ".join(f"({p})" for p in parts))
 
 
-def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str]) -> str:
+def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str], taken: Container[str]) -> str:
     shared = ("item_id", "parent_id", "source_id", "stage", "status", "reason", "error")
     seen: list[str] = []
     query = ""
     for stage in (*stages, CURATE):
         described = connection.execute(f"describe {quote(stage)}").fetchall()
-        own = [name for name, *_ in described if name not in COMMON.names]
-        extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in ("key", "seconds", "cpu_seconds", "model", "attempt")]
-        rows = f"(select * from {quote(stage)} where track = {literal(track)})"
+        written = [name for name, *_ in described if name not in COMMON.names]
+        own = [f"{stage}_{name}" if name in taken else name for name in written]
+        extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in OF_EACH]
+        renamed = ", ".join(f"{quote(a)} as {quote(b)}" for a, b in zip(written, own, strict=True) if a != b)
+        every = f"* rename ({renamed})" if renamed else "*"
+        rows = f"(select {every} from {quote(stage)} where track = {literal(track)})"
         if not query:
             columns = [f"b.{c}" for c in shared] + [f"b.{quote(c)}" for c in own] + extra
             query = f"select {', '.join(columns)} from {rows} b"
