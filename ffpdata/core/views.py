@@ -222,13 +222,23 @@ def pairs(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[s
     return found
 
 
+def of_each(tracks: Mapping[str, Sequence[str]]) -> set[str]:
+    """Names of the columns that `items` has of each stage."""
+    return {f"{stage}_{c}" for stages in tracks.values() for stage in (*stages, CURATE) for c in OF_EACH}
+
+
+def in_items(stage: str, column: str, taken: Container[str]) -> str:
+    """What `items` calls a stage's own column; `taken` are the names of `of_each`."""
+    return f"{stage}_{column}" if column in taken else column
+
+
 def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> None:
     """Create `items`: per leaf of the fan-out one row with every column, the last stage and the final status.
 
     Of each stage it has `<stage>_<column>` for the columns of `OF_EACH`. A stage's own column called like one of
     these, whoever's it is, is `<stage>_<column>` too: `source_seconds` of `ingest` is `ingest_source_seconds`.
     """
-    taken = {f"{stage}_{c}" for stages in tracks.values() for stage in (*stages, CURATE) for c in OF_EACH}
+    taken = of_each(tracks)
     parts = [_wide_track(connection, track, stages, taken) for track, stages in tracks.items() if stages]
     connection.execute("create view items as " + " union all by name ".join(f"({p})" for p in parts))
 
@@ -240,7 +250,7 @@ def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Seque
     for stage in (*stages, CURATE):
         described = connection.execute(f"describe {quote(stage)}").fetchall()
         written = [name for name, *_ in described if name not in COMMON.names]
-        own = [f"{stage}_{name}" if name in taken else name for name in written]
+        own = [in_items(stage, name, taken) for name in written]
         extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in OF_EACH]
         renamed = ", ".join(f"{quote(a)} as {quote(b)}" for a, b in zip(written, own, strict=True) if a != b)
         every = f"* rename ({renamed})" if renamed else "*"
