@@ -61,8 +61,9 @@ class Found:
     def seconds(self) -> float:
         """How long it lives without being renewed, as its holder says."""
         value = self.holder.get("seconds")
-        known = isinstance(value, (int, float)) and 0 < value <= MAX_LEASE_SECONDS
-        return float(value) if known else LEASE_SECONDS
+        if isinstance(value, (int, float)) and 0 < value <= MAX_LEASE_SECONDS:
+            return float(value)
+        return LEASE_SECONDS
 
     @property
     def left(self) -> float:
