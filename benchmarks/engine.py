@@ -1,16 +1,19 @@
-"""The Ray runner against Ray Data (one row per block), side by side in one process.
+"""The Ray runner against Ray Data (one row per block) and cosmos-xenna, side by side in one process.
 
-    python -m benchmarks.engine [--items 1000 10000 100000] [--data-items 300] [--unit 0.02] [--gpu-items 600]
+    python -m benchmarks.engine [--items 1000 10000 100000] [--data-items 300] [--xenna-items 300] [--unit 0.02]
+                                [--gpu-items 600]
 
 The first part sends items through eight stages that do nothing: what is left is the engine's own cost, the manifest
-rows of ours included, which Ray Data does not write. The second lets four stages sleep 1:5:60:1 on eight GPUs that only
+rows of ours included, which the others do not write. The second lets four stages sleep 1:5:60:1 on eight GPUs that only
 Ray believes in; ideal is what the slowest stage allows when every GPU always works.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
+import os
 import resource
 import tempfile
 import time
@@ -29,6 +32,8 @@ from ffpdata.runners.ray import run_ray
 from ffpdata.runners.session import make_flow
 from ffpdata.runners.stop import Stop
 
+XENNA = ("cosmos_xenna", "tqdm")
+"""What cosmos-xenna needs beside Ray; it imports tqdm without asking for it."""
 STAGES = 8
 ITEMS_PER_SECOND = 250.0
 MID_RUN, WHOLE_RUN = 0.97, 0.93
@@ -110,6 +115,27 @@ def ray_data(count: int) -> tuple[float, float, list[float]]:
     return time.perf_counter() - start, _own_cpu() - cpu, outs
 
 
+def xenna(count: int) -> tuple[float, float, list[float]]:
+    """Run the same through cosmos-xenna's streaming executor: one actor per stage, as it starts them."""
+    from cosmos_xenna.pipelines import v1
+
+    class DoNothing(v1.Stage):
+        required_resources = v1.Resources(cpus=0.1)
+
+        def process_data(self, in_data: list[float]) -> list[float]:
+            return in_data
+
+    class TellTime(DoNothing):
+        def process_data(self, in_data: list[float]) -> list[float]:
+            return [time.time() for _ in in_data]
+
+    stages = [v1.StageSpec(made(), num_workers=1) for made in [DoNothing] * (STAGES - 1) + [TellTime]]
+    config = v1.PipelineConfig(return_last_stage_outputs=True)
+    start, cpu, begun = time.perf_counter(), _own_cpu(), time.time()
+    found = v1.run_pipeline(v1.PipelineSpec(input_data=list(range(count)), stages=stages, config=config))
+    return time.perf_counter() - start, _own_cpu() - cpu, sorted(at - begun for at in found)
+
+
 def steady(outs: list[float]) -> float:
     """Items per second between the first and the last tenth."""
     low, high = outs[len(outs) // 10], outs[-len(outs) // 10]
@@ -119,7 +145,7 @@ def steady(outs: list[float]) -> float:
 def show(name: str, count: int, wall: float, cpu: float, outs: list[float]) -> None:
     """Print one line."""
     print(
-        f"{name:<9} {count:>7} items: {count / wall:7.1f} items/s whole, {steady(outs):7.1f} steady, first out after "
+        f"{name:<12} {count:>7} items: {count / wall:7.1f} items/s whole, {steady(outs):7.1f} steady, first out after "
         f"{outs[0]:.1f} s, driver {1000 * cpu / count:.2f} CPU ms per item",
         flush=True,
     )
@@ -136,6 +162,18 @@ def engine(counts: list[int], data_items: int) -> bool:
         show("Ray Data", data_items, *ray_data(data_items))
     good &= verdict("bound / items per second at the largest", ITEMS_PER_SECOND / rates[-1], 1.0, f"{rates[-1]:.0f}/s")
     return good
+
+
+def third(count: int) -> None:
+    """The first part for cosmos-xenna, which wants a Ray with a dashboard that tells of many actors."""
+    if missing := [name for name in XENNA if importlib.util.find_spec(name) is None]:
+        print(f"cosmos-xenna is left out: not installed ({', '.join(missing)}); pip install cosmos-xenna tqdm")
+        return
+    os.environ["PYTHON_LOG"] = "error"
+    os.environ |= dict.fromkeys(("RAY_MAX_LIMIT_FROM_API_SERVER", "RAY_MAX_LIMIT_FROM_DATA_SOURCE"), "40000")
+    ray.init("local", num_cpus=2, logging_level=logging.ERROR, include_dashboard=True, log_to_driver=False)
+    show("cosmos-xenna", count, *xenna(count))
+    ray.shutdown()
 
 
 def gpus(base: list[float], unit: float, count: int) -> bool:
@@ -162,12 +200,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--data-items", type=int, default=300, help="for Ray Data; 0 leaves it out")
+    parser.add_argument("--xenna-items", type=int, default=300, help="for cosmos-xenna; 0 leaves it out")
     parser.add_argument("--unit", type=float, default=0.02, help="seconds of the shortest stage")
-    parser.add_argument("--gpu-items", type=int, default=600)
+    parser.add_argument("--gpu-items", type=int, default=600, help="for the second part; 0 leaves it out")
     given = parser.parse_args()
     ray.init("local", num_cpus=2, logging_level=logging.ERROR, include_dashboard=False, log_to_driver=False)
     good = engine(given.items, given.data_items)
     ray.shutdown()
+    if given.xenna_items:
+        third(given.xenna_items)
+    if not given.gpu_items:
+        raise SystemExit(not good)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 8, "include_dashboard": False})
     ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)
     good &= gpus([1, 5, 60, 1], given.unit, given.gpu_items)

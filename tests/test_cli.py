@@ -62,6 +62,18 @@ def test_a_damaged_part_is_one_message(tmp_path: Path, command: Command, words: 
     assert part in said
 
 
+@pytest.mark.parametrize("words", [["status"], ["retry", "--quiet"]], ids=lambda words: words[0])
+def test_a_lock_that_cannot_be_opened_is_one_message(tmp_path: Path, command: Command, words: list[str]) -> None:
+    run = begun(tmp_path / "run", tmp_path / "in")
+    lock = tmp_path / "run/run.lock"
+    lock.unlink()
+    lock.mkdir()
+    name, *more = words
+    code, said = command(name, run.store.root, *more)
+    assert code == cli.EXIT_FATAL
+    assert " ".join(said.split()).startswith(f"ffpdata: {lock}: expected a lock file, found a folder. Move it away")
+
+
 def test_wrong_sql_is_the_users(tmp_path: Path, command: Command) -> None:
     run = begun(tmp_path / "run", tmp_path / "in")
     code, said = command("sql", run.store.root, "select nothing from items")

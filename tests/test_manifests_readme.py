@@ -8,6 +8,8 @@ import pytest
 from ffpdata.core.config import InputSettings, load_pipeline
 from ffpdata.core.inputs import KNOWN_COLUMNS, list_inputs
 from ffpdata.core.manifest import COMMON
+from ffpdata.core.store import Store
+from ffpdata.core.views import CURATE, OF_EACH, connect
 from ffpdata.curate import WRITES, verdicts
 from ffpdata.export.index import INDEX
 
@@ -47,6 +49,23 @@ def test_every_column_of_every_stage(pipeline: str) -> None:
     }
     for stage in load_pipeline(pipeline).build():
         assert set(documented(shared.get(stage.name, f"### `{stage.name}`"))) == set(stage.writes), stage.name
+
+
+def test_items_has_every_column_under_its_name(tmp_path: Path) -> None:
+    """DuckDB calls the second of two columns of one name `name_1`."""
+    pipelines = [load_pipeline(name) for name in ("local_editing", "stylization")]
+    tracks = {pipeline.track: [stage.name for stage in pipeline.stages] for pipeline in pipelines}
+    columns = {s.name: dict.fromkeys(s.writes, "varchar") for pipeline in pipelines for s in pipeline.build()}
+    written = {name for names in columns.values() for name in names}
+    with connect(Store(tmp_path), tracks, columns) as connection:
+        found = set(connection.view("items").columns)
+    per_stage = {f"{stage}_{name}" for stage in (*columns, CURATE) for name in OF_EACH}
+    assert per_stage <= found
+    assert written - found == set()
+    assert found - written - per_stage == {
+        *("track", "item_id", "parent_id", "source_id", "stage", "status", "reason", "error"),
+        "ingest_source_seconds",
+    }
 
 
 def test_the_sample_tables_are_valid_input() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -173,7 +173,8 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
     library = Library.find()
     path = library.file("pipelines", pipeline)
     data, lines = _read(path)
-    stages = _stage_map(data.pop("stages", None), path, lines)
+    shipped = _stage_names()
+    stages = _stage_map(data.pop("stages", None), path, lines, shipped)
     names = [name.strip() for name in str(profile or data.get("profile") or "").split(",") if name.strip()]
     known = []
     for name in names:
@@ -190,7 +191,7 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
     data["profile"] = ",".join(known)
     for text in overrides:
         _override(data, stages, text, lines)
-    return _resolve(data, stages, lines, library, str(path))
+    return _resolve(data, stages, lines, library, str(path), shipped=shipped)
 
 
 def load_settings(model: type[S], name: str, overrides: Sequence[str] = ()) -> S:
@@ -214,7 +215,15 @@ def load_settings(model: type[S], name: str, overrides: Sequence[str] = ()) -> S
     return settings
 
 
-def _resolve(data: dict[str, Any], stages: dict[str, Any], lines: Lines, library: Library, where: str) -> Pipeline:
+def _resolve(
+    data: dict[str, Any],
+    stages: dict[str, Any],
+    lines: Lines,
+    library: Library,
+    where: str,
+    *,
+    shipped: Collection[str],
+) -> Pipeline:
     entries: list[dict[str, Any]] = []
     prompts: dict[str, Any] = {}
     given = data.get("prompts") or {}
@@ -234,7 +243,7 @@ def _resolve(data: dict[str, Any], stages: dict[str, Any], lines: Lines, library
     resolved: Pipeline = _validate(Pipeline, data, (), lines, where)
     for name in resolved.resources:
         # A profile serves every pipeline, so a stage that only another one has is no error there.
-        if name not in stages and name not in _stage_names():
+        if name not in stages and name not in shipped:
             spot = lines.get(("resources", name), where)
             raise ConfigError(f"{spot}: resources: no stage {name!r}{nearest(name, stages)}")
     return resolved
@@ -267,8 +276,8 @@ def _walk(node: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
                 yield (*where, str(value.value)), value.start_mark.line + 1
 
 
-def _stage_map(entries: Any, path: Path, lines: Lines) -> dict[str, Any]:
-    """Turn the list of stages into name -> {use, settings}, in order."""
+def _stage_map(entries: Any, path: Path, lines: Lines, shipped: Collection[str]) -> dict[str, Any]:
+    """Turn the list of stages into name -> {use, settings}, in order; `shipped` come with ffpdata."""
     if entries is None:
         raise ConfigError(f"{path}: no pipeline to run, for it has no `stages`; another command reads it")
     if not isinstance(entries, list) or not entries:
@@ -286,8 +295,8 @@ def _stage_map(entries: Any, path: Path, lines: Lines) -> dict[str, Any]:
         if ":" in use:  # a stage of the user's own: package.module:Class
             name = getattr(import_object(use), "name", "")
         else:
-            if use not in _stage_names():
-                raise ConfigError(f"{where}: no stage {use!r}{nearest(use, _stage_names())}")
+            if use not in shipped:
+                raise ConfigError(f"{where}: no stage {use!r}{nearest(use, shipped)}")
             use = f"ffpdata.stages.{use}:{_class_name(use)}"
         if name in stages:
             raise ConfigError(f"{where}: stage {name!r} stands in the pipeline twice")
@@ -298,9 +307,9 @@ def _stage_map(entries: Any, path: Path, lines: Lines) -> dict[str, Any]:
     return stages
 
 
-def _stage_names() -> list[str]:
-    """Names of the stages that come with ffpdata."""
-    return [p.stem for p in (Path(__file__).resolve().parents[1] / "stages").glob("*.py") if p.stem[0] != "_"]
+def _stage_names() -> frozenset[str]:
+    """Names of the stages that come with ffpdata. It lists a folder: once per pipeline that is loaded."""
+    return frozenset(p.stem for p in (Path(__file__).resolve().parents[1] / "stages").glob("*.py") if p.stem[0] != "_")
 
 
 def _class_name(module: str) -> str:

@@ -30,6 +30,8 @@ from ffpdata.core.remote import error_code, open_fs, patient
 
 LEASE_SECONDS = 60.0
 """A lease that was not renewed for so long has expired."""
+MAX_LEASE_SECONDS = 86_400.0
+"""A holder that claims more than a day is not believed: its lease is damaged."""
 BEAT_SECONDS = 10.0
 """A lease is renewed this often; after a failed try at least every `HURRY_SECONDS`."""
 HURRY_SECONDS = 2.0
@@ -47,7 +49,7 @@ class Found:
 
     Attributes:
         etag: of the object.
-        holder: what its holder wrote.
+        holder: what its holder wrote; empty where that cannot be read.
         age: seconds since it was renewed, by the server's clock; None where the server tells no time.
     """
 
@@ -59,7 +61,9 @@ class Found:
     def seconds(self) -> float:
         """How long it lives without being renewed, as its holder says."""
         value = self.holder.get("seconds")
-        return float(value) if isinstance(value, (int, float)) else LEASE_SECONDS
+        if isinstance(value, (int, float)) and 0 < value <= MAX_LEASE_SECONDS:
+            return float(value)
+        return LEASE_SECONDS
 
     @property
     def left(self) -> float:
@@ -122,6 +126,11 @@ class Lease:
             found = self.read()
             if found and found.age is None:
                 found = self._observe(found)
+            if found and found.left > 0 and not found.holder:
+                raise RunLockedError(
+                    f"{self.url} is damaged: it does not tell which run holds it. If none is going on, try again in "
+                    f"{found.left:.0f} s, when it has expired, or remove it; or name another --run folder."
+                )
             if found and found.left > 0:
                 raise RunLockedError(
                     f"{self.url.rpartition('/')[0]} is being written by another run ({found}). "
@@ -181,7 +190,7 @@ class Lease:
         age = (parsedate_to_datetime(date) - reply["LastModified"]).total_seconds() if date else None
         try:
             holder = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             holder = {}
         return Found(reply["ETag"], holder if isinstance(holder, dict) else {}, age)
 
@@ -307,10 +316,12 @@ def _died_here(holder: dict[str, Any]) -> bool:
     machine, pid = _machine(), holder.get("pid")
     if not machine or holder.get("machine") != machine or not isinstance(pid, int) or not holder.get("born"):
         return False
+    if pid <= 0:  # to the kernel that is a group of processes
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:
+    except (OSError, OverflowError):
         return False
     return bool(_born(pid) != holder["born"])

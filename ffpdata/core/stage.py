@@ -136,9 +136,20 @@ class ModelSpec(BaseModel):
 
     @property
     def label(self) -> str:
-        """`model@revision`, as the manifest's `model` column shows it."""
+        """`model@revision`, as the manifest's `model` column shows it, and `+adapter@revision` for what lies over it.
+
+        It counts in no key: what lies over a model is in its settings.
+        """
+        found = self.load_class()
         name = self.model if self.model != "embedded" else self.backend.rpartition(":")[2]
-        return f"{name}@{self.revision or getattr(self.load_class(), 'version', '?')}"
+        over = found.adapters(self) if hasattr(found, "adapters") else ()
+        parts = (f"{name}@{self.revision or getattr(found, 'version', '?')}", *over)
+        return "+".join(part.replace(", ", " ") for part in parts)  # a comma stands between the models of one row
+
+    def named_by(self, label: str) -> bool:
+        """Say whether a label is one of this model, at whatever revision and with whatever over it."""
+        names = (self.model, self.backend.rpartition(":")[2])
+        return any(label.startswith(f"{name.replace(', ', ' ')}@") for name in names)
 
 
 class StageSettings(BaseModel):

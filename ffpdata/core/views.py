@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.manifest import COMMON, INPUTS, MANIFESTS, Manifest, column_tag
+from ffpdata.core.manifest import COMMON, MANIFESTS, Manifest, column_tag
 from ffpdata.core.mirror import Mirror
 from ffpdata.core.remote import latest_outage
 from ffpdata.core.store import Store
@@ -30,6 +30,9 @@ STREAM_ROWS = 65_536
 ROW_BITS = 32
 ROW_MASK = (1 << ROW_BITS) - 1
 """A place among rows: the number of the part, shifted by `ROW_BITS`, and the row in it."""
+
+OF_EACH = ("key", "seconds", "cpu_seconds", "model", "attempt")
+"""Common columns that `items` has once per stage, as `<stage>_<column>`."""
 
 _ORDER = {"part": "varchar", "part_row": "bigint"}
 
@@ -89,21 +92,22 @@ def connect(
 
     Args:
         store: the run folder.
-        tracks: per track the names of its stages in order; needed for the views of current rows. Without it only the
-            `<stage>_history` views are made.
+        tracks: per track the names of its stages in order; needed for the views of current rows. What is no stage of
+            a track (`inputs`, `review`, a stage that was taken out of the pipeline) has its `_history` view alone.
         columns: per stage its own columns and their SQL types, so that a view has them before the first row is there.
     """
     parts = Manifest(store).listing()
-    connection = current(store, tracks or {}, parts)
-    names = sorted({*parts, CURATE} | {s for stages in (tracks or {}).values() for s in stages})
-    for stage in names:
+    tracks = tracks or {}
+    connection = current(store, tracks, parts)
+    stages = {CURATE, *(stage for names in tracks.values() for stage in names)} if tracks else set()
+    for stage in sorted({*parts, *stages, CURATE}):
         declared = {**_ORDER, **(columns or {}).get(stage, {})}
         empty = ", ".join(["*", *(f"null::{kind} as {quote(name)}" for name, kind in declared.items())])
         source = f"select {empty} from _common"
         if parts.get(stage):
             source = f"select * from {scan(store, parts[stage])} union all by name {source}"
         connection.execute(f"create view {quote(f'{stage}_history')} as {source}")
-        if stage != INPUTS:
+        if stage in stages:
             now = f"(select part, row & {ROW_MASK} as part_row from _now join _parts using (place) "
             connection.execute(
                 f"create view {quote(stage)} as select h.* exclude (part, part_row) "
@@ -218,21 +222,39 @@ def pairs(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[s
     return found
 
 
+def of_each(tracks: Mapping[str, Sequence[str]]) -> set[str]:
+    """Names of the columns that `items` has of each stage."""
+    return {f"{stage}_{c}" for stages in tracks.values() for stage in (*stages, CURATE) for c in OF_EACH}
+
+
+def in_items(stage: str, column: str, taken: Container[str]) -> str:
+    """What `items` calls a stage's own column; `taken` are the names of `of_each`."""
+    return f"{stage}_{column}" if column in taken else column
+
+
 def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> None:
-    """Create `items`: per leaf of the fan-out one row with every column, the last stage and the final status."""
-    parts = [_wide_track(connection, track, stages) for track, stages in tracks.items() if stages]
+    """Create `items`: per leaf of the fan-out one row with every column, the last stage and the final status.
+
+    Of each stage it has `<stage>_<column>` for the columns of `OF_EACH`. A stage's own column called like one of
+    these, whoever's it is, is `<stage>_<column>` too: `source_seconds` of `ingest` is `ingest_source_seconds`.
+    """
+    taken = of_each(tracks)
+    parts = [_wide_track(connection, track, stages, taken) for track, stages in tracks.items() if stages]
     connection.execute("create view items as " + " union all by name ".join(f"({p})" for p in parts))
 
 
-def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str]) -> str:
+def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str], taken: Container[str]) -> str:
     shared = ("item_id", "parent_id", "source_id", "stage", "status", "reason", "error")
     seen: list[str] = []
     query = ""
     for stage in (*stages, CURATE):
         described = connection.execute(f"describe {quote(stage)}").fetchall()
-        own = [name for name, *_ in described if name not in COMMON.names]
-        extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in ("key", "seconds", "cpu_seconds", "model", "attempt")]
-        rows = f"(select * from {quote(stage)} where track = {literal(track)})"
+        written = [name for name, *_ in described if name not in COMMON.names]
+        own = [in_items(stage, name, taken) for name in written]
+        extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in OF_EACH]
+        renamed = ", ".join(f"{quote(a)} as {quote(b)}" for a, b in zip(written, own, strict=True) if a != b)
+        every = f"* rename ({renamed})" if renamed else "*"
+        rows = f"(select {every} from {quote(stage)} where track = {literal(track)})"
         if not query:
             columns = [f"b.{c}" for c in shared] + [f"b.{quote(c)}" for c in own] + extra
             query = f"select {', '.join(columns)} from {rows} b"

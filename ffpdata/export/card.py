@@ -95,9 +95,9 @@ def _models(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> list[dict[str, A
 
 def _backing(stage: Stage, label: str) -> tuple[str, str, str]:
     """Role, back end and licence of a model by its label; unknown where a run now names another model."""
-    name = label.rpartition("@")[0]
-    for role, spec in stage.specs.items():
-        if name in (spec.model, spec.backend.rpartition(":")[2]):
+    exact_first = sorted(stage.specs.items(), key=lambda entry: entry[1].label != label)
+    for role, spec in exact_first:
+        if spec.named_by(label):
             return role, spec.backend, spec.licence or "unknown"
     return "unknown", "unknown", "unknown"
 

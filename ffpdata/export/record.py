@@ -18,6 +18,7 @@ from ffpdata.core.keys import digest
 from ffpdata.core.manifest import decode
 from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Artifact
+from ffpdata.core.views import in_items, of_each
 from ffpdata.curate import verdicts as reviewed
 
 RECORD_VERSION = 1
@@ -107,6 +108,7 @@ class Records:
 
     def __init__(self, run: RunFolder, connection: duckdb.DuckDBPyConnection) -> None:
         self._stages = {track: pipeline.build() for track, pipeline in run.pipelines().items()}
+        self._taken = of_each(run.tracks())
         self._prompts = _PromptHistory(run, connection, self._stages)
         self._decisions = reviewed.decisions(reviewed.read(connection))
 
@@ -123,7 +125,7 @@ class Records:
             stage_key = row.get(f"{stage.name}_key")
             if stage_key is None:  # the stage was not for this item
                 continue
-            columns = decode(row, stage.writes)
+            columns = decode({n: row.get(in_items(stage.name, n, self._taken)) for n in stage.writes}, stage.writes)
             values |= columns
             plain = {n: v for n, v in columns.items() if not isinstance(stage.writes[n], Artifact)}
             if stage.name in VERDICTS:

@@ -8,7 +8,9 @@ True = edit this pixel; depth is float32 (T, H, W) in 0..1, near = 1; images are
 A back end is a class `Backend(spec: ModelSpec)`. Its constructor loads the weights (it is called in a stage's `setup`,
 once per worker); importing its module must be cheap. It has a class attribute `version` (int), raised whenever its
 answers change, and `close()`, which frees processes and memory. `Settings` and `Runtime`, where it has them, are the
-pydantic models of these sections of its profile entry.
+pydantic models of these sections of its profile entry. A class method `adapters(spec) -> tuple[str, ...]`, where it has
+one, names what lies over its weights, `name@revision` each: the manifest's `model`, the card and the report show it
+behind the model, `Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34`. It counts in no key; settings do.
 """
 
 from __future__ import annotations

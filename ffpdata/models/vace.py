@@ -16,6 +16,7 @@ from pydantic import Field
 from ffpdata.core.errors import Reject
 from ffpdata.media import conditioning
 from ffpdata.media.geometry import check_clip
+from ffpdata.models.adapters import lora_labels
 from ffpdata.models.needs import Needs
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import parse_settings
@@ -100,7 +101,13 @@ def make_request(
 class VaceRoles(ABC):
     """The roles that VACE plays, `Inpainter` and `Stylizer`, whatever library runs it."""
 
+    Settings: type[EditSettings]
     settings: EditSettings
+
+    @classmethod
+    def adapters(cls, spec: ModelSpec) -> tuple[str, ...]:
+        """The LoRAs that lie over the model."""
+        return lora_labels(parse_settings(cls.Settings, spec).loras)
 
     def edit(
         self,

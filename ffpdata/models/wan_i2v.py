@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ffpdata.media.geometry import check_clip
+from ffpdata.models.adapters import lora_labels
 from ffpdata.models.needs import Needs
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import parse_settings
@@ -47,6 +48,11 @@ class WanAnimator:
     def needs(cls, spec: ModelSpec) -> Needs:
         """What must be there for it."""
         return wan_needs(spec, parse_settings(cls.Settings, spec), PARTS)
+
+    @classmethod
+    def adapters(cls, spec: ModelSpec) -> tuple[str, ...]:
+        """The LoRAs that lie over the model."""
+        return lora_labels(parse_settings(cls.Settings, spec).loras)
 
     def close(self) -> None:
         """Free the model."""

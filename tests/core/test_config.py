@@ -123,3 +123,11 @@ def test_what_comes_with_ffpdata_resolves_and_freezes(name: str) -> None:
     for first, second in zip(made.build(), again.build(), strict=True):
         for roles in ((), first.models[:1]):
             assert first.fixed_key(roles) == second.fixed_key(roles)
+
+
+def test_the_folder_of_stages_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[str] = []
+    real = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: listed.append(self.name) or real(self, pattern))
+    load_pipeline("local_editing", "gpu")
+    assert listed.count("stages") == 1

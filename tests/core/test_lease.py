@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -202,3 +203,34 @@ def test_a_store_without_conditional_writes(proxy: FlakyProxy, monkeypatch: pyte
     with pytest.raises(FatalError, match="taken over"):
         first.check()
     first.release()
+
+
+@pytest.mark.parametrize("content", [b"", b"no JSON", b"\xff\xfe\x00", b"[1]", b"[" * 100_000])
+def test_a_damaged_lease_is_named_and_expires(
+    proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    store = Store("s3://bucket/run")
+    store.write("run.lock", content)
+    assert is_locked(store), "it may be somebody's"
+    says = f"^{URL} is damaged: it does not tell which run holds it. If none is going on, try again in 6[0-2] s, "
+    with pytest.raises(RunLockedError, match=says), run_lock(store):
+        pass
+    monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.1)
+    monkeypatch.setattr(lease_module, "MARGIN_SECONDS", 0.1)
+    wait_for(lambda: not is_locked(store))
+    taken = Lease(URL, seconds=60.0)
+    taken.acquire()
+    taken.check()
+    taken.release()
+
+
+@pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-5", "0", "1e300", '"60"', "null", "9" * 400])
+@pytest.mark.parametrize("pid", ["7", "-1", "0", "9" * 40])
+def test_a_lease_that_claims_what_cannot_be_is_held_for_a_minute(seconds: str, pid: str) -> None:
+    holder = json.loads(f'{{"host": "h", "since": "now", "seconds": {seconds}, "pid": {pid}, "born": "1"}}')
+    found = lease_module.Found("etag", holder | {"machine": "elsewhere"}, 2.0)
+    assert found.left == lease_module.LEASE_SECONDS + lease_module.MARGIN_SECONDS - 2.0
+    assert f"process {pid} on h since now; unless renewed its lease ends at" in str(found)
+    here = lease_module.Found("etag", holder | {"machine": lease_module._machine()}, 2.0)
+    assert here.left in (0.0, found.left)
+    assert "in " in str(here)

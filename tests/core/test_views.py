@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,45 @@ def test_a_track_may_have_any_name(store: Store) -> None:
         assert records(connection, "select track, item_id, status from items") == [
             {"track": "it's", "item_id": "a", "status": "ok"}
         ]
+
+
+def test_a_column_called_like_what_every_stage_has(store: Store) -> None:
+    """`ingest` writes `source_seconds`, and so is called the time of the stage `source`, in one of the tracks."""
+    manifest = Manifest(store)
+    length = stage_schema({"source_seconds": float, "first_model": str, "n": int})
+    append(store, row("source", "a", "s", seconds=0.25))
+    manifest.append(
+        "first", [row("first", "a", "f", "s") | {"source_seconds": 9.5, "first_model": "m", "n": 1}], length
+    )
+    other = row("first", "b", "g", track="other") | {"source_seconds": 8.0, "model": "x@1"}
+    manifest.append("first", [other], length)
+    with connect(store, {"t": ["source", "first"], "other": ["first"]}) as connection:
+        shown = "item_id, n, source_seconds, first_source_seconds, first_model, first_first_model"
+        assert connection.execute(f"select {shown} from items order by 1").fetchall() == [
+            ("a", 1, 0.25, 9.5, None, "m"),
+            ("b", None, None, 8.0, "x@1", None),
+        ]
+        assert [name for name in connection.view("items").columns if re.search(r"_\d+$", name)] == []
+        assert connection.execute("select max(source_seconds) from first").fetchall() == [(9.5,)]
+
+
+def test_what_is_no_stage_has_its_history_alone(store: Store) -> None:
+    """An empty view `review` beside a full `review_history` would say that nobody reviewed anything."""
+    for name in ("first", "last", "review", "inputs", "taken_out"):
+        append(store, row(name, "a", name))
+    with connect(store, {"t": ["first", "last"]}) as connection:
+        views = {
+            name for (name,) in connection.execute("select view_name from duckdb_views() where not internal").fetchall()
+        }
+        told = {name.removesuffix("_history") for name in views if name.endswith("_history")}
+        assert told == {"first", "last", "review", "inputs", "taken_out", CURATE}
+        assert {name for name in told if name in views} == {"first", "last", CURATE}
+        for name in ("review", "inputs", "taken_out"):
+            assert len(records(connection, f"from {name}_history")) == 1
+            with pytest.raises(duckdb.CatalogException, match=f"{name} does not exist.*\n?.*{name}_history"):
+                connection.execute(f"from {name}")
+    with connect(store) as connection, pytest.raises(duckdb.CatalogException):
+        connection.execute("from first")
 
 
 def test_each_folder_is_listed_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

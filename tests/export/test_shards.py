@@ -15,11 +15,14 @@ import pytest
 from ffpdata.core.errors import FatalError
 from ffpdata.core.run import RunFolder
 from ffpdata.core.store import Store
+from ffpdata.core.views import records
 from ffpdata.curate import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.plan import choose, sample_key
+from ffpdata.export.record import Records
 from ffpdata.export.shards import export
 from ffpdata.export.tar import DamagedTarError, Member, read_tar, write_tar
+from ffpdata.stages.measure import Measure
 from tests.fixture_run import GOOD, HOSTILE, RunMaker, copy_run, make_run, pipelines
 
 
@@ -299,3 +302,14 @@ def test_every_flipped_byte_of_a_tar_is_noticed(tmp_path: Path) -> None:
         assert not sound(bytes(flipped)), place
     for cut in (1, 511, 512, 1024, 5000, len(data) - 10):
         assert not sound(data[:-cut]), cut
+
+
+def test_a_record_tells_the_stages_own_number(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where `items` has another stage's time under the name of the column."""
+    monkeypatch.setattr(Measure, "writes", {**Measure.writes, "verify_seconds": float})
+    with run.connect() as connection:
+        row = records(connection, "select * from items where status = 'ok' order by item_id")[0]
+        made = Records(run, connection)
+    assert row["verify_seconds"] is not None
+    assert made.record(row | {"measure_verify_seconds": 3.5}, "key")["scores"]["verify_seconds"] == 3.5
+    assert "verify_seconds" not in made.record(row, "key")["scores"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from ffpdata.core.prompt import NEGATIONS, mentions, split_words
@@ -16,6 +17,26 @@ COLOUR_WORDS = frozenset(
     | {"golden", "silver", "beige", "violet", "turquoise"}
 )
 """Words that already say what colour a thing has."""
+IRREGULAR_PLURALS = frozenset(
+    {"men", "women", "people", "children", "feet", "teeth", "mice", "geese", "oxen", "police", "cattle"}
+    | {"policemen", "firemen", "fishermen", "snowmen", "grandchildren"}
+)
+SINGULARS_ON_S = frozenset({"lens", "gas", "canvas", "atlas", "series", "species", "christmas", "mercedes"})
+"""Words on `s` that are no plurals, beside those on `ss`, `us` and `is`."""
+SPOKEN_WITH_VOWEL = "AEFHILMNORSX"
+"""Letters whose names begin with a vowel: `an F`, but `a U`."""
+SPELT = frozenset({"suv", "ufo", "uav", "led", "mri", "usb", "uhd", "uk", "usa", "uv", "utv"})
+"""Abbreviations with a vowel in them that are read letter by letter, and whose article that changes."""
+READ_IN_FULL = frozenset({"mr", "mrs", "ms", "mt", "st", "sr", "lt", "sgt"})
+"""Words without a vowel that are not read letter by letter."""
+CONSONANT_SOUND = re.compile(
+    r"eu|ewe|one(?:s|self|ness|time)?$|once$|ouija|uni(?!dea|dent|mp|ma|n|ro|ss)|unanim|unary|ubiq|ukrain|u[fgkrstv][aeiou]"
+)
+"""How words begin that are written with a vowel and spoken without: `European`, `one`, `unit`, `user`."""
+VOWEL_SOUND = re.compile(r"h(?:our|onest|onor|onour|eir)|x[^aeiouy]")
+"""And the other way round: `hour`, `heirloom`, `Xbox`."""
+ELEVEN_OR_EIGHT = re.compile(r"8|1[18](?:\d{2,3})?(?!\d)")
+"""How numbers begin that are spoken as eight, eleven or eighteen: 8, 80, 11, 18,000, 1850, but not 110."""
 
 
 def noun(phrase: object) -> str:
@@ -48,11 +69,26 @@ def promised_colours(instruction: str) -> frozenset[str]:
 
 
 def article(phrase: str) -> str:
-    """Put `a` or `an` before a phrase, and nothing before what looks like a plural."""
+    """Put `a` or `an` before a phrase, and nothing before what looks like a plural, or is empty."""
     last = phrase.rsplit(" ", 1)[-1].lower()
-    if last.endswith("s") and not last.endswith(("ss", "us", "is")):
+    ends_as_plural = last.endswith("s") and not last.endswith(("ss", "us", "is")) and last not in SINGULARS_ON_S
+    if not phrase or ends_as_plural or last in IRREGULAR_PLURALS:
         return phrase
-    return f"{'an' if phrase[:1].lower() in 'aeiou' else 'a'} {phrase}"
+    return f"{'an' if _vowel_sound(phrase) else 'a'} {phrase}"
+
+
+def _vowel_sound(phrase: str) -> bool:
+    """Say whether a phrase is spoken with a vowel first; other scripts than Latin are taken to begin with none."""
+    word = phrase.split(" ", 1)[0]
+    if word[:1].isdigit():
+        return bool(ELEVEN_OR_EIGHT.match(word))
+    letters = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))  # `é` is an `e`
+    head = re.split(r"[\W\d_]", letters.lower(), maxsplit=1)[0]  # `t` of `T-shirt`, `one` of `one-eyed`
+    if not head.isascii() or not head:
+        return False
+    if len(head) == 1 or head in SPELT or not (re.search("[aeiouy]", head) or head in READ_IN_FULL):
+        return head[0].upper() in SPOKEN_WITH_VOWEL
+    return bool(VOWEL_SOUND.match(head) or (head[0] in "aeiou" and not CONSONANT_SOUND.match(head)))
 
 
 def listing(words: Sequence[str]) -> str:

@@ -155,6 +155,20 @@ def test_instructions_say_what_was_measured(shot: Scene) -> None:
     assert "Make the moving ball darker" in ask("instruct", darker, task="modification", object="ball")["instruction"]
 
 
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [("astronaut", "an"), ("unicorn", "a"), ("hourglass", "an"), ("SUV", "an"), ("one-eyed cat", "a")],
+)
+def test_the_article_before_a_users_word(shot: Scene, word: str, right: str) -> None:
+    """In every sentence that has one there: the caption, an instruction to add, an instruction to restyle."""
+    media = {"source": shot.source, "target": shot.source, "reference": painting(), "mask": shot.masks}
+    caption = ask("caption", {"source": shot.source, "mask": shot.masks}, object=word)["caption"]
+    assert caption.startswith(f"The video shows {right} {word} in a ")
+    assert f" as {right} {word} picture, " in ask("instruct_style", media, style=word)["instruction"]
+    colourless = {"source": shot.source, "target": shot.source}
+    assert ask("instruct", colourless, task="addition", object=word)["instruction"].startswith(f"Add {right} {word}")
+
+
 def test_styles_are_named_by_texture_and_palette(shot: Scene) -> None:
     media = {"source": shot.source, "target": shot.source, "reference": painting()}
     answer = ask("style_caption", media)
