@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 def lora_labels(loras: Iterable[Lora]) -> tuple[str, ...]:
     """Name each LoRA by its file, or by the last part of its source: `removal@ab12cd34`, or `removal`."""
-    return tuple(_label(PurePath(lora.file).stem or PurePath(lora.model).name, lora.revision) for lora in loras)
+    return tuple(_label(lora) for lora in loras)
 
 
-def _label(name: str, revision: str) -> str:
-    return f"{name}@{revision}" if revision else name
+def _label(lora: Lora) -> str:
+    path = PurePath(lora.file or lora.model)
+    name = path.stem if path.suffix == ".safetensors" else path.name
+    return f"{name}@{lora.revision}" if lora.revision else name

@@ -32,7 +32,6 @@ from ffpdata.refine.settings import RefineSettings
 
 ASKED = f"{FOLDER}/asked.json"
 ROLE = "remover"
-LORA = "removal.safetensors"
 SHEET = "validation.jpg"
 LOSSES = "losses.csv"
 REPORT = "report.html"
@@ -95,6 +94,11 @@ class Round:
         """Whether a file is there."""
         return self.store.exists(self.path(name))
 
+    @property
+    def lora(self) -> str:
+        """Name of its model's file: labels of models show it."""
+        return f"removal-round-{self.number}.safetensors"
+
     def read_json(self, name: str) -> dict[str, Any]:
         """Read one of its JSON files."""
         return dict(json.loads(self.store.read(self.path(name))))
@@ -140,7 +144,7 @@ class Round:
     def spec(self) -> ModelSpec:
         """The remover that it made."""
         plan, made = self.plan, self.read_json("lineage.json")
-        lora = {"model": self.path(LORA), "revision": made["revision"]}
+        lora = {"model": self.path(self.lora), "revision": made["revision"]}
         settings = plan.base.settings | {"loras": [*plan.base.settings.get("loras", []), lora]}
         return plan.base.model_copy(update={"settings": settings, "runtime": self._rooted(plan.base)})
 

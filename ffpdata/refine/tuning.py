@@ -13,7 +13,7 @@ from ffpdata.core.scratch import Held
 from ffpdata.models.needs import wants_gpu
 from ffpdata.refine.finetune import Sample, finetune
 from ffpdata.refine.outcomes import Outcome
-from ffpdata.refine.round import LORA, LOSSES, SHEET, TRAINING, VALIDATION, Round
+from ffpdata.refine.round import LOSSES, SHEET, TRAINING, VALIDATION, Round
 
 NEEDED = ("source_video", "condition_mask", "target_video")
 """Files of a sample."""
@@ -69,7 +69,7 @@ def _train(root: str, number: int, folder: Path | None, say: Say = print) -> Non
     with store.hold() as held:
         samples, others = ([_sample(run, each, held) for each in current.table(n)] for n in (TRAINING, VALIDATION))
         made = finetune(samples, others, plan.base, plan.settings.train, place, say)
-    for source, name in ((made.lora, LORA), (made.sheet, SHEET), (place / LOSSES, LOSSES)):
+    for source, name in ((made.lora, current.lora), (made.sheet, SHEET), (place / LOSSES, LOSSES)):
         if source is not None:
             temp = store.temp_file(name)
             shutil.copyfile(source, temp)
