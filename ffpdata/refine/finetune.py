@@ -1,12 +1,12 @@
 """Fine-tuning the remover: accepted pairs become a LoRA over VACE, with its lineage.
 
-A sample is what the remover is shown at work, made by the same code (`models.vace.shown_for_edit`, `make_request`), and the
-accepted target as the clip to learn. The work is done in processes of its own (`refine.train`), so that all GPU memory is
-free afterwards; it can be killed at any instant, and the same call goes on from there.
+A sample is what the remover is shown at work, made by the same code (`models.vace.shown_for_edit`, `make_request`), and
+the accepted target as the clip to learn. The work is done in processes of its own (`refine.train`), so that all GPU
+memory is free afterwards; it can be killed at any instant, and the same call goes on from there.
 
-The LoRA is learned over the checkpoint's plain weights. What the profile already lays over them (`settings.loras`, e.g. a
-distilled model of few steps) takes no part in training and stays on for the drawings; the new LoRA is laid beside it. So
-give a `spec` without the LoRA of an earlier round, which the new one replaces.
+The LoRA is learned over the checkpoint's plain weights. What the profile already lays over them (`settings.loras`, e.g.
+a distilled model of few steps) takes no part in training and stays on for the drawings; the new LoRA is laid beside it.
+So give a `spec` without the LoRA of an earlier round, which the new one replaces.
 """
 
 from __future__ import annotations
@@ -180,7 +180,9 @@ class Job:
 
     def write(self) -> Path:
         """Write `job.json`; it holds the paths of this machine."""
-        data = {name: [asdict(sample) for sample in getattr(self, name)] for name in ("samples", "held_out")}
+        data: dict[str, Any] = {
+            name: [asdict(sample) for sample in getattr(self, name)] for name in ("samples", "held_out")
+        }
         data |= {"keys": self.keys, "spec": self.spec.model_dump(), "settings": self.settings.model_dump()}
         return write_whole(self.folder / JOB, json.dumps(data, default=str, indent=1).encode())
 
@@ -198,7 +200,7 @@ class Job:
         return cls(samples("samples"), samples("held_out"), data["keys"], spec, settings, path.parent)
 
 
-def finetune(
+def finetune(  # noqa: PLR0917 - the interface of a round
     samples: Sequence[Sample],
     validation: Sequence[Sample],
     spec: ModelSpec,
@@ -255,8 +257,8 @@ def trainable(spec: ModelSpec) -> None:
     """
     if not hasattr(spec.load_class(), "training_plan"):
         raise ConfigError(
-            f"the remover {spec.backend} cannot be fine-tuned: use a profile whose remover is ffpdata.models.vace:Vace, "
-            "e.g. --profile gpu"
+            f"the remover {spec.backend} cannot be fine-tuned: use a profile whose remover is "
+            "ffpdata.models.vace:Vace, e.g. --profile gpu"
         )
 
 

@@ -38,7 +38,7 @@ def launch(module: str, config: Path, processes: int, log: Path, say: Callable[[
         say: told each line that begins with `MARK`.
 
     Raises:
-        FfpdataError: what a process reported.
+        FfpdataError: what a process reported: of `core.errors`' classes, the nearest.
         FatalError: it ended otherwise; with the end of its log.
     """
     config.with_name(FAILED).unlink(missing_ok=True)
@@ -93,7 +93,7 @@ def report(config: Path, err: errors.FfpdataError) -> None:
 
 def tell(line: str) -> None:
     """Say a line to the process that waits in `launch`."""
-    print(f"{MARK}{line}", flush=True)  # noqa: T201 - its standard output is read
+    print(f"{MARK}{line}", flush=True)
 
 
 def _reported(config: Path) -> errors.FfpdataError | None:

@@ -16,8 +16,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ffpdata.core.errors import FatalError, FfpdataError
 from ffpdata.core.keys import digest
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from ffpdata.models.vace import VaceSettings
     from ffpdata.models.wan.request import Request
     from ffpdata.models.wan.training import Latents, LoraTraining
 
@@ -72,11 +74,11 @@ class Trainer:
     def __init__(self, job: Job) -> None:
         self.job, self.settings = job, job.settings
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.backend: Any = job.spec.load_class()
+        self.backend = cast("Any", job.spec.load_class())
         self.device = self._device()
         runtime = {**job.spec.runtime, "device": str(self.device), "sequence_parallel": 1}
         self.spec = job.spec.model_copy(update={"runtime": runtime})
-        self.role = parse_settings(self.backend.Settings, job.spec)
+        self.role: VaceSettings = parse_settings(self.backend.Settings, job.spec)
 
     def run(self) -> None:
         """Do all parts."""
@@ -112,7 +114,7 @@ class Trainer:
                 request, target = self.request(sample), read_video(sample.target_video)
                 with self._memory(f"encoding {sample.item_id}, {request}"):
                     latents = encoding(request, target)
-                make_whole(self.job.latents_file(sample), lambda temp, made=latents: save_file(made, temp))
+                make_whole(self.job.latents_file(sample), partial(save_file, latents))
                 self.say(f"latents: {number + 1} of {len(mine)}")
 
     def request(self, sample: Sample) -> Request:
@@ -120,8 +122,8 @@ class Trainer:
         frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
         if not masks.any():
             raise FatalError(f"{sample.item_id}: its mask is empty, nothing can be learned from it: leave it out")
-        shown = shown_for_edit(frames, masks)
-        return make_request(self.role, frames.shape, sample.prompt, sample.negative, sample.seed, **shown)
+        shown: dict[str, Any] = shown_for_edit(frames, masks)
+        return make_request(self.role, frames.shape, sample.prompt, negative=sample.negative, seed=sample.seed, **shown)
 
     # --- drawings ---
 
@@ -144,9 +146,7 @@ class Trainer:
                 told = {"prompt": sample.prompt, "negative": sample.negative, "seed": sample.seed}
                 edit = model.edit(frames, masks, **told)
                 fps = video_info(sample.source_video).fps
-                make_whole(
-                    self.job.drawing(sample, revision), lambda temp, e=edit, f=fps: write_video(temp, e.frames, f)
-                )
+                make_whole(self.job.drawing(sample, revision), partial(write_video, frames=edit.frames, fps=fps))
         finally:
             model.close()
 
@@ -211,7 +211,8 @@ class Trainer:
             progress.seconds += time.monotonic() - began
             if self.rank == 0 and (last or progress.step % settings.save_every == 0):
                 checkpoints.save(folder, fingerprint, progress, masters.state())
-            held = f", held out {progress.held_out[-1][1]:.4f}" if progress.held_out else ""
+            now = progress.held_out and progress.held_out[-1][0] == progress.step
+            held = f", held out {progress.held_out[-1][1]:.4f}" if now else ""
             self.say(f"step {progress.step} of {settings.steps}: loss {loss:.4f}{held}")
         return progress
 

@@ -1,4 +1,4 @@
-"""Tiny samples, and training processes that are forked from one which has the libraries loaded: importing them is slow."""
+"""Tiny samples, and training processes forked from one that has the libraries loaded: importing them is slow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def write_sample(folder: Path, number: int) -> Sample:
     """A square on waves, and the waves without it."""
     rng = np.random.default_rng(number)
     y, x = np.mgrid[: SHAPE[1], : SHAPE[2]]
-    waves = 128 + 60 * np.sin(x / rng.uniform(4, 9))[..., None] * np.cos(y / rng.uniform(4, 9))[..., None] * [1, 0.6, 0.3]
+    waves = 128 + 60 * np.sin(x / rng.uniform(4, 9))[..., None] * np.cos(y / rng.uniform(4, 9))[..., None] * [
+        1,
+        0.6,
+        0.3,
+    ]
     target = np.repeat(waves.astype(np.uint8)[None], SHAPE[0], 0)
     source, masks = target.copy(), np.zeros(SHAPE[:3], bool)
     for t in range(SHAPE[0]):
@@ -35,7 +39,9 @@ def write_sample(folder: Path, number: int) -> Sample:
     write_video(paths[0], source, 16)
     write_masks(paths[1], masks, 16)
     write_video(paths[2], target, 16)
-    return Sample(f"clip{number}/removal/bbox", *paths, f"waves {number}", "a square", number, f"pair{number}", "accepted")
+    return Sample(
+        f"clip{number}/removal/bbox", *paths, f"waves {number}", "a square", number, f"pair{number}", "accepted"
+    )
 
 
 def spec_of(checkpoint: Path, **settings: Any) -> ModelSpec:

@@ -67,7 +67,8 @@ class Encoding(DiffusionTrainingModule):
             target: uint8 (T, H, W, 3), of the request's size.
 
         Returns:
-            `vace_context` (1, 96, t, h, w), `input_latents` (1, 16, t, h, w), `context` (1, 512, text width), on the CPU.
+            `vace_context` (1, 96, t, h, w), `input_latents` (1, 16, t, h, w) and `context` (1, 512, text width), on the
+            CPU.
 
         Raises:
             FatalError: diffsynth's pipeline no longer makes these.
