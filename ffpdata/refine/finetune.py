@@ -78,6 +78,11 @@ class TrainSettings(BaseModel):
     measure_draws: int = Field(4, ge=1)
     """Timesteps that each is measured at, one from each equal part of the schedule."""
 
+    @property
+    def layers(self) -> list[str]:
+        """`targets`, one by one."""
+        return [target.strip() for target in self.targets.split(",")]
+
 
 @dataclass(frozen=True)
 class Sample:

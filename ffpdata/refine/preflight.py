@@ -38,7 +38,7 @@ def preflight(job: Job, plan: Plan, device: torch.device, say: Callable[[str], N
 
     Raises:
         FatalError: too little disk.
-        ConfigError: too little memory; it says what to change.
+        ConfigError: too little memory, or a target that there is no layer of; it says what to change.
     """
     files = [file for _, part in plan.parts.files for file in part]
     if not all(file.endswith(".safetensors") for file in files):
@@ -46,7 +46,8 @@ def preflight(job: Job, plan: Plan, device: torch.device, say: Callable[[str], N
         return
     network = Network.of(files)
     settings = job.settings
-    learned = network.learned(settings.rank, [target.strip() for target in settings.targets.split(",")])
+    network.check_targets(settings.layers)
+    learned = network.learned(settings.rank, settings.layers)
     item_bytes = 4 if plan.dtype == "float32" else 2
     wanted = {sample.item_id: sample for sample in (*job.samples, *job.measured)}
     clips = {item: clip_of(sample) for item, sample in wanted.items()}

@@ -178,7 +178,7 @@ class Trainer:
         return LoraTraining(
             pipe,
             rank=settings.rank,
-            targets=[target.strip() for target in settings.targets.split(",")],
+            targets=settings.layers,
             checkpointing=settings.gradient_checkpointing,
             control_scale=self.role.control_scale,
             seed=settings.seed,

@@ -67,7 +67,7 @@ def test_progress_is_told_and_all_is_logged(run, tmp_path):
 
 
 def test_errors_of_ours_come_through_and_are_not_told_twice(run, tmp_path):
-    with pytest.raises(ConfigError, match="^no such layer$"):
+    with pytest.raises(ConfigError, match=r"^no such layer$"):
         run("refuses")
     with pytest.raises(FatalError, match="exit code 7"):
         run("breaks")

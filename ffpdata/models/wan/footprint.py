@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ffpdata.core.errors import FatalError
+from ffpdata.core.errors import ConfigError, FatalError
 
 GIB = 1024**3
 
@@ -49,7 +49,7 @@ class Network:
         blocks: of the transformer.
         vace_blocks: of VACE beside it.
         weights: number of all of them.
-        learned: layer name to what it takes and gives, of VACE's linear layers.
+        layers: name to what a layer takes and gives, of VACE's linear ones.
     """
 
     width: int
@@ -93,6 +93,13 @@ class Network:
         """Weights of a LoRA."""
         ends = tuple(f".{target}" for target in targets)
         return sum(rank * (takes + gives) for name, (takes, gives) in self.layers.items() if name.endswith(ends))
+
+    def check_targets(self, targets: Iterable[str]) -> None:
+        """Raise ConfigError where one is the end of no layer's name."""
+        for target in targets:
+            if not any(name.endswith(f".{target}") for name in self.layers):
+                ends = sorted({name.split(".", 2)[-1] for name in self.layers})
+                raise ConfigError(f"targets: VACE has no layer {target!r}; it has {', '.join(ends)}")
 
 
 @dataclass(frozen=True)

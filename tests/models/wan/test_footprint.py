@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from ffpdata.core.errors import FatalError
+from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.models.wan.footprint import (
     KEPT_PER_CHANNEL,
     KEPT_PER_WIDE,
@@ -63,7 +63,9 @@ def test_shapes_are_read_from_the_files(tmp_path):
     # Two blocks of 8 projections of 48 x 48 and a feed-forward layer of 48 x 64: both matrices of rank 4.
     assert network.learned(4, TARGETS) == 2 * (8 * 4 * 96 + 2 * 4 * 112)
     assert network.learned(4, ["ffn.0"]) == 2 * 4 * 112
-    assert network.weights == pytest.approx(2 * 4 * (8 * 48 * 48 + 2 * 48 * 64), rel=0.9)
+    network.check_targets(TARGETS)
+    with pytest.raises(ConfigError, match=r"VACE has no layer 'ffn\.1'; it has after_proj, before_proj, "):
+        network.check_targets(["q", "ffn.1"])
 
 
 def test_other_files_are_refused(tmp_path):
