@@ -80,7 +80,7 @@ def load(folder: Path, fingerprint: str, at_most: int) -> tuple[Progress, Tensor
                 if notes.get("fingerprint") != fingerprint or progress.step > at_most:
                     continue
                 return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        except (SafetensorError, OSError) as err:
+        except (SafetensorError, OSError, ValueError, TypeError) as err:
             logger.warning("%s cannot be read and is not taken up: %s", path, err)
     return None
 

@@ -159,7 +159,8 @@ class Trainer:
         from safetensors.torch import save_file
 
         waits = InitProcessGroupKwargs(timeout=WAIT)
-        accelerator = Accelerator(cpu=self.device.type == "cpu", kwargs_handlers=[waits])
+        on_cpu = self.device.type == "cpu"
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision="no", kwargs_handlers=[waits])
         self._wait()
         with self._loaded((TRANSFORMER,)) as pipe:
             module = self._module(pipe)

@@ -159,6 +159,29 @@ def test_a_loss_that_is_not_finite_ends_it_and_names_step_and_sample(forks, spec
     assert f"step {step}: the loss of clip1/removal/bbox is not finite" in said
 
 
+def test_the_lora_at_work_is_the_one_that_was_trained(forks, one_sample):
+    """Laid over the model by the engine, it has the held-out loss that the training measured with its own layers."""
+    assert forks.run(measure_at_work, one_sample) == 0
+
+
+def measure_at_work(job):
+    from diffsynth.diffusion.loss import FlowMatchSFTLoss
+    from safetensors.torch import load_file
+
+    engine = job.spec.load_class()(job.spec)._held._entry.engine
+    latents = load_file(job.latents_file(job.measured[0]))
+    engine.pipe.scheduler.set_timesteps(1000, training=True)
+    for loras, measured in (([], 0), ([Lora(model=str(job.folder / "lora.safetensors"))], 60)):
+        engine.use_loras(loras)
+        losses = []
+        for draw in range(job.settings.measure_draws):
+            torch.manual_seed(train.number(job.settings.seed, "held out", job.keys["same"], draw))
+            part = {"min_timestep_boundary": draw / 2, "max_timestep_boundary": (draw + 1) / 2, "vace_scale": 1.0}
+            with torch.no_grad():
+                losses.append(float(FlowMatchSFTLoss(engine.pipe, **latents, **part)))
+        assert np.mean(losses) == pytest.approx(dict(trained(job)["held_out"])[measured], rel=0.01)
+
+
 # --- kills ---
 
 
