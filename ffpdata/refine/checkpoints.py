@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ffpdata.refine.files import clean, make_whole
+from ffpdata.refine.files import clean, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -48,11 +48,11 @@ def save(folder: Path, fingerprint: str, progress: Progress, state: Tensors) -> 
     Raises:
         FatalError: the disk is full or cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     notes = {"fingerprint": fingerprint, "progress": json.dumps(vars(progress))}
     path = folder / f"step-{progress.step:08d}.safetensors"
-    make_whole(path, lambda temp: save_file(dict(state), temp, metadata=notes))
+    write_whole(path, to_bytes(dict(state), metadata=notes))
     clean(folder)
     found = _found(folder)
     before = [other for other in found if other.name < path.name][: KEPT - 1]

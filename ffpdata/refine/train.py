@@ -104,7 +104,7 @@ class Trainer:
         mine = missing[self.rank :: self.world]
         if not mine:
             return
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         from ffpdata.models.wan.training import Encoding
 
@@ -114,7 +114,7 @@ class Trainer:
                 request, target = self.request(sample), read_video(sample.target_video)
                 with self._memory(f"encoding {sample.item_id}, {request}"):
                     latents = encoding(request, target)
-                make_whole(self.job.latents_file(sample), partial(save_file, latents))
+                write_whole(self.job.latents_file(sample), save(latents))
                 self.say(f"latents: {number + 1} of {len(mine)}")
 
     def request(self, sample: Sample) -> Request:
@@ -156,7 +156,7 @@ class Trainer:
         """Take the steps that are missing, write the LoRA and `trained.json`, and return the revision."""
         from accelerate import Accelerator
         from accelerate.utils import InitProcessGroupKwargs
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         waits = InitProcessGroupKwargs(timeout=WAIT)
         on_cpu = self.device.type == "cpu"
@@ -167,7 +167,7 @@ class Trainer:
             progress = self._steps(accelerator, module)
             if self.rank == 0:
                 state = {name: value.detach().to("cpu").contiguous() for name, value in module.learned().items()}
-                make_whole(self.job.folder / LORA, lambda temp: save_file(state, temp, metadata={"format": "pt"}))
+                write_whole(self.job.folder / LORA, save(state, metadata={"format": "pt"}))
                 self._write_result(progress)
         self._wait()
         return file_digest(self.job.folder / LORA)
@@ -214,7 +214,8 @@ class Trainer:
                 checkpoints.save(folder, fingerprint, progress, masters.state())
             now = progress.held_out and progress.held_out[-1][0] == progress.step
             held = f", held out {progress.held_out[-1][1]:.4f}" if now else ""
-            self.say(f"step {progress.step} of {settings.steps}: loss {loss:.4f}{held}")
+            left = progress.seconds / progress.step * (settings.steps - progress.step) / 60
+            self.say(f"step {progress.step} of {settings.steps}: loss {loss:.4f}{held}, about {left:.0f} min left")
         return progress
 
     def _step(self, accelerator: Accelerator, model: Any, step: int) -> float:
