@@ -55,8 +55,9 @@ class TrainSettings(BaseModel):
     """Constant over all steps."""
     weight_decay: float = Field(1e-2, ge=0)
     steps: int = Field(500, ge=1)
-    """Of the optimizer: that script's 5 epochs of 100 repeats. More of them later go on from the last checkpoint. One is
-    about three passes of the transformer: 95 s for VACE 14B on 1280 x 720 x 81 on an H100 (estimate, as in profile `gpu`).
+    """Of the optimizer: that script's 5 epochs of 100 repeats. More of them later go on from the last checkpoint. One
+    takes about three passes of the transformer: 95 s for VACE 14B on 1280 x 720 x 81 on an H100 (estimate, as in the
+    profile `gpu`).
     """
     accumulate: int = Field(1, ge=1)
     """Samples that each process looks at for one step."""
@@ -74,8 +75,8 @@ class TrainSettings(BaseModel):
     validation: int = Field(4, ge=0)
     """Held-out samples that are drawn, before and after."""
     measured: int = Field(4, ge=0)
-    """Held-out samples whose loss is measured: a pass of the transformer for each draw. With all defaults they add a tenth
-    to the training's time."""
+    """Held-out samples whose loss is measured: a pass of the transformer for each draw. With all defaults they add a
+    tenth to the training's time."""
     measure_every: int = Field(50, ge=1)
     """Steps between measurements."""
     measure_draws: int = Field(4, ge=1)
