@@ -244,6 +244,15 @@ def test_more_steps_go_on_and_other_settings_begin_anew(forks, spec, samples, tm
     assert before == {path.name: path.stat().st_mtime_ns for path in (job.folder / "latents").iterdir()}
 
 
+def test_what_is_kept_for_the_way_back_does_not_change_what_is_learned(forks, spec, samples, tmp_path):
+    made = set()
+    for how in ("off", "on", "offload"):
+        job = job_of(samples[:2], [], spec, tmp_path / how, **FEW, steps=3, gradient_checkpointing=how)
+        assert forks.run(train.main, job.write()) == 0
+        made.add((job.folder / "lora.safetensors").read_bytes())
+    assert len(made) == 1
+
+
 # --- as a round calls it ---
 
 

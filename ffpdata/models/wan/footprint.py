@@ -28,8 +28,8 @@ KEPT_PER_CHANNEL, KEPT_PER_WIDE = 36.0, 4.0
 width, and of its feed-forward layer's. Counted by torch's saved-tensor hooks (tests/models/wan/test_footprint.py
 counts again)."""
 
-BESIDE = 1.25
-"""Factor on it for what lives only for a moment: gradients on their way, rotary positions in float64. An assumption."""
+WORK_PER_CHANNEL, WORK_PER_WIDE = 46.0, 6.0
+"""The most that it holds on its way there and back, likewise; by torch's profiler, on a CPU."""
 
 ADAM_BYTES = 20
 """Per learned weight: it and its gradient in half precision; in single, a copy, a gradient and AdamW's two moments."""
@@ -164,17 +164,18 @@ def training_memory(network: Network, clip: Clip, learned: int, checkpointing: s
     plane = clip.tokens * network.width * item_bytes
     stack = network.vace_blocks * (network.vace_blocks + 1) // 2
     hints = 2 * (network.vace_blocks + 1) * plane
-    half = item_bytes / 2
-    block = clip.tokens * (KEPT_PER_CHANNEL * network.width + KEPT_PER_WIDE * network.wide) * half
+    half = item_bytes / 2  # the constants are for two bytes
+    work = clip.tokens * (WORK_PER_CHANNEL * network.width + WORK_PER_WIDE * network.wide) * half
+    inside = clip.tokens * (KEPT_PER_CHANNEL * network.width + KEPT_PER_WIDE * network.wide) * half
     inputs = (network.blocks + stack) * plane
     if checkpointing == "off":
-        inputs, block = 0, block * (network.blocks + network.vace_blocks)
-        hints += stack * plane
+        hints += (network.blocks + network.vace_blocks - 1) * inside + stack * plane
+        inputs = 0
     return Memory(
         weights=network.weights * item_bytes / GIB,
         learned=learned * ADAM_BYTES / GIB,
         kept=(hints + (inputs if checkpointing == "on" else 0)) / GIB,
-        block=BESIDE * block / GIB,
+        block=work / GIB,
         offloaded=(inputs if checkpointing == "offload" else 0) / GIB,
     )
 

@@ -2,12 +2,15 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
 
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.models.wan.footprint import (
     KEPT_PER_CHANNEL,
     KEPT_PER_WIDE,
+    WORK_PER_CHANNEL,
+    WORK_PER_WIDE,
     Clip,
     Network,
     latent_bytes,
@@ -24,8 +27,8 @@ HD = Clip(81, 720, 1280)
 TARGETS = ["q", "k", "v", "o", "ffn.0", "ffn.2"]
 
 
-def kept_by_a_block(width: int, wide: int, tokens: int) -> float:
-    """Bytes per token that torch keeps of a block for the way back."""
+def a_block(width: int, wide: int, tokens: int):
+    """A block with a LoRA, and what it is given."""
     from diffsynth.models.wan_video_dit import DiTBlock, precompute_freqs_cis_3d
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -35,7 +38,24 @@ def kept_by_a_block(width: int, wide: int, tokens: int) -> float:
     x = torch.randn(1, tokens, width, dtype=dtype, requires_grad=True)
     context, time = torch.randn(1, 4, width, dtype=dtype), torch.randn(1, 6, width, dtype=dtype)
     places = torch.cat([part[:tokens] for part in precompute_freqs_cis_3d(128)], -1).reshape(tokens, 1, -1)
-    given = {value.untyped_storage().data_ptr() for value in (*block.parameters(), places)}
+    return block, (x, context, time, places)
+
+
+def most_in_use(width: int, wide: int, tokens: int) -> float:
+    """Bytes per token that a block holds at most, there and back."""
+    block, given = a_block(width, wide, tokens)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        made = block(*given)
+        made.backward(torch.ones_like(made))
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    steps = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    return float(steps.max()) / tokens
+
+
+def kept_by_a_block(width: int, wide: int, tokens: int) -> float:
+    """Bytes per token that torch keeps of a block for the way back."""
+    block, given = a_block(width, wide, tokens)
+    free = {value.untyped_storage().data_ptr() for value in (*block.parameters(), given[-1])}
     kept = {}
 
     def note(value):
@@ -44,8 +64,8 @@ def kept_by_a_block(width: int, wide: int, tokens: int) -> float:
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
-        block(x, context, time, places)
-    return sum(size for place, (size, _) in kept.items() if place not in given) / tokens
+        block(*given)
+    return sum(size for place, (size, _) in kept.items() if place not in free) / tokens
 
 
 def test_what_a_block_keeps():
@@ -53,6 +73,12 @@ def test_what_a_block_keeps():
     per_wide = (broad - narrow) / 768
     assert per_wide == pytest.approx(KEPT_PER_WIDE, rel=0.05)
     assert (narrow - 256 * per_wide) / 256 == pytest.approx(KEPT_PER_CHANNEL, rel=0.05)
+
+
+@pytest.mark.parametrize(("width", "wide"), [(512, 1382), (256, 1493)], ids=["as 14B", "as 1.3B"])
+def test_what_a_block_works_with(width, wide):
+    counted = WORK_PER_CHANNEL * width + WORK_PER_WIDE * wide
+    assert most_in_use(width, wide, 512) == pytest.approx(counted, rel=0.1)
 
 
 def test_shapes_are_read_from_the_files(tmp_path):
