@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from ffpdata.models.wan.loading import Plan
-    from ffpdata.refine.finetune import Job, Sample
+    from ffpdata.refine.job import Job, Sample
 
 CHECKPOINT_BYTES = 12
 """Per learned weight: it and AdamW's two moments, in float32."""

@@ -32,7 +32,7 @@ from ffpdata.models.weights import torch_device
 from ffpdata.refine import checkpoints
 from ffpdata.refine.checkpoints import Progress
 from ffpdata.refine.files import make_whole, write_whole
-from ffpdata.refine.finetune import LORA, TRAINED, Job, Sample, file_digest
+from ffpdata.refine.job import LORA, TRAINED, Job, Sample, file_digest
 from ffpdata.refine.launch import report, tell
 from ffpdata.refine.preflight import preflight
 
@@ -94,14 +94,17 @@ class Trainer:
         if self.rank == 0:
             tell(line)
 
+    def share(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """This process's part of all samples, whatever is done of them: others are at work meanwhile."""
+        return samples[self.rank :: self.world]
+
     # --- latents ---
 
     def encode(self) -> None:
         """Write the latents that are missing, with the VAE and the text encoder alone in memory."""
         wanted = (*self.job.samples, *self.job.measured)
-        missing = [sample for sample in wanted if not self.job.latents_file(sample).is_file()]
-        self.say(f"latents: {len(wanted) - len(missing)} are there, {len(missing)} to make")
-        mine = missing[self.rank :: self.world]
+        mine = [sample for sample in self.share(wanted) if not self.job.latents_file(sample).is_file()]
+        self.say(f"latents: {len(mine)} to make, by each process")
         if not mine:
             return
         from safetensors.torch import save
@@ -110,12 +113,12 @@ class Trainer:
 
         with self._loaded(ENCODERS) as pipe:
             encoding = Encoding(pipe)
-            for number, sample in enumerate(mine):
+            for done, sample in enumerate(mine, 1):
                 request, target = self.request(sample), read_video(sample.target_video)
                 with self._memory(f"encoding {sample.item_id}, {request}"):
                     latents = encoding(request, target)
                 write_whole(self.job.latents_file(sample), save(latents))
-                self.say(f"latents: {number + 1} of {len(mine)}")
+                self.say(f"latents: {done} of {len(mine)}")
 
     def request(self, sample: Sample) -> Request:
         """What the remover is asked for at work, word for word and pixel for pixel (`VaceRoles.edit`)."""
@@ -129,9 +132,7 @@ class Trainer:
 
     def draw(self, revision: str) -> None:
         """Have the remover draw held-out samples, with the LoRA of `revision` or, where that is "", without it."""
-        wanted = self.job.drawn
-        missing = [sample for sample in wanted if not self.job.drawing(sample, revision).is_file()]
-        mine = missing[self.rank :: self.world]
+        mine = [sample for sample in self.share(self.job.drawn) if not self.job.drawing(sample, revision).is_file()]
         if not mine:
             return
         loras = list(self.job.spec.settings.get("loras", []))
@@ -140,8 +141,8 @@ class Trainer:
         spec = self.spec.model_copy(update={"settings": {**self.spec.settings, "loras": loras}})
         model = self.backend(spec)
         try:
-            for number, sample in enumerate(mine):
-                self.say(f"drawing {'after' if revision else 'before'}: {number + 1} of {len(mine)}")
+            for done, sample in enumerate(mine, 1):
+                self.say(f"drawing {'after' if revision else 'before'}: {done} of {len(mine)}")
                 frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
                 told = {"prompt": sample.prompt, "negative": sample.negative, "seed": sample.seed}
                 edit = model.edit(frames, masks, **told)
