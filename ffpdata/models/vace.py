@@ -67,8 +67,9 @@ def make_request(
     settings: EditSettings,
     shape: tuple[int, ...],
     prompt: str,
-    negative: str,
-    seed: int,
+    *,
+    negative: str = "",
+    seed: int = 0,
     reference: Image | None = None,
     **shown: Any,
 ) -> Request:
@@ -173,7 +174,9 @@ class VaceRoles(ABC):
         self, shape: tuple[int, ...], prompt: str, negative: str, seed: int, reference: Image | None, **shown: Any
     ) -> Frames:
         check_clip(*shape[:3], model=type(self).__name__)
-        return self.generate(make_request(self.settings, shape, prompt, negative, seed, reference, **shown))
+        return self.generate(
+            make_request(self.settings, shape, prompt, negative=negative, seed=seed, reference=reference, **shown)
+        )
 
     @abstractmethod
     def generate(self, request: Request) -> Frames:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ffpdata.refine.files import clean, make_whole
+from ffpdata.refine.files import clean, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-"""Checkpoints that stay: the newest, and one in case it cannot be read."""
+"""Checkpoints that stay: the one just written, and the one before it in case that cannot be read."""
 
 _NAME = re.compile(r"step-(\d{8})\.safetensors$")
 
@@ -41,26 +41,24 @@ class Progress:
     held_out: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def until(self, step: int) -> Progress:
-        """Return the same without what came after `step`."""
-        losses, held_out = ([entry for entry in part if entry[0] <= step] for part in (self.losses, self.held_out))
-        return Progress(step, losses, held_out, self.seconds)
-
 
 def save(folder: Path, fingerprint: str, progress: Progress, state: Tensors) -> Path:
-    """Write a checkpoint, whole or not at all, and remove those before the last two.
+    """Write a checkpoint, whole or not at all, and remove all but it and the one before it.
 
     Raises:
         FatalError: the disk is full or cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     notes = {"fingerprint": fingerprint, "progress": json.dumps(vars(progress))}
     path = folder / f"step-{progress.step:08d}.safetensors"
-    make_whole(path, lambda temp: save_file(dict(state), temp, metadata=notes))
+    write_whole(path, to_bytes(dict(state), metadata=notes))
     clean(folder)
-    for old in _found(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+    found = _found(folder)
+    before = [other for other in found if other.name < path.name][: KEPT - 1]
+    for other in found:
+        if other not in (path, *before):
+            other.unlink(missing_ok=True)
     return path
 
 
@@ -82,7 +80,7 @@ def load(folder: Path, fingerprint: str, at_most: int) -> tuple[Progress, Tensor
                 if notes.get("fingerprint") != fingerprint or progress.step > at_most:
                     continue
                 return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        except (SafetensorError, OSError) as err:
+        except (SafetensorError, OSError, ValueError, TypeError) as err:
             logger.warning("%s cannot be read and is not taken up: %s", path, err)
     return None
 

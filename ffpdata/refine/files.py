@@ -15,10 +15,10 @@ def write_whole(path: Path, data: bytes) -> Path:
     Raises:
         FatalError: the disk is full or cannot be written.
     """
-    return make_whole(path, lambda temp: temp.write_bytes(data) and None)
+    return make_whole(path, lambda temp: temp.write_bytes(data))
 
 
-def make_whole(path: Path, write: Callable[[Path], None]) -> Path:
+def make_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """Have `write` write a temporary file of the same ending, fsync it and rename it; returns `path`.
 
     Several processes may do so for one path: each has a temporary file of its own, and one of them stays.

@@ -1,109 +1,39 @@
 """Fine-tuning the remover: accepted pairs become a LoRA over VACE, with its lineage.
 
-A sample is what the remover is shown at work, made by the same code (`models.vace.shown_for_edit`, `make_request`), and the
-accepted target as the clip to learn. The work is done in processes of its own (`refine.train`), so that all GPU memory is
-free afterwards; it can be killed at any instant, and the same call goes on from there.
+A sample is what the remover is shown at work, made by the same code (`models.vace.shown_for_edit`, `make_request`), and
+the accepted target as the clip to learn. The work is done in processes of its own (`refine.train`), so that all GPU
+memory is free afterwards; it can be killed at any instant, and the same call goes on from there.
 
-The LoRA is learned over the checkpoint's plain weights. What the profile already lays over them (`settings.loras`, e.g. a
-distilled model of few steps) takes no part in training and stays on for the drawings; the new LoRA is laid beside it. So
-give a `spec` without the LoRA of an earlier round, which the new one replaces.
+The LoRA is learned over the checkpoint's plain weights. What the profile already lays over them (`settings.loras`, e.g.
+a distilled model of few steps) takes no part in training and stays on for the drawings; the new LoRA is laid beside it.
+So give a `spec` without the LoRA of an earlier round, which the new one replaces.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.core.keys import KEY_CHARS, digest
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media.codec import video_info
 from ffpdata.media.geometry import check_clip
 from ffpdata.models.settings import check
 from ffpdata.models.wan.loading import require
 from ffpdata.refine.files import clean, write_whole
+from ffpdata.refine.job import LORA, TRAINED, Job, Sample, TrainSettings, content_key, file_digest
 from ffpdata.refine.launch import launch
 from ffpdata.refine.sheet import contact_sheet, loss_curve
 
-VERSION = 1
-"""Raised whenever the same job would give another LoRA; it counts in what checkpoints are taken up by."""
+__all__ = ["Sample", "TrainSettings", "Tuned", "finetune"]
 
-JOB, TRAINED, LORA, LINEAGE, LOG = "job.json", "trained.json", "lora.safetensors", "lineage.json", "train.log"
-SHEET, LOSSES, CURVE = "validation.jpg", "losses.csv", "loss.svg"
-"""Files in the folder of a training."""
-
-
-class TrainSettings(BaseModel):
-    """How a LoRA is learned.
-
-    Rank, rate, decay and targets are those of diffsynth's own script for VACE 14B
-    (examples/wanvideo/model_training/lora/Wan2.1-VACE-14B.sh); the paper names none.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rank: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
-    """Constant over all steps."""
-    weight_decay: float = Field(1e-2, ge=0)
-    steps: int = Field(500, ge=1)
-    """Of the optimizer: that script's 5 epochs of 100 repeats. More of them later go on from the last checkpoint."""
-    accumulate: int = Field(1, ge=1)
-    """Samples that each process looks at for one step."""
-    save_every: int = Field(50, ge=1)
-    """Steps between checkpoints; the last two are kept."""
-    seed: int = Field(0, ge=0)
-    """Of the LoRA's beginning, the order of the samples, the noise and the timesteps."""
-    gradient_checkpointing: Literal["off", "on", "offload"] = "offload"
-    """What is kept of each block for the way back: all of it, its input, or its input in main memory."""
-    targets: str = "q,k,v,o,ffn.0,ffn.2"
-    """Layers of VACE that learn, by the ends of their names."""
-    gpus: int = Field(1, ge=0)
-    """Processes, each with a GPU and a whole copy of the model; each step takes `accumulate` samples of each. 0 is one
-    process on the CPU, where a profile whose runtime says `cpu` stays with any number."""
-    validation: int = Field(4, ge=0)
-    """Held-out samples that are drawn, before and after."""
-    measured: int = Field(16, ge=0)
-    """Held-out samples whose loss is measured."""
-    measure_every: int = Field(50, ge=1)
-    """Steps between measurements."""
-    measure_draws: int = Field(4, ge=1)
-    """Timesteps that each is measured at, one from each equal part of the schedule."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An accepted removal, or a held-out one.
-
-    Attributes:
-        item_id: the edit.
-        source_video: the clip with the object.
-        condition_mask: the region that the remover repaints.
-        target_video: the accepted clip, of the same size.
-        prompt: what the remover was told: the caption without the object.
-        negative: what it was told to leave out.
-        seed: of the drawings.
-        pair: key that names the pair.
-        verdict: what was decided about it, in words.
-    """
-
-    item_id: str
-    source_video: Path
-    condition_mask: Path
-    target_video: Path
-    prompt: str
-    negative: str
-    seed: int
-    pair: str
-    verdict: str
+LINEAGE, SHEET, LOSSES, CURVE, LOG = "lineage.json", "validation.jpg", "losses.csv", "loss.svg", "train.log"
+"""Files in the folder of a training, beside those of its processes."""
 
 
 @dataclass(frozen=True)
@@ -127,78 +57,7 @@ class Tuned:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Job:
-    """What the training processes are told."""
-
-    samples: tuple[Sample, ...]
-    held_out: tuple[Sample, ...]
-    keys: dict[str, str]
-    """Item to a hash of what a sample is: its files' bytes, prompts and seed."""
-    spec: ModelSpec
-    settings: TrainSettings
-    folder: Path
-
-    @property
-    def processes(self) -> int:
-        """How many work on it."""
-        return max(1, self.settings.gpus)
-
-    @property
-    def drawn(self) -> tuple[Sample, ...]:
-        """Held-out samples that are drawn."""
-        return self.held_out[: self.settings.validation]
-
-    @property
-    def measured(self) -> tuple[Sample, ...]:
-        """Held-out samples whose loss is measured."""
-        return self.held_out[: self.settings.measured]
-
-    @property
-    def fingerprint(self) -> str:
-        """What the weights after a number of steps depend on: checkpoints of another one are not taken up."""
-        free = {"steps", "save_every", "validation"}
-        settings = self.settings.model_dump(mode="json", exclude=free)
-        chosen = [[self.keys[sample.item_id] for sample in part] for part in (self.samples, self.measured)]
-        return digest(VERSION, chosen, settings, self.base())
-
-    def base(self) -> dict[str, Any]:
-        """What is trained: the remover without its LoRAs and sampling."""
-        given = self.spec.settings
-        kept = {name: given[name] for name in ("sources", "tiles", "dtype", "control_scale") if name in given}
-        return self.spec.identity() | {"settings": kept}
-
-    def latents_file(self, sample: Sample) -> Path:
-        """Where a sample's latents are kept."""
-        name = digest("latents", VERSION, self.keys[sample.item_id], self.base())
-        return self.folder / "latents" / f"{name}.safetensors"
-
-    def drawing(self, sample: Sample, revision: str) -> Path:
-        """Where the remover's drawing of a sample is kept, without the new LoRA (revision "") or with it."""
-        name = digest("drawing", VERSION, self.keys[sample.item_id], self.spec.identity(), revision)
-        return self.folder / "drawings" / f"{name}.mp4"
-
-    def write(self) -> Path:
-        """Write `job.json`; it holds the paths of this machine."""
-        data = {name: [asdict(sample) for sample in getattr(self, name)] for name in ("samples", "held_out")}
-        data |= {"keys": self.keys, "spec": self.spec.model_dump(), "settings": self.settings.model_dump()}
-        return write_whole(self.folder / JOB, json.dumps(data, default=str, indent=1).encode())
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read what `write` wrote."""
-        data = json.loads(path.read_text())
-
-        def samples(name: str) -> tuple[Sample, ...]:
-            paths = ("source_video", "condition_mask", "target_video")
-            return tuple(Sample(**entry | {p: Path(entry[p]) for p in paths}) for entry in data[name])
-
-        settings = TrainSettings(**data["settings"])
-        spec = ModelSpec(**data["spec"])
-        return cls(samples("samples"), samples("held_out"), data["keys"], spec, settings, path.parent)
-
-
-def finetune(
+def finetune(  # noqa: PLR0917 - the interface of a round
     samples: Sequence[Sample],
     validation: Sequence[Sample],
     spec: ModelSpec,
@@ -255,8 +114,8 @@ def trainable(spec: ModelSpec) -> None:
     """
     if not hasattr(spec.load_class(), "training_plan"):
         raise ConfigError(
-            f"the remover {spec.backend} cannot be fine-tuned: use a profile whose remover is ffpdata.models.vace:Vace, "
-            "e.g. --profile gpu"
+            f"the remover {spec.backend} cannot be fine-tuned: use a profile whose remover is "
+            "ffpdata.models.vace:Vace, e.g. --profile gpu"
         )
 
 
@@ -287,18 +146,6 @@ def check_samples(samples: Sequence[Sample], validation: Sequence[Sample]) -> No
             found = ", ".join(f"{kind} {w} x {h} x {t}" for kind, (t, h, w) in sizes.items())
             raise ConfigError(f"{sample.item_id}: all three must have one size: {found}")
         check_clip(*sizes["source_video"], model=sample.item_id)
-
-
-def content_key(sample: Sample) -> str:
-    """Hash what a sample is, wherever its files lie."""
-    files = [file_digest(path) for path in (sample.source_video, sample.condition_mask, sample.target_video)]
-    return digest(files, sample.prompt, sample.negative, sample.seed)
-
-
-def file_digest(path: Path) -> str:
-    """Hash a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:KEY_CHARS]
 
 
 def finished(job: Job) -> Tuned | None:

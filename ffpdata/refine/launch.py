@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ffpdata.core import errors, keeper
 from ffpdata.core.errors import FatalError
+from ffpdata.refine.files import write_whole
 
 MARK = "ffpdata| "
 """Begins a line that is told on; all lines go to the log."""
@@ -38,7 +39,7 @@ def launch(module: str, config: Path, processes: int, log: Path, say: Callable[[
         say: told each line that begins with `MARK`.
 
     Raises:
-        FfpdataError: what a process reported.
+        FfpdataError: what a process reported: of `core.errors`' classes, the nearest.
         FatalError: it ended otherwise; with the end of its log.
     """
     config.with_name(FAILED).unlink(missing_ok=True)
@@ -88,7 +89,7 @@ def launch(module: str, config: Path, processes: int, log: Path, say: Callable[[
 def report(config: Path, err: errors.FfpdataError) -> None:
     """Keep an error for the process that waits in `launch`."""
     kind = next(kind.__name__ for kind in type(err).__mro__ if kind.__module__ == errors.__name__)
-    config.with_name(FAILED).write_text(json.dumps([kind, str(err)]))
+    write_whole(config.with_name(FAILED), json.dumps([kind, str(err)]).encode())
 
 
 def tell(line: str) -> None:

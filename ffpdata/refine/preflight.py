@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from ffpdata.models.wan.loading import Plan
-    from ffpdata.refine.finetune import Job, Sample
+    from ffpdata.refine.job import Job, Sample
 
 CHECKPOINT_BYTES = 12
 """Per learned weight: it and AdamW's two moments, in float32."""
@@ -38,7 +38,7 @@ def preflight(job: Job, plan: Plan, device: torch.device, say: Callable[[str], N
 
     Raises:
         FatalError: too little disk.
-        ConfigError: too little memory; it says what to change.
+        ConfigError: too little memory, or a target that there is no layer of; it says what to change.
     """
     files = [file for _, part in plan.parts.files for file in part]
     if not all(file.endswith(".safetensors") for file in files):
@@ -46,7 +46,8 @@ def preflight(job: Job, plan: Plan, device: torch.device, say: Callable[[str], N
         return
     network = Network.of(files)
     settings = job.settings
-    learned = network.learned(settings.rank, [target.strip() for target in settings.targets.split(",")])
+    network.check_targets(settings.layers)
+    learned = network.learned(settings.rank, settings.layers)
     item_bytes = 4 if plan.dtype == "float32" else 2
     wanted = {sample.item_id: sample for sample in (*job.samples, *job.measured)}
     clips = {item: clip_of(sample) for item, sample in wanted.items()}
@@ -57,22 +58,19 @@ def preflight(job: Job, plan: Plan, device: torch.device, say: Callable[[str], N
     largest = max(clips.values(), key=lambda clip: clip.tokens)
     memory = training_memory(network, largest, learned, settings.gradient_checkpointing, item_bytes)
     say(
-        f"{len(job.samples)} samples, {len(job.held_out)} held out; {learned / 1e6:.1f} million weights learn of "
-        f"{network.weights / 1e9:.1f} billion; {need / 1e9:.1f} GB of disk; estimate for {largest}: {memory.gpu:.1f} GiB "
-        f"({memory}), {memory.offloaded:.1f} GiB of main memory"
+        f"{len(job.samples)} samples, {len(job.held_out)} held out; {learned / 1e6:.1f} million weights learn beside "
+        f"{network.weights / 1e9:.1f} billion; {need / 1e9:.1f} GB of disk"
+    )
+    say(
+        f"estimate for {largest}: {memory.gpu:.1f} GiB on the device ({memory}), {memory.offloaded:.1f} GiB kept in "
+        "main memory"
     )
     remedy = "use a smaller clip or model"
     if cheaper := CHEAPER.get(settings.gradient_checkpointing):
         remedy = f"set gradient_checkpointing to {cheaper}, or {remedy}"
     if device.type == "cuda":
-        check_card(memory.gpu, device, f"training on {largest} takes about {memory.gpu:.0f} GiB ({memory})", remedy)
-    free = free_memory()
-    whole = memory.offloaded * job.processes
-    if free is not None and whole > free:
-        raise ConfigError(
-            f"gradient_checkpointing offload keeps about {whole:.0f} GiB in main memory on {largest}, and "
-            f"{free:.0f} are free: use fewer gpus on this machine, a smaller clip or model, or gradient_checkpointing on"
-        )
+        check_card(memory.gpu, *card_of(device), f"training on {largest} ({memory})", remedy)
+    check_main_memory(memory.offloaded * job.processes, str(largest))
 
 
 def check_disk(folder: Path, need: int) -> None:
@@ -85,13 +83,27 @@ def check_disk(folder: Path, need: int) -> None:
         )
 
 
-def check_card(need: float, device: torch.device, what: str, remedy: str) -> None:
-    """Raise ConfigError where a card has less than `need` GiB."""
+def card_of(device: torch.device) -> tuple[float, str]:
+    """GiB of a card, and its name."""
     import torch
 
-    has = torch.cuda.get_device_properties(device).total_memory / GIB
+    return torch.cuda.get_device_properties(device).total_memory / GIB, torch.cuda.get_device_name(device)
+
+
+def check_card(need: float, has: float, card: str, what: str, remedy: str) -> None:
+    """Raise ConfigError where a card has less than `need` GiB."""
     if need > has:
-        raise ConfigError(f"{what}, by an estimate, and {torch.cuda.get_device_name(device)} has {has:.0f}: {remedy}")
+        raise ConfigError(f"{what} takes about {need:.0f} GiB, and {card} has {has:.0f}: {remedy}")
+
+
+def check_main_memory(need: float, largest: str) -> None:
+    """Raise ConfigError where less than `need` GiB of main memory are free."""
+    free = free_memory()
+    if free is not None and need > free:
+        raise ConfigError(
+            f"gradient_checkpointing offload keeps about {need:.0f} GiB in main memory on {largest}, and {free:.0f} "
+            "are free: use fewer gpus on this machine, a smaller clip or model, or gradient_checkpointing on"
+        )
 
 
 def clip_of(sample: Sample) -> Clip:

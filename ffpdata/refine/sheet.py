@@ -15,7 +15,7 @@ from ffpdata.media.conditioning import blank
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ffpdata.refine.finetune import Sample
+    from ffpdata.refine.job import Sample
 
     Image = NDArray[np.uint8]
 

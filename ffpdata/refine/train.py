@@ -16,8 +16,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ffpdata.core.errors import FatalError, FfpdataError
 from ffpdata.core.keys import digest
@@ -31,7 +32,7 @@ from ffpdata.models.weights import torch_device
 from ffpdata.refine import checkpoints
 from ffpdata.refine.checkpoints import Progress
 from ffpdata.refine.files import make_whole, write_whole
-from ffpdata.refine.finetune import LORA, TRAINED, Job, Sample, file_digest
+from ffpdata.refine.job import LORA, TRAINED, Job, Sample, file_digest
 from ffpdata.refine.launch import report, tell
 from ffpdata.refine.preflight import preflight
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from ffpdata.models.vace import VaceSettings
     from ffpdata.models.wan.request import Request
     from ffpdata.models.wan.training import Latents, LoraTraining
 
@@ -72,11 +74,11 @@ class Trainer:
     def __init__(self, job: Job) -> None:
         self.job, self.settings = job, job.settings
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.backend: Any = job.spec.load_class()
+        self.backend = cast("Any", job.spec.load_class())
         self.device = self._device()
         runtime = {**job.spec.runtime, "device": str(self.device), "sequence_parallel": 1}
         self.spec = job.spec.model_copy(update={"runtime": runtime})
-        self.role = parse_settings(self.backend.Settings, job.spec)
+        self.role: VaceSettings = parse_settings(self.backend.Settings, job.spec)
 
     def run(self) -> None:
         """Do all parts."""
@@ -92,44 +94,45 @@ class Trainer:
         if self.rank == 0:
             tell(line)
 
+    def share(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """This process's part of all samples, whatever is done of them: others are at work meanwhile."""
+        return samples[self.rank :: self.world]
+
     # --- latents ---
 
     def encode(self) -> None:
         """Write the latents that are missing, with the VAE and the text encoder alone in memory."""
         wanted = (*self.job.samples, *self.job.measured)
-        missing = [sample for sample in wanted if not self.job.latents_file(sample).is_file()]
-        self.say(f"latents: {len(wanted) - len(missing)} are there, {len(missing)} to make")
-        mine = missing[self.rank :: self.world]
+        mine = [sample for sample in self.share(wanted) if not self.job.latents_file(sample).is_file()]
+        self.say(f"latents: {len(mine)} to make, by each process")
         if not mine:
             return
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         from ffpdata.models.wan.training import Encoding
 
         with self._loaded(ENCODERS) as pipe:
             encoding = Encoding(pipe)
-            for number, sample in enumerate(mine):
+            for done, sample in enumerate(mine, 1):
                 request, target = self.request(sample), read_video(sample.target_video)
                 with self._memory(f"encoding {sample.item_id}, {request}"):
                     latents = encoding(request, target)
-                make_whole(self.job.latents_file(sample), lambda temp, made=latents: save_file(made, temp))
-                self.say(f"latents: {number + 1} of {len(mine)}")
+                write_whole(self.job.latents_file(sample), save(latents))
+                self.say(f"latents: {done} of {len(mine)}")
 
     def request(self, sample: Sample) -> Request:
         """What the remover is asked for at work, word for word and pixel for pixel (`VaceRoles.edit`)."""
         frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
         if not masks.any():
             raise FatalError(f"{sample.item_id}: its mask is empty, nothing can be learned from it: leave it out")
-        shown = shown_for_edit(frames, masks)
-        return make_request(self.role, frames.shape, sample.prompt, sample.negative, sample.seed, **shown)
+        shown: dict[str, Any] = shown_for_edit(frames, masks)
+        return make_request(self.role, frames.shape, sample.prompt, negative=sample.negative, seed=sample.seed, **shown)
 
     # --- drawings ---
 
     def draw(self, revision: str) -> None:
         """Have the remover draw held-out samples, with the LoRA of `revision` or, where that is "", without it."""
-        wanted = self.job.drawn
-        missing = [sample for sample in wanted if not self.job.drawing(sample, revision).is_file()]
-        mine = missing[self.rank :: self.world]
+        mine = [sample for sample in self.share(self.job.drawn) if not self.job.drawing(sample, revision).is_file()]
         if not mine:
             return
         loras = list(self.job.spec.settings.get("loras", []))
@@ -138,15 +141,13 @@ class Trainer:
         spec = self.spec.model_copy(update={"settings": {**self.spec.settings, "loras": loras}})
         model = self.backend(spec)
         try:
-            for number, sample in enumerate(mine):
-                self.say(f"drawing {'after' if revision else 'before'}: {number + 1} of {len(mine)}")
+            for done, sample in enumerate(mine, 1):
+                self.say(f"drawing {'after' if revision else 'before'}: {done} of {len(mine)}")
                 frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
                 told = {"prompt": sample.prompt, "negative": sample.negative, "seed": sample.seed}
                 edit = model.edit(frames, masks, **told)
                 fps = video_info(sample.source_video).fps
-                make_whole(
-                    self.job.drawing(sample, revision), lambda temp, e=edit, f=fps: write_video(temp, e.frames, f)
-                )
+                make_whole(self.job.drawing(sample, revision), partial(write_video, frames=edit.frames, fps=fps))
         finally:
             model.close()
 
@@ -156,17 +157,18 @@ class Trainer:
         """Take the steps that are missing, write the LoRA and `trained.json`, and return the revision."""
         from accelerate import Accelerator
         from accelerate.utils import InitProcessGroupKwargs
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         waits = InitProcessGroupKwargs(timeout=WAIT)
-        accelerator = Accelerator(cpu=self.device.type == "cpu", kwargs_handlers=[waits])
+        on_cpu = self.device.type == "cpu"
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision="no", kwargs_handlers=[waits])
         self._wait()
         with self._loaded((TRANSFORMER,)) as pipe:
             module = self._module(pipe)
             progress = self._steps(accelerator, module)
             if self.rank == 0:
                 state = {name: value.detach().to("cpu").contiguous() for name, value in module.learned().items()}
-                make_whole(self.job.folder / LORA, lambda temp: save_file(state, temp, metadata={"format": "pt"}))
+                write_whole(self.job.folder / LORA, save(state, metadata={"format": "pt"}))
                 self._write_result(progress)
         self._wait()
         return file_digest(self.job.folder / LORA)
@@ -178,7 +180,7 @@ class Trainer:
         return LoraTraining(
             pipe,
             rank=settings.rank,
-            targets=[target.strip() for target in settings.targets.split(",")],
+            targets=settings.layers,
             checkpointing=settings.gradient_checkpointing,
             control_scale=self.role.control_scale,
             seed=settings.seed,
@@ -211,8 +213,10 @@ class Trainer:
             progress.seconds += time.monotonic() - began
             if self.rank == 0 and (last or progress.step % settings.save_every == 0):
                 checkpoints.save(folder, fingerprint, progress, masters.state())
-            held = f", held out {progress.held_out[-1][1]:.4f}" if progress.held_out else ""
-            self.say(f"step {progress.step} of {settings.steps}: loss {loss:.4f}{held}")
+            now = progress.held_out and progress.held_out[-1][0] == progress.step
+            held = f", held out {progress.held_out[-1][1]:.4f}" if now else ""
+            left = progress.seconds / progress.step * (settings.steps - progress.step) / 60
+            self.say(f"step {progress.step} of {settings.steps}: loss {loss:.4f}{held}, about {left:.0f} min left")
         return progress
 
     def _step(self, accelerator: Accelerator, model: Any, step: int) -> float:

@@ -1,4 +1,4 @@
-"""Tiny samples, and training processes that are forked from one which has the libraries loaded: importing them is slow."""
+"""Tiny samples, and training processes forked from one that has the libraries loaded: importing them is slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media.codec import write_masks, write_video
-from ffpdata.refine.finetune import Job, Sample, TrainSettings, content_key
+from ffpdata.refine.job import Job, Sample, TrainSettings, content_key
 
 SHAPE = (9, 64, 64, 3)
 LIBRARIES = ["diffsynth.pipelines.wan_video", "diffsynth.diffusion.training_module", "peft", "accelerate"]

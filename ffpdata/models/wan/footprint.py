@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ffpdata.core.errors import FatalError
+from ffpdata.core.errors import ConfigError, FatalError
 
 GIB = 1024**3
 
@@ -23,16 +23,16 @@ LATENT_CHANNELS, CONTROL_CHANNELS = 16, 96
 PIXELS_PER_LATENT, PIXELS_PER_TOKEN, FRAMES_PER_LATENT = 8, 16, 4
 """Side of a clip's pixels in one latent and in one token of the transformer; frames in one latent after the first."""
 
-KEPT_WIDE, KEPT_HALF = 72.0, 7.0
-"""Bytes that a block keeps for the way back, per token and channel, with weights of two bytes: of its width, and of the
-width of its feed-forward layer. Counted with torch's saved-tensor hooks on a block (tests/models/wan/test_footprint.py
-counts again); attention that keeps its scores is not among them."""
+KEPT_PER_CHANNEL, KEPT_PER_WIDE = 36.0, 4.0
+"""Bytes that a block with a LoRA keeps for the way back, per token and channel, with weights of two bytes: of its
+width, and of its feed-forward layer's. Counted by torch's saved-tensor hooks (tests/models/wan/test_footprint.py
+counts again)."""
 
-BESIDE = 1.25
-"""Factor on a block's share for what lives only for a moment: gradients on their way, rotary positions in float64."""
+WORK_PER_CHANNEL, WORK_PER_WIDE = 46.0, 6.0
+"""The most that it holds on its way there and back, likewise; by torch's profiler, on a CPU."""
 
 ADAM_BYTES = 20
-"""Per learned weight: itself and its gradient in half precision, a copy, its gradient and AdamW's two moments in single."""
+"""Per learned weight: it and its gradient in half precision; in single, a copy, a gradient and AdamW's two moments."""
 
 CONTEXT_GIB = 1.5
 """What CUDA and its libraries hold beside torch's own memory."""
@@ -49,7 +49,7 @@ class Network:
         blocks: of the transformer.
         vace_blocks: of VACE beside it.
         weights: number of all of them.
-        learned: layer name to what it takes and gives, of VACE's linear layers.
+        layers: name to what a layer takes and gives, of VACE's linear ones.
     """
 
     width: int
@@ -94,6 +94,13 @@ class Network:
         ends = tuple(f".{target}" for target in targets)
         return sum(rank * (takes + gives) for name, (takes, gives) in self.layers.items() if name.endswith(ends))
 
+    def check_targets(self, targets: Iterable[str]) -> None:
+        """Raise ConfigError where one is the end of no layer's name."""
+        for target in targets:
+            if not any(name.endswith(f".{target}") for name in self.layers):
+                ends = sorted({name.split(".", 2)[-1] for name in self.layers})
+                raise ConfigError(f"targets: VACE has no layer {target!r}; it has {', '.join(ends)}")
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -135,8 +142,8 @@ class Memory:
 
     def __str__(self) -> str:
         return (
-            f"{self.weights:.1f} GiB of weights, {self.learned:.1f} of the LoRA and its optimizer, {self.kept:.1f} kept "
-            f"for the way back, {self.block:.1f} of the block at work, {CONTEXT_GIB} of CUDA"
+            f"{self.weights:.1f} GiB of weights, {self.learned:.1f} of the LoRA and its optimizer, {self.kept:.1f} "
+            f"kept for the way back, {self.block:.1f} of the block at work, {CONTEXT_GIB} of CUDA"
         )
 
 
@@ -144,8 +151,8 @@ def training_memory(network: Network, clip: Clip, learned: int, checkpointing: s
     """Estimate what one process takes.
 
     Counted: the weights as they are loaded; the LoRA with float32 copies and AdamW's moments; with checkpointing, the
-    input of every block (the blocks of VACE hand all earlier outputs on, so that the n-th has n inputs) on the device or
-    in main memory, the last hints, and the inside of one block; without, the inside of all blocks.
+    input of every block (those of VACE hand all earlier outputs on, so that the n-th has n inputs) on the device or in
+    main memory, the last hints with their gradients, and the inside of one block; without, the inside of all blocks.
 
     Args:
         network: of the checkpoint.
@@ -156,18 +163,19 @@ def training_memory(network: Network, clip: Clip, learned: int, checkpointing: s
     """
     plane = clip.tokens * network.width * item_bytes
     stack = network.vace_blocks * (network.vace_blocks + 1) // 2
-    hints = (network.vace_blocks + 1) * plane
-    half = item_bytes / 2
-    block = clip.tokens * (KEPT_WIDE * network.width + KEPT_HALF * network.wide) * half
+    hints = 2 * (network.vace_blocks + 1) * plane
+    half = item_bytes / 2  # the constants are for two bytes
+    work = clip.tokens * (WORK_PER_CHANNEL * network.width + WORK_PER_WIDE * network.wide) * half
+    inside = clip.tokens * (KEPT_PER_CHANNEL * network.width + KEPT_PER_WIDE * network.wide) * half
     inputs = (network.blocks + stack) * plane
     if checkpointing == "off":
-        inputs, block = 0, block * (network.blocks + network.vace_blocks)
-        hints += stack * plane
+        hints += (network.blocks + network.vace_blocks - 1) * inside + stack * plane
+        inputs = 0
     return Memory(
         weights=network.weights * item_bytes / GIB,
         learned=learned * ADAM_BYTES / GIB,
         kept=(hints + (inputs if checkpointing == "on" else 0)) / GIB,
-        block=BESIDE * block / GIB,
+        block=work / GIB,
         offloaded=(inputs if checkpointing == "offload" else 0) / GIB,
     )
 

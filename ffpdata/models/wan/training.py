@@ -15,7 +15,7 @@ import torch
 from diffsynth.diffusion.loss import FlowMatchSFTLoss
 from diffsynth.diffusion.training_module import DiffusionTrainingModule
 
-from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.core.errors import FatalError
 from ffpdata.models.wan.engine import pipeline_arguments
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Encoding(DiffusionTrainingModule):
             target: uint8 (T, H, W, 3), of the request's size.
 
         Returns:
-            `vace_context` (1, 96, t, h, w), `input_latents` (1, 16, t, h, w), `context` (1, 512, text width), on the CPU.
+            `vace_context` (1, 96, t, h, w), `input_latents` (1, 16, t, h, w) and `context` (1, 512, text width), on the
+            CPU.
 
         Raises:
             FatalError: diffsynth's pipeline no longer makes these.
@@ -101,14 +102,11 @@ class LoraTraining(DiffusionTrainingModule):
     Args:
         pipe: WanVideoPipeline with the transformer and VACE; others may be missing.
         rank: of the LoRA; its alpha is the same.
-        targets: which layers, by the ends of their names.
+        targets: which layers, by the ends of their names; those that fit none are passed over.
         checkpointing: `off`, `on` or `offload`: what is kept of a block for the way back: all, its input, or its input
             in main memory.
         control_scale: of the role's settings.
         seed: of the LoRA's first matrices; the second ones begin at zero.
-
-    Raises:
-        ConfigError: a target that VACE has no layer of.
     """
 
     def __init__(
@@ -116,11 +114,6 @@ class LoraTraining(DiffusionTrainingModule):
     ) -> None:
         super().__init__()
         self.pipe = pipe
-        names = [name for name, module in getattr(pipe, TRAINED).named_modules() if isinstance(module, torch.nn.Linear)]
-        for target in targets:
-            if not any(f".{name}".endswith(f".{target}") for name in names):
-                ends = sorted({name.split(".", 2)[-1] for name in names})
-                raise ConfigError(f"targets: VACE has no layer {target!r}; it has {', '.join(ends)}")
         self.pipe = self.split_pipeline_units("sft:train", pipe, lora_base_model=TRAINED)
         torch.manual_seed(seed)
         self.switch_pipe_to_training_mode(
