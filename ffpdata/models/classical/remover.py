@@ -68,12 +68,13 @@ class TemporalFillSettings(BackendSettings):
 class TemporalFill:
     """The embedded remover: an `Inpainter` that needs no prompt.
 
-    Facts of an edit: `unrevealed` (fraction of the mask that no frame shows and that was guessed), `warp_error` (mean
-    difference between fill and frame in a ring around the mask, levels of 255), `camera_inliers` (mean fraction of
-    background points that follow the camera's homography), `camera_still` (1 or 0).
+    Facts of an edit: `unrevealed` (fraction of the mask that no frame shows and that was guessed), `unrevealed_peak`
+    (the same of the frame in which it is largest: a smear that is seen for ten frames is a small part of the clip),
+    `warp_error` (mean difference between fill and frame in a ring around the mask, levels of 255), `camera_inliers`
+    (mean fraction of background points that follow the camera's homography), `camera_still` (1 or 0).
     """
 
-    version: int = 1
+    version: int = 2
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(TemporalFillSettings, spec)
@@ -126,8 +127,8 @@ class TemporalFill:
         for run in views.conflicts():
             views.add(run, self._filled(clean_plate(frames, hidden, path, box, band, run=run)))
         soft = max(1, round(self.settings.feather_px * unit))
-        out, unrevealed, error = _compose(frames, hidden, views, soft)
-        facts |= {"unrevealed": unrevealed, "warp_error": error}
+        out, measured = _compose(frames, hidden, views, soft)
+        facts |= measured
         for name, reason in (("unrevealed", "unrevealed"), ("warp_error", "misaligned")):
             limit = getattr(self.settings, f"max_{name}")
             if facts[name] > limit:
@@ -208,22 +209,23 @@ class _Views:
         return _Window(crop, self.frames[t][crop], mask, fill, known, guessed)
 
 
-def _compose(frames: Frames, hidden: Masks, views: _Views, soft: int) -> tuple[Frames, float, float]:
-    """Lay the fill into every frame; return the clip, the unrevealed fraction and the error around the mask."""
+def _compose(frames: Frames, hidden: Masks, views: _Views, soft: int) -> tuple[Frames, dict[str, float]]:
+    """Lay the fill into every frame; return the clip, what of it was guessed and the error around the mask."""
     out = frames.copy()
-    lost, total = 0, 0
+    lost, total, peak = 0, 0, 0.0
     errors: list[float] = []
     for t in np.flatnonzero(hidden.any(axis=(1, 2))).tolist():
         window = views.window(t)
         ring, difference = window.ring, window.difference
-        lost += int((window.guessed & window.mask).sum())
-        total += int(window.mask.sum())
+        guessed, masked = int((window.guessed & window.mask).sum()), int(window.mask.sum())
+        lost, total, peak = lost + guessed, total + masked, max(peak, guessed / masked)
         if ring.any():
             errors.append(float(np.abs(difference[ring]).mean()))
         fitted = np.clip(window.fill + _membrane(difference, ring, views.band), 0, 255)
         alpha = np.clip(1 - (_distance(window.mask) - 1) / soft, 0, 1)[..., None]
         out[t][window.crop] = np.rint(fitted * alpha + window.frame * (1 - alpha)).astype(np.uint8)
-    return out, lost / max(1, total), float(np.mean(errors)) if errors else 0.0
+    error = float(np.mean(errors)) if errors else 0.0
+    return out, {"unrevealed": lost / max(1, total), "unrevealed_peak": peak, "warp_error": error}
 
 
 def _inpaint(image: Image, holes: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Image:

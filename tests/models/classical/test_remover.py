@@ -57,6 +57,16 @@ def test_what_no_frame_shows_is_refused_with_value_and_limit():
     assert "at most 0.15" in caught.value.detail
 
 
+def test_a_smear_in_a_few_frames_is_told_though_it_is_little_of_the_clip():
+    scene = drawn("motorcycle_pan")
+    masks = scene.masks.copy()
+    masks[-3:, :, -scene.masks.shape[2] // 8 :] = True  # what the camera came upon last, and no other frame shows
+    facts = TemporalFill(spec()).edit(scene.frames, masks, prompt="").facts
+    plain = TemporalFill(spec()).edit(scene.frames, scene.masks, prompt="").facts
+    assert facts["unrevealed_peak"] > 5 * facts["unrevealed"] > 0
+    assert plain["unrevealed_peak"] <= 0.03 < facts["unrevealed_peak"]
+
+
 def test_what_no_frame_shows_is_guessed_where_that_is_allowed():
     scene = drawn("ball_static")
     never = np.zeros_like(scene.masks)
