@@ -160,16 +160,14 @@ def rounds(store: Store) -> list[Round]:
 
 
 def plain(spec: ModelSpec) -> ModelSpec:
-    """A remover without the LoRAs that rounds laid over it."""
+    """A remover without the LoRAs that rounds laid over it; spelled alike whether it names none or an empty list."""
     loras = spec.settings.get("loras", [])
     kept = [lora for lora in loras if not str(lora["model"]).startswith(f"{FOLDER}/round-")]
-    if len(kept) == len(loras):
-        return spec
-    runtime = {name: value for name, value in spec.runtime.items() if name != "loras_root"}
-    settings = spec.settings | {"loras": kept}
-    if not kept:
-        del settings["loras"]
-    return spec.model_copy(update={"settings": settings, "runtime": runtime})
+    settings = {name: value for name, value in spec.settings.items() if name != "loras"}
+    runtime = spec.runtime
+    if len(kept) < len(loras):
+        runtime = {name: value for name, value in runtime.items() if name != "loras_root"}
+    return spec.model_copy(update={"settings": settings | ({"loras": kept} if kept else {}), "runtime": runtime})
 
 
 def now() -> str:

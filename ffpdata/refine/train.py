@@ -78,6 +78,7 @@ class Trainer:
         self.device = self._device()
         runtime = {**job.spec.runtime, "device": str(self.device), "sequence_parallel": 1}
         self.spec = job.spec.model_copy(update={"runtime": runtime})
+        self._turn: tuple[int, list[Sample]] = (-1, [])
         self.role: VaceSettings = parse_settings(self.backend.Settings, job.spec)
 
     def run(self) -> None:
@@ -242,11 +243,16 @@ class Trainer:
         return float(accelerator.reduce(total, "mean"))
 
     def sample_at(self, index: int) -> Sample:
-        """The sample that is looked at as number `index`: all of them once, in an order of each round's own."""
-        samples = self.job.samples
-        turn, place = divmod(index, len(samples))
-        keys = self.job.keys
-        return sorted(samples, key=lambda one: digest("order", self.settings.seed, turn, keys[one.item_id]))[place]
+        """The sample that is looked at as number `index`: all of them once, in an order of each turn's own."""
+        turn, place = divmod(index, len(self.job.samples))
+        return self._in_turn(turn)[place]
+
+    def _in_turn(self, turn: int) -> list[Sample]:
+        if self._turn[0] != turn:  # there may be thousands: they are put in order once a turn
+            keys, seed = self.job.keys, self.settings.seed
+            ordered = sorted(self.job.samples, key=lambda one: digest("order", seed, turn, keys[one.item_id]))
+            self._turn = turn, ordered
+        return self._turn[1]
 
     def _measure(self, accelerator: Accelerator, module: LoraTraining, progress: Progress) -> None:
         """Note the loss of the held-out samples: the same noise at the same timesteps whenever it is measured."""
