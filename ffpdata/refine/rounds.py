@@ -301,11 +301,12 @@ def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, me
         report = round_facts.write(run, current, State.WAITING, decisions)
         return Stand(current.number, State.WAITING, lines, comparison, report)
     ask(run.store, [])
+    winner = current.spec() if comparison.better else current.plan.parent
+    if removal_pipeline(run).models[ROLE].identity() != winner.identity():
+        means.say(f"Round {current.number}: goes back to the removals of {winner.label}")
+        _make(run, current.plan.track, winner, means)
     if comparison.better:
         _write_profile(run, [current])
-    else:
-        means.say(f"Round {current.number}: goes back to the removals of before")
-        _make(run, current.plan.track, current.plan.parent, means)
     ended = Decision(at=now(), promoted=comparison.better, why=comparison.why)
     current.write_json("decision.json", ended.model_dump(mode="json"))
     state = State.PROMOTED if comparison.better else State.NOT_PROMOTED
