@@ -146,6 +146,7 @@ def roll_back(run: RunFolder, means: Means | None = None) -> Stand:
         else:
             target.write_json("rollback.json", {"at": now()})
         _write_profile(run, [each for each in begun if each.in_force])
+        ask(run.store, [])
         lines = [f"Round {target.number} was rolled back: the removals of before hold again."]
         if not target.trained:
             return Stand(target.number, State.ROLLED_BACK, lines)
@@ -302,9 +303,9 @@ def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, me
         return Stand(current.number, State.WAITING, lines, comparison, report)
     ask(run.store, [])
     winner = current.spec() if comparison.better else current.plan.parent
-    if removal_pipeline(run).models[ROLE].identity() != winner.identity():
-        means.say(f"Round {current.number}: goes back to the removals of {winner.label}")
-        _make(run, current.plan.track, winner, means)
+    # Its removals are there; that they hold is made sure of, whatever was started, or broken off, meanwhile.
+    means.say(f"Round {current.number}: the removals of {winner.label} hold")
+    _make(run, current.plan.track, winner, means)
     if comparison.better:
         _write_profile(run, [current])
     ended = Decision(at=now(), promoted=comparison.better, why=comparison.why)

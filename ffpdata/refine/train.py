@@ -274,7 +274,8 @@ class Trainer:
     def _latents(self, sample: Sample) -> Latents:
         from safetensors.torch import load_file
 
-        return load_file(self.job.latents_file(sample))
+        found: Latents = load_file(self.job.latents_file(sample))
+        return found
 
     def _write_result(self, progress: Progress) -> None:
         import torch

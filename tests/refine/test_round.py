@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from ffpdata.core.errors import ConfigError, UsageError
+from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import ModelSpec
 from ffpdata.core.store import Store
 from ffpdata.curate.verdicts import Decision
@@ -26,6 +30,7 @@ from ffpdata.refine.round import (
     unseen,
     waiting,
 )
+from ffpdata.refine.rounds import Means, held_out_groups, refine, roll_back
 from ffpdata.refine.settings import RefineSettings
 
 SPEC = ModelSpec(backend="ffpdata.models.vace:Vace", model="owner/vace", settings={"steps": 4})
@@ -121,9 +126,6 @@ def test_failures_and_removals_of_one_model_alone_compare_nothing(tmp_path: Path
 
 
 def test_held_out_sources_stay_held_out_when_others_come(tmp_path: Path) -> None:
-    from ffpdata.core.run import RunFolder
-    from ffpdata.refine.rounds import held_out_groups
-
     settings, run = RefineSettings(held_out=0.3), RunFolder(tmp_path)
     few = held_out_groups([outcome(n) for n in range(40)], settings, run)
     many = held_out_groups([outcome(n) for n in range(400)], settings, run)
@@ -158,6 +160,17 @@ def test_a_folder_that_a_killed_round_left_is_no_round(tmp_path: Path) -> None:
     planned(store, 1, held_out=[])
     Round(store, 2).write_table(BEFORE, [outcome(1)])
     assert [each.number for each in rounds(store)] == [1]
+
+
+def test_a_remover_that_cannot_be_trained_is_named_first(
+    make: Callable[[int], RunFolder],
+) -> None:
+    run = make(3)
+    with pytest.raises(ConfigError, match=r"TemporalFill cannot be fine-tuned: use .*Vace"):
+        refine(run, RefineSettings(), Means(say=lambda _: None))
+    assert rounds(run.store) == []
+    with pytest.raises(UsageError, match="nothing to roll back"):
+        roll_back(run)
 
 
 def test_what_is_asked_for_is_read_back(tmp_path: Path) -> None:
