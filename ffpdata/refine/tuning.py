@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ffpdata.core.errors import FatalError, FfpdataError, UsageError
+from ffpdata.core.keys import digest
 from ffpdata.core.run import RunFolder
 from ffpdata.core.scratch import Held
 from ffpdata.models.needs import wants_gpu
@@ -80,8 +81,10 @@ def _train(root: str, number: int, folder: Path | None, say: Say = print) -> Non
 
 def _sample(run: RunFolder, accepted: Outcome, held: Held) -> Sample:
     files = {column: run.store.fetch(accepted.files[column], held) for column in NEEDED}
+    names = [Path(accepted.files[column]).name for column in NEEDED]  # of a run's files: their keys
     return Sample(
         item_id=accepted.item_id,
+        content=digest(names),
         prompt=accepted.prompt,
         negative=accepted.negative,
         seed=accepted.seed,
