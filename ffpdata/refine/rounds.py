@@ -47,7 +47,7 @@ from ffpdata.refine.round import (
 )
 from ffpdata.refine.round_report import State
 from ffpdata.refine.settings import RefineSettings
-from ffpdata.refine.tuning import train
+from ffpdata.refine.tuning import tidy, train
 from ffpdata.runners.session import Work, start
 
 LOCK = "refine.lock"
@@ -117,6 +117,7 @@ def refine(run: RunFolder, settings: RefineSettings, means: Means | None = None)
         current = begun[-1]
         if not current.trained:
             train(run, current, means.folder, means.say, on_ray=means.runner == "ray")
+        tidy(current, means.folder)
         if not current.regenerated:
             means.say(f"Round {current.number}: makes every removal anew")
             after = _make(run, current.plan.track, current.spec(), means)

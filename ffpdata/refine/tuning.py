@@ -65,8 +65,7 @@ def train(run: RunFolder, current: Round, folder: Path | None, say: Say, *, on_r
 def _train(root: str, number: int, folder: Path | None, say: Say = print) -> None:
     run = RunFolder(root)
     store, current = run.store, Round(run.store, number)
-    plan = current.plan
-    place = store.local_path(current.path("training")) if folder is None else folder / f"round-{number:03d}"
+    plan, place = current.plan, _place(current, folder)
     with store.hold() as held:
         samples, others = ([_sample(run, each, held) for each in current.table(n)] for n in (TRAINING, VALIDATION))
         made = finetune(samples, others, plan.base, plan.settings.train, place, say)
@@ -76,7 +75,18 @@ def _train(root: str, number: int, folder: Path | None, say: Say = print) -> Non
             shutil.copyfile(source, temp)
             store.commit(temp, current.path(name))
     current.write_json("lineage.json", made.lineage)  # last: with it the model is there
-    shutil.rmtree(place, ignore_errors=True)
+
+
+def tidy(current: Round, folder: Path | None) -> None:
+    """Remove what the training of a round needed meanwhile: latents are large."""
+    if folder or current.store.local:
+        shutil.rmtree(_place(current, folder), ignore_errors=True)
+
+
+def _place(current: Round, folder: Path | None) -> Path:
+    if folder is None:
+        return current.store.local_path(current.path("training"))
+    return folder / f"round-{current.number:03d}"
 
 
 def _sample(run: RunFolder, accepted: Outcome, held: Held) -> Sample:

@@ -73,7 +73,10 @@ def test_it_dies_with_its_parent():
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = Path("/proc", parent.stdout.readline().strip())
-        assert child.exists()
+        until = time.monotonic() + 10
+        while not (child / "comm").read_text().startswith("ffmpeg"):  # before that it is not on the leash yet
+            assert time.monotonic() < until, "ffmpeg never began"
+            time.sleep(0.01)
         parent.kill()
     until = time.monotonic() + 10
     while child.exists() and "Z" not in (child / "stat").read_text().split()[2]:
