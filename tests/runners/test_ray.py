@@ -91,7 +91,7 @@ def test_poison_fails_alone(cluster: Cluster, tmp_path: Path) -> None:
     texts = good.copy()
     for place, text in enumerate(bad):
         texts.insert(3 + 6 * place, text)
-    stages = poison(tmp_path, timeout=20.0, memory_gb=0.5)
+    stages = poison(tmp_path, timeout=40.0, memory_gb=0.5)
     run = RunFolder(tmp_path / "run")
     go(run, stages, inline.inputs(tmp_path / "in", texts))
     found = rows(run, stages, "select item_id, stage, status, reason, error from items")
@@ -101,9 +101,10 @@ def test_poison_fails_alone(cluster: Cluster, tmp_path: Path) -> None:
     assert Counter(done_of(tmp_path)) == Counter(good), "each once"
     tries = tries_of(tmp_path)
     died = {text: tries[text] for text in ("exit-1", "segv-1", "eat-1")}
-    assert all(count in (2, 3) for count in died.values()), f"twice alone, and at most once before: {died}"
+    # Twice alone, and once before among others; once more on a loaded machine, where a node that answers late acquits.
+    assert all(2 <= count <= 4 for count in died.values()), died
     errors = {r["item_id"]: r["error"] for r in found}
-    assert "20 s" in errors["id-hang-1"]
+    assert "40 s" in errors["id-hang-1"]
     assert "the worker" in errors["id-segv-1"]
 
 
