@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ffpdata.core.store import storage_errors
+from ffpdata.core.store import Store, storage_errors
 
 
 def write_whole(path: Path, data: bytes) -> Path:
@@ -30,14 +30,7 @@ def make_whole(path: Path, write: Callable[[Path], object]) -> Path:
     with storage_errors(str(path.parent)):
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temp)
-        with temp.open("rb+") as file:
-            os.fsync(file.fileno())
-        temp.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    Store(path.parent).commit(temp, path.name)
     return path
 
 

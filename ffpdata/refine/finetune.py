@@ -26,7 +26,7 @@ from ffpdata.media.geometry import check_clip
 from ffpdata.models.settings import check
 from ffpdata.models.wan.loading import require
 from ffpdata.refine.files import clean, write_whole
-from ffpdata.refine.job import LORA, TRAINED, Job, Sample, TrainSettings, content_key, file_digest
+from ffpdata.refine.job import CLIPS, LORA, TRAINED, Job, Sample, TrainSettings, content_key, file_digest
 from ffpdata.refine.launch import launch
 from ffpdata.refine.sheet import contact_sheet, loss_curve
 
@@ -136,7 +136,7 @@ def check_samples(samples: Sequence[Sample], validation: Sequence[Sample]) -> No
             seen[sample.item_id] = name
     for sample in (*samples, *validation):
         sizes = {}
-        for kind in ("source_video", "condition_mask", "target_video"):
+        for kind in CLIPS:
             path: Path = getattr(sample, kind)
             if not path.is_file():
                 raise FatalError(f"{sample.item_id}: its {kind} is missing: {path}")

@@ -20,6 +20,9 @@ VERSION = 1
 JOB, TRAINED, LORA = "job.json", "trained.json", "lora.safetensors"
 """Files in the folder of a training."""
 
+CLIPS = ("source_video", "condition_mask", "target_video")
+"""Files of a sample: its columns in a run, and its attributes here."""
+
 
 class TrainSettings(BaseModel):
     """How a LoRA is learned.
@@ -163,8 +166,7 @@ class Job:
         data = json.loads(path.read_text())
 
         def samples(name: str) -> tuple[Sample, ...]:
-            paths = ("source_video", "condition_mask", "target_video")
-            return tuple(Sample(**entry | {p: Path(entry[p]) for p in paths}) for entry in data[name])
+            return tuple(Sample(**entry | {clip: Path(entry[clip]) for clip in CLIPS}) for entry in data[name])
 
         settings = TrainSettings(**data["settings"])
         spec = ModelSpec(**data["spec"])
@@ -173,8 +175,7 @@ class Job:
 
 def content_key(sample: Sample) -> str:
     """Hash what a sample is, wherever its files lie."""
-    paths = (sample.source_video, sample.condition_mask, sample.target_video)
-    files = [sample.content] if sample.content else [file_digest(path) for path in paths]
+    files = [sample.content] if sample.content else [file_digest(getattr(sample, clip)) for clip in CLIPS]
     return digest(files, sample.prompt, sample.negative, sample.seed)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections import deque
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from ffpdata.core import errors, keeper
 from ffpdata.core.errors import FatalError
+from ffpdata.models.wan.ranks import free_port
 from ffpdata.refine.files import write_whole
 
 MARK = "ffpdata| "
@@ -45,7 +45,7 @@ def launch(module: str, config: Path, processes: int, log: Path, say: Callable[[
     config.with_name(FAILED).unlink(missing_ok=True)
     command = [sys.executable, "-m", module, str(config)]
     if processes > 1:
-        spread = [f"--nproc-per-node={processes}", "--master-addr=127.0.0.1", f"--master-port={_free_port()}"]
+        spread = [f"--nproc-per-node={processes}", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
         command = [sys.executable, "-m", "torch.distributed.run", *spread, "-m", module, str(config)]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(
@@ -104,10 +104,3 @@ def _reported(config: Path) -> errors.FfpdataError | None:
         return None
     found: errors.FfpdataError = getattr(errors, kind)(message)
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

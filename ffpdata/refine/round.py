@@ -18,6 +18,7 @@ import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -32,12 +33,19 @@ from ffpdata.refine.settings import RefineSettings
 
 ASKED = f"{FOLDER}/asked.json"
 ROLE = "remover"
-SHEET = "validation.jpg"
-LOSSES = "losses.csv"
 REPORT = "report.html"
 
 BEFORE, AFTER, TRAINING, VALIDATION = TABLES = ("before", "after", "training", "validation")
 """Tables of removals that a round keeps."""
+
+
+class State(StrEnum):
+    """Where a round stands."""
+
+    WAITING = "waiting for reviews"
+    PROMOTED = "promoted"
+    NOT_PROMOTED = "not promoted"
+    ROLLED_BACK = "rolled back"
 
 
 class Plan(BaseModel):
@@ -140,6 +148,15 @@ class Round:
         """Whether it was promoted and not taken back."""
         decision = self.decision
         return decision is not None and decision.promoted and not self.has("rollback.json")
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        if self.decision is None:
+            return State.WAITING
+        if self.has("rollback.json"):
+            return State.ROLLED_BACK
+        return State.PROMOTED if self.in_force else State.NOT_PROMOTED
 
     def spec(self) -> ModelSpec:
         """The remover that it made."""

@@ -14,10 +14,11 @@ from ffpdata.curate import verdicts
 from ffpdata.curate.verdicts import Decision as Decided
 from ffpdata.refine import outcomes
 from ffpdata.refine.comparison import Comparison
+from ffpdata.refine.finetune import LOSSES, SHEET
 from ffpdata.refine.outcomes import Outcome
-from ffpdata.refine.round import AFTER, BEFORE, LOSSES, REPORT, SHEET, TRAINING, VALIDATION, Round, now
+from ffpdata.refine.round import AFTER, BEFORE, REPORT, TRAINING, VALIDATION, Round, State, now
 from ffpdata.refine.round_charts import Loss
-from ffpdata.refine.round_report import RoundFacts, State, write_round_report
+from ffpdata.refine.round_report import RoundFacts, write_round_report
 
 HOUR = 3600.0
 

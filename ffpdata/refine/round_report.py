@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,6 +21,7 @@ from ffpdata.core.views import literal
 from ffpdata.refine.comparison import Comparison, count
 from ffpdata.refine.measures import measure, names, screen_score, value
 from ffpdata.refine.outcomes import OK, Outcome, Outcomes
+from ffpdata.refine.round import State
 from ffpdata.refine.round_charts import Loss, bar, curve, fates
 from ffpdata.refine.round_pairs import GROUPS, SOURCE, TARGET, Shown, choose
 from ffpdata.report.html import data_uri, embedded, render
@@ -34,15 +34,6 @@ WIPE = "1 2"
 
 TOLD = ("object", "caption", "target_caption")
 """Columns of the run that are told of an item, where they are there."""
-
-
-class State(StrEnum):
-    """Where a round stands."""
-
-    WAITING = "waiting for reviews"
-    PROMOTED = "promoted"
-    NOT_PROMOTED = "not promoted"
-    ROLLED_BACK = "rolled back"
 
 
 @dataclass(frozen=True)

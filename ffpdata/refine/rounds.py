@@ -36,6 +36,7 @@ from ffpdata.refine.round import (
     Decision,
     Plan,
     Round,
+    State,
     ask,
     comparable,
     now,
@@ -45,7 +46,6 @@ from ffpdata.refine.round import (
     unseen,
     waiting,
 )
-from ffpdata.refine.round_report import State
 from ffpdata.refine.settings import RefineSettings
 from ffpdata.refine.tuning import tidy, train
 from ffpdata.runners.session import Work, start
@@ -232,9 +232,7 @@ def _stand(run: RunFolder, begun: Sequence[Round], lines: list[str]) -> Stand:
     told = [*lines, f"Next: ffpdata review {run.store.root}"]
     if not begun:
         return Stand(0, State.WAITING, told)
-    last, ended = begun[-1], begun[-1].decision
-    back = State.ROLLED_BACK if last.has("rollback.json") else State.NOT_PROMOTED
-    state = State.PROMOTED if last.in_force else back
+    last, ended, state = begun[-1], begun[-1].decision, begun[-1].state
     why = f" {ended.why}" if ended else ""
     lines = [f"Round {last.number} is {state}.{why}", *told]
     return Stand(last.number, state, lines, report=last.path(REPORT) if last.has(REPORT) else "")
@@ -311,7 +309,7 @@ def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, me
         _write_profile(run, [current])
     ended = Decision(at=now(), promoted=comparison.better, why=comparison.why)
     current.write_json("decision.json", ended.model_dump(mode="json"))
-    state = State.PROMOTED if comparison.better else State.NOT_PROMOTED
+    state = current.state
     lines = [f"Round {current.number} is {state}. {comparison.why}", *comparison.lines()]
     return Stand(current.number, state, lines, comparison, round_facts.write(run, current, state, decisions))
 

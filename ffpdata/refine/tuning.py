@@ -12,12 +12,10 @@ from ffpdata.core.keys import digest
 from ffpdata.core.run import RunFolder
 from ffpdata.core.scratch import Held
 from ffpdata.models.needs import wants_gpu
-from ffpdata.refine.finetune import Sample, finetune
+from ffpdata.refine.finetune import LOSSES, SHEET, Sample, finetune
+from ffpdata.refine.job import CLIPS
 from ffpdata.refine.outcomes import Outcome
-from ffpdata.refine.round import LOSSES, SHEET, TRAINING, VALIDATION, Round
-
-NEEDED = ("source_video", "condition_mask", "target_video")
-"""Files of a sample."""
+from ffpdata.refine.round import TRAINING, VALIDATION, Round
 
 Say = Callable[[str], None]
 
@@ -90,8 +88,8 @@ def _place(current: Round, folder: Path | None) -> Path:
 
 
 def _sample(run: RunFolder, accepted: Outcome, held: Held) -> Sample:
-    files = {column: run.store.fetch(accepted.files[column], held) for column in NEEDED}
-    names = [Path(accepted.files[column]).name for column in NEEDED]  # of a run's files: their keys
+    files = {column: run.store.fetch(accepted.files[column], held) for column in CLIPS}
+    names = [Path(accepted.files[column]).name for column in CLIPS]  # of a run's files: their keys
     return Sample(
         item_id=accepted.item_id,
         content=digest(names),

@@ -24,6 +24,7 @@ from ffpdata.refine.outcomes import Outcome
 from ffpdata.refine.round_charts import bar, curve, fates
 from ffpdata.refine.round_pairs import choose
 from ffpdata.refine.round_report import RoundFacts, State, verdict, write_round_report
+from tests import chromium
 from tests.chromium import needs_chromium, wait_until
 from tests.fixture_run import FPS, HOSTILE, copy_run, source
 from tests.refine.rounds_made_up import ACCEPTED, REJECTED, both, outcome, scores
@@ -314,20 +315,8 @@ def test_loss_curves() -> None:
 
 @pytest.fixture
 def opened(browser, file: Path) -> Iterator:
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    page = context.new_page()
-    page.problems = []
-    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on(
-        "request",
-        lambda request: None if request.url.startswith(("data:", "file:")) else page.problems.append(request.url),
-    )
-    page.goto(file.as_uri())
-    yield page
-    assert page.problems == []
-    assert page.evaluate("window.hacked") is None
-    context.close()
+    with chromium.opened(browser, file.as_uri()) as page:
+        yield page
 
 
 @needs_chromium

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core.run import RunFolder
-from tests.chromium import needs_chromium, wait_until
+from tests.chromium import needs_chromium, opened, wait_until
 
 pytestmark = needs_chromium
 
@@ -20,20 +20,8 @@ def url(reported: RunFolder) -> str:
 
 @pytest.fixture
 def page(browser, url: str) -> Iterator:
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    page = context.new_page()
-    page.problems = []
-    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on(
-        "request",
-        lambda request: None if request.url.startswith(("data:", "file:")) else page.problems.append(request.url),
-    )
-    page.goto(url)
-    yield page
-    assert page.problems == []
-    assert page.evaluate("window.hacked") is None
-    context.close()
+    with opened(browser, url) as page:
+        yield page
 
 
 def shown(page) -> list[str]:

@@ -74,7 +74,7 @@ class Ranks:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        port = _free_port()
+        port = free_port()
         for rank in range(self._size):
             ours, theirs = context.Pipe()
             where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self._size, "MASTER_PORT": port}
@@ -136,7 +136,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port of this machine at which processes can meet."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
