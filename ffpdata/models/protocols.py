@@ -2,8 +2,9 @@
 
 Conventions at this border, whatever a model uses inside: frames are uint8 (T, H, W, 3) RGB; masks are bool (T, H, W),
 True = edit this pixel; depth is float32 (T, H, W) in 0..1, near = 1; images are uint8 (H, W, 3) RGB; boxes are
-(x0, y0, x1, y1) in pixels, half-open. T, H and W of an answer equal those of the question. A back end may raise
-`Reject` (a decision with a reason), `RetryableError` or `FatalError`.
+(x0, y0, x1, y1) in pixels, half-open. T, H and W of an answer equal those of the question. What a back end is given it
+must not write to: other stages see the same arrays. It may raise `Reject` (a decision with a reason), `RetryableError`
+or `FatalError`.
 
 A back end is a class `Backend(spec: ModelSpec)`. Its constructor loads the weights (it is called in a stage's `setup`,
 once per worker); importing its module must be cheap. It has a class attribute `version` (int), raised whenever its

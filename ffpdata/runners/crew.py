@@ -155,9 +155,15 @@ class Crew:
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node.node_id, soft=False),
         }
         threads = max(1, int(pool.need.cpus))
+        keep = len(pool.stages) > 1 and pool.need.concurrency == 1
         made: Any = ray.remote(Worker)
         handle = made.options(**options).remote(
-            self._shipped, self._store, self._max_attempts, memory_gb=pool.memory_limit_gb, threads=threads
+            self._shipped,
+            self._store,
+            self._max_attempts,
+            memory_gb=pool.memory_limit_gb,
+            threads=threads,
+            keep_clips=keep,
         )
         actor = Actor(handle, pool, node, gpus)
         pool.actors.append(actor)

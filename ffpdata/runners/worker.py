@@ -16,6 +16,7 @@ from ffpdata.core.manifest import worker_label
 from ffpdata.core.scratch import process_scratch
 from ffpdata.core.stage import Item, Stage
 from ffpdata.core.store import Store
+from ffpdata.media import at_hand
 
 WATCH_SECONDS = 0.25
 
@@ -29,7 +30,7 @@ class Reply:
         error: why the stage could not start, or why the run cannot go on.
         fatal: whether the run must stop.
         seconds: how long the call took.
-        rss_gb: memory that the worker holds now.
+        rss_gb: memory that the worker holds now, without the clips at hand.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -48,12 +49,21 @@ class Worker:
         max_attempts: how often a RetryableError is tried.
         memory_gb: above this the worker ends itself, before the machine's memory is gone; 0 sets no limit.
         threads: threads that libraries may use; there is a worker per core already.
+        keep_clips: whether what was decoded stays at hand for the item's next stage.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], store: Store, max_attempts: int, *, memory_gb: float = 0.0, threads: int = 1
+        self,
+        stages: Sequence[Stage],
+        store: Store,
+        max_attempts: int,
+        *,
+        memory_gb: float = 0.0,
+        threads: int = 1,
+        keep_clips: bool = False,
     ) -> None:
         self._stages, self._store, self._max_attempts = stages, store, max_attempts
+        self._keep_clips = keep_clips
         self._ready: set[int] = set()
         _limit_threads(threads)
         if memory_gb:
@@ -83,6 +93,7 @@ class Worker:
         outcomes = []
         try:
             for item, key, adopt in work:
+                at_hand.turn_to(item.item_id if self._keep_clips else "")
                 outcomes.append(
                     execute(
                         self._stages[number], item, self._store, key=key, max_attempts=self._max_attempts, adopt=adopt
@@ -92,7 +103,7 @@ class Worker:
             return Reply(outcomes, error=str(err), fatal=True)
         except BaseException:  # noqa: BLE001
             return Reply(outcomes, error=traceback.format_exc(), fatal=True)
-        return Reply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb())
+        return Reply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - at_hand.held_gb())
 
     def close(self) -> Reply:
         """Tear every stage down and remove what was downloaded."""
@@ -103,6 +114,7 @@ class Worker:
             except BaseException:  # noqa: BLE001
                 errors.append(traceback.format_exc())
         self._ready.clear()
+        at_hand.turn_to("")
         process_scratch().close()
         return Reply(error="\n".join(errors))
 

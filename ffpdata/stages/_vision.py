@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Reject, Row, Stage
-from ffpdata.media.codec import read_first_frame, read_image, read_masks, read_video
+from ffpdata.media.at_hand import see_masks, see_video
+from ffpdata.media.codec import read_first_frame, read_image
 
 MEDIA = {
     "source": "source_video",
@@ -72,7 +73,7 @@ def measured(row: Row) -> dict[str, Any]:
 def _load(row: Row, column: str, view: str) -> Any:
     path = row.file(column)
     if column == "mask_video":
-        return read_masks(path)
+        return see_masks(path)
     if path.suffix == ".png":
         return read_image(path)
-    return read_first_frame(path) if view == "first_frame" and column != "target_video" else read_video(path)
+    return read_first_frame(path) if view == "first_frame" and column != "target_video" else see_video(path)

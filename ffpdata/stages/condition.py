@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ffpdata.core.errors import FatalError, nearest
 from ffpdata.core.stage import Artifact, Reject, Row, Stage, StageSettings
 from ffpdata.media import masks as geometry
-from ffpdata.media.codec import read_masks, write_masks
+from ffpdata.media.at_hand import see_masks
+from ffpdata.media.codec import write_masks
 
 
 class Region(BaseModel):
@@ -57,7 +58,7 @@ class Condition(Stage):
         region = variants.get(row["variant"])
         if region is None:
             raise FatalError(f"condition.variants has no {row['variant']!r}{nearest(row['variant'], variants)}")
-        masks = shape(read_masks(row.file("mask_video")), region, scale=min(row["width"], row["height"]) / 720)
+        masks = shape(see_masks(row.file("mask_video")), region, scale=min(row["width"], row["height"]) / 720)
         covered = float(masks.mean())
         if covered == 0:
             raise Reject("condition_empty", f"variant {row['variant']!r} leaves nothing of the mask: erode less")

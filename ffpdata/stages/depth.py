@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Artifact, Row, Stage
-from ffpdata.media.codec import read_video, write_gray
+from ffpdata.media.at_hand import see_video
+from ffpdata.media.codec import write_gray
 from ffpdata.media.conditioning import depth_levels
 
 
@@ -22,7 +23,7 @@ class Depth(Stage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the depth video."""
         model = self.model("depth_estimator")
-        gray = depth_levels(model.depth(read_video(row.file("source_video"))))
+        gray = depth_levels(model.depth(see_video(row.file("source_video"))))
         target = row.new_file("depth_video")
         write_gray(target, gray, row["fps"])
         return {"depth_video": target, "depth_kind": model.kind}

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ffpdata.core.stage import Reject, Row, Stage, StageSettings
 from ffpdata.media import metrics
-from ffpdata.media.codec import read_masks, read_video
+from ffpdata.media.at_hand import see_masks, see_video
 from ffpdata.media.flow import warp_error
 from ffpdata.media.phash import clip_hashes
 
@@ -57,7 +57,7 @@ class Measure(Stage):
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the measures."""
-        source, target = read_video(row.file("source_video")), read_video(row.file("target_video"))
+        source, target = see_video(row.file("source_video")), see_video(row.file("target_video"))
         pairs = range(0, len(source) - 1, self.settings.step)
         columns: dict[str, Any] = {
             "source_hash": clip_hashes(source),
@@ -73,12 +73,12 @@ class Measure(Stage):
         }
         del source, target
         if row.get("condition_mask"):
-            region = metrics.reduced(read_masks(row.file("condition_mask")), self.settings.step)
+            region = metrics.reduced(see_masks(row.file("condition_mask")), self.settings.step)
             columns |= {
                 "psnr_outside": metrics.psnr(small, edited, ~region),
                 "colour_drift": metrics.colour_drift(small, edited, ~region),
             }
-            inside = metrics.reduced(read_masks(row.file("mask_video")), self.settings.step)
+            inside = metrics.reduced(see_masks(row.file("mask_video")), self.settings.step)
             columns["change_inside"] = metrics.mean_change(small, edited, inside)
         else:
             columns["colour_drift"] = metrics.colour_drift(small, edited)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Artifact, Row, Stage
-from ffpdata.media.codec import read_video, write_masks
+from ffpdata.media.at_hand import see_video
+from ffpdata.media.codec import write_masks
 from ffpdata.media.masks import area
 
 
@@ -30,7 +31,7 @@ class Segment(Stage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the lossless mask video, its mean area and the fraction of frames that hold the object."""
         box = tuple(row["box"]) if row.get("box") else None
-        found = self.model("segmenter").segment(read_video(row.file("source_video")), row["objects"], box)
+        found = self.model("segmenter").segment(see_video(row.file("source_video")), row["objects"], box)
         sizes = area(found.masks) / (found.masks.shape[1] * found.masks.shape[2])
         target = row.new_file("mask_video")
         write_masks(target, found.masks, row["fps"])

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ffpdata.core.stage import Artifact, Row, Stage
-from ffpdata.media.codec import read_gray, read_image, read_video, write_video
+from ffpdata.media.at_hand import see_video
+from ffpdata.media.codec import read_gray, read_image, write_video
 
 
 class Stylize(Stage):
@@ -24,7 +25,7 @@ class Stylize(Stage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the stylized clip."""
         edit = self.model("stylizer").stylize(
-            read_video(row.file("source_video")),
+            see_video(row.file("source_video")),
             read_gray(row.file("depth_video")).astype(np.float32) / 255,
             read_image(row.file("reference_image")),
             prompt=row["style_caption"],

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Artifact, Row, Stage, StageSettings
-from ffpdata.media.codec import read_masks, read_video, write_video
+from ffpdata.media.at_hand import see_masks, see_video
+from ffpdata.media.codec import write_video
 from ffpdata.media.conditioning import negative_prompt
 
 ROLES = {"removal": "remover", "swap": "swapper"}
@@ -40,8 +41,8 @@ class Synthesize(Stage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the edited clip. A removal follows the caption without the object, where there is one."""
         edit = self.model(ROLES[row["task"]]).edit(
-            read_video(row.file("source_video")),
-            read_masks(row.file("condition_mask")),
+            see_video(row.file("source_video")),
+            see_masks(row.file("condition_mask")),
             **question(row, self.settings),
         )
         target = row.new_file("target_video")

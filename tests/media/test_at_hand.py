@@ -1,0 +1,117 @@
+import os
+
+import numpy as np
+import pytest
+
+from ffpdata.core.errors import FfpdataError
+from ffpdata.core.stage import Item, Stage
+from ffpdata.core.store import Store
+from ffpdata.media import at_hand
+from ffpdata.media.codec import read_masks, read_video, write_masks, write_video
+from ffpdata.runners.worker import Worker
+
+
+@pytest.fixture(autouse=True)
+def nothing_at_hand():
+    yield
+    at_hand.turn_to("")
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clip.mp4"
+    write_video(path, np.random.default_rng(0).integers(0, 255, (5, 32, 48, 3), np.uint8), 16)
+    return path
+
+
+@pytest.fixture
+def masks(tmp_path):
+    path = tmp_path / "masks.mp4"
+    write_masks(path, np.random.default_rng(1).random((5, 32, 48)) > 0.5, 16)
+    return path
+
+
+def test_what_is_seen_is_what_is_read(clip, masks):
+    for item in ("", "a"):
+        at_hand.turn_to(item)
+        for _ in range(2):
+            assert np.array_equal(at_hand.see_video(clip), read_video(clip))
+            assert np.array_equal(at_hand.see_masks(masks), read_masks(masks))
+
+
+def test_without_an_item_nothing_is_kept(clip):
+    assert at_hand.see_video(clip) is not at_hand.see_video(clip)
+    assert at_hand.held_gb() == 0
+
+
+def test_an_item_is_decoded_once_also_in_what_it_was_fanned_out_into(clip, masks):
+    at_hand.turn_to("a")
+    video, outline = at_hand.see_video(clip), at_hand.see_masks(masks)
+    at_hand.turn_to("a")
+    assert at_hand.see_video(clip) is video
+    at_hand.turn_to("a/removal")
+    assert at_hand.see_video(clip) is video
+    assert at_hand.see_masks(masks) is outline
+    assert at_hand.held_gb() == (video.nbytes + outline.nbytes) / 1e9
+
+
+@pytest.mark.parametrize("other", ["b", "ab", "a/swap", "a", ""])
+def test_at_another_item_all_is_dropped(clip, other):
+    at_hand.turn_to("a/removal")
+    video = at_hand.see_video(clip)
+    at_hand.turn_to(other)
+    assert at_hand.held_gb() == 0
+    assert at_hand.see_video(clip) is not video
+
+
+def test_what_others_see_too_cannot_be_written_to(clip):
+    for item in ("", "a"):  # whichever runner it is, a stage that writes there fails
+        at_hand.turn_to(item)
+        with pytest.raises(ValueError, match="read-only"):
+            at_hand.see_video(clip)[0] = 0
+    read_video(clip)[0] = 0  # one's own
+
+
+def test_a_file_that_was_replaced_is_decoded_anew(clip):
+    at_hand.turn_to("a")
+    before = at_hand.see_video(clip)
+    write_video(clip, np.full((5, 32, 48, 3), 200, np.uint8), 16)
+    os.utime(clip, ns=(1, 1))  # a clock of coarse steps
+    assert at_hand.see_video(clip).mean() != before.mean()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    at_hand.turn_to("a")
+    with pytest.raises(FfpdataError, match=r"gone\.mp4"):
+        at_hand.see_video(tmp_path / "gone.mp4")
+
+
+class Look(Stage):
+    """Tells which array it was given."""
+
+    name = "look"
+    reads = ("video",)
+    writes = {"address": str}
+
+    def process(self, row):
+        """Look."""
+        return {"address": str(at_hand.see_video(row.file("video")).ctypes.data)}
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_worker_keeps_an_items_clips_for_its_next_stage(clip, keep):
+    store = Store(clip.parent)
+    worker = Worker([Look(), Look()], store, 1, keep_clips=keep)
+    items = [Item(name, {"video": clip.name}) for name in ("a", "b")]
+
+    def addresses(number):
+        outcomes = worker.run(number, [(item, f"{number}{item.item_id}", False) for item in items[:1]]).outcomes
+        return [outcome.children[0]["columns"]["address"] for outcome in outcomes]
+
+    first = addresses(0)
+    held = at_hand.held_gb()
+    assert held == (5 * 32 * 48 * 3 / 1e9 if keep else 0)
+    if keep:
+        assert addresses(1) == first
+    worker.close()
+    assert at_hand.held_gb() == 0
