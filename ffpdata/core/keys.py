@@ -76,3 +76,8 @@ def source_id(stream: IO[bytes]) -> str:
     while chunk := stream.read(_CHUNK):
         sha.update(chunk)
     return sha.hexdigest()[:SOURCE_CHARS]
+
+
+def is_of(item_id: str, ancestor: str) -> bool:
+    """Whether an item is `ancestor` itself or was fanned out of it."""
+    return f"{item_id}/".startswith(f"{ancestor}/")

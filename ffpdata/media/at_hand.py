@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ffpdata.core.keys import is_of
 from ffpdata.media.codec import read_masks, read_video
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def turn_to(item_id: str) -> None:
     Before the first call, and after `turn_to("")`, nothing is kept. For processes that are at one item at a time.
     """
     global _item  # noqa: PLW0603
-    if not _item or not f"{item_id}/".startswith(f"{_item}/"):
+    if not _item or not is_of(item_id, _item):
         _arrays.clear()
     _item = item_id
 

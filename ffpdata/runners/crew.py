@@ -53,6 +53,7 @@ class Actor:
         name: empty until it said hello.
         busy: seconds that it worked, those of calls at the same time each counted.
         first_gb: what it held after its first items.
+        item_id: the item that it was at last, where that took a while and its clips are still at hand.
         retiring: it gets nothing more.
     """
 
@@ -66,6 +67,7 @@ class Actor:
     born: float = field(default_factory=time.monotonic)
     busy: float = 0.0
     first_gb: float = 0.0
+    item_id: str = ""
     retiring: bool = False
 
     def has(self, *kinds: str) -> bool:
@@ -82,6 +84,11 @@ class Pool:
     actors: list[Actor] = field(default_factory=list)
     alone: deque[Task] = field(default_factory=deque)
     births_failed: int = 0
+
+    @property
+    def keeps_clips(self) -> bool:
+        """Whether a worker may be given the next stage of the item that it was at."""
+        return len(self.stages) > 1 and self.need.concurrency == 1
 
     @property
     def memory_limit_gb(self) -> float:
@@ -155,7 +162,6 @@ class Crew:
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node.node_id, soft=False),
         }
         threads = max(1, int(pool.need.cpus))
-        keep = len(pool.stages) > 1 and pool.need.concurrency == 1
         made: Any = ray.remote(Worker)
         handle = made.options(**options).remote(
             self._shipped,
@@ -163,7 +169,7 @@ class Crew:
             self._max_attempts,
             memory_gb=pool.memory_limit_gb,
             threads=threads,
-            keep_clips=keep,
+            keep_clips=pool.keeps_clips,
         )
         actor = Actor(handle, pool, node, gpus)
         pool.actors.append(actor)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ffpdata.core.execute import Outcome, next_items, stage_key
 from ffpdata.core.index import Hashes
+from ffpdata.core.keys import is_of
 from ffpdata.core.stage import Item, Stage
 from ffpdata.runners.finished import FinishedInputs
 from ffpdata.runners.ledger import Ledger
@@ -22,6 +23,9 @@ DUPLICATE = "duplicate"
 
 BATCH = 8192
 """Items that are looked up in the manifest at once."""
+
+RECENT = 32
+"""Tasks at the end of a queue among which that of a certain item is looked for."""
 
 
 @dataclass(eq=False)
@@ -157,6 +161,18 @@ class Flow:
         for _ in taken:
             self.progress.begin(self.stages[stage].name)
         return taken
+
+    def next_of(self, item_id: str, stage: int) -> Task | None:
+        """The task of an item, or of one that was fanned out of it, among those that came last to a stage's queue."""
+        queue = self._stations[stage].queue
+        last = (queue[-place] for place in range(1, min(len(queue), RECENT) + 1))
+        return next((task for task in last if is_of(task.item.item_id, item_id)), None)
+
+    def take_this(self, task: Task) -> Task:
+        """Take one task out of its queue."""
+        self._stations[task.stage].queue.remove(task)
+        self.progress.begin(self.stages[task.stage].name)
+        return task
 
     def give_back(self, tasks: Sequence[Task]) -> None:
         """Put tasks that were taken and not tried to the front of their queue."""

@@ -4,25 +4,20 @@ Ray places processes, carries messages and notices deaths. The scheduler here de
 for the same CPUs and memory share a pool whose workers set a stage up when they first need it; a stage that asks for a
 GPU has a pool of its own. Downstream work goes first, full queues hold upstream back, and rows are committed by this
 process alone.
-
-When a worker dies, all that it held is suspect and is run again alone; two workers that die over an item alone convict
-it. A node's death convicts nobody.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Sequence
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+from ray.exceptions import RayError
 
 from ffpdata.core.cluster import ray_cluster
 from ffpdata.core.errors import FatalError
-from ffpdata.core.execute import Outcome
 from ffpdata.core.store import Store
 from ffpdata.runners.crew import Actor, Call, Crew, Pool
+from ffpdata.runners.faults import Faults
 from ffpdata.runners.flow import BATCH, Flow, Task
 from ffpdata.runners.metrics import RayMetrics
 from ffpdata.runners.placement import grow, refuse
@@ -30,13 +25,7 @@ from ffpdata.runners.stop import Stop
 from ffpdata.runners.worker import Reply
 
 SCALE_SECONDS = 0.5
-SETUP_SECONDS = 1800.0
-PING_SECONDS = 60.0
 CLOSE_SECONDS = 30.0
-SETUP_FAILURES = 3
-"""So many set-ups in a row that fail end the run."""
-LOST_BIRTHS = 30
-"""So many workers in a row that were lost before they were up, for whatever reason, end it too."""
 CALL_SECONDS = 0.05
 """Short items travel together, up to about so much work in one call."""
 MOST_ITEMS = 32
@@ -75,7 +64,7 @@ class Scheduler:
         self.crew = Crew(flow.stages, store, max_attempts)
         self.seconds: dict[int, float] = {}
         """Per stage what an item takes, as measured."""
-        self.setups_failed: dict[int, int] = defaultdict(int)
+        self.faults = Faults(flow, self.crew, lambda number: self.seconds.update({number: CALL_SECONDS}))
         self.scaled = self.resolved = 0.0
         self.metrics = RayMetrics()
         flow.progress.listeners.append(self.metrics.count)
@@ -94,7 +83,7 @@ class Scheduler:
                 if not self._at_work() and (self.stop.asked or self.flow.ended()):
                     break
                 self._collect()
-                self._check_times()
+                self.faults.check_times()
                 if self.stop.guard:
                     self.stop.guard()
             self._close_all()
@@ -210,10 +199,22 @@ class Scheduler:
             free.sort(key=lambda actor: len(actor.calls))
             free = free[1:] if pool.alone else free  # one must come free for the suspects
             free = [actor for actor in free if not any(c.alone or c.kind == "setup" for c in actor.calls)]
+            for actor in free:
+                self._go_on(actor)
             for depth in range(max(2, pool.need.concurrency)):
                 for actor in free:
                     if len(actor.calls) == depth:
                         self._give(actor, depth)
+
+    def _go_on(self, actor: Actor) -> None:
+        """Give a worker that came free the next stage of the item that it was at: its clips are at hand there."""
+        if not actor.item_id or actor.calls:
+            return
+        for number in reversed(actor.pool.stages):
+            task = self.flow.next_of(actor.item_id, number)
+            if task and not self._held_back(number) and self._prepared(actor, number):
+                self._send(actor, [self.flow.take_this(task)])
+                return
 
     def _give(self, actor: Actor, depth: int) -> None:
         """Give a worker the most downstream work that there is for it."""
@@ -268,12 +269,12 @@ class Scheduler:
                 answer = ray.get(ref)
             except RayError as err:
                 if actor is None:  # the node is gone
-                    self._give_back(call.tasks)
+                    self.faults.give_back(call.tasks)
                 else:
-                    self._bury(actor, call, err)
+                    self.faults.bury(actor, call, err)
                 continue
             if actor is None:
-                self._judge(call)
+                self.faults.judge(call)
                 continue
             actor.calls.remove(call)
             if actor.calls and actor.pool.need.concurrency == 1:
@@ -293,12 +294,14 @@ class Scheduler:
         elif call.kind == "setup":
             if answer.error:
                 self.crew.kill(actor)
-                self._setup_failed(call.stage, answer.error, fatal=answer.fatal)
+                self.faults.setup_failed(call.stage, answer.error, fatal=answer.fatal)
             else:
                 actor.ready.add(call.stage)
                 actor.first_gb = 0.0
-                self.setups_failed[call.stage] = 0
+                self.faults.setup_worked(call.stage)
         else:
+            slow = len(call.tasks) == 1 and answer.seconds > CALL_SECONDS
+            actor.item_id = call.tasks[0].item.item_id if slow and actor.pool.keeps_clips else ""
             for task, outcome in zip(call.tasks, answer.outcomes, strict=False):
                 before = self.seconds.get(task.stage, outcome.seconds)
                 self.seconds[task.stage] = 0.9 * before + 0.1 * outcome.seconds
@@ -308,87 +311,3 @@ class Scheduler:
             actor.first_gb = actor.first_gb or answer.rss_gb
             # It grew by as much as it may hold: a fresh one takes its place.
             actor.retiring |= answer.rss_gb > actor.first_gb + actor.pool.need.memory_gb
-
-    # --- what goes wrong ---
-
-    def _bury(self, actor: Actor, first: Call, err: RayError) -> None:
-        """A worker is gone, or out of reach: its node tells whether that was its own doing."""
-        if isinstance(err, RayTaskError):  # the worker's own code broke: the run's fault, not an item's
-            raise FatalError(f"a worker failed: {err}") from err
-        calls, pool = [first, *(call for call in actor.calls if call is not first)], actor.pool
-        self.crew.kill(actor)
-        self.crew.look(now=True)
-        lost = "out of reach" if isinstance(err, ActorUnavailableError) else "died"
-        for call in calls:
-            if call.kind == "setup":
-                self._setup_failed(call.stage, str(err))
-            elif call.kind == "hello" and actor.node.node_id in self.crew.nodes:
-                pool.births_failed += 1
-                broken = "creation task" in str(err)  # its own code; anything else may be a node that goes away
-                if pool.births_failed >= (SETUP_FAILURES if broken else LOST_BIRTHS):
-                    raise FatalError(f"workers cannot be started: {err}") from err
-            elif call.kind == "run":  # also one that waited: the answer before it may have been lost on its way
-                self.crew.ping(actor.node, call, f"the worker {actor.name} {lost}: {_short(err)}")
-
-    def _judge(self, call: Call) -> None:
-        """The node lives, so the worker died of itself: an item that was alone twice is the cause."""
-        for task in call.tasks:
-            task.suspect = True
-            task.deaths += call.alone
-            if task.deaths >= 2:
-                self._convict(task, "worker_died", call.error, 0.0)
-            else:
-                self.crew.of[task.stage].alone.append(task)
-
-    def _convict(self, task: Task, reason: str, error: str, seconds: float) -> None:
-        attempt = task.item.attempt + max(1, task.deaths)
-        started = time.time() - seconds
-        outcome = Outcome("failed", task.key, reason, error, attempt=attempt, started_at=started, seconds=seconds)
-        self.flow.finish(task, outcome)
-
-    def _give_back(self, tasks: Sequence[Task]) -> None:
-        """Nobody's fault: to the front of the queue, or to those that run alone."""
-        for task in reversed(tasks):
-            if task.suspect:
-                self.crew.of[task.stage].alone.appendleft(task)
-            else:
-                self.flow.give_back([task])
-
-    def _setup_failed(self, number: int, error: str, *, fatal: bool = False) -> None:
-        self.setups_failed[number] += 1
-        if fatal or self.setups_failed[number] >= SETUP_FAILURES:
-            raise FatalError(f"stage {self.flow.stages[number].name!r} could not start: {error}")
-
-    def _check_times(self) -> None:
-        now = time.monotonic()
-        for call in list(self.crew.calls.values()):
-            actor, waited = call.actor, now - call.begun
-            if call.kind == "ping" and waited > PING_SECONDS:
-                self.crew.forget(call)
-                self._give_back(call.tasks)
-            if actor is None or (actor.pool.need.concurrency == 1 and actor.calls and actor.calls[0] is not call):
-                continue
-            if call.kind == "setup" and waited > SETUP_SECONDS:
-                self.crew.kill(actor)
-                self._setup_failed(call.stage, f"it took longer than {SETUP_SECONDS:.0f} s")
-            elif call.kind == "run" and waited > self.flow.stages[call.stage].resources.timeout and call in actor.calls:
-                self._expire(actor, call, waited)
-
-    def _expire(self, actor: Actor, call: Call, waited: float) -> None:
-        """An item took too long: end its worker; what else that held is nobody's fault."""
-        others = [task for other in actor.calls if other is not call for task in other.tasks]
-        self.crew.kill(actor)
-        self._give_back(others)
-        stage = self.flow.stages[call.stage]
-        if len(call.tasks) > 1:
-            self._give_back(call.tasks)
-            self.seconds[call.stage] = CALL_SECONDS  # one by one, to see which it is
-        else:
-            limit = f"the limit is --set resources.{stage.name}.timeout=SECONDS"
-            error = f"took longer than {stage.resources.timeout:g} s; {limit}"
-            self._convict(call.tasks[0], "timeout", error, round(waited, 3))
-
-
-def _short(err: Exception) -> str:
-    text = " ".join(str(err).split())
-    return text if len(text) < 600 else text[:600] + " ..."
