@@ -29,7 +29,7 @@ CLOSE_SECONDS = 30.0
 CALL_SECONDS = 0.05
 """Short items travel together, up to about so much work in one call."""
 MOST_ITEMS = 32
-QUICK_SECONDS = 0.5
+QUICK_SECONDS = 0.1
 """A worker of a stage whose items are quicker than this always has its next call waiting."""
 INSIDE = 4096
 """Inputs that are let in ahead of the work."""

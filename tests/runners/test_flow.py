@@ -196,3 +196,17 @@ def test_tasks_that_were_not_tried_come_first_again(writer: ManifestWriter) -> N
     assert not flow.exhausted
     assert flow.feed() == 1
     assert flow.exhausted
+
+
+def test_the_next_task_of_an_item_is_found_among_those_that_came_last(writer: ManifestWriter) -> None:
+    flow = make(writer, inputs(*"abcd"))
+    flow.feed()
+    for task in flow.take(0, 4):
+        flow.finish(task, answer(flow, task))
+    found = flow.next_of("id-b", 1)
+    assert found is not None
+    assert flow.take_this(found).item.item_id == "id-b"
+    assert flow.next_of("id-b", 1) is None
+    assert flow.next_of("id", 1) is None
+    assert [task.item.item_id for task in flow.take(1, 9)] == ["id-a", "id-c", "id-d"]
+    assert flow.waiting(1) == 0

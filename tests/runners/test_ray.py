@@ -54,8 +54,8 @@ def rows(run: RunFolder, stages: list[Stage], sql: str) -> list[dict[str, Any]]:
     return records(connect(run.store, {"t": [stage.name for stage in stages]}), sql)
 
 
-def poison(folder: Path, **resources: Any) -> list[Stage]:
-    settings = toys.PoisonSettings(trace=str(folder / "trace"))
+def poison(folder: Path, seconds: float = 0.0, **resources: Any) -> list[Stage]:
+    settings = toys.PoisonSettings(trace=str(folder / "trace"), seconds=seconds)
     stages: list[Stage] = [toys.Read(), toys.Poison(settings), toys.Second(settings)]
     for stage in stages:
         stage.resources = Resources(**resources)
@@ -171,6 +171,21 @@ def test_a_waiting_stage_holds_many_items(cluster: Cluster, tmp_path: Path) -> N
     found = rows(run, stages, "select status, count(*) as n, max(together) as most from items group by 1")
     assert found[0]["n"] == 64
     assert 4 <= found[0]["most"] <= 8
+
+
+def test_a_worker_goes_on_with_its_item(cluster: Cluster, tmp_path: Path) -> None:
+    stages = poison(tmp_path, seconds=0.15)
+    run = RunFolder(tmp_path / "run")
+    go(run, stages, inline.inputs(tmp_path / "in", [f"good-{i}" for i in range(40)]))
+    [found] = rows(
+        run,
+        stages,
+        "select count(*) as n, count(distinct p.worker) as workers, "
+        "sum((p.worker = s.worker)::int) as same from poison p join second s using (item_id)",
+    )
+    assert found["n"] == 40
+    assert found["workers"] >= 2
+    assert found["same"] >= 36  # the first ones wait for a worker to set the second stage up
 
 
 def test_a_worker_that_grows_is_replaced(cluster: Cluster, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ class StylizerRuntime(BackendSettings):
     """How the same answer is computed."""
 
     threads: int = Field(1, ge=1)
+    """Of the network; no more than OpenCV's, which a Ray worker limits to its CPUs."""
 
 
 @dataclass
@@ -87,7 +88,8 @@ class MagentaStylizer:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
-        self._network = StyleNetwork(threads=parse_runtime(self.Runtime, spec).threads)
+        threads = parse_runtime(self.Runtime, spec).threads
+        self._network = StyleNetwork(min(threads, cv2.getNumThreads()))  # a worker among others limits OpenCV's
 
     def close(self) -> None:
         """Free the networks."""
