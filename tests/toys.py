@@ -69,6 +69,28 @@ class Fan(Stage):
         return children
 
 
+class SlowFan(Fan):
+    """Takes a while."""
+
+    name = "slow_fan"
+
+    def expand(self, row: Row) -> list[Child]:
+        time.sleep(0.15)
+        return super().expand(row)
+
+
+class Slow(Stage):
+    """Takes a while with every child."""
+
+    name, version = "slow", 1
+    reads = ("copy",)
+    writes = {"size": int}
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        time.sleep(0.15)
+        return {"size": len(row.file("copy").read_text())}
+
+
 class Odd(Stage):
     """Applies to one kind of row alone."""
 

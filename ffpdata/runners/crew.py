@@ -53,7 +53,7 @@ class Actor:
         name: empty until it said hello.
         busy: seconds that it worked, those of calls at the same time each counted.
         first_gb: what it held after its first items.
-        item_id: the item that it was at last, where that took a while and its clips are still at hand.
+        item_id: the item that it was at last, where its clips are still at hand.
         retiring: it gets nothing more.
     """
 

@@ -300,8 +300,8 @@ class Scheduler:
                 actor.first_gb = 0.0
                 self.faults.setup_worked(call.stage)
         else:
-            slow = len(call.tasks) == 1 and answer.seconds > CALL_SECONDS
-            actor.item_id = call.tasks[0].item.item_id if slow and actor.pool.keeps_clips else ""
+            single = len(call.tasks) == 1 and actor.pool.keeps_clips
+            actor.item_id = call.tasks[0].item.item_id if single else ""
             for task, outcome in zip(call.tasks, answer.outcomes, strict=False):
                 before = self.seconds.get(task.stage, outcome.seconds)
                 self.seconds[task.stage] = 0.9 * before + 0.1 * outcome.seconds

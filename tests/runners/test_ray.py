@@ -54,8 +54,8 @@ def rows(run: RunFolder, stages: list[Stage], sql: str) -> list[dict[str, Any]]:
     return records(connect(run.store, {"t": [stage.name for stage in stages]}), sql)
 
 
-def poison(folder: Path, seconds: float = 0.0, **resources: Any) -> list[Stage]:
-    settings = toys.PoisonSettings(trace=str(folder / "trace"), seconds=seconds)
+def poison(folder: Path, **resources: Any) -> list[Stage]:
+    settings = toys.PoisonSettings(trace=str(folder / "trace"))
     stages: list[Stage] = [toys.Read(), toys.Poison(settings), toys.Second(settings)]
     for stage in stages:
         stage.resources = Resources(**resources)
@@ -174,18 +174,20 @@ def test_a_waiting_stage_holds_many_items(cluster: Cluster, tmp_path: Path) -> N
 
 
 def test_a_worker_goes_on_with_its_item(cluster: Cluster, tmp_path: Path) -> None:
-    stages = poison(tmp_path, seconds=0.15)
+    """Of the two that it made of one it does the first itself, whoever's else are waiting."""
+    stages: list[Stage] = [toys.Read(), toys.Upper(), toys.SlowFan(), toys.Slow()]
     run = RunFolder(tmp_path / "run")
-    go(run, stages, inline.inputs(tmp_path / "in", [f"good-{i}" for i in range(40)]))
+    go(run, stages, inline.inputs(tmp_path / "in", [f"t{i}" for i in range(30)]))
+    made = "from slow_fan f join slow s using (item_id) where f.number = 0"
     [found] = rows(
         run,
         stages,
-        "select count(*) as n, count(distinct p.worker) as workers, "
-        "sum((p.worker = s.worker)::int) as same from poison p join second s using (item_id)",
+        f"select count(*) as n, count(distinct f.worker) as workers, "
+        f"count(*) filter (f.worker = s.worker) as same {made}",
     )
-    assert found["n"] == 40
+    assert found["n"] == 30
     assert found["workers"] >= 2
-    assert found["same"] >= 36  # the first ones wait for a worker to set the second stage up
+    assert found["same"] >= 24  # a worker that has the second stage ready may take what waits for one that has not
 
 
 def test_a_worker_that_grows_is_replaced(cluster: Cluster, tmp_path: Path) -> None:
