@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -47,6 +48,18 @@ def test_two_references_give_two_looks(clip: Clip) -> None:
     first, second = stylize(clip[:1]).frames, stylize(clip[:1], red).frames
     assert first[..., 2].mean() > first[..., 0].mean() + 10
     assert second[..., 0].mean() > second[..., 2].mean() + 10
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_network_takes_no_more_threads_than_its_worker_has(threads: int) -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(threads)
+    try:
+        model = MagentaStylizer(ModelSpec(backend=BACKEND, runtime={"threads": 2}))
+        assert model._network._transform.get_session_options().intra_op_num_threads == threads
+        model.close()
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_the_same_bytes_on_any_number_of_threads(clip: Clip) -> None:
