@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import FfpdataError
-from ffpdata.core.stage import Item, Stage
-from ffpdata.core.store import Store
 from ffpdata.media import at_hand
 from ffpdata.media.codec import read_masks, read_video, write_masks, write_video
-from ffpdata.runners.worker import Worker
 
 
 @pytest.fixture(autouse=True)
@@ -84,34 +81,3 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     at_hand.turn_to("a")
     with pytest.raises(FfpdataError, match=r"gone\.mp4"):
         at_hand.see_video(tmp_path / "gone.mp4")
-
-
-class Look(Stage):
-    """Tells which array it was given."""
-
-    name = "look"
-    reads = ("video",)
-    writes = {"address": str}
-
-    def process(self, row):
-        """Look."""
-        return {"address": str(at_hand.see_video(row.file("video")).ctypes.data)}
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_worker_keeps_an_items_clips_for_its_next_stage(clip, keep):
-    store = Store(clip.parent)
-    worker = Worker([Look(), Look()], store, 1, keep_clips=keep)
-    items = [Item(name, {"video": clip.name}) for name in ("a", "b")]
-
-    def addresses(number):
-        outcomes = worker.run(number, [(item, f"{number}{item.item_id}", False) for item in items[:1]]).outcomes
-        return [outcome.children[0]["columns"]["address"] for outcome in outcomes]
-
-    first = addresses(0)
-    held = at_hand.held_gb()
-    assert held == (5 * 32 * 48 * 3 / 1e9 if keep else 0)
-    if keep:
-        assert addresses(1) == first
-    worker.close()
-    assert at_hand.held_gb() == 0
