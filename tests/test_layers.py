@@ -28,7 +28,10 @@ LEVEL = {
     "cli": 8,
 }
 HEAVY = {"torch", "transformers", "diffsynth", "ray", "vllm", "onnxruntime", "fastapi", "uvicorn", "starlette"}
-ON_DEMAND = {"runners/ray.py", "runners/crew.py", "runners/metrics.py", "refine/api.py", "models/wan/training.py"}
+ON_DEMAND = {f"runners/{name}.py" for name in ("ray", "crew", "faults", "metrics")} | {
+    "refine/api.py",
+    "models/wan/training.py",
+}
 """Modules that are imported where a command asks for them: they may say at the top what they need."""
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)
 
