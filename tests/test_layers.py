@@ -28,7 +28,11 @@ LEVEL = {
     "cli": 8,
 }
 HEAVY = {"torch", "transformers", "diffsynth", "ray", "vllm", "onnxruntime", "fastapi", "uvicorn", "starlette"}
-ON_DEMAND = {f"runners/{name}.py" for name in ("ray", "crew", "faults", "metrics")} | {
+ON_DEMAND = {
+    "runners/ray.py",
+    "runners/crew.py",
+    "runners/faults.py",
+    "runners/metrics.py",
     "refine/api.py",
     "models/wan/training.py",
 }
