@@ -212,9 +212,11 @@ class Scheduler:
             return
         for number in reversed(actor.pool.stages):
             task = self.flow.next_of(actor.item_id, number)
-            if task and not self._held_back(number) and self._prepared(actor, number):
-                self._send(actor, [self.flow.take_this(task)])
+            if task and not self._held_back(number):
+                if self._prepared(actor, number):
+                    self._send(actor, [self.flow.take_this(task)])
                 return
+        actor.item_id = ""  # it went elsewhere: idle workers must not ask for it again and again
 
     def _give(self, actor: Actor, depth: int) -> None:
         """Give a worker the most downstream work that there is for it."""
