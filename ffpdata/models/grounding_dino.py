@@ -55,7 +55,8 @@ class GroundingDino:
         from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
         height, width = image.shape[:2]
-        inputs = self.processor(images=image, text=caption(phrase), return_tensors="pt").to(self.device)
+        # A copy: torch takes no array that must not be written to without a warning.
+        inputs = self.processor(images=image.copy(), text=caption(phrase), return_tensors="pt").to(self.device)
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         outputs = self.model(**inputs)
         found = self.processor.post_process_grounded_object_detection(

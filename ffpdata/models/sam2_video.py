@@ -94,11 +94,12 @@ class TransformersTracker:
 def prepare(processor: Any, model: Any, frames: Frames) -> list[torch.Tensor]:
     """Return the clip as a transformers video segmenter sees it, in main memory.
 
-    Frames are prepared one by one: prepared all at once, a 720p clip of 81 frames takes four times the memory.
+    Frames are prepared one by one: prepared all at once, a 720p clip of 81 frames takes four times the memory. They are
+    copied, because torch takes no array that must not be written to without a warning.
     """
     shown = []
     for frame in frames:
-        pixels = processor(images=frame, device=model.device, return_tensors="pt")["pixel_values"]
+        pixels = processor(images=frame.copy(), device=model.device, return_tensors="pt")["pixel_values"]
         shown.append(pixels.to("cpu", model.dtype))  # whole here: the session's own copy does not wait for it
     return shown
 
