@@ -163,9 +163,9 @@ class Flow:
         return taken
 
     def next_of(self, item_id: str, stage: int) -> Task | None:
-        """The task of an item, or of one that was fanned out of it, among those that came last to a stage's queue."""
+        """The first task of an item, or of those fanned out of it, among those that came last to a stage's queue."""
         queue = self._stations[stage].queue
-        last = (queue[-place] for place in range(1, min(len(queue), RECENT) + 1))
+        last = (queue[-place] for place in range(min(len(queue), RECENT), 0, -1))
         return next((task for task in last if is_of(task.item.item_id, item_id)), None)
 
     def take_this(self, task: Task) -> Task:

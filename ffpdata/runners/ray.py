@@ -2,8 +2,8 @@
 
 Ray places processes, carries messages and notices deaths. The scheduler here decides who works on what. Stages that ask
 for the same CPUs and memory share a pool whose workers set a stage up when they first need it; a stage that asks for a
-GPU has a pool of its own. Downstream work goes first, full queues hold upstream back, and rows are committed by this
-process alone.
+GPU has a pool of its own. A worker goes on with the item that it was at; otherwise downstream work goes first. Full
+queues hold upstream back, and rows are committed by this process alone.
 """
 
 from __future__ import annotations
