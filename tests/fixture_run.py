@@ -151,7 +151,7 @@ class RunMaker:
             seconds=self._seconds * (1 + len(stage.name) % 5),
             cpu_seconds=self._seconds,
             worker=f"host-{self._seconds}",
-            model=", ".join(f"{spec.backend.rpartition(':')[2]}@1" for spec in roles),
+            model=", ".join(f"{spec.load_class().name}@1" for spec in roles),
         )
 
     def _place(self, stage: Stage, column: str, value: Any, key: str) -> Any:

@@ -101,8 +101,9 @@ class ResourceSettings(BaseModel):
 class ModelSpec(BaseModel):
     """One model role of a profile: which back end, which checkpoint, and how it runs.
 
-    `backend`, `model`, `revision` and `settings` shape the answer and count in every key of a stage that uses the role.
-    `runtime` (device, offload, endpoint, concurrency) says how the same answer is computed and counts in none.
+    The back end's `name` and `version`, and `model`, `revision` and `settings` shape the answer and count in every key
+    of a stage that uses the role. `runtime` (device, offload, endpoint, concurrency) says how the same answer is
+    computed and counts in none; neither does the path that the back end is imported by, so that a class may move.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -123,11 +124,12 @@ class ModelSpec(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return what shapes the answer, the back end's own version included."""
-        version = getattr(self.load_class(), "version", None)
+        found = self.load_class()
+        version = getattr(found, "version", None)
         if not isinstance(version, int):
             raise ConfigError(f"{self.backend}: a back end needs a class attribute `version` (int), found {version!r}")
         return {
-            "backend": self.backend,
+            "backend": self._name(found),
             "version": version,
             "model": self.model,
             "revision": self.revision,
@@ -141,15 +143,25 @@ class ModelSpec(BaseModel):
         It counts in no key: what lies over a model is in its settings.
         """
         found = self.load_class()
-        name = self.model if self.model != "embedded" else self.backend.rpartition(":")[2]
+        name = self.model if self.model != "embedded" else self._name(found)
         over = found.adapters(self) if hasattr(found, "adapters") else ()
         parts = (f"{name}@{self.revision or getattr(found, 'version', '?')}", *over)
         return "+".join(part.replace(", ", " ") for part in parts)  # a comma stands between the models of one row
 
     def named_by(self, label: str) -> bool:
         """Say whether a label is one of this model, at whatever revision and with whatever over it."""
-        names = (self.model, self.backend.rpartition(":")[2])
+        names = (self.model, self._name(self.load_class()))
         return any(label.startswith(f"{name.replace(', ', ' ')}@") for name in names)
+
+    def _name(self, found: type) -> str:
+        """The back end's own name. An inherited one would give two classes with different answers one key."""
+        name = vars(found).get("name")
+        if not isinstance(name, str) or not name:
+            raise ConfigError(
+                f"{self.backend}: a back end needs a class attribute `name` (str) of its own, e.g. my_model; "
+                f"it counts in keys, so choose it once; found {name!r}"
+            )
+        return name
 
 
 class StageSettings(BaseModel):

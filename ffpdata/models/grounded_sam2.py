@@ -67,6 +67,7 @@ class GroundedSam2:
     `presence`, the mean probability that the object is in the picture. The score is `detection` times `presence`.
     """
 
+    name = "grounded_sam2"
     version: int = 1
     Settings = GroundedSam2Settings
     Runtime = TrackerRuntime

@@ -7,11 +7,12 @@ must not write to: other stages see the same arrays. It may raise `Reject` (a de
 or `FatalError`.
 
 A back end is a class `Backend(spec: ModelSpec)`. Its constructor loads the weights (it is called in a stage's `setup`,
-once per worker); importing its module must be cheap. It has a class attribute `version` (int), raised whenever its
-answers change, and `close()`, which frees processes and memory. `Settings` and `Runtime`, where it has them, are the
-pydantic models of these sections of its profile entry. A class method `adapters(spec) -> tuple[str, ...]`, where it has
-one, names what lies over its weights, `name@revision` each: the manifest's `model`, the card and the report show it
-behind the model, `Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34`. It counts in no key; settings do.
+once per worker); importing its module must be cheap. It has the class attributes `name` (str), which counts in keys and
+never changes, and `version` (int), raised whenever its answers change, and `close()`, which frees processes and memory.
+`Settings` and `Runtime`, where it has them, are the pydantic models of these sections of its profile entry. A class
+method `adapters(spec) -> tuple[str, ...]`, where it has one, names what lies over its weights as `name@revision`; the
+manifest's `model`, the card and the report show it behind the model, `Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34`.
+It counts in no key; settings do.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Edit:
 class Model(Protocol):
     """What every back end has."""
 
+    name: str
     version: int
 
     def close(self) -> None:

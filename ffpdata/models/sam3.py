@@ -76,6 +76,7 @@ class Sam3:
     times `presence`.
     """
 
+    name = "sam3"
     version: int = 1
     Settings = Sam3Settings
     Runtime = TrackerRuntime

@@ -191,6 +191,7 @@ class Vace(VaceRoles):
     sums in another order.
     """
 
+    name = "vace"
     version: int = 1
     Settings = VaceSettings
     Runtime = DiffsynthRuntime

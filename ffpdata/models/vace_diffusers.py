@@ -55,6 +55,7 @@ class DiffusersSettings(EditSettings):
 class DiffusersVace(VaceRoles):
     """VACE 1.3B or 14B by diffusers, for the roles `remover`, `swapper` and `stylizer`."""
 
+    name = "vace_diffusers"
     version: int = 1
     Settings = DiffusersSettings
     Runtime = WanRuntime

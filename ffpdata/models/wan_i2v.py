@@ -36,6 +36,7 @@ class AnimatorSettings(DiffsynthSettings):
 class WanAnimator:
     """An `ImageToVideo` on Wan2.1-I2V-14B."""
 
+    name = "wan_i2v"
     version: int = 1
     Settings = AnimatorSettings
     Runtime = DiffsynthRuntime

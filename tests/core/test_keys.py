@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ffpdata.core.errors import ConfigError
 from ffpdata.core.execute import stage_key
 from ffpdata.core.keys import KEY_CHARS, canonical, child_key, digest, source_id
 from ffpdata.core.prompt import Prompt
@@ -20,11 +21,21 @@ BACKEND = "tests.core.test_keys:Backend"
 
 
 class Backend:
-    version = 1
+    name, version = "eye", 1
 
     def __init__(self, spec: ModelSpec) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Moved(Backend):
+    """The same back end after it moved to another class."""
+
+    name = "eye"
+
+
+class Inherited(Backend):
+    """A back end that forgot to say who it is."""
 
 
 class Settings(StageSettings):
@@ -162,3 +173,12 @@ def test_paths_and_tuples_have_one_spelling() -> None:
     assert digest((1, 2), Path("a/b")) == digest([1, 2], "a/b")
     assert digest(-0.0) == digest(0.0)
     assert digest(1) != digest(1.0) != digest("1")
+
+
+def test_a_back_end_that_moved_to_another_class_redoes_nothing() -> None:
+    assert key(eye=spec(backend="tests.core.test_keys:Moved")) == key()
+
+
+def test_two_back_ends_cannot_share_a_name_by_inheritance() -> None:
+    with pytest.raises(ConfigError, match=r"test_keys:Inherited: .*`name` \(str\) of its own"):
+        key(eye=spec(backend="tests.core.test_keys:Inherited"))

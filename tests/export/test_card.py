@@ -11,7 +11,7 @@ ABOUT = {
     "captions_by": {"template": 2},
     "depth": {"pseudo": 1},
     "models": [
-        {"model": "Recolour@1", "role": "swapper", "licence": "Apache-2.0", "stages": ["synthesize"]}
+        {"model": "recolour@1", "role": "swapper", "licence": "Apache-2.0", "stages": ["synthesize"]}
         | {"backend": "ffpdata.models.classical.recolour:Recolour"}
     ],
     "settings": {},

@@ -97,7 +97,7 @@ def test_a_record_tells_what_a_trainer_needs_and_nothing_of_the_machine(run: Run
     assert record["geometry"] == {"width": 160, "height": 96, "fps": 16.0, "frames": 17}
     assert record["origin"]["licence"] == "CC-BY-4.0"
     assert record["origin"]["meta"]["camera"] == "hand"
-    assert record["lineage"]["verify"]["model"] == "TemplateVision@1"
+    assert record["lineage"]["verify"]["model"] == "template_vision@1"
     assert record["lineage"]["verify"]["prompts"] == ["verify"]
     assert record["prompts"]["verify"]["text"].startswith("The second video")
     styled = json.loads(texts[f"{'5' * 16}-00-style-12d61c58.json"])

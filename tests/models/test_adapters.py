@@ -27,7 +27,7 @@ OVER = "+removal@ab12cd34+removal_round_1+Distill@main"
 class Dressed:
     """A back end with something over its weights; it answers with what it was told."""
 
-    version = 3
+    name, version = "dressed", 3
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = spec.settings
@@ -76,10 +76,10 @@ def test_a_label_needs_no_model_library() -> None:
 def test_the_manifest_shows_it_and_the_key_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = ModelSpec(backend=f"{__name__}:Dressed", settings={"over": ["one@1", "a, b@2"]})
     made = execute(Ask(specs={"remover": spec}), Item("a"), Store(tmp_path))
-    assert made.model == "Dressed@3+one@1+a b@2"
+    assert made.model == "dressed@3+one@1+a b@2"
     monkeypatch.delattr(Dressed, "adapters")
     plain = execute(Ask(specs={"remover": spec}), Item("a"), Store(tmp_path), adopt=False)
-    assert plain.model == "Dressed@3"
+    assert plain.model == "dressed@3"
     assert plain.key == made.key
 
 

@@ -278,6 +278,8 @@ def _enter(entry: dict[str, Any]) -> None:
 class TinyVace(Vace):
     """`Vace` in a process whose diffsynth has to be told of the checkpoint first."""
 
+    name = "tiny_vace"
+
     def __init__(self, spec: ModelSpec) -> None:
         know(Path(spec.model))
         super().__init__(spec)
@@ -290,6 +292,8 @@ class TinyVace(Vace):
 
 class TinyAnimator(WanAnimator):
     """`WanAnimator`, likewise."""
+
+    name = "tiny_wan_i2v"
 
     def __init__(self, spec: ModelSpec) -> None:
         know(Path(spec.model))

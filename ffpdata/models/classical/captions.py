@@ -42,6 +42,7 @@ class TemplateSettings(BackendSettings):
 class TemplateVision:
     """A `VisionLanguage` of measurements and templates. It uses more media than a prompt shows, masks above all."""
 
+    name = "template_vision"
     version = 2
     measures = True
     """Ask it with every medium and number at hand: it measures instead of looking."""

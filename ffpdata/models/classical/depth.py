@@ -37,6 +37,7 @@ class DepthSettings(BackendSettings):
 class PseudoDepth:
     """A `DepthEstimator` of three monocular cues, drawn along the picture's edges by a guided filter."""
 
+    name = "pseudo_depth"
     version = 1
     kind = "pseudo"
 

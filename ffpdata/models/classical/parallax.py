@@ -59,6 +59,7 @@ MOVES = (
 class ParallaxAnimator:
     """An `ImageToVideo` that bends the still over its pseudo-depth. The camera moves; the scene itself stands still."""
 
+    name = "parallax"
     version = 1
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -75,6 +75,7 @@ class RecolourSettings(BackendSettings):
 class Recolour:
     """Inpainter role for swaps on a CPU; what it makes is always a modification."""
 
+    name = "recolour"
     version = 1
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -74,6 +74,7 @@ class TemporalFill:
     (mean fraction of background points that follow the camera's homography), `camera_still` (1 or 0).
     """
 
+    name = "temporal_fill"
     version: int = 2
 
     def __init__(self, spec: ModelSpec) -> None:

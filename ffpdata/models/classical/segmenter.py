@@ -73,6 +73,7 @@ class MotionSegmenter:
     camera motion.
     """
 
+    name = "motion_segmenter"
     version: int = 1
 
     def __init__(self, spec: ModelSpec) -> None:

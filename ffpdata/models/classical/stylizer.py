@@ -82,6 +82,7 @@ class _Tally:
 class MagentaStylizer:
     """A `Stylizer` without weights to fetch; the same input gives the same bytes, whatever the number of threads."""
 
+    name = "magenta_style"
     version = 1
     Settings = StylizerSettings
     Runtime = StylizerRuntime

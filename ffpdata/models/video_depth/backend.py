@@ -61,6 +61,7 @@ class VideoDepthSettings(BackendSettings):
 class VideoDepthAnything:
     """Relative depth of a whole clip."""
 
+    name = "video_depth_anything"
     version: int = 1
     kind = "relative"
     Settings = VideoDepthSettings

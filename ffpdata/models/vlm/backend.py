@@ -32,6 +32,7 @@ class ServedVision:
         FatalError: no endpoint answers, or it does not serve the model, or refuses the key.
     """
 
+    name = "served_vision"
     version = 1
     kind = "model"
     Settings = VisionSettings
