@@ -30,8 +30,8 @@ import ray
 import yaml
 from ray.cluster_utils import Cluster
 
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import records
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import records
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 POISON = {

@@ -56,9 +56,9 @@ def psnr(clip: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
 
 def run(folder: Path) -> dict[str, float]:
     """Work on one scene; peak memory is read before the ground truth is loaded."""
-    from ffpdata.models.classical.recolour import Recolour
     from ffpdata.models.classical.remover import TemporalFill
-    from ffpdata.models.classical.segmenter import MotionSegmenter
+    from ffpdata.models.classical.segmenter.motion_segmenter import MotionSegmenter
+    from ffpdata.models.classical.swapper import Recolour
 
     cv2.setNumThreads(1)
     frames = codec.read_video(folder / "clip.mp4")

@@ -24,13 +24,13 @@ import ray
 from ray.cluster_utils import Cluster
 
 from benchmarks.timing import verdict
-from ffpdata.core.manifest import ManifestWriter
-from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Item, Resources, Row, Stage
+from ffpdata.manifests.manifest import ManifestWriter
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.ray import run_ray
 from ffpdata.runners.session import make_flow
-from ffpdata.runners.stop import Stop
 
 XENNA = ("cosmos_xenna", "tqdm")
 """What cosmos-xenna needs beside Ray; it imports tqdm without asking for it."""

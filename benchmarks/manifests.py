@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.timing import peak_megabytes, verdict
 from ffpdata.core.keys import digest
-from ffpdata.core.manifest import COMMON
+from ffpdata.manifests.manifest import COMMON
 
 STAGE = "segment"
 MEGABYTES = 600
@@ -70,9 +70,9 @@ def child(case: str, folder: Path) -> None:
     """Measure one case in this process and print seconds, megabytes and what was found."""
     import duckdb
 
-    from ffpdata.core.index import not_done
-    from ffpdata.core.store import Store
-    from ffpdata.core.views import scan
+    from ffpdata.manifests.views import scan
+    from ffpdata.runners.outcome_index import not_done
+    from ffpdata.storage.store import Store
 
     store, rows = Store(folder), CASES[case][0]
     wanted = None

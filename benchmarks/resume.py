@@ -30,16 +30,16 @@ from typing import Any
 import yaml
 
 from benchmarks.timing import peak_megabytes, verdict
-from ffpdata.core.execute import Outcome, manifest_rows, next_items, stage_key
 from ffpdata.core.keys import digest
-from ffpdata.core.manifest import Manifest, ManifestWriter, sql_type, stage_schema
-from ffpdata.core.run import RUN_FILE, RunFolder
 from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
-from ffpdata.core.store import Store
-from ffpdata.runners.finished import FinishedInputs
+from ffpdata.manifests.manifest import Manifest, ManifestWriter, sql_type, stage_schema
+from ffpdata.manifests.run_folder import RUN_FILE, RunFolder
+from ffpdata.runners.execute import Outcome, manifest_rows, next_items, stage_key
+from ffpdata.runners.finished_inputs import FinishedInputs
 from ffpdata.runners.flow import Flow
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.session import make_flow
+from ffpdata.storage.store import Store
 
 TRACK = "local"
 CASES = {"deep": (100_000, 10), "wide": (1_000_000, 1)}

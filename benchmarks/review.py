@@ -21,13 +21,13 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.timing import verdict
-from ffpdata.core.run import RunFolder
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import write_masks, write_video
-from ffpdata.refine.pairs import Pairs
-from ffpdata.refine.previews import POSTER, VIDEO, preview_name
-from tests.refine.conftest import serving
-from tests.refine.many_pairs import make_pairs
-from tests.refine.test_page import CHROMIUM, reviewing, shown, wait_until
+from ffpdata.review.pairs import Pairs
+from ffpdata.review.panel_video import POSTER, VIDEO, preview_name
+from tests.review.conftest import serving
+from tests.review.many_pairs import make_pairs
+from tests.review.test_page import CHROMIUM, reviewing, shown, wait_until
 
 WIDTH, HEIGHT, FRAMES, FPS = 1280, 720, 81, 16.0
 HOUR = 3600

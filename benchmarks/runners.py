@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.timing import verdict
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import quote, records
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import quote, records
 from ffpdata.sample import write_samples
 
 BOUND = 0.65

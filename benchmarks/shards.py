@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import interleave, verdict
-from ffpdata.core.store import Store
-from ffpdata.export.tar import Member, write_tar
+from ffpdata.export.reproducible_tar import Member, write_tar
 from ffpdata.media import codec
+from ffpdata.storage.store import Store
 
 BOUND = 0.85
 

@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 
 from ffpdata.core.config import load_pipeline
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import quote, records
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import quote, records
 
 PIPELINES = ("local_editing", "stylization")
 MEMORY_GB = 1.5
@@ -28,7 +28,7 @@ ONE_STAGE = """
 import sys
 from benchmarks.timing import peak_megabytes
 from ffpdata.core.config import load_pipeline
-from ffpdata.core.run import RunFolder
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.runners.session import Work, start
 name, source, run, stages, limit = sys.argv[1:]
 pipeline = load_pipeline(name)

@@ -16,7 +16,7 @@ ENV HF_HOME=/models/hf \
 USER 1000:1000
 WORKDIR /home/vllm
 EXPOSE 8000
-# What `ffpdata serve-vlm --profile gpu --gpus 2` starts: the flags of ffpdata/serve/flags.py.
+# What `ffpdata serve-vlm --profile gpu --gpus 2` starts: the flags of ffpdata/serve/vllm_flags.py.
 ENTRYPOINT ["vllm", "serve"]
 CMD ["Qwen/Qwen2.5-VL-72B-Instruct", \
      "--host", "0.0.0.0", \

@@ -82,7 +82,7 @@ def run(
 ) -> None:
     """Run a pipeline on an input. The same command again resumes: what is done is kept."""
     from ffpdata.core.config import load_pipeline
-    from ffpdata.core.run import RunFolder
+    from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.runners.session import Work, start
 
     resolved = load_pipeline(pipeline, profile, overrides or [])
@@ -104,10 +104,10 @@ def retry(
     """Try failed items again as the run was set up; with --stage or --reason rejected ones too."""
     from ffpdata.core.config import Pipeline
     from ffpdata.core.errors import UsageError, nearest
-    from ffpdata.core.execute import Outcome, lost_files
-    from ffpdata.core.run import RunFolder
     from ffpdata.core.stage import Stage
-    from ffpdata.core.views import CURATE
+    from ffpdata.manifests.run_folder import RunFolder
+    from ffpdata.manifests.views import CURATE
+    from ffpdata.runners.execute import Outcome, lost_files
     from ffpdata.runners.session import Work, start, status
 
     folder = RunFolder.existing(run_folder)
@@ -144,7 +144,7 @@ def retry(
 @app.command()
 def status(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     """Show where a run stands, also while it goes on."""
-    from ffpdata.core.run import RunFolder
+    from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.runners.session import status as read
 
     found = read(RunFolder.existing(run_folder))
@@ -165,8 +165,8 @@ def sql(
     import duckdb
 
     from ffpdata.core.errors import UsageError
-    from ffpdata.core.run import RunFolder
-    from ffpdata.core.views import about_manifests, records
+    from ffpdata.manifests.run_folder import RunFolder
+    from ffpdata.manifests.views import about_manifests, records
 
     with RunFolder.existing(run_folder).reading() as connection:
         try:
@@ -196,10 +196,10 @@ def export(
     ] = 1000,
 ) -> None:
     """Write the accepted pairs as WebDataset shards with an index and a dataset card."""
-    from ffpdata.core.lock import run_lock
-    from ffpdata.core.run import RunFolder
     from ffpdata.curate import curate
     from ffpdata.export.shards import export as write
+    from ffpdata.manifests.run_folder import RunFolder
+    from ffpdata.storage.lock import run_lock
 
     folder = RunFolder.existing(run_folder)
     with run_lock(folder.store) as lock:
@@ -225,8 +225,8 @@ def verify(out: Annotated[str, typer.Argument(metavar="OUT", help="Exported data
 @app.command()
 def report(run_folder: RunArgument) -> None:
     """Write RUN/report/index.html: the funnel, the distributions and a gallery of the pairs."""
-    from ffpdata.core.run import RunFolder
-    from ffpdata.report.html import write_report
+    from ffpdata.manifests.run_folder import RunFolder
+    from ffpdata.report.page import write_report
 
     typer.echo(f"Report: {write_report(RunFolder.existing(run_folder))}")
 
@@ -257,25 +257,25 @@ def review(
 ) -> None:
     """Judge pairs in the browser, several people at once; or exchange verdicts with other tools."""
     from ffpdata.core.errors import UsageError
-    from ffpdata.core.run import RunFolder
+    from ffpdata.manifests.run_folder import RunFolder
 
     folder = RunFolder.existing(run_folder)
     if export_to and import_from:
         raise UsageError("--export and --import: one at a time")
     if export_to:
-        from ffpdata.refine.exchange import export_verdicts
+        from ffpdata.review.exchange import export_verdicts
 
         typer.echo(f"{export_verdicts(folder, export_to)} verdicts written to {export_to}")
         return
     if import_from:
-        from ffpdata.refine.exchange import import_verdicts
+        from ffpdata.review.exchange import import_verdicts
 
         taken = import_verdicts(folder, import_from)
         for problem in taken.problems:
             typer.echo(problem, err=True)
         typer.echo(f"{taken.new} verdicts taken, {taken.known} known already, {len(taken.problems)} refused")
         raise typer.Exit(EXIT_FATAL if taken.problems else 0)
-    from ffpdata.refine.server import Address, serve
+    from ffpdata.review.server import Address, serve
 
     address = Address(host, port, tuple(allow_host or ()), tls_cert, tls_key)
     serve(folder, address, overlap, lease, typer.echo)
@@ -302,7 +302,7 @@ def refine(
 
     Goes on from wherever the loop stands to the next point where reviewers are needed.
     """
-    from ffpdata.core.run import RunFolder
+    from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.refine.rounds import Means, roll_back
     from ffpdata.refine.rounds import refine as go_on
     from ffpdata.refine.settings import load
@@ -337,8 +337,8 @@ def calibrate(
     """Find the thresholds of scores at which reviewers accept a wanted share of pairs."""
     from dataclasses import asdict
 
-    from ffpdata.core.run import RunFolder
     from ffpdata.curate.calibrate import calibrate_run, overlay
+    from ffpdata.manifests.run_folder import RunFolder
 
     found = calibrate_run(RunFolder.existing(run_folder), precision, error=reviewer_error)
     if out and found.settings:
@@ -392,8 +392,8 @@ def serve_vlm(
     as_json: JsonOption = False,
 ) -> None:
     """Start vLLM servers for the vision-language model, print their endpoints, and end them with Ctrl-C."""
-    from ffpdata.serve.flags import plan_for
     from ffpdata.serve.fleet import serve
+    from ffpdata.serve.vllm_flags import plan_for
 
     plan = plan_for(
         model,
@@ -422,12 +422,12 @@ def serve_vlm(
 
 def _warn_of_refined(run_folder: str, pipeline: Pipeline) -> None:
     """Say where a run that was refined is about to make its removals by another model."""
-    from ffpdata.core.store import Store
     from ffpdata.refine import PROMOTED
+    from ffpdata.storage.store import Store
 
     if not Store(run_folder).exists(PROMOTED):
         return
-    from ffpdata.core.run import RunFolder
+    from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.refine.round import ROLE
     from ffpdata.refine.rounds import promoted
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ffpdata.core.config import load_pipeline, pipeline_names
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.needs import Level, Needs, look_for
+from ffpdata.models.requirements import Level, Needs, look_for
 from ffpdata.models.settings import check
 
 PACKAGES = ("numpy", "opencv-python-headless", "av", "onnxruntime", "pyarrow", "duckdb", "ray", "webdataset")

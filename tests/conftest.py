@@ -42,8 +42,8 @@ class Finished:
 def finished(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Both tracks in one run folder, exported. Tests must not change it."""
     from ffpdata.core.config import load_pipeline
-    from ffpdata.core.run import RunFolder
     from ffpdata.export.shards import export
+    from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.runners.session import Work, start
 
     folder = tmp_path_factory.mktemp("finished")

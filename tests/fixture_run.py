@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 
 from ffpdata.core.config import Pipeline, load_pipeline
-from ffpdata.core.execute import Outcome, manifest_rows, next_items
 from ffpdata.core.keys import digest
-from ffpdata.core.manifest import stage_schema
-from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Artifact, Item, Stage
+from ffpdata.manifests.manifest import stage_schema
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import write_gray, write_image, write_masks, write_video
 from ffpdata.media.phash import clip_hashes
+from ffpdata.runners.execute import Outcome, manifest_rows, next_items
 
 WIDTH, HEIGHT, FRAMES, FPS = 160, 96, 17, 16.0
 HOSTILE = (

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ffpdata import cli
-from ffpdata.core import remote, scratch
 from ffpdata.core.config import Pipeline, StageEntry
-from ffpdata.core.manifest import COMMON
-from ffpdata.core.run import RunFolder
+from ffpdata.manifests.manifest import COMMON
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.runners.session import Work, start
+from ffpdata.storage import object_store, scratch
 from tests import toys
 from tests.s3_server import s3_proxy
 
@@ -84,8 +84,8 @@ def test_wrong_sql_is_the_users(tmp_path: Path, command: Command) -> None:
 def test_status_of_a_store_that_is_away(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_proxy(monkeypatch) as proxy:
         run = begun("s3://bucket/run", tmp_path / "in")
-        monkeypatch.setattr(remote, "OUTAGE_SECONDS", 0.2)
-        monkeypatch.setattr(remote, "REQUEST_ATTEMPTS", 1)
+        monkeypatch.setattr(object_store, "OUTAGE_SECONDS", 0.2)
+        monkeypatch.setattr(object_store, "REQUEST_ATTEMPTS", 1)
         monkeypatch.setattr(scratch, "_process", {})
         for only in ("/bucket/run/manifests/", ""):
             proxy.only, proxy.rate, proxy.faults = only, 1.0, ("503",)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ffpdata.core.config import load_pipeline
-from ffpdata.serve.flags import Plan
+from ffpdata.serve.vllm_flags import Plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCKER = REPOSITORY / "docker"

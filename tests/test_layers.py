@@ -1,4 +1,4 @@
-"""Imports point one way: core <- media <- models <- stages <- curate, export, report <- refine, runners <- cli."""
+"""Imports point one way, from the contract up to the commands, and rooms form no circle."""
 
 from __future__ import annotations
 
@@ -14,26 +14,32 @@ import ffpdata
 ROOT = Path(ffpdata.__file__).parent
 LEVEL = {
     "core": 0,
-    "media": 1,
-    "models": 2,
-    "sample": 2,
-    "stages": 3,
-    "curate": 4,
-    "export": 5,
-    "report": 5,
-    "refine": 6,
-    "runners": 6,
-    "doctor": 7,
-    "serve": 7,
-    "cli": 8,
+    "storage": 1,
+    "processes": 1,
+    "inputs": 2,
+    "manifests": 2,
+    "media": 3,
+    "models": 4,
+    "sample": 4,
+    "stages": 5,
+    "training": 8,
+    "curate": 6,
+    "export": 7,
+    "report": 7,
+    "review": 8,
+    "runners": 7,
+    "refine": 8,
+    "doctor": 9,
+    "serve": 9,
+    "cli": 10,
 }
 HEAVY = {"torch", "transformers", "diffsynth", "ray", "vllm", "onnxruntime", "fastapi", "uvicorn", "starlette"}
 ON_DEMAND = {
     "runners/ray.py",
-    "runners/crew.py",
+    "runners/worker_pools.py",
     "runners/faults.py",
-    "runners/metrics.py",
-    "refine/api.py",
+    "runners/prometheus.py",
+    "review/routes.py",
     "models/wan/training.py",
 }
 """Modules that are imported where a command asks for them: they may say at the top what they need."""

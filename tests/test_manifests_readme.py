@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core.config import InputSettings, load_pipeline
-from ffpdata.core.inputs import KNOWN_COLUMNS, list_inputs
-from ffpdata.core.manifest import COMMON
-from ffpdata.core.store import Store
-from ffpdata.core.views import CURATE, OF_EACH, connect
 from ffpdata.curate import WRITES, verdicts
-from ffpdata.export.index import INDEX
+from ffpdata.export.shard_index import INDEX
+from ffpdata.inputs.listing import KNOWN_COLUMNS, list_inputs
+from ffpdata.manifests.manifest import COMMON
+from ffpdata.manifests.views import CURATE, OF_EACH, connect
+from ffpdata.storage.store import Store
 
 FOLDER = Path(__file__).parents[1] / "manifests"
 TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from ffpdata.core.config import Library, load_pipeline
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import records
 from ffpdata.export.loader import pairs
 from ffpdata.export.verify import verify
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import records
 from ffpdata.media.codec import read_masks, read_video, video_info
 from ffpdata.media.masks import iou
 from ffpdata.runners.session import Work, start, status

@@ -1,1 +1,1 @@
-"""What every part agrees on: configuration, keys, manifests, the stage contract and the store."""
+"""The contract that every part keeps: stages, their configuration, prompts, content keys and errors."""

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ffpdata.core.answer_schema import schema_violations
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.keys import digest
-from ffpdata.core.schema import schema_violations
 
 NEGATIONS = frozenset({"no", "not", "without", "never", "none", "nothing", "nobody", "neither", "nor", "cannot"})
 """Words that the paper's caption rules forbid (section 7.1.1: no negations, e.g. "no/without")."""

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from ffpdata.core.config import CurateSettings
 from ffpdata.core.keys import digest
-from ffpdata.core.manifest import stage_schema, worker_label
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import CURATE, literal, quote
 from ffpdata.curate import dedup, select, split, verdicts
+from ffpdata.manifests.manifest import stage_schema, worker_label
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import CURATE, literal, quote
 
 VERSION = 1
 """Raised whenever the rules change."""

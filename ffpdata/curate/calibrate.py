@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import literal, quote
 from ffpdata.curate import verdicts as reviewed
 from ffpdata.curate.verdicts import ACCEPT, REJECT, Verdict
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import literal, quote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

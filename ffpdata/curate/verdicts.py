@@ -15,8 +15,8 @@ import duckdb
 import pyarrow as pa
 
 from ffpdata.core.keys import digest
-from ffpdata.core.manifest import COMMON, stage_schema
-from ffpdata.core.views import literal, quote
+from ffpdata.manifests.manifest import COMMON, stage_schema
+from ffpdata.manifests.views import literal, quote
 
 REVIEW = "review"
 """The manifest of the verdicts. It is not a stage: no pipeline names it."""

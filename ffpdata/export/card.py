@@ -9,11 +9,11 @@ import duckdb
 
 from ffpdata import __version__
 from ffpdata.core.keys import digest
-from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Stage
-from ffpdata.core.views import literal, quote
 from ffpdata.curate import current_settings
 from ffpdata.export.dataset import Shard
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import literal, quote
 
 CLASSICAL = "ffpdata.models.classical."
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.store import TEMP, Store, storage_errors
+from ffpdata.storage.store import TEMP, Store, storage_errors
 
 DATASET = "dataset.json"
 CARD = "README.md"

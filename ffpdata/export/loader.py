@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import FatalError, nearest
-from ffpdata.core.store import Store
 from ffpdata.export.dataset import Dataset, Shard
-from ffpdata.export.record import FIRST_FRAME, MASK, RECORD, SOURCE, TARGET
+from ffpdata.export.pair_record import FIRST_FRAME, MASK, RECORD, SOURCE, TARGET
 from ffpdata.media.codec import read_image, read_masks, read_video
+from ffpdata.storage.store import Store
 
 if TYPE_CHECKING:
     import webdataset

@@ -19,15 +19,15 @@ from typing import Any
 from ffpdata import __version__
 from ffpdata.core.errors import FatalError, FfpdataError
 from ffpdata.core.keys import digest
-from ffpdata.core.run import RunFolder
-from ffpdata.core.store import Store, storage_errors
 from ffpdata.export import card
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, check_place, only_writer, remove_stale, twin_of
-from ffpdata.export.index import index_row, read_index, write_index
-from ffpdata.export.plan import Entry, ShardPlan, choose, plan_shards, rows
-from ffpdata.export.record import FIRST_FRAME, RECORD, TARGET, Records, to_json
-from ffpdata.export.tar import Member, write_tar
+from ffpdata.export.pair_record import FIRST_FRAME, RECORD, TARGET, Records, to_json
+from ffpdata.export.reproducible_tar import Member, write_tar
+from ffpdata.export.shard_index import index_row, read_index, write_index
+from ffpdata.export.shard_plan import Entry, ShardPlan, choose, plan_shards, rows
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import png, read_first_frame
+from ffpdata.storage.store import Store, storage_errors
 
 SHARD_MB = 1000
 

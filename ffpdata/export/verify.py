@@ -13,14 +13,14 @@ from typing import IO, Any
 
 import numpy as np
 
+from ffpdata.core.answer_schema import schema_violations
 from ffpdata.core.errors import FfpdataError
-from ffpdata.core.schema import schema_violations
-from ffpdata.core.store import Store, storage_errors
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, shard_files
-from ffpdata.export.index import read_index
-from ffpdata.export.record import FIRST_FRAME, MASK, RECORD, SCHEMA, SOURCE, TARGET
-from ffpdata.export.tar import DamagedTarError, read_tar
+from ffpdata.export.pair_record import FIRST_FRAME, MASK, RECORD, SCHEMA, SOURCE, TARGET
+from ffpdata.export.reproducible_tar import DamagedTarError, read_tar
+from ffpdata.export.shard_index import read_index
 from ffpdata.media.codec import read_image, read_masks, read_video, video_info
+from ffpdata.storage.store import Store, storage_errors
 
 FIRST_FRAME_PSNR = 35.0
 """dB that the first-frame image must reach against the target's decoded first frame; made from it, it is equal."""

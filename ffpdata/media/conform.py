@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ffpdata.core.errors import FfpdataError, Reject, RetryableError
 from ffpdata.media import codec, ffmpeg
-from ffpdata.media.filters import Crop, filter_chain, input_args
+from ffpdata.media.ffmpeg_filters import Crop, filter_chain, input_args
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image, probe_image
 from ffpdata.media.probe import MAX_PIXELS, Probe, check_regular_file

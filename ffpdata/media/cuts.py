@@ -14,7 +14,7 @@ import numpy as np
 
 from ffpdata.core.errors import Reject, RetryableError
 from ffpdata.media import ffmpeg
-from ffpdata.media.filters import input_args
+from ffpdata.media.ffmpeg_filters import input_args
 from ffpdata.media.probe import Probe, check_regular_file
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from ffpdata.core.errors import Reject
-from ffpdata.models.gpu import clip_size, inference, release
+from ffpdata.models.gpu_memory import clip_size, inference, release
 from ffpdata.models.grounding_dino import Detection, GroundingDino
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
-from ffpdata.models.needs import Checkpoint, Needs, wants_gpu
 from ffpdata.models.protocols import Box, Segmentation
+from ffpdata.models.requirements import Checkpoint, Needs, wants_gpu
 from ffpdata.models.sam2_video import PackageTracker, TrackerRuntime, TransformersTracker
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.weights import Dtype, checkpoint_folder, torch_device
@@ -49,7 +49,7 @@ class GroundedSam2Settings(GuardSettings):
     """Most instances that are edited as one object; more are rejected as `too_many_instances`, for an edit that leaves
     some of them out would not be what its instruction says."""
     engine: Literal["transformers", "sam2"] = "transformers"
-    """Whose code runs SAM 2. `sam2` needs `model` under its own names, see `ffpdata.models.to_safetensors`."""
+    """Whose code runs SAM 2. `sam2` needs `model` under its own names, see `ffpdata.models.convert_to_safetensors`."""
     sam2_config: str = "configs/sam2.1/sam2.1_hiera_l.yaml"
     """Engine `sam2`: the package's configuration that `model` belongs to."""
     sam2_side: int = Field(1024, ge=128, multiple_of=32)

@@ -124,7 +124,8 @@ class PackageTracker:
     """SAM 2 video by the `sam2` package, the authors' own code.
 
     Args:
-        folder: safetensors under the package's names, as `ffpdata.models.to_safetensors` makes them of a `.pt` file.
+        folder: safetensors under the package's names, as `ffpdata.models.convert_to_safetensors` makes them of a `.pt`
+            file.
         device: where it runs.
         dtype: of its arithmetic; weights stay in float32, as the package's examples have it.
         config: a configuration that the package brings along, e.g. `configs/sam2.1/sam2.1_hiera_l.yaml`.

@@ -20,11 +20,11 @@ import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import Reject
-from ffpdata.models.gpu import clip_size, inference, release
+from ffpdata.models.gpu_memory import clip_size, inference, release
 from ffpdata.models.grounding_dino import SAME_BOX
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
-from ffpdata.models.needs import Checkpoint, Needs, wants_gpu
 from ffpdata.models.protocols import Box, Segmentation
+from ffpdata.models.requirements import Checkpoint, Needs, wants_gpu
 from ffpdata.models.sam2_video import TrackerRuntime, TransformersTracker, open_session, prepare
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.weights import Dtype, checkpoint_folder, from_pretrained, pretrained_model, torch_device

@@ -16,14 +16,14 @@ from pydantic import Field
 from ffpdata.core.errors import Reject
 from ffpdata.media import conditioning
 from ffpdata.media.geometry import check_clip
-from ffpdata.models.adapters import lora_labels
-from ffpdata.models.needs import Needs
+from ffpdata.models.lora_labels import lora_labels
 from ffpdata.models.protocols import Edit
+from ffpdata.models.requirements import Needs
 from ffpdata.models.settings import parse_settings
-from ffpdata.models.wan.parts import TRANSFORMER
+from ffpdata.models.wan.checkpoint_files import TRANSFORMER
+from ffpdata.models.wan.pipeline_cache import hold, wan_needs, wan_plan
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Lora, WanSettings
-from ffpdata.models.wan.shared import hold, wan_needs, wan_plan
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
@@ -210,7 +210,7 @@ class Vace(VaceRoles):
     def training_plan(cls, spec: ModelSpec, parts: Sequence[str] = PARTS, *, device: str = "") -> Plan:
         """How a trainer loads the model, or some parts of it: whole on one device, without LoRAs.
 
-        That a back end has this method says that it can be fine-tuned (`refine.finetune`).
+        That a back end has this method says that it can be fine-tuned (`training.finetune`).
 
         Args:
             spec: the profile's role.

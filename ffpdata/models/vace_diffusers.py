@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.models.gpu import gpu_memory, release
-from ffpdata.models.needs import Checkpoint, Needs, wants_gpu
+from ffpdata.models.gpu_memory import gpu_memory, release
+from ffpdata.models.requirements import Checkpoint, Needs, wants_gpu
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.loading import require

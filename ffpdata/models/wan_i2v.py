@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ffpdata.media.geometry import check_clip
-from ffpdata.models.adapters import lora_labels
-from ffpdata.models.needs import Needs
+from ffpdata.models.lora_labels import lora_labels
 from ffpdata.models.protocols import Edit
+from ffpdata.models.requirements import Needs
 from ffpdata.models.settings import parse_settings
-from ffpdata.models.wan.parts import TRANSFORMER
+from ffpdata.models.wan.checkpoint_files import TRANSFORMER
+from ffpdata.models.wan.pipeline_cache import hold, wan_needs
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings
-from ffpdata.models.wan.shared import hold, wan_needs
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec

@@ -48,7 +48,7 @@ def checkpoint_folder(model: str, revision: str = "", *, patterns: Sequence[str]
         found = f"it has {', '.join(pickles[:3])}, which" if pickles else "pickles"
         raise FatalError(
             f"{model} has no safetensors file; {found} could run code and are not read: "
-            "convert with `python -m ffpdata.models.to_safetensors FILE FOLDER` and name the folder as `model`"
+            "convert with `python -m ffpdata.models.convert_to_safetensors FILE FOLDER` and name the folder as `model`"
         )
     return folder
 
@@ -101,8 +101,8 @@ def _no_file(folder: Path, stem: str, pickles: list[Path]) -> FatalError:
     if pickles:
         return FatalError(
             f"{folder}: {pickles[0].name} is a pickle, which can run code and is not read: convert it with "
-            f"`python -m ffpdata.models.to_safetensors {pickles[0]} FOLDER` and name the folder as the part's source, "
-            "or set the role's runtime allow_pickle to true (torch's restricted loader)"
+            f"`python -m ffpdata.models.convert_to_safetensors {pickles[0]} FOLDER` and name the folder as the part's "
+            "source, or set the role's runtime allow_pickle to true (torch's restricted loader)"
         )
     return FatalError(f"{folder}: no file {stem}*.safetensors: the checkpoint is incomplete")
 

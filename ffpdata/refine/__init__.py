@@ -1,4 +1,4 @@
-"""Refinement by people: the review page, its server, and the verdicts in and out."""
+"""The refinement loop of removals: rounds of training, and their comparison."""
 
 FOLDER = "refine"
 """Folder of the refinement loop in a run folder."""

@@ -13,10 +13,19 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ffpdata.core.errors import nearest
+from ffpdata.refine.compared_measures import (
+    ACCEPTANCE,
+    MEASURES,
+    SCREEN_SCORE,
+    YIELD,
+    acceptance,
+    measure,
+    names,
+    value,
+)
 from ffpdata.refine.comparison import Change, Comparison, count
-from ffpdata.refine.measures import ACCEPTANCE, MEASURES, SCREEN_SCORE, YIELD, acceptance, measure, names, value
-from ffpdata.refine.outcomes import Outcome, Outcomes
-from ffpdata.refine.paired import Draws, Paired, Side, by_source
+from ffpdata.refine.paired_tests import Draws, Paired, Side, by_source
+from ffpdata.refine.removal_results import Outcome, Outcomes
 
 __all__ = ["Change", "CompareSettings", "Comparison", "compare"]
 

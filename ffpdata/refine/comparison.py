@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ffpdata.refine.measures import measure
+from ffpdata.refine.compared_measures import measure
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from pydantic import BaseModel, ConfigDict
 
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import ModelSpec
-from ffpdata.core.store import Store
 from ffpdata.curate.verdicts import Decision as Decided
-from ffpdata.refine import FOLDER, outcomes
-from ffpdata.refine.outcomes import OK, Outcome
+from ffpdata.refine import FOLDER, removal_results
+from ffpdata.refine.removal_results import OK, Outcome
 from ffpdata.refine.settings import RefineSettings
+from ffpdata.storage.store import Store
 
 ASKED = f"{FOLDER}/asked.json"
 ROLE = "remover"
@@ -117,11 +117,11 @@ class Round:
 
     def table(self, name: str) -> list[Outcome]:
         """Read one of `TABLES`."""
-        return outcomes.parse(self.store.read(self.path(f"{name}.parquet")))
+        return removal_results.parse(self.store.read(self.path(f"{name}.parquet")))
 
     def write_table(self, name: str, rows: Iterable[Outcome]) -> None:
         """Write one of `TABLES`."""
-        self.store.write(self.path(f"{name}.parquet"), outcomes.dump(rows))
+        self.store.write(self.path(f"{name}.parquet"), removal_results.dump(rows))
 
     @property
     def plan(self) -> Plan:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ffpdata.refine.compared_measures import measure
 from ffpdata.refine.comparison import Change
-from ffpdata.refine.measures import measure
-from ffpdata.refine.outcomes import OK, Outcomes
+from ffpdata.refine.removal_results import OK, Outcomes
 
 PASSED = "passed all gates"
 

@@ -8,17 +8,17 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import ModelSpec
 from ffpdata.curate import verdicts
 from ffpdata.curate.verdicts import Decision as Decided
-from ffpdata.refine import outcomes
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.refine import removal_results
 from ffpdata.refine.comparison import Comparison
-from ffpdata.refine.finetune import LOSSES, SHEET
-from ffpdata.refine.outcomes import Outcome
+from ffpdata.refine.removal_results import Outcome
 from ffpdata.refine.round import AFTER, BEFORE, REPORT, TRAINING, VALIDATION, Round, State, now
 from ffpdata.refine.round_charts import Loss
 from ffpdata.refine.round_report import RoundFacts, write_round_report
+from ffpdata.training.finetune import LOSSES, SHEET
 
 HOUR = 3600.0
 
@@ -48,7 +48,7 @@ def write(run: RunFolder, current: Round, state: State, decisions: Mapping[str, 
 
 
 def _table(current: Round, name: str, decisions: Mapping[str, Decided]) -> list[Outcome]:
-    return outcomes.judged(current.table(name), decisions) if current.has(f"{name}.parquet") else []
+    return removal_results.judged(current.table(name), decisions) if current.has(f"{name}.parquet") else []
 
 
 def _comparison(current: Round) -> Comparison | None:

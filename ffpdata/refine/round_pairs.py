@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from ffpdata.core.keys import digest
-from ffpdata.refine.measures import acceptance, passed, screen_score
-from ffpdata.refine.outcomes import Outcome, Outcomes
+from ffpdata.refine.compared_measures import acceptance, passed, screen_score
+from ffpdata.refine.removal_results import Outcome, Outcomes
 
 IMPROVED, WORSE, CHANCE = GROUPS = ("improved", "became worse", "by chance")
 

@@ -15,17 +15,17 @@ import pyarrow as pa
 
 from ffpdata import __version__
 from ffpdata.core.errors import FatalError, FfpdataError
-from ffpdata.core.run import RunFolder
-from ffpdata.core.store import Store
-from ffpdata.core.views import literal
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import literal
+from ffpdata.refine.compared_measures import measure, names, screen_score, value
 from ffpdata.refine.comparison import Comparison, count
-from ffpdata.refine.measures import measure, names, screen_score, value
-from ffpdata.refine.outcomes import OK, Outcome, Outcomes
+from ffpdata.refine.removal_results import OK, Outcome, Outcomes
 from ffpdata.refine.round import State
 from ffpdata.refine.round_charts import Loss, bar, curve, fates
 from ffpdata.refine.round_pairs import GROUPS, SOURCE, TARGET, Shown, choose
-from ffpdata.report.html import data_uri, embedded, render
-from ffpdata.report.previews import preview
+from ffpdata.report.gallery_media import preview
+from ffpdata.report.page import data_uri, embedded, render
+from ffpdata.storage.store import Store
 
 TEMPLATE = "round.html.j2"
 LABELS = ("source", "before", "after")

@@ -17,15 +17,13 @@ import yaml
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import FatalError, UsageError
 from ffpdata.core.keys import digest
-from ffpdata.core.lock import run_lock
-from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import ModelSpec
 from ffpdata.curate import current_settings
 from ffpdata.curate.verdicts import Decision as Decided
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.refine import PROMOTED, round_facts
 from ffpdata.refine.compare import Comparison, compare
-from ffpdata.refine.finetune import trainable
-from ffpdata.refine.outcomes import FILES, Outcome, decided, judged, take
+from ffpdata.refine.removal_results import FILES, Outcome, decided, judged, take
 from ffpdata.refine.round import (
     AFTER,
     BEFORE,
@@ -46,9 +44,11 @@ from ffpdata.refine.round import (
     unseen,
     waiting,
 )
+from ffpdata.refine.round_training import tidy, train
 from ffpdata.refine.settings import RefineSettings
-from ffpdata.refine.tuning import tidy, train
 from ffpdata.runners.session import Work, start
+from ffpdata.storage.lock import run_lock
+from ffpdata.training.finetune import trainable
 
 LOCK = "refine.lock"
 """One process refines a run at a time; the run's own lock is taken while it works."""

@@ -1,1 +1,1 @@
-"""Take the items of a run through its stages: `inline` in this process."""
+"""Take the items of a run through its stages: `inline` in this process, `ray` on all cores or a cluster."""

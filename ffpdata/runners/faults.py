@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.execute import Outcome
-from ffpdata.runners.crew import Actor, Call, Crew
+from ffpdata.runners.execute import Outcome
 from ffpdata.runners.flow import Flow, Task
+from ffpdata.runners.worker_pools import Actor, Call, Crew
 
 SETUP_SECONDS = 1800.0
 PING_SECONDS = 60.0

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ffpdata.core.execute import Outcome, next_items, stage_key
-from ffpdata.core.index import Hashes
 from ffpdata.core.keys import is_of
 from ffpdata.core.stage import Item, Stage
-from ffpdata.runners.finished import FinishedInputs
-from ffpdata.runners.ledger import Ledger
+from ffpdata.runners.execute import Outcome, next_items, stage_key
+from ffpdata.runners.finished_inputs import FinishedInputs
+from ffpdata.runners.outcome_index import Hashes
 from ffpdata.runners.progress import Progress
+from ffpdata.runners.stage_outcomes import Ledger
 
 DUPLICATE = "duplicate"
 """Reason of an item whose content another item of the same run already has."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.execute import execute
 from ffpdata.core.stage import Stage
-from ffpdata.core.store import Store
+from ffpdata.runners.execute import execute
 from ffpdata.runners.flow import Flow
-from ffpdata.runners.stop import Stop
+from ffpdata.runners.interrupts import Stop
+from ffpdata.storage.store import Store
 
 
 def run_inline(flow: Flow, store: Store, stop: Stop, *, max_attempts: int = 3) -> None:

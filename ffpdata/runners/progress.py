@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any
 
 from ffpdata.core.errors import FfpdataError
-from ffpdata.core.execute import Outcome
 from ffpdata.core.stage import Item
-from ffpdata.core.store import Store
+from ffpdata.runners.execute import Outcome
+from ffpdata.storage.store import Store
 
 PROGRESS_FILE = "logs/progress.json"
 LINE_SECONDS = 10.0

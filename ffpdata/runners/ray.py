@@ -13,16 +13,16 @@ import time
 import ray
 from ray.exceptions import RayError
 
-from ffpdata.core.cluster import ray_cluster
 from ffpdata.core.errors import FatalError
-from ffpdata.core.store import Store
-from ffpdata.runners.crew import Actor, Call, Crew, Pool
+from ffpdata.processes.ray_cluster import ray_cluster
 from ffpdata.runners.faults import Faults
 from ffpdata.runners.flow import BATCH, Flow, Task
-from ffpdata.runners.metrics import RayMetrics
+from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.placement import grow, refuse
-from ffpdata.runners.stop import Stop
+from ffpdata.runners.prometheus import RayMetrics
 from ffpdata.runners.worker import Reply
+from ffpdata.runners.worker_pools import Actor, Call, Crew, Pool
+from ffpdata.storage.store import Store
 
 SCALE_SECONDS = 0.5
 CLOSE_SECONDS = 30.0

@@ -11,22 +11,22 @@ from typing import Any
 
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import UsageError, nearest
-from ffpdata.core.inputs import list_inputs
-from ffpdata.core.lock import is_locked, run_lock
-from ffpdata.core.manifest import COMPACT_PARTS, ManifestWriter
-from ffpdata.core.remote import is_s3, outage_ends_run
-from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Item, Stage
-from ffpdata.core.store import Store
-from ffpdata.core.views import CURATE, current, pairs, readable
 from ffpdata.curate import curate
+from ffpdata.inputs.listing import list_inputs
+from ffpdata.manifests.manifest import COMPACT_PARTS, ManifestWriter
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import CURATE, current, pairs, readable
 from ffpdata.models.settings import check
-from ffpdata.runners.finished import FinishedInputs
+from ffpdata.runners.finished_inputs import FinishedInputs
 from ffpdata.runners.flow import Flow
 from ffpdata.runners.inline import run_inline
-from ffpdata.runners.ledger import Ledger, Redo
+from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import PROGRESS_FILE, Progress
-from ffpdata.runners.stop import Stop
+from ffpdata.runners.stage_outcomes import Ledger, Redo
+from ffpdata.storage.lock import is_locked, run_lock
+from ffpdata.storage.object_store import is_s3, outage_ends_run
+from ffpdata.storage.store import Store
 
 STALE_SECONDS = 60.0
 """Where no lock tells whether a run goes on, what it said of itself longer ago than this is no longer true."""

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.execute import Outcome, execute
-from ffpdata.core.manifest import worker_label
-from ffpdata.core.scratch import process_scratch
 from ffpdata.core.stage import Item, Stage
-from ffpdata.core.store import Store
-from ffpdata.media import at_hand
+from ffpdata.manifests.manifest import worker_label
+from ffpdata.media import clip_cache
+from ffpdata.runners.execute import Outcome, execute
+from ffpdata.storage.scratch import process_scratch
+from ffpdata.storage.store import Store
 
 WATCH_SECONDS = 0.25
 
@@ -93,7 +93,7 @@ class Worker:
         outcomes = []
         try:
             for item, key, adopt in work:
-                at_hand.turn_to(item.item_id if self._keep_clips else "")
+                clip_cache.turn_to(item.item_id if self._keep_clips else "")
                 outcomes.append(
                     execute(
                         self._stages[number], item, self._store, key=key, max_attempts=self._max_attempts, adopt=adopt
@@ -103,7 +103,7 @@ class Worker:
             return Reply(outcomes, error=str(err), fatal=True)
         except BaseException:  # noqa: BLE001
             return Reply(outcomes, error=traceback.format_exc(), fatal=True)
-        return Reply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - at_hand.held_gb())
+        return Reply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - clip_cache.held_gb())
 
     def close(self) -> Reply:
         """Tear every stage down and remove what was downloaded."""
@@ -114,7 +114,7 @@ class Worker:
             except BaseException:  # noqa: BLE001
                 errors.append(traceback.format_exc())
         self._ready.clear()
-        at_hand.turn_to("")
+        clip_cache.turn_to("")
         process_scratch().close()
         return Reply(error="\n".join(errors))
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from ffpdata.core.cluster import ray_cluster
 from ffpdata.core.errors import FatalError
-from ffpdata.serve.flags import Plan
+from ffpdata.processes.ray_cluster import ray_cluster
 from ffpdata.serve.server import GRACE_SECONDS, Server
+from ffpdata.serve.vllm_flags import Plan
 
 WATCH_SECONDS = 1.0
 CPUS = 1

@@ -12,9 +12,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from ffpdata.core import keeper
 from ffpdata.core.errors import FatalError
-from ffpdata.serve.flags import Plan
+from ffpdata.processes import supervisor
+from ffpdata.serve.vllm_flags import Plan
 
 GRACE_SECONDS = 20.0
 """Between SIGTERM and SIGKILL: vLLM ends its engine in this time."""
@@ -51,7 +51,7 @@ class Server:
         environment = os.environ | plan.environment()
         if gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        kept = [sys.executable, keeper.__file__, str(GRACE_SECONDS)]
+        kept = [sys.executable, supervisor.__file__, str(GRACE_SECONDS)]
         command = plan.command(host, self._port)
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         with Path(log).open("ab") as out:

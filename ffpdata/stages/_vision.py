@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Reject, Row, Stage
-from ffpdata.media.at_hand import see_masks, see_video
+from ffpdata.media.clip_cache import see_masks, see_video
 from ffpdata.media.codec import read_first_frame, read_image
 
 MEDIA = {

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ffpdata.core.errors import FatalError, nearest
 from ffpdata.core.stage import Artifact, Reject, Row, Stage, StageSettings
 from ffpdata.media import masks as geometry
-from ffpdata.media.at_hand import see_masks
+from ffpdata.media.clip_cache import see_masks
 from ffpdata.media.codec import write_masks
 
 

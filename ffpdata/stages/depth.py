@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Artifact, Row, Stage
-from ffpdata.media.at_hand import see_video
+from ffpdata.media.clip_cache import see_video
 from ffpdata.media.codec import write_gray
 from ffpdata.media.conditioning import depth_levels
 

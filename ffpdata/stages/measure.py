@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ffpdata.core.stage import Reject, Row, Stage, StageSettings
 from ffpdata.media import metrics
-from ffpdata.media.at_hand import see_masks, see_video
+from ffpdata.media.clip_cache import see_masks, see_video
 from ffpdata.media.flow import warp_error
 from ffpdata.media.phash import clip_hashes
 

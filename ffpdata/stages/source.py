@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ffpdata.core.keys import digest, source_id
-from ffpdata.core.places import IMAGE_SUFFIXES
 from ffpdata.core.stage import Child, Reject, Row, Stage, StageSettings
+from ffpdata.inputs.locations import IMAGE_SUFFIXES
 
 HINTS = ("given_object", "given_box", "given_caption", "licence")
 """What the user says of a source. The same bytes with other hints are another item."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ffpdata.core.stage import Artifact, Row, Stage
-from ffpdata.media.at_hand import see_video
+from ffpdata.media.clip_cache import see_video
 from ffpdata.media.codec import read_gray, read_image, write_video
 
 

@@ -25,7 +25,7 @@ stages:
 PROFILE = """\
 name: tiny
 models:
-  segmenter: {backend: "ffpdata.models.classical.segmenter:MotionSegmenter"}
+  segmenter: {backend: "ffpdata.models.classical.segmenter.motion_segmenter:MotionSegmenter"}
 stages:
   ingest: {scan_seconds: 5}
   measure: {limits: {removal: {unrevealed: {max: 0.2}}}}

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ffpdata.core.errors import ConfigError
-from ffpdata.core.execute import stage_key
 from ffpdata.core.keys import KEY_CHARS, canonical, child_key, digest, source_id
 from ffpdata.core.prompt import Prompt
 from ffpdata.core.stage import Item, ModelSpec, Row, Stage, StageSettings
+from ffpdata.runners.execute import stage_key
 
 BACKEND = "tests.core.test_keys:Backend"
 

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import records
 from ffpdata.curate import CurateResult, curate
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import records
 from tests.fixture_run import GOOD, MIRROR, RunMaker, copy_run, local_clip, pipelines
 
 

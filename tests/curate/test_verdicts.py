@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import records
 from ffpdata.curate import curate
 from ffpdata.curate.verdicts import Verdict, decide
-from ffpdata.export.record import Records
+from ffpdata.export.pair_record import Records
 from ffpdata.export.shards import export
-from ffpdata.refine.desk import Desk, Given
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import records
+from ffpdata.review.assignments import Desk, Given
 from tests.fixture_run import GOOD, copy_run, pipelines
 
 BOX, MASK = f"{GOOD[0]}/00/removal/bbox", f"{GOOD[0]}/00/removal/mask"

@@ -12,7 +12,7 @@ ABOUT = {
     "depth": {"pseudo": 1},
     "models": [
         {"model": "recolour@1", "role": "swapper", "licence": "Apache-2.0", "stages": ["synthesize"]}
-        | {"backend": "ffpdata.models.classical.recolour:Recolour"}
+        | {"backend": "ffpdata.models.classical.swapper:Recolour"}
     ],
     "settings": {},
 }

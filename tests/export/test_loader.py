@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.store import Store
 from ffpdata.curate import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.loader import pairs, webdataset_pipeline
 from ffpdata.export.shards import export
 from ffpdata.media.codec import read_masks, read_video
+from ffpdata.storage.store import Store
 from tests.fixture_run import GOOD, copy_run
 
 

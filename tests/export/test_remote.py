@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.run import RunFolder
-from ffpdata.core.scratch import process_scratch
 from ffpdata.curate import curate
 from ffpdata.export import shards
 from ffpdata.export.loader import pairs
 from ffpdata.export.shards import export
 from ffpdata.export.verify import verify
-from ffpdata.report import html
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.report import page
+from ffpdata.storage.scratch import process_scratch
 from tests.fixture_run import copy_run
 from tests.s3_server import s3_proxy
 
@@ -48,9 +48,9 @@ def test_a_remote_run_is_curated_exported_verified_read_and_reported(
     }
     assert verify("s3://bucket/out").problems == []
     assert next(pairs("s3://bucket/out", "train"))["target"].shape == (17, 96, 160, 3)
-    monkeypatch.setattr(html, "MAX_OTHERS", 0)
-    monkeypatch.setattr(html, "MAX_EXAMPLES", 2)
-    assert html.write_report(run, max_pairs=2) == "s3://bucket/run/report/index.html"
+    monkeypatch.setattr(page, "MAX_OTHERS", 0)
+    monkeypatch.setattr(page, "MAX_EXAMPLES", 2)
+    assert page.write_report(run, max_pairs=2) == "s3://bucket/run/report/index.html"
     assert bucket.exists("bucket/run/report/index.html")
     with pytest.raises(FatalError, match="not empty and no export"):
         export(run, "s3://bucket/run")

@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.run import RunFolder
-from ffpdata.core.store import Store
-from ffpdata.core.views import records
 from ffpdata.curate import curate
 from ffpdata.export.dataset import Dataset
-from ffpdata.export.plan import choose, sample_key
-from ffpdata.export.record import Records
+from ffpdata.export.pair_record import Records
+from ffpdata.export.reproducible_tar import DamagedTarError, Member, read_tar, write_tar
+from ffpdata.export.shard_plan import choose, sample_key
 from ffpdata.export.shards import export
-from ffpdata.export.tar import DamagedTarError, Member, read_tar, write_tar
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import records
 from ffpdata.stages.measure import Measure
+from ffpdata.storage.store import Store
 from tests.fixture_run import GOOD, HOSTILE, RunMaker, copy_run, make_run, pipelines
 
 
@@ -150,7 +150,7 @@ def test_what_was_lost_is_made_again(run: RunFolder, tmp_path: Path, lost: str) 
 def test_killed_anywhere_it_ends_as_if_nothing_had_happened(run: RunFolder, tmp_path: Path) -> None:
     export(run, tmp_path / "whole", shard_size_mb=1)
     code = (
-        "import sys; from ffpdata.core.run import RunFolder; from ffpdata.export.shards import export;"
+        "import sys; from ffpdata.manifests.run_folder import RunFolder; from ffpdata.export.shards import export;"
         "export(RunFolder.existing(sys.argv[1]), sys.argv[2], shard_size_mb=1)"
     )
     out = tmp_path / "out"
@@ -248,7 +248,7 @@ def test_the_prompt_is_the_one_that_was_asked(run: RunFolder, tmp_path: Path) ->
 
 
 def test_keys_are_unique_short_and_without_dots() -> None:
-    from ffpdata.export.plan import _keys
+    from ffpdata.export.shard_plan import _keys
 
     assert sample_key("ab/00/style/van.gogh é") == "ab-00-style-van_gogh__"
     items = [{"track": "t", "item_id": i} for i in ("a/b", "a-b", "c/d", "x" * 200)]

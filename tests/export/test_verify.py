@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.store import Store
 from ffpdata.curate import curate
 from ffpdata.export.dataset import Dataset
-from ffpdata.export.index import read_index, write_index
+from ffpdata.export.reproducible_tar import Member, write_tar
+from ffpdata.export.shard_index import read_index, write_index
 from ffpdata.export.shards import export
-from ffpdata.export.tar import Member, write_tar
 from ffpdata.export.verify import verify
+from ffpdata.storage.store import Store
 from tests.fixture_run import copy_run
 
 TAR = "test/shard-000000.tar"

@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="the extra `models` is not installed"
 from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.stage import ModelSpec, Row
 from ffpdata.media.codec import read_masks, write_video
-from ffpdata.models.gpu import GpuMemoryError, inference
+from ffpdata.models.gpu_memory import GpuMemoryError, inference
 from ffpdata.models.grounded_sam2 import GroundedSam2
 from ffpdata.models.grounding_dino import Detection, caption
 from ffpdata.stages.segment import Segment
@@ -163,7 +163,7 @@ def test_the_sam2_package_is_a_second_engine(folder: Path, tmp_path: Path) -> No
     import torch
     from sam2.build_sam import build_sam2_video_predictor
 
-    from ffpdata.models.to_safetensors import main
+    from ffpdata.models.convert_to_safetensors import main
 
     config = "configs/sam2.1/sam2.1_hiera_t.yaml"
     torch.manual_seed(0)

@@ -17,9 +17,9 @@ import ray
 from ray.cluster_utils import Cluster
 
 from ffpdata.core.config import Pipeline, load_pipeline
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import records
 from ffpdata.export.shards import export
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import records
 from ffpdata.media.codec import read_masks, video_info
 from ffpdata.runners.session import Work, start
 from tests.models.conftest import Clock

@@ -100,7 +100,7 @@ def test_without_a_gpu_they_fail_instead_of_crawling(profile):
         assert role == "vision_language" or spec.runtime["device"] == "cuda", role
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, "ffpdata.models.classical.stylizer:MagentaStylizer"])
+@pytest.mark.parametrize("backend", [*BACKENDS, "ffpdata.models.classical.stylizer.magenta_style:MagentaStylizer"])
 def test_a_misspelt_entry_is_named_with_its_back_end(backend):
     spec = ModelSpec(backend=backend, model="m", settings={"dtipe": 1}, runtime={"devise": 1})
     kind = spec.load_class()

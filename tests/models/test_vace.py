@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import ConfigError, FatalError, Reject, RetryableError
-from ffpdata.core.execute import execute
 from ffpdata.core.stage import Item, ModelSpec
-from ffpdata.core.store import Store
 from ffpdata.media.codec import read_video, write_masks, write_video
 from ffpdata.models.vace import VaceSettings
 from ffpdata.models.wan.settings import Lora
+from ffpdata.runners.execute import execute
 from ffpdata.stages.synthesize import Synthesize
+from ffpdata.storage.store import Store
 from tests.models import tiny_wan as tiny
 
 torch = pytest.importorskip("torch", reason="the extra `models` is not installed")
@@ -325,7 +325,7 @@ def test_a_full_gpu_fails_the_item_and_says_what_to_do(breaking, clip, monkeypat
 
 def test_a_gpu_filled_by_others_is_tried_again(breaking, clip, monkeypatch):
     model = breaking(torch.OutOfMemoryError("CUDA out of memory."))
-    monkeypatch.setattr("ffpdata.models.gpu._others", lambda device: (60.0, 80.0))
+    monkeypatch.setattr("ffpdata.models.gpu_memory._others", lambda device: (60.0, 80.0))
     with pytest.raises(RetryableError, match=r"other processes hold 60\.0 of its 80\.0 GiB"):
         model.edit(*clip, prompt="")
 
@@ -395,7 +395,7 @@ def test_the_stage_runs_it_and_a_full_gpu_is_the_items_reason(spec, clip, tmp_pa
 
 
 def _full():
-    from ffpdata.models.gpu import GpuMemoryError
+    from ffpdata.models.gpu_memory import GpuMemoryError
 
     raise GpuMemoryError("full")
 

@@ -173,7 +173,7 @@ def test_the_size_that_is_seen(size: tuple[int, int], seen: tuple[int, int]) -> 
 def test_the_published_pickle_is_converted_once(tmp_path: Path) -> None:
     import torch
 
-    from ffpdata.models.to_safetensors import convert
+    from ffpdata.models.convert_to_safetensors import convert
 
     state = {name: torch.from_numpy(value) for name, value in tiny.video_depth_state().items()}
     torch.save(state, tmp_path / "video_depth_anything_vits.pth")

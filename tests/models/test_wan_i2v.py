@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.core.execute import execute
 from ffpdata.core.stage import Item, ModelSpec
-from ffpdata.core.store import Store
 from ffpdata.media.codec import read_video, write_image
 from ffpdata.models.wan_i2v import WanAnimator
+from ffpdata.runners.execute import execute
 from ffpdata.stages.animate import Animate
+from ffpdata.storage.store import Store
 from tests.models import tiny_wan as tiny
 
 torch = pytest.importorskip("torch", reason="the extra `models` is not installed")

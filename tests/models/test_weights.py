@@ -14,7 +14,7 @@ pytest.importorskip("safetensors", reason="the extra `models` is not installed")
 
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.to_safetensors import convert
+from ffpdata.models.convert_to_safetensors import convert
 from ffpdata.models.weights import checkpoint_folder, read_state, torch_device, torch_dtype
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ffpdata.curate.verdicts import Decision
-from ffpdata.refine.outcomes import Outcome
+from ffpdata.refine.removal_results import Outcome
 
 ACCEPTED, REJECTED = Decision(1, 0), Decision(0, 1, ("artifacts",))
 MEASURES = {"psnr_outside": 35.0, "flicker": 0.5, "colour_drift": 1.0, "structure": 0.8, "motion": 2.5}

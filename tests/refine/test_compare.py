@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from ffpdata.curate.verdicts import Decision
 from ffpdata.refine.compare import Change, CompareSettings, Comparison, compare
-from ffpdata.refine.outcomes import Outcome
-from ffpdata.refine.paired import Draws, by_source
+from ffpdata.refine.paired_tests import Draws, by_source
+from ffpdata.refine.removal_results import Outcome
 from tests.refine.rounds_made_up import ACCEPTED, MEASURES, REJECTED, both, judged, outcome, scores, verdicts
 
 QUICK = CompareSettings(resamples=199, pairs=0)

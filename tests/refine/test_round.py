@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import ConfigError, UsageError
-from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import ModelSpec
-from ffpdata.core.store import Store
 from ffpdata.curate.verdicts import Decision
-from ffpdata.refine.outcomes import Outcome, dump, parse
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.refine.removal_results import Outcome, dump, parse
 from ffpdata.refine.round import (
     AFTER,
     BEFORE,
@@ -32,6 +31,7 @@ from ffpdata.refine.round import (
 )
 from ffpdata.refine.rounds import Means, held_out_groups, refine, roll_back
 from ffpdata.refine.settings import RefineSettings
+from ffpdata.storage.store import Store
 
 SPEC = ModelSpec(backend="ffpdata.models.vace:Vace", model="owner/vace", settings={"steps": 4})
 

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ffpdata.core.run import RunFolder
 from ffpdata.curate.verdicts import Decision
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import read_video, video_info, write_video
 from ffpdata.refine.compare import CompareSettings, compare
-from ffpdata.refine.outcomes import Outcome
+from ffpdata.refine.removal_results import Outcome
 from ffpdata.refine.round_charts import bar, curve, fates
 from ffpdata.refine.round_pairs import choose
 from ffpdata.refine.round_report import RoundFacts, State, verdict, write_round_report

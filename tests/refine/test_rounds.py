@@ -21,12 +21,12 @@ import pytest
 import yaml
 
 from ffpdata.core.config import load_pipeline
-from ffpdata.core.run import RunFolder
-from ffpdata.core.views import records
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import records
 from ffpdata.media.codec import write_video
-from ffpdata.refine.desk import Desk, Given
-from ffpdata.refine.pairs import Wanted
 from ffpdata.refine.round import rounds
+from ffpdata.review.assignments import Desk, Given
+from ffpdata.review.pairs import Wanted
 from ffpdata.runners.session import Work, start
 from tests import fixture_run
 from tests.models.tiny_profile import ANSWERS, LOCAL, MODEL, OVERRIDES, write_profile

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.core.run import RunFolder
 from ffpdata.curate import curate
-from ffpdata.report.html import write_report
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.report.page import write_report
 from tests.fixture_run import copy_run
 
 

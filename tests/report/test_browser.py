@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.core.run import RunFolder
+from ffpdata.manifests.run_folder import RunFolder
 from tests.chromium import needs_chromium, opened, wait_until
 
 pytestmark = needs_chromium

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.run import RunFolder
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import read_video, video_info
-from ffpdata.report import data
-from ffpdata.report.html import number, seconds, write_report
-from ffpdata.report.previews import preview
+from ffpdata.report import statistics
+from ffpdata.report.gallery_media import preview
+from ffpdata.report.page import number, seconds, write_report
 from tests.fixture_run import GOOD, HOSTILE, STYLED_IMAGE, RunMaker, mask, pipelines, source
 
 
@@ -88,7 +88,7 @@ def test_reasons_are_in_the_funnel_and_among_the_examples(page: Page) -> None:
 
 def test_the_numbers(run: RunFolder) -> None:
     with run.connect() as connection:
-        numbers = data.collect(run, connection)
+        numbers = statistics.collect(run, connection)
     assert numbers.status == {"ok": 10, "rejected": 10, "failed": 1}
     assert numbers.tasks == {"stylization": 4, "modification": 3, "removal": 3}
     assert (numbers.inputs, numbers.sources) == (11, 4)
@@ -107,20 +107,20 @@ def test_the_numbers(run: RunFolder) -> None:
 
 def test_a_gallery_that_cannot_show_all_takes_every_task_alike(run: RunFolder) -> None:
     with run.connect() as connection:
-        rows = data.pairs_to_show(connection, 6, 2)
+        rows = statistics.pairs_to_show(connection, 6, 2)
     good = [row["task"] for row in rows if row["status"] == "ok"]
     assert sorted(good) == ["modification"] * 2 + ["removal"] * 2 + ["stylization"] * 2
     assert len({row["reason"] for row in rows if row["status"] != "ok"}) == 2
 
 
 def test_histogram_bins() -> None:
-    found = data.histogram("x", [0.0, 1.0, 1.0, 5.0], [10.0])
+    found = statistics.histogram("x", [0.0, 1.0, 1.0, 5.0], [10.0])
     assert sum(found.accepted) == 4
     assert sum(found.others) == 1
     assert found.median == 1.0
-    same = data.histogram("x", [2.0, 2.0], [])
+    same = statistics.histogram("x", [2.0, 2.0], [])
     assert (same.low, same.high, sum(same.accepted)) == (1.5, 2.5, 2)
-    assert data.histogram("x", [], [1.0]).median is None
+    assert statistics.histogram("x", [], [1.0]).median is None
 
 
 def test_a_preview_shows_source_region_and_target_frame_by_frame(run: RunFolder, tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from ffpdata.core.execute import Outcome, stage_key
-from ffpdata.core.manifest import Manifest, ManifestWriter
 from ffpdata.core.stage import Child, Item, Row, Stage
-from ffpdata.core.store import Store
-from ffpdata.core.views import connect, records
+from ffpdata.manifests.manifest import Manifest, ManifestWriter
+from ffpdata.manifests.views import connect, records
 from ffpdata.runners import flow as flow_module
+from ffpdata.runners.execute import Outcome, stage_key
 from ffpdata.runners.flow import Flow, Task
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.session import make_flow
+from ffpdata.storage.store import Store
 
 
 class Name(Stage):

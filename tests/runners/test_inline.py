@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from ffpdata.core import execute as execute_module
 from ffpdata.core.errors import FatalError
-from ffpdata.core.manifest import ManifestWriter
-from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Item, Stage
-from ffpdata.core.views import connect, records
+from ffpdata.manifests.manifest import ManifestWriter
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import connect, records
+from ffpdata.runners import execute as execute_module
 from ffpdata.runners.inline import run_inline
-from ffpdata.runners.ledger import Redo
+from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.session import make_flow
-from ffpdata.runners.stop import Stop
+from ffpdata.runners.stage_outcomes import Redo
 from tests import toys
 
 STAGES = ["read", "upper", "fan", "odd", "end"]
@@ -228,7 +228,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from tests.runners import test_inline as t
-from ffpdata.core.run import RunFolder
+from ffpdata.manifests.run_folder import RunFolder
 from tests import toys
 import time
 slow = toys.Upper.process

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from ffpdata.core.store import Store
 from ffpdata.runners import progress as progress_module
 from ffpdata.runners.progress import PROGRESS_FILE, Progress
+from ffpdata.storage.store import Store
 from tests.s3_server import s3_proxy
 
 

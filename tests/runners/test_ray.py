@@ -20,14 +20,14 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.manifest import ManifestWriter
-from ffpdata.core.run import RunFolder
 from ffpdata.core.stage import Item, Resources, Stage
-from ffpdata.core.views import connect, records
+from ffpdata.manifests.manifest import ManifestWriter
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import connect, records
 from ffpdata.runners import ray as ray_runner
+from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.session import Status, make_flow, status
-from ffpdata.runners.stop import Stop
 from tests import toys
 from tests.runners import test_inline as inline
 

@@ -10,8 +10,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from ffpdata.core.config import load_pipeline
-from ffpdata.core.run import RunFolder
 from ffpdata.export.shards import export
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.runners.session import Work, start
 from tests.conftest import SMALL_SETTINGS, Finished
 

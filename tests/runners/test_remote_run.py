@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from ffpdata.core import execute as execute_module
-from ffpdata.core import lease as lease_module
-from ffpdata.core import lock as lock_module
-from ffpdata.core import remote, scratch
 from ffpdata.core.config import CurateSettings, Pipeline, StageEntry, load_pipeline
 from ffpdata.core.errors import FatalError, RunLockedError
-from ffpdata.core.lock import is_locked, run_lock
-from ffpdata.core.manifest import COMMON
-from ffpdata.core.run import RunFolder
-from ffpdata.core.store import Store
-from ffpdata.core.views import records
+from ffpdata.manifests.manifest import COMMON
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import records
+from ffpdata.runners import execute as execute_module
 from ffpdata.runners.session import Work, start
+from ffpdata.storage import lease as lease_module
+from ffpdata.storage import lock as lock_module
+from ffpdata.storage import object_store, scratch
+from ffpdata.storage.lock import is_locked, run_lock
+from ffpdata.storage.store import Store
 from tests import toys
 from tests.conftest import SMALL_SETTINGS
 from tests.s3_server import FlakyProxy, s3_proxy
@@ -168,8 +168,8 @@ def test_a_driver_that_lost_its_lease_commits_nothing_more(
 def test_an_outage_under_a_stage_fails_its_item_and_not_the_run(
     proxy: FlakyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "OUTAGE_SECONDS", 0.2)
-    monkeypatch.setattr(remote, "REQUEST_ATTEMPTS", 1)
+    monkeypatch.setattr(object_store, "OUTAGE_SECONDS", 0.2)
+    monkeypatch.setattr(object_store, "REQUEST_ATTEMPTS", 1)
     proxy.only, proxy.rate, proxy.faults = "/artifacts/loud/", 1.0, ("503",)
     source = inputs(tmp_path / "in", ["alpha"])
     run = RunFolder(URL)
@@ -185,8 +185,8 @@ def test_an_outage_under_a_stage_fails_its_item_and_not_the_run(
 def test_an_outage_of_the_driver_ends_the_run_with_one_message(
     proxy: FlakyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "OUTAGE_SECONDS", 0.2)
-    monkeypatch.setattr(remote, "REQUEST_ATTEMPTS", 1)
+    monkeypatch.setattr(object_store, "OUTAGE_SECONDS", 0.2)
+    monkeypatch.setattr(object_store, "REQUEST_ATTEMPTS", 1)
     proxy.only, proxy.rate, proxy.faults = "/manifests/", 1.0, ("503",)
     source = inputs(tmp_path / "in", ["alpha"])
     with pytest.raises(FatalError, match="cannot go on without its storage: s3://bucket/run/manifests"):

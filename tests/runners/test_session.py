@@ -8,10 +8,10 @@ import time
 import pytest
 
 from ffpdata.core.errors import UsageError
-from ffpdata.core.lock import run_lock
-from ffpdata.core.run import RunFolder
+from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.runners.progress import PROGRESS_FILE
 from ffpdata.runners.session import stage_range, status
+from ffpdata.storage.lock import run_lock
 from tests.s3_server import s3_proxy
 
 NAMES = ["source", "ingest", "segment", "verify"]

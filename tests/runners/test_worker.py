@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ffpdata.core.stage import Item, Row, Stage
-from ffpdata.core.store import Store
-from ffpdata.media import at_hand
+from ffpdata.media import clip_cache
 from ffpdata.media.codec import write_video
 from ffpdata.runners.worker import Worker
+from ffpdata.storage.store import Store
 
 CLIP_GB = 5 * 32 * 48 * 3 / 1e9
 
@@ -26,13 +26,13 @@ class Look(Stage):
     writes = {"address": str}
 
     def process(self, row: Row) -> dict[str, Any]:
-        return {"address": str(at_hand.see_video(row.file("video")).ctypes.data)}
+        return {"address": str(clip_cache.see_video(row.file("video")).ctypes.data)}
 
 
 @pytest.fixture(autouse=True)
 def nothing_at_hand() -> Iterator[None]:
     yield
-    at_hand.turn_to("")
+    clip_cache.turn_to("")
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -47,10 +47,10 @@ def test_an_items_clips_stay_for_its_next_stage_and_no_longer(tmp_path: Path, ke
         return str(outcome.children[0]["columns"]["address"])
 
     first = address(0, "a")
-    assert at_hand.held_gb() == (CLIP_GB if keep else 0)
+    assert clip_cache.held_gb() == (CLIP_GB if keep else 0)
     if keep:
         assert address(1, "a") == first
     address(0, "b")
-    assert at_hand.held_gb() == (CLIP_GB if keep else 0)
+    assert clip_cache.held_gb() == (CLIP_GB if keep else 0)
     worker.close()
-    assert at_hand.held_gb() == 0
+    assert clip_cache.held_gb() == 0

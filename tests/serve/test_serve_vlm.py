@@ -19,7 +19,7 @@ import pytest
 
 from ffpdata.core.errors import UsageError
 from ffpdata.serve import fleet
-from ffpdata.serve.flags import Plan, plan_for
+from ffpdata.serve.vllm_flags import Plan, plan_for
 
 FAKE = f"{shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).with_name('fake_vllm.py')))}"
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from ffpdata.core.errors import Reject
 from ffpdata.media import flow
 from ffpdata.media import masks as masklib
-from ffpdata.models.classical.plate import Plate, clean_plate, region, strongest
+from ffpdata.models.classical.clean_plate import Plate, clean_plate, region, strongest
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import BackendSettings, parse_settings
 

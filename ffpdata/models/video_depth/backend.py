@@ -11,7 +11,7 @@ In a profile:
 The authors publish pickles. Convert one once, then name its folder:
 
     hf download depth-anything/Video-Depth-Anything-Small --local-dir .
-    python -m ffpdata.models.to_safetensors video_depth_anything_vits.pth models/video_depth_small
+    python -m ffpdata.models.convert_to_safetensors video_depth_anything_vits.pth models/video_depth_small
 
 Small is Apache-2.0; the weights of Base and Large are CC-BY-NC-4.0 and may not make a data set that is sold.
 """
@@ -26,8 +26,8 @@ import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import FfpdataError
-from ffpdata.models.gpu import clip_size, inference, release
-from ffpdata.models.needs import Checkpoint, Needs, wants_gpu
+from ffpdata.models.gpu_memory import clip_size, inference, release
+from ffpdata.models.requirements import Checkpoint, Needs, wants_gpu
 from ffpdata.models.settings import BackendSettings, DeviceRuntime, parse_runtime, parse_settings
 from ffpdata.models.video_depth import network as net
 from ffpdata.models.video_depth.windows import join, window_frames

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.video_depth.names import renamed
+from ffpdata.models.video_depth.weight_names import renamed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ffpdata.core.schema import schema_violations
+from ffpdata.core.answer_schema import schema_violations
 
 if TYPE_CHECKING:
     from ffpdata.core.prompt import Prompt

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import Reject
-from ffpdata.models.needs import Needs
+from ffpdata.models.requirements import Needs
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vlm.answers import Answer, correction, read_answer
-from ffpdata.models.vlm.sampling import show
+from ffpdata.models.vlm.frame_sampling import show
 from ffpdata.models.vlm.service import acquire
 from ffpdata.models.vlm.settings import VisionRuntime, VisionSettings
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ffpdata.core.errors import FatalError, RetryableError
 from ffpdata.models.vlm.endpoint import Endpoint, Reply, Trouble
-from ffpdata.models.vlm.loop import call
+from ffpdata.models.vlm.event_loop import call
 from ffpdata.models.vlm.settings import VisionRuntime
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffpdata.models.gpu import gpu_memory, release
+from ffpdata.models.gpu_memory import gpu_memory, release
 from ffpdata.models.wan.loading import Plan, load, quiet
 from ffpdata.models.wan.loras import Deltas, LoraFile, check_deltas, check_pairs, read_lora
 from ffpdata.models.wan.settings import REMEDY

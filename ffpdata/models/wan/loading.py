@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.wan.parts import TRANSFORMER
+from ffpdata.models.wan.checkpoint_files import TRANSFORMER
 from ffpdata.models.weights import torch_dtype
 
 if TYPE_CHECKING:
-    from ffpdata.models.wan.parts import Parts
+    from ffpdata.models.wan.checkpoint_files import Parts
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.store import Store
 from ffpdata.models.wan.settings import Lora
 from ffpdata.models.weights import checkpoint_folder, weight_files
+from ffpdata.storage.store import Store
 
 if TYPE_CHECKING:
     import torch

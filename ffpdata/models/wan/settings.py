@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ffpdata.models.needs import Checkpoint
+from ffpdata.models.requirements import Checkpoint
 from ffpdata.models.settings import BackendSettings, DeviceRuntime
 from ffpdata.models.weights import Dtype
 

@@ -18,7 +18,7 @@ import pytest
 from ffpdata.core.errors import ConfigError, FatalError, Reject, RetryableError
 from ffpdata.core.prompt import Prompt
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.vlm import loop
+from ffpdata.models.vlm import event_loop
 from ffpdata.models.vlm.backend import ServedVision
 from ffpdata.models.vlm.endpoint import RequestRefusedError, retry_after
 from tests.openai_server import MODEL, Break, Hang, Raw, Say, Server, Stall, Status
@@ -254,12 +254,12 @@ def test_the_watchdog_gives_up_what_hangs_outside_every_limit() -> None:
         time.sleep(0.8)  # blocks the loop itself
 
     with pytest.raises(RetryableError, match="given up"):
-        loop.call(stuck(), 0.1)
+        event_loop.call(stuck(), 0.1)
 
     async def well() -> int:
         return 7
 
-    assert loop.call(well(), 5) == 7
+    assert event_loop.call(well(), 5) == 7
 
 
 # --- several endpoints ---

@@ -23,18 +23,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ffpdata.core.answer_schema import schema_violations
 from ffpdata.core.errors import FatalError
-from ffpdata.core.execute import execute
 from ffpdata.core.prompt import Prompt
-from ffpdata.core.schema import schema_violations
 from ffpdata.core.stage import Item, ModelSpec, Stage
-from ffpdata.core.store import Store
 from ffpdata.media.codec import write_video
 from ffpdata.models.vlm.backend import ServedVision
 from ffpdata.models.vlm.endpoint import RequestRefusedError
+from ffpdata.runners.execute import execute
 from ffpdata.stages.caption import Caption
 from ffpdata.stages.discriminate import Discriminate
 from ffpdata.stages.identify import Identify
+from ffpdata.storage.store import Store
 from tests.serve.test_serve_vlm import alive, free_ports
 
 PYTHON = os.environ.get("FFPDATA_VLLM", "")

@@ -12,10 +12,10 @@ import pytest
 from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.models.vace import PARTS, Vace
-from ffpdata.models.wan import shared
+from ffpdata.models.wan import pipeline_cache
+from ffpdata.models.wan.checkpoint_files import find_parts
 from ffpdata.models.wan.engine import KEPT_LORAS
 from ffpdata.models.wan.loading import Plan
-from ffpdata.models.wan.parts import find_parts
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import Lora, Source
 from tests.models import tiny_wan as tiny
@@ -119,18 +119,18 @@ def test_roles_share_a_model_and_each_keeps_its_loras(folder, tmp_path):
     def edited(model):
         return model.edit(frames, masks, prompt="a", seed=1).frames
 
-    before = len(shared._shared)
+    before = len(pipeline_cache._shared)
     swapper, remover = role(), role(loras=[{"model": str(lora)}], steps=3)
-    assert len(shared._shared) == before + 1
+    assert len(pipeline_cache._shared) == before + 1
     first, second = edited(swapper), edited(remover)
     assert not np.array_equal(first, second)
     assert np.array_equal(edited(swapper), first)
     assert np.array_equal(edited(remover), second)
-    engine = next(iter(shared._shared.values())).engine
+    engine = next(iter(pipeline_cache._shared.values())).engine
     swapper.close()
     assert np.array_equal(edited(remover), second)
     remover.close()
-    assert len(shared._shared) == before
+    assert len(pipeline_cache._shared) == before
     assert engine.pipe is None
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.store import Store
 from ffpdata.models.wan.loras import below, diffusers_name, layer_name, lora_file, read_lora
 from ffpdata.models.wan.settings import Lora
+from ffpdata.storage.store import Store
 from tests.models import tiny_wan as tiny
 
 

@@ -1,0 +1,83 @@
+"""The Parquet index beside a shard: what is in the tar and where."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ffpdata.export.dataset import Shard
+from ffpdata.storage.store import Store
+
+MEMBER = pa.struct([("name", pa.string()), ("offset", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string())])
+"""A file of a sample; `offset` is where its bytes begin in the tar."""
+
+INDEX = pa.schema(
+    [
+        ("key", pa.string()),
+        ("item_id", pa.string()),
+        ("source_id", pa.string()),
+        ("source_group", pa.string()),
+        ("track", pa.string()),
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("object", pa.string()),
+        ("instruction", pa.string()),
+        ("licence", pa.string()),
+        ("score", pa.float64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("frames", pa.int64()),
+        ("fps", pa.float64()),
+        ("bytes", pa.int64()),
+        ("members", pa.list_(MEMBER)),
+    ]
+)
+"""Columns of the index: one row per sample. `source_group` names the sources that look alike; `bytes` counts all
+members."""
+
+_METADATA = b"ffpdata"
+
+
+def index_row(record: Mapping[str, Any], source_group: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Row of one sample."""
+    row = {name: record.get(name) for name in INDEX.names} | dict(record["geometry"])
+    return row | {
+        "source_group": source_group,
+        "licence": record["origin"].get("licence"),
+        "score": record["scores"].get("score"),
+        "bytes": sum(m["bytes"] for m in members),
+        "members": list(members),
+    }
+
+
+def write_index(store: Store, shard: Shard, rows: Sequence[Mapping[str, Any]]) -> Shard:
+    """Write a shard's index, with size and plan of the tar in its metadata; returns the shard with the index's hash."""
+    facts = {name: value for name, value in vars(shard).items() if name != "index_sha256"}
+    schema = INDEX.with_metadata({_METADATA: json.dumps(facts, sort_keys=True).encode()})
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), sink, compression="zstd")
+    store.write(shard.twin, sink.getvalue())
+    return replace(shard, index_sha256=hashlib.sha256(sink.getvalue()).hexdigest())
+
+
+def read_index(store: Store, twin: str) -> tuple[Shard, pa.Table]:
+    """Read an index: the shard that it belongs to, and one row per sample.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is damaged, or no index of ours.
+    """
+    data = store.read(twin)
+    try:
+        table = pq.read_table(io.BytesIO(data))
+        facts = json.loads((table.schema.metadata or {})[_METADATA])
+        return Shard(**facts, index_sha256=hashlib.sha256(data).hexdigest()), table.cast(INDEX)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as err:
+        raise ValueError(f"not a readable index: {err}") from err

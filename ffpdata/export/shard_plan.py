@@ -1,0 +1,156 @@
+"""Which pair goes into which shard: the same pairs give the same plan, whatever happened on the way."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ffpdata.core.errors import FatalError
+from ffpdata.core.keys import digest
+from ffpdata.export.pair_record import MEMBERS
+from ffpdata.manifests.views import CURATE, quote
+from ffpdata.storage.store import Store
+
+MAX_KEY = 64
+"""Characters of a sample key, so that every member name fits into the 100 bytes of a plain tar header."""
+
+PNG_BYTES_PER_PIXEL = 1.25
+"""Expected size of a first frame, measured on 720p clips. Only the plan uses it."""
+
+OVERHEAD = 16_384
+"""Expected bytes of a sample's record and tar headers."""
+
+
+_UNTOLD = ("seconds", "cpu_seconds", "attempt")
+"""Columns of each stage that no record tells, as the hashes: they need not be held in memory."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One pair in the plan.
+
+    Attributes:
+        place: position among all pairs in export order.
+        key: sample key, unique in the dataset.
+        files: member name to the path of its artifact and its size in bytes.
+        weight: expected bytes in the shard.
+    """
+
+    place: int
+    key: str
+    split: str
+    files: Mapping[str, tuple[str, int]]
+    weight: int
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One shard to be: where it goes and what goes in."""
+
+    path: str
+    split: str
+    entries: Sequence[Entry]
+
+
+def choose(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> int:
+    """Freeze the accepted pairs in export order into the table `chosen` and count them.
+
+    The order is that of a hash, so that every shard is a fair mixture of sources and tasks. A pair that is not
+    curated counts as not accepted.
+    """
+    if "split" not in connection.view("items").columns:  # never curated
+        return 0
+    order = "row_number() over (order by split, md5(track || '|' || item_id), track, item_id) - 1 as place"
+    accepted = connection.view("items").filter(f"status = 'ok' and stage = '{CURATE}'")
+    stages = {CURATE, *(stage for names in tracks.values() for stage in names)}
+    untold = {"source_hash", "target_hash", *(f"{stage}_{name}" for stage in stages for name in _UNTOLD)}
+    told = [quote(name) for name in accepted.columns if name not in untold]
+    accepted.project(", ".join([*told, order])).create_view("_accepted")
+    connection.execute("create temp table chosen as select * from _accepted")
+    return int(connection.execute("select count(*) from chosen").fetchall()[0][0])
+
+
+def rows(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> list[dict[str, Any]]:
+    """The chosen rows from place `first` to `last`, both inclusive."""
+    found = connection.table("chosen").filter(f"place between {first:d} and {last:d}").order("place")
+    table: list[dict[str, Any]] = pa.table(found.to_arrow_table()).to_pylist()
+    return table
+
+
+def plan_shards(connection: duckdb.DuckDBPyConnection, store: Store, limit: int) -> list[ShardPlan]:
+    """Cut the chosen pairs into shards of at most about `limit` bytes, in order.
+
+    Raises:
+        FatalError: a file that a manifest names is not there.
+    """
+    return list(_cut(_entries(connection, store), limit))
+
+
+def sample_key(item_id: str) -> str:
+    """Sample key of an item: no dot, which ends a key in WebDataset, no folder, and ASCII."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", item_id.replace("/", "-"))
+
+
+def _entries(connection: duckdb.DuckDBPyConnection, store: Store) -> list[Entry]:
+    view = connection.table("chosen")
+    columns = [c for c in ("width", "height", *MEMBERS.values()) if c in view.columns]
+    found = view.project(", ".join(["place", "track", "item_id", "split", *columns])).order("place")
+    pairs = pa.table(found.to_arrow_table()).to_pylist()
+    paths = [{m: p[c] for m, c in MEMBERS.items() if p.get(c)} for p in pairs]
+    with ThreadPoolExecutor(16) as pool:  # waiting for an object store, mostly
+        sizes = list(pool.map(lambda files: {m: _size(store, path) for m, path in files.items()}, paths))
+    entries = []
+    for pair, key, files, size in zip(pairs, _keys(pairs), paths, sizes, strict=True):
+        picture = int(PNG_BYTES_PER_PIXEL * (pair.get("width") or 0) * (pair.get("height") or 0))
+        known = {member: (path, size[member]) for member, path in files.items()}
+        weight = sum(size.values()) + picture + OVERHEAD
+        entries.append(Entry(pair["place"], key, pair["split"], known, weight))
+    return entries
+
+
+def _keys(pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Sample keys; where two items would share one, or one is too long, a hash of the item's id is added."""
+    plain = [sample_key(pair["item_id"]) for pair in pairs]
+    times = Counter(plain)
+    for pair, key in zip(pairs, plain, strict=True):
+        if times[key] == 1 and len(key) <= MAX_KEY:
+            yield key
+        else:
+            yield f"{key[: MAX_KEY - 13]}-{digest(pair['track'], pair['item_id'])[:12]}"
+
+
+def _cut(entries: Sequence[Entry], limit: int) -> Iterator[ShardPlan]:
+    count: Counter[str] = Counter()
+    taken: list[Entry] = []
+    size = 0
+
+    def shard() -> ShardPlan:
+        split = taken[0].split
+        count[split] += 1
+        return ShardPlan(f"{split}/shard-{count[split] - 1:06d}.tar", split, tuple(taken))
+
+    for entry in entries:
+        if taken and (entry.split != taken[0].split or size + entry.weight > limit):
+            yield shard()
+            taken, size = [], 0
+        taken.append(entry)
+        size += entry.weight
+    if taken:
+        yield shard()
+
+
+def _size(store: Store, path: str) -> int:
+    try:
+        return store.size(path)
+    except FileNotFoundError:
+        raise FatalError(
+            f"{store.root}/{path} is gone, but a manifest names it: put it back from a copy, or have it made again: "
+            f"`ffpdata retry {store.root} --lost`"
+        ) from None

@@ -1,0 +1,294 @@
+"""Where an input lies: a local folder or an object store. Listing, containment and fingerprints of both are alike."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeVar
+
+from ffpdata.core.errors import Reject
+from ffpdata.storage.object_store import check_url, open_fs, patient
+from ffpdata.storage.scratch import Held, process_scratch
+
+T = TypeVar("T")
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+VIDEO_SUFFIXES = {
+    ".mp4",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".m4v",
+    ".ts",
+    ".mts",
+    ".mpg",
+    ".mpeg",
+    ".3gp",
+    ".wmv",
+    ".flv",
+}
+MISSING = "missing"
+"""Fingerprint of a file that is not there."""
+LISTED_AT_ONCE = 200
+"""So many files of one remote folder are looked up by listing it, fewer one by one, `THREADS` at a time."""
+THREADS = 16
+
+
+class Place(Protocol):
+    """The root that every file of an input lies in."""
+
+    root: str
+
+    def folder(self, name: str) -> str:
+        """Location of a sub-folder where it exists, otherwise empty."""
+
+    def files(self, folder: str) -> Iterable[str]:
+        """Every file below a folder in sorted order, hidden ones left out."""
+
+    def join(self, path: str) -> str:
+        """Location of a path relative to the root; a whole location stays as it is."""
+
+    def problem(self, path: str) -> list[str] | None:
+        """Why a location cannot be used, as [reason, detail]; None where it can."""
+
+    def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
+        """What tells cheaply that a file must be hashed again, per location."""
+
+
+def plain(source: str) -> str:
+    """A source in the form that the rest works with: `file://` taken off, a URL checked for credentials."""
+    if source.startswith("file://"):
+        return source.removeprefix("file://")
+    return check_url(source) if "://" in source else source
+
+
+def place_at(root: str) -> Place:
+    """The place of a folder or URL."""
+    root = plain(root)
+    return RemotePlace(root) if "://" in root else LocalPlace(Path(root))
+
+
+def kind_of(source: str) -> str:
+    """`file`, `folder`, or nothing where a source is neither."""
+    if "://" in source:
+        return RemotePlace(source).kind
+    path = Path(source)
+    return "file" if path.is_file() else "folder" if path.is_dir() else ""
+
+
+def parent(source: str) -> str:
+    """The folder that a file lies in."""
+    return source.rpartition("/")[0] if "://" in source else str(Path(source).parent.resolve())
+
+
+def open_source(source: str) -> IO[bytes]:
+    """Open a file of an input for reading; a remote one is read whole."""
+    if "://" not in source:
+        return Path(source).open("rb")
+    fs = open_fs(source)
+    return io.BytesIO(patient(source, lambda: fs.cat_file(source)))
+
+
+def match(pattern: str) -> tuple[Place, list[str]]:
+    """The files that a glob finds, sorted, and the folder before its first wildcard."""
+    if "://" in pattern:
+        place = RemotePlace(_fixed_part(pattern))
+        return place, place.match(pattern)
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns, which Path.glob refuses
+    return LocalPlace(Path(_fixed_part(str(Path(pattern).absolute())))), [str(Path(m).absolute()) for m in found]
+
+
+def fetch_input(url: str, max_bytes: float, held: Held | None = None) -> Path:
+    """Download a file of a remote input into this process's scratch.
+
+    Raises:
+        Reject: it is not there, it is too large, or the credentials do not allow to read it.
+        RetryableError: the object store does not answer.
+        FatalError: the scratch cannot hold it.
+    """
+    name, fs = url.rpartition("/")[2], open_fs(url)
+    info = _input(url, lambda: fs.info(url))
+    if info["type"] != "file":
+        raise Reject("not_a_regular_file", f"{name} is a folder")
+    if info["size"] > max_bytes:
+        limit = f"{max_bytes / 1e9:g}"
+        raise Reject("too_large", f"{name} has {info['size'] / 1e9:.1f} GB, the limit is {limit} GB")
+    # The fingerprint is part of the copy's name, because a file of an input may change.
+    copy = f"{fingerprint(info)}/{url}"
+    return process_scratch().fetch(copy, lambda to: _input(url, lambda: fs.get_file(url, str(to))), held)
+
+
+def _input(url: str, call: Callable[[], T]) -> T:
+    """Ask for a file of an input; that it is not there, or not for us, is decided against its item."""
+    try:
+        return patient(url, call)
+    except FileNotFoundError:
+        raise Reject("missing_file", f"{url} does not exist") from None
+    except PermissionError as err:
+        raise Reject("unreadable", f"{url}: {err.strerror}") from None
+
+
+def fingerprint(info: dict[str, Any]) -> str:
+    """Fingerprint of a remote file by what its listing says."""
+    tag = next((info[name] for name in ("ETag", "etag", "LastModified", "mtime", "created") if info.get(name)), "")
+    return f"{info['size']}-{str(tag).strip(chr(34))}"
+
+
+class LocalPlace:
+    """A folder of this machine, symbolic links resolved."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self.root = str(self._root)
+
+    def folder(self, name: str) -> str:
+        """Location of a sub-folder where it exists, otherwise empty."""
+        return str(self._root / name) if (self._root / name).is_dir() else ""
+
+    def files(self, folder: str) -> Iterator[str]:
+        """Entries below a folder in sorted order; a folder whose name looks like a media file counts as an entry."""
+        try:
+            paths = sorted(Path(folder).iterdir(), key=lambda p: p.name)
+        except OSError:  # not ours to read: the folder itself becomes the entry, and its row says so
+            yield folder
+            return
+        for path in paths:
+            if path.name.startswith("."):
+                continue
+            if path.is_dir() and not path.is_symlink() and path.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+                yield from self.files(str(path))
+            else:
+                yield str(path)
+
+    def join(self, path: str) -> str:
+        """Location of a path relative to the root; a whole location stays as it is."""
+        path = path.removeprefix("file://")
+        return path if "://" in path else str(self._root / path)
+
+    def problem(self, path: str) -> list[str] | None:
+        """Why a location cannot be used, as [reason, detail]; None where it can."""
+        if "://" in path:
+            return _outside(path, self.root)
+        if "\0" in path:
+            return ["missing_path", "the path holds a NUL character"]
+        try:
+            real = Path(path).resolve()
+        except (OSError, RuntimeError) as err:
+            return ["unreadable", f"{path}: {err}"]
+        return None if real.is_relative_to(self._root) else _outside(path, self.root)
+
+    def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
+        """Size and time of each file."""
+        found = dict.fromkeys(paths, MISSING)
+        for path in found:
+            try:
+                stat = os.stat(path)  # noqa: PTH116 - the path may hold anything
+            except (OSError, ValueError):
+                continue
+            found[path] = f"{stat.st_size}-{stat.st_mtime_ns}"
+        return found
+
+
+class RemotePlace:
+    """A prefix of an object store."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        self._protocol = root.partition("://")[0]
+        self._fs = open_fs(root)
+        self._seen: dict[str, str] = {}
+
+    @property
+    def kind(self) -> str:
+        """`file`, `folder`, or nothing."""
+        try:
+            info = patient(self.root, lambda: self._fs.info(self.root))
+        except FileNotFoundError:
+            return ""
+        return "file" if info["type"] == "file" else "folder"
+
+    def folder(self, name: str) -> str:
+        """Location of a sub-folder where something lies below it, otherwise empty."""
+        url = f"{self.root}/{name}"
+        return url if RemotePlace(url).kind == "folder" else ""
+
+    def files(self, folder: str) -> list[str]:
+        """Every file below a folder in the order in which a local folder is listed, hidden ones left out."""
+        return self._note(patient(folder, lambda: self._fs.find(folder, detail=True)))
+
+    def match(self, pattern: str) -> list[str]:
+        """Files that a pattern finds, in sorted order."""
+        return self._note(patient(pattern, lambda: self._fs.glob(pattern, detail=True)))
+
+    def join(self, path: str) -> str:
+        """Location of a path relative to the root; a whole location stays as it is."""
+        return path if "://" in path or path.startswith("/") else f"{self.root}/{path.removeprefix('./')}"
+
+    def problem(self, path: str) -> list[str] | None:
+        """Why a location cannot be used, as [reason, detail]; None where it can."""
+        below = path.removeprefix(f"{self.root}/")
+        if below == path or ".." in below.split("/"):
+            return _outside(path, self.root)
+        return None
+
+    def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
+        """Size and etag of each file."""
+        found = {path: self._seen.get(path, MISSING) for path in paths}
+        folders: dict[str, list[str]] = defaultdict(list)
+        for path, known in found.items():
+            if known == MISSING and self.problem(path) is None:
+                folders[path.rpartition("/")[0]].append(path)
+        single = []
+        for folder, wanted in folders.items():
+            if len(wanted) >= LISTED_AT_ONCE:
+                self._note(patient(folder, partial(self._list, folder)))
+                found |= {path: self._seen.get(path, MISSING) for path in wanted}
+            else:
+                single += wanted
+        with ThreadPoolExecutor(THREADS) as threads:
+            found |= zip(single, threads.map(self._look, single), strict=True)
+        return found
+
+    def _list(self, folder: str) -> dict[str, Any]:
+        return {info["name"]: info for info in self._fs.ls(folder, detail=True)}
+
+    def _look(self, path: str) -> str:
+        try:
+            info = patient(path, lambda: self._fs.info(path))
+        except (FileNotFoundError, PermissionError):
+            return MISSING
+        return fingerprint(info) if info["type"] == "file" else MISSING
+
+    def _note(self, listed: dict[str, Any]) -> list[str]:
+        """Remember what a listing says of its files and return their locations."""
+        found = []
+        for name, info in listed.items():
+            url = f"{self._protocol}://{name.lstrip('/')}"
+            if info["type"] == "file" and not url.endswith("/"):
+                self._seen[url] = fingerprint(info)
+                below = url.removeprefix(f"{self.root}/")
+                if not any(part.startswith(".") for part in below.split("/")):
+                    found.append(url)
+        return sorted(found, key=lambda url: url.split("/"))
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folder of a glob before its first wildcard."""
+    parts = []
+    for part in pattern.split("/")[:-1]:
+        if any(c in part for c in "*?["):
+            break
+        parts.append(part)
+    return "/".join(parts) or "/"
+
+
+def _outside(path: str, root: str) -> list[str]:
+    what = "put it there" if "://" in path or "://" in root else "move it there"
+    return ["path_outside_input", f"{path} lies outside {root}: {what}, or allow more with --set input.root=DIR"]

@@ -1,0 +1,324 @@
+"""Append-only Parquet manifests: what every stage decided about every item, with the newest row winning.
+
+One stage has one folder `manifests/<stage>/` of parts. A part's name begins with a number that only grows, so parts
+sort in the order in which they were written; then comes a tag of its columns, so that parts with the same columns can
+be read together fast. Rows that belong together (all children of one fan-out) share a part, so a kill leaves either all
+of them or none.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ffpdata.core.keys import digest
+from ffpdata.core.stage import Artifact
+from ffpdata.storage.object_store import outage_ends_run
+from ffpdata.storage.store import Store
+
+MANIFESTS = "manifests"
+INPUTS = "inputs"
+"""Manifest of the inputs that are through; not a stage."""
+FLUSH_ROWS = 500
+FLUSH_SECONDS = 2.0
+COMPACT_PARTS = 256
+"""More parts than this in one stage are merged into one."""
+LARGE_BYTES = 64 << 20
+"""A part of this size is not merged again."""
+THREADS = 16
+"""Parts that are read or deleted at the same time where they are merged."""
+GROUP_ROWS = 16_384
+"""Rows of a row group in a merged part: few of its rows can be read without all the others."""
+
+COMMON = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("parent_id", pa.string()),
+        ("entered_id", pa.string()),
+        ("source_id", pa.string()),
+        ("track", pa.string()),
+        ("stage", pa.string()),
+        ("key", pa.string()),
+        ("upstream", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("error", pa.string()),
+        ("attempt", pa.int32()),
+        ("started_at", pa.timestamp("us", tz="UTC")),
+        ("seconds", pa.float64()),
+        ("cpu_seconds", pa.float64()),
+        ("worker", pa.string()),
+        ("model", pa.string()),
+        ("notes", pa.string()),
+    ]
+)
+"""Columns of every manifest row; `manifests/README.md` explains each."""
+
+_LISTS: dict[Any, pa.DataType] = {list[str]: pa.string(), list[int]: pa.int64(), list[float]: pa.float64()}
+_SQL = {
+    pa.string(): "varchar",
+    pa.int64(): "bigint",
+    pa.float64(): "double",
+    pa.bool_(): "boolean",
+    pa.list_(pa.string()): "varchar[]",
+    pa.list_(pa.int64()): "bigint[]",
+    pa.list_(pa.float64()): "double[]",
+}
+_ARROW: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    dict: pa.string(),
+}
+
+
+def arrow_type(kind: Any) -> pa.DataType:
+    """Arrow type of a column that a stage declares in `writes`."""
+    if isinstance(kind, Artifact):
+        return pa.string()
+    if kind in _ARROW:
+        return _ARROW[kind]
+    if kind in _LISTS:
+        return pa.list_(_LISTS[kind])
+    raise TypeError(
+        f"a manifest column cannot have the type {kind!r}: use one of {sorted(t.__name__ for t in _ARROW)}, "
+        "list[str], list[int], list[float] or Artifact(ext)"
+    )
+
+
+def sql_type(kind: Any) -> str:
+    """DuckDB's name for the type of a declared column."""
+    return _SQL[arrow_type(kind)]
+
+
+def stage_schema(writes: Mapping[str, Any]) -> pa.Schema:
+    """Schema of a stage's manifest: the common columns, then its own in sorted order."""
+    clash = sorted(set(writes) & set(COMMON.names))
+    if clash:
+        raise ValueError(f"a stage cannot write the manifest's own columns {clash}: rename them")
+    return pa.schema([*COMMON, *((name, arrow_type(writes[name])) for name in sorted(writes))])
+
+
+def encode(columns: Mapping[str, Any], writes: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn column values into what Parquet holds: dicts become JSON text."""
+    return {
+        name: json.dumps(value, sort_keys=True) if writes.get(name) is dict and value is not None else value
+        for name, value in columns.items()
+    }
+
+
+def decode(row: Mapping[str, Any], writes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stage's own columns of a manifest row as Python values; unset ones are left out."""
+    values = {name: row[name] for name in writes if row.get(name) is not None}
+    return {name: json.loads(value) if writes[name] is dict else value for name, value in values.items()}
+
+
+class Manifest:
+    """The manifests of one run folder."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def stages(self) -> list[str]:
+        """Names of the stages that have a manifest, sorted."""
+        return self.store.folders(MANIFESTS)
+
+    def parts(self, stage: str) -> list[str]:
+        """Relative paths of a stage's parts, oldest first."""
+        return self.store.list(f"{MANIFESTS}/{stage}", ".parquet")
+
+    def listing(self) -> dict[str, list[str]]:
+        """The parts of every stage that has a manifest, oldest first."""
+        return {stage: self.parts(stage) for stage in self.stages()}
+
+    def append(self, stage: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> str:
+        """Write rows as one new part, all or none, and return its path."""
+        table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
+        return self._write(stage, table, self._sequence())
+
+    def read(self, stage: str) -> pa.Table:
+        """All rows of a stage in the order in which they were written (columns of all parts together)."""
+        tables = [pq.read_table(io.BytesIO(self.store.read(part))) for part in self.parts(stage)]
+        return pa.concat_tables(tables, promote_options="permissive") if tables else COMMON.empty_table()
+
+    def compact(self, stage: str, at_least: int = 2) -> int:
+        """Merge a stage's small parts into one where there are `at_least` so many; returns how many were merged.
+
+        Large parts stay, and what is older than one of them: the order of the rows is kept. A kill between the merged
+        part and the deletion of the old ones leaves rows twice, which changes nothing: the newest row of an item and
+        key wins.
+        """
+        parts = self.parts(stage)
+        if len(parts) < at_least:
+            return 0
+        sizes = self.store.sizes(f"{MANIFESTS}/{stage}")
+        large = [number for number, part in enumerate(parts) if sizes[part] >= LARGE_BYTES]
+        parts = parts[large[-1] + 1 :] if large else parts
+        if len(parts) < at_least:
+            return 0
+        schemas = {column_tag(part) or part: part for part in parts}
+        schema = pa.unify_schemas(
+            [pq.read_schema(io.BytesIO(self.store.read(part))) for part in schemas.values()],
+            promote_options="permissive",
+        )
+        merged = self.store.temp_file("merged.parquet")
+        try:
+            with pq.ParquetWriter(merged, schema, compression="zstd") as writer:
+                waiting: list[pa.Table] = []
+                for table in self._tables(parts):
+                    waiting.append(table)
+                    if sum(table.num_rows for table in waiting) >= GROUP_ROWS:
+                        writer.write_table(_as_one(waiting, schema), GROUP_ROWS)
+                        waiting = []
+                if waiting:
+                    writer.write_table(_as_one(waiting, schema), GROUP_ROWS)
+            self.store.commit(merged, self._name(stage, schema, _number(parts[-1])))
+        finally:
+            merged.unlink(missing_ok=True)
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self.store.remove, parts))
+        return len(parts)
+
+    def _tables(self, parts: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of each part in turn, a few parts being read at a time: an object store takes its time for each."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            for first in range(0, len(parts), THREADS):
+                for data in pool.map(self.store.read, parts[first : first + THREADS]):
+                    yield pq.read_table(io.BytesIO(data))
+
+    def _write(self, stage: str, table: pa.Table, number: int) -> str:
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        path = self._name(stage, table.schema, number)
+        self.store.write(path, sink.getvalue())
+        return path
+
+    def _name(self, stage: str, schema: pa.Schema, number: int) -> str:
+        tag = digest([(field.name, str(field.type)) for field in schema])[:8]
+        return f"{MANIFESTS}/{stage}/part-{number:020d}-{tag}-{uuid.uuid4().hex[:8]}.parquet"
+
+    def _sequence(self) -> int:
+        """A number above that of every part there is, also where the clock was set back."""
+        with self._lock:
+            if not self._last:
+                numbers = [_number(part) for parts in self.listing().values() for part in parts]
+                self._last = max(numbers, default=0)
+            self._last = max(self._last + 1, time.time_ns())
+            return self._last
+
+
+def worker_label() -> str:
+    """Host and process, as rows name who computed them."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def column_tag(part: str) -> str:
+    """Tag in a part's name: parts with the same tag have the same columns. Empty for a part that others wrote."""
+    fields = part.rsplit("/", 1)[1].split("-")
+    return fields[2] if len(fields) == 4 else ""
+
+
+def _as_one(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Tables one after the other, with all columns of `schema` in its order."""
+    whole = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
+    return whole.select(schema.names).cast(schema).combine_chunks()
+
+
+def _number(part: str) -> int:
+    return int(part.rsplit("/", 1)[1].split("-")[1])
+
+
+class ManifestWriter:
+    """Commits rows by count or after at most two seconds, from whichever thread they come.
+
+    Use it as a context manager: leaving it writes what is buffered.
+
+    Args:
+        manifest: of the run.
+        seconds: rows wait no longer than this.
+        rows: so many are committed at once.
+        guard: raises where nothing may be written any more, as when the run folder belongs to another run.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        seconds: float = FLUSH_SECONDS,
+        rows: int = FLUSH_ROWS,
+        guard: Callable[[], None] | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self._guard = guard
+        self._seconds, self._rows = seconds, rows
+        self._buffers: dict[str, tuple[pa.Schema, list[Mapping[str, Any]]]] = {}
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._loop, name="manifest-writer", daemon=True)
+
+    def __enter__(self) -> ManifestWriter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._wake.set()
+        self._thread.join()
+        try:
+            self.flush()
+        except BaseException:
+            if kind is None:  # otherwise the first error is the one to tell
+                raise
+
+    def add(self, stage: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+        """Buffer the rows of one outcome; they are committed together."""
+        with self._lock:
+            self._raise()
+            _, buffered = self._buffers.setdefault(stage, (schema, []))
+            buffered.extend(rows)
+            if len(buffered) >= self._rows:
+                self.flush()
+
+    def flush(self) -> None:
+        """Commit everything that is buffered.
+
+        Raises:
+            FatalError: an object store was away for too long, or the run folder was lost.
+        """
+        with self._lock, outage_ends_run(self.manifest.store.root):
+            self._raise()
+            # What says that an input is through comes after the rows that it speaks of.
+            for stage in sorted(self._buffers, key=lambda name: name == INPUTS):
+                schema, rows = self._buffers[stage]
+                if rows:
+                    if self._guard:
+                        self._guard()
+                    self.manifest.append(stage, rows, schema)
+                del self._buffers[stage]
+
+    def _loop(self) -> None:
+        while not self._wake.wait(self._seconds):
+            try:
+                if self._guard:
+                    self._guard()
+                self.flush()
+            except BaseException as err:  # noqa: BLE001 - raised again in the run's own thread
+                self._failed = err
+                return
+
+    def _raise(self) -> None:
+        if self._failed is not None:
+            raise self._failed

@@ -1,0 +1,116 @@
+"""A run folder: its frozen pipelines, its manifests and its SQL views."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from ffpdata import __version__
+from ffpdata.core.config import Pipeline
+from ffpdata.core.errors import FatalError
+from ffpdata.core.stage import Stage
+from ffpdata.manifests.manifest import Manifest, sql_type
+from ffpdata.manifests.views import connect, readable
+from ffpdata.storage.store import Store
+
+RUN_FILE = "run.yaml"
+
+
+class RunFolder:
+    """One run, local or remote. Tracks may share it: rows carry their track, artifacts are found by content."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.store = Store(root)
+        self.manifest = Manifest(self.store)
+        self._read: tuple[bytes, list[dict[str, Any]]] = (b"", [])
+
+    @classmethod
+    def existing(cls, root: str | Path) -> RunFolder:
+        """Open a run that was started before; anything else is a FatalError that says so."""
+        run = cls(root)
+        if not run.store.exists(RUN_FILE):
+            raise FatalError(f"{run.store.root} is no run folder: it has no {RUN_FILE}. Start one with `ffpdata run`.")
+        return run
+
+    def starts(self) -> list[dict[str, Any]]:
+        """Every start of this run, oldest first, each with its resolved pipeline."""
+        text = self._text()
+        if text != self._read[0]:  # a run that was resumed often has a long file, which many ask for
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            self._read = (text, [doc for doc in yaml.load_all(text, Loader=loader) if doc])
+        return self._read[1]
+
+    def record_start(
+        self,
+        pipeline: Pipeline,
+        source: str,
+        limit: int | None,
+        stages: str = "",
+        *,
+        built: Sequence[Stage] | None = None,
+    ) -> None:
+        """Append the resolved pipeline of this start to `run.yaml`; earlier ones stay as they are.
+
+        Args:
+            pipeline: resolved.
+            source: the input.
+            limit: only so many of its entries.
+            stages: only these stages, as `run --stages` names them.
+            built: the stage objects of the pipeline, where they are there already.
+        """
+        entry = {
+            "started_at": datetime.now(UTC).isoformat("T", "seconds"),
+            "ffpdata": __version__,
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "input": source,
+            "limit": limit,
+            "stages": stages,
+            "pipeline": pipeline.model_dump(mode="json"),
+            "columns": {stage.name: _sql_types(stage) for stage in built or pipeline.build()},
+        }
+        text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, explicit_start=True)
+        self.store.write(RUN_FILE, self._text() + text.encode())
+
+    def _text(self) -> bytes:
+        try:
+            return self.store.read(RUN_FILE)
+        except FileNotFoundError:
+            return b""
+
+    def latest(self) -> dict[str, dict[str, Any]]:
+        """The newest start of each track."""
+        return {start["pipeline"]["track"]: start for start in self.starts()}
+
+    def tracks(self) -> dict[str, list[str]]:
+        """Per track the names of its stages in order, as of its newest start."""
+        return {track: [s["name"] for s in start["pipeline"]["stages"]] for track, start in self.latest().items()}
+
+    def pipelines(self) -> dict[str, Pipeline]:
+        """Per track the pipeline of its newest start."""
+        return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """`connect` for the length of a with block, where manifests that cannot be read are one FatalError."""
+        with readable(self.store), self.connect() as connection:
+            yield connection
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB with a view per stage, `<stage>_history` and the wide view `items`."""
+        columns: dict[str, dict[str, str]] = {}
+        for start in self.starts():
+            for stage, types in start.get("columns", {}).items():
+                columns.setdefault(stage, {}).update(types)
+        return connect(self.store, self.tracks(), columns)
+
+
+def _sql_types(stage: Stage) -> dict[str, str]:
+    """A stage's own columns and their SQL types, as `run.yaml` keeps them."""
+    return {name: sql_type(kind) for name, kind in sorted(stage.writes.items())}

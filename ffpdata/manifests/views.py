@@ -1,0 +1,312 @@
+"""DuckDB over the manifests: a view per stage with the rows that hold now, and the wide view `items`.
+
+Which rows hold now? Going back to an earlier setting computes nothing, so time alone cannot tell. A row names the key
+of the row that its item passed before (`upstream`); a row holds when it is of the newest outcome of the item that
+entered the stage and its upstream row holds too. `<stage>_history` shows all rows that were ever committed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ffpdata.core.errors import FatalError
+from ffpdata.manifests.duckdb_files import Mirror
+from ffpdata.manifests.manifest import COMMON, MANIFESTS, Manifest, column_tag
+from ffpdata.storage.object_store import latest_outage
+from ffpdata.storage.store import Store
+
+CURATE = "curate"
+"""The whole-table step after the last stage; its rows live in a manifest of their own."""
+
+STREAM_ROWS = 65_536
+
+ROW_BITS = 32
+ROW_MASK = (1 << ROW_BITS) - 1
+"""A place among rows: the number of the part, shifted by `ROW_BITS`, and the row in it."""
+
+OF_EACH = ("key", "seconds", "cpu_seconds", "model", "attempt")
+"""Common columns that `items` has once per stage, as `<stage>_<column>`."""
+
+_ORDER = {"part": "varchar", "part_row": "bigint"}
+
+
+def quote(name: str) -> str:
+    """Quote an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote an SQL text."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def scan(store: Store, parts: Sequence[str]) -> str:
+    """SQL table expression over parts of one stage, with `part` and `part_row` to order the rows by.
+
+    Parts with the same columns are read together: DuckDB reads files that may differ at half the speed. They are named
+    one by one, so that a part that is gone when it is read is an error.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for part in parts:
+        alike[column_tag(part) or part].append(literal(store.url(part)))
+    rows = "select * exclude (filename, file_row_number), parse_filename(filename) as part, file_row_number as part_row"
+    lists = (", ".join(alike[tag]) for tag in sorted(alike))
+    sources = (f"read_parquet([{names}], filename = true, file_row_number = true)" for names in lists)
+    return "(" + " union all by name ".join(f"{rows} from {source}" for source in sources) + ")"
+
+
+def narrow(store: Store, parts: Sequence[str], columns: str) -> str:
+    """SQL table expression over common columns of some parts, which may have other columns that differ.
+
+    `row` orders the rows as the parts are given.
+    """
+    row = f"(file_index::bigint << {ROW_BITS}) | file_row_number as row"
+    if not parts:
+        return f"(select {columns}, 0::bigint as row from _common limit 0)"
+    names = ", ".join(literal(store.url(part)) for part in parts)
+    return f"(select {columns}, {row} from read_parquet([{names}]))"
+
+
+def reader(store: Store) -> duckdb.DuckDBPyConnection:
+    """Open a connection that can read the store."""
+    connection = duckdb.connect()
+    if not store.local:
+        connection.register_filesystem(Mirror(store))
+    connection.register("_common", COMMON.empty_table())
+    return connection
+
+
+def connect(
+    store: Store,
+    tracks: Mapping[str, Sequence[str]] | None = None,
+    columns: Mapping[str, Mapping[str, str]] | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """Open a connection with the views of a run folder.
+
+    Args:
+        store: the run folder.
+        tracks: per track the names of its stages in order; needed for the views of current rows. What is no stage of
+            a track (`inputs`, `review`, a stage that was taken out of the pipeline) has its `_history` view alone.
+        columns: per stage its own columns and their SQL types, so that a view has them before the first row is there.
+    """
+    parts = Manifest(store).listing()
+    tracks = tracks or {}
+    connection = current(store, tracks, parts)
+    stages = {CURATE, *(stage for names in tracks.values() for stage in names)} if tracks else set()
+    for stage in sorted({*parts, *stages, CURATE}):
+        declared = {**_ORDER, **(columns or {}).get(stage, {})}
+        empty = ", ".join(["*", *(f"null::{kind} as {quote(name)}" for name, kind in declared.items())])
+        source = f"select {empty} from _common"
+        if parts.get(stage):
+            source = f"select * from {scan(store, parts[stage])} union all by name {source}"
+        connection.execute(f"create view {quote(f'{stage}_history')} as {source}")
+        if stage in stages:
+            now = f"(select part, row & {ROW_MASK} as part_row from _now join _parts using (place) "
+            connection.execute(
+                f"create view {quote(stage)} as select h.* exclude (part, part_row) "
+                f"from {quote(f'{stage}_history')} h semi join {now}"
+                f"join _stages on _parts.number = _stages.number where stage = {literal(stage)}) using (part, part_row)"
+            )
+    if tracks:
+        _wide(connection, tracks)
+    return connection
+
+
+def current(
+    store: Store, tracks: Mapping[str, Sequence[str]], parts: Mapping[str, Sequence[str]] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open a connection with the table `_now`: what is to be counted of the rows that hold, all stages together.
+
+    Its columns: `number` of the stage (the view `_stages` has its name), `track, entered_id, status, reason, seconds`;
+    `entered` and `item`, hashes of the ids, because numbers are compared in a fraction of the time that texts take;
+    `place`, the part's in `_parts`, and `row`. `parts` are those of each stage, where they were listed already.
+    """
+    connection = reader(store)
+    stages = list(dict.fromkeys(s for names in tracks.values() for s in [*names, CURATE]))
+    parts = parts if parts is not None else {stage: Manifest(store).parts(stage) for stage in stages}
+    listed = [(number, part) for number, stage in enumerate(stages) for part in parts.get(stage, ())]
+    numbers = pa.array([number for number, _ in listed], pa.int16())
+    files = pa.array([part.rsplit("/", 1)[1] for _, part in listed], pa.string())
+    connection.register("_parts", pa.table({"place": pa.array(range(len(listed))), "number": numbers, "part": files}))
+    connection.register("_stages", pa.table({"number": pa.array(range(len(stages)), pa.int16()), "stage": stages}))
+    columns = "track, entered_id, item_id, key, upstream, started_at, status, reason, seconds"
+    connection.execute(
+        f"""
+        create temp table _rows as
+        select number, track, entered_id, status, reason, seconds, row, place, upstream = '' as begins,
+            hash(track, entered_id) as entered, hash(track, item_id) as item, hash(track, key) as key,
+            hash(track, upstream) as upstream, hash(key, started_at) as outcome
+        from {narrow(store, [part for _, part in listed], columns)} r join _parts on place = row >> {ROW_BITS};
+        create temp table _newest as
+        select number, entered, arg_max(outcome, row) as newest from _rows
+        group by number, entered having min(outcome) <> max(outcome);
+        """
+    )
+    order = [(track, stages.index(stage)) for track, names in tracks.items() for stage in [*names, CURATE]]
+    if _all_hold(connection, order):
+        connection.execute("alter table _rows rename to _now; drop table _newest")
+    else:
+        _choose(connection, order)
+    return connection
+
+
+def _all_hold(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, int]]) -> bool:
+    """Say whether every row of `_rows` holds: nothing was ever redone. It is so in most runs, and seen in no time."""
+    tracks, numbers = ([pair[n] for pair in order] for n in range(2))
+    known = pa.table({"track": pa.array(tracks, pa.string()), "number": pa.array(numbers, pa.int16())})
+    connection.register("_order", known)
+    [(found,)] = connection.execute(
+        """
+        select not exists (from _newest)
+            and not exists (from _rows anti join _order using (track, number))
+            and not exists (select 1 from _rows group by number, item having count(*) > 1)
+            and not exists (
+                from (from _rows where not begins) r
+                anti join (select key from _rows where status = 'ok') k on r.upstream = k.key)
+        """
+    ).fetchall()
+    connection.unregister("_order")
+    return bool(found)
+
+
+def _choose(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, int]]) -> None:
+    """Make `_now` of the rows of `_rows` that hold, stage after stage: each looks at the rows that hold before it."""
+    connection.execute("create temp table _now as from _rows limit 0; create temp table _holding (key ubigint)")
+    for track, number in order:
+        connection.execute(
+            """
+            create or replace temp table _mine as
+            select r.* from (from _rows where number = $number and track = $track) r
+            left join (from _newest where number = $number) using (entered)
+            where (newest is null or outcome = newest) and (begins or upstream in (select key from _holding))
+            """,
+            {"number": number, "track": track},
+        )
+        connection.execute(
+            """
+            insert into _now
+            select m.* from _mine m
+            left join (select item, max(row) as last from _mine group by item having count(*) > 1) using (item)
+            where last is null or row = last;
+            insert into _holding select distinct key from _mine where status = 'ok';
+            """
+        )
+    connection.execute("drop table _rows; drop table _newest; drop table _holding; drop table if exists _mine")
+
+
+def pairs(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> int:
+    """Count the finished pairs among the rows of `current`: what `items` has with status `ok`."""
+    found = 0
+    for track, stages in tracks.items():
+        if not stages:
+            continue
+        query = ""
+        for stage in (*stages, CURATE):
+            ends = stage in (stages[-1], CURATE)
+            mine = f"track = {literal(track)} and stage = {literal(stage)}"
+            rows = f"(select entered, item, status, {ends} as ends from _now join _stages using (number) where {mine})"
+            if query:
+                columns = ", ".join(f"coalesce(b.{c}, a.{c}) as {c}" for c in ("item", "status", "ends"))
+                query = f"select {columns} from ({query}) a left join {rows} b on b.entered = a.item"
+            else:
+                query = f"select item, status, ends from {rows}"
+        [(count,)] = connection.execute(f"select count(*) from ({query}) where status = 'ok' and ends").fetchall()
+        found += count
+    return found
+
+
+def of_each(tracks: Mapping[str, Sequence[str]]) -> set[str]:
+    """Names of the columns that `items` has of each stage."""
+    return {f"{stage}_{c}" for stages in tracks.values() for stage in (*stages, CURATE) for c in OF_EACH}
+
+
+def in_items(stage: str, column: str, taken: Container[str]) -> str:
+    """What `items` calls a stage's own column; `taken` are the names of `of_each`."""
+    return f"{stage}_{column}" if column in taken else column
+
+
+def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> None:
+    """Create `items`: per leaf of the fan-out one row with every column, the last stage and the final status.
+
+    Of each stage it has `<stage>_<column>` for the columns of `OF_EACH`. A stage's own column called like one of
+    these, whoever's it is, is `<stage>_<column>` too: `source_seconds` of `ingest` is `ingest_source_seconds`.
+    """
+    taken = of_each(tracks)
+    parts = [_wide_track(connection, track, stages, taken) for track, stages in tracks.items() if stages]
+    connection.execute("create view items as " + " union all by name ".join(f"({p})" for p in parts))
+
+
+def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str], taken: Container[str]) -> str:
+    shared = ("item_id", "parent_id", "source_id", "stage", "status", "reason", "error")
+    seen: list[str] = []
+    query = ""
+    for stage in (*stages, CURATE):
+        described = connection.execute(f"describe {quote(stage)}").fetchall()
+        written = [name for name, *_ in described if name not in COMMON.names]
+        own = [in_items(stage, name, taken) for name in written]
+        extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in OF_EACH]
+        renamed = ", ".join(f"{quote(a)} as {quote(b)}" for a, b in zip(written, own, strict=True) if a != b)
+        every = f"* rename ({renamed})" if renamed else "*"
+        rows = f"(select {every} from {quote(stage)} where track = {literal(track)})"
+        if not query:
+            columns = [f"b.{c}" for c in shared] + [f"b.{quote(c)}" for c in own] + extra
+            query = f"select {', '.join(columns)} from {rows} b"
+        else:
+            columns = [f"coalesce(b.{c}, a.{c}) as {c}" for c in shared]
+            columns += [f"coalesce(b.{quote(c)}, a.{quote(c)}) as {quote(c)}" for c in own if c in seen]
+            columns += [f"b.{quote(c)}" for c in own if c not in seen]
+            kept = [*shared, *(c for c in own if c in seen)]
+            columns += [f"a.* exclude ({', '.join(quote(c) for c in kept)})", *extra]
+            query = f"select {', '.join(columns)} from ({query}) a left join {rows} b on b.entered_id = a.item_id"
+        seen += [c for c in own if c not in seen]
+    ends = ", ".join(map(literal, (stages[-1], CURATE)))
+    return (
+        f"select {literal(track)} as track, * replace (case when status = 'ok' and stage not in ({ends}) "
+        f"then 'pending' else status end as status) from ({query})"
+    )
+
+
+@contextmanager
+def readable(store: Store) -> Iterator[None]:
+    """Turn what DuckDB says of manifests that it cannot read into one FatalError."""
+    before = latest_outage()
+    try:
+        yield
+    except duckdb.Error as err:
+        why, part, outage = str(err), _part_in(err), latest_outage()
+        if outage is not None and outage is not before:  # of which DuckDB leaves nothing but the text
+            why = f"{outage}. Try again when the store is back."
+        elif part and not store.exists(part):
+            why = f"{part} is gone: the run was started again meanwhile and merged its parts. Try again."
+        raise FatalError(f"the manifests of {store.root} cannot be read: {why}") from None
+
+
+def about_manifests(err: duckdb.Error) -> bool:
+    """Say whether an error is one of reading manifests, and not of the SQL that was asked."""
+    wrong_sql = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+    return not isinstance(err, wrong_sql) and bool(_part_in(err))
+
+
+def _part_in(err: duckdb.Error) -> str:
+    """The part of a manifest that an error names."""
+    named = re.search(rf"{MANIFESTS}/[^/'\"]+/[^/'\"]+\.parquet", str(err))
+    return named.group() if named else ""
+
+
+def stream(connection: duckdb.DuckDBPyConnection, sql: str, rows: int = STREAM_ROWS) -> pa.RecordBatchReader:
+    """Run a query and read its answer in batches of about `rows` rows."""
+    return connection.sql(sql).to_arrow_reader(rows)
+
+
+def records(connection: duckdb.DuckDBPyConnection, sql: str, values: Any = None) -> list[dict[str, Any]]:
+    """Run a query and return its rows as dicts."""
+    found = connection.sql(sql, params=values)
+    rows: list[dict[str, Any]] = found.to_arrow_table().to_pylist() if found is not None else []
+    return rows

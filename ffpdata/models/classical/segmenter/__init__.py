@@ -1,0 +1,1 @@
+"""The embedded segmenter: camera-compensated motion, GrabCut and optical flow."""

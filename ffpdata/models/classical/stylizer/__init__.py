@@ -1,0 +1,1 @@
+"""The embedded stylizer: an arbitrary-style network, stabilized by optical flow."""

@@ -1,0 +1,150 @@
+"""From measures to verdicts: a score of 0 to 10, what is wrong, and a reason in words with the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ffpdata.models.classical.vision_language.change_measures import GlobalChange, LocalChange
+    from ffpdata.models.classical.vision_language.removal_measures import Removal
+
+REASONS = 3
+"""Faults that a reason names at most."""
+SAME_OBJECT = 0.5
+"""Correlation of the pattern inside the mask from which the object counts as the same one."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: how much (0..1, 1 spoils the pair) and in words."""
+
+    weight: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A score of 0 to 10 and its reason."""
+
+    score: float
+    reason: str
+
+
+def ramp(value: float, low: float, high: float) -> float:
+    """0 up to `low`, 1 from `high`, linear in between; `high` may lie below `low`."""
+    return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def conclude(faults: Mapping[str, Fault], praise: str) -> Verdict:
+    """Multiply what every fault leaves of a perfect 10 and name the worst, or give `praise`."""
+    score = 10.0
+    for fault in faults.values():
+        score *= 1 - min(1.0, max(0.0, fault.weight))
+    worst = sorted((f for f in faults.values() if f.weight >= 0.1), key=lambda f: -f.weight)[:REASONS]
+    text = "; ".join(f.words for f in worst) or praise
+    return Verdict(round(score, 1), f"{text[0].upper()}{text[1:]}.")
+
+
+def removal_faults(found: Removal, facts: Mapping[str, Any]) -> dict[str, Fault]:
+    """Weigh the measures of a removal; `facts` may hold `unrevealed` and `psnr_outside`.
+
+    The bounds were set on scenes with known truth: a perfect fill, a ghost of 30 %, a blurred blob, per-frame
+    inpainting, a flickering fill, an offset of brightness and another object in the place.
+    """
+    unrevealed = _number(facts, "unrevealed", 0.0)
+    return {
+        "left": Fault(ramp(found.left, 0.1, 0.5), f"{found.left:.0%} of the object can still be made out"),
+        "wrong": Fault(
+            ramp(found.wrong, 0.1, 0.6),
+            f"the fill is {found.wrong:.0%} as far from the real background as the object was",
+        ),
+        "flicker": Fault(
+            ramp(found.flicker, 1.5, 8),
+            f"the fill changes by {found.flicker:.1f} grey levels more than its surroundings",
+        ),
+        "soft": Fault(0.6 * ramp(found.soft, 0.35, 0.9), f"the fill lacks {found.soft:.0%} of the detail"),
+        "seam": Fault(
+            0.5 * ramp(found.seam, 0.3, 1.5), f"the contour is {1 + found.seam:.1f} times as steep as beside it"
+        ),
+        "shade": Fault(
+            0.5 * ramp(found.shade, 0.05, 0.4),
+            f"a shadow or reflection of {found.shade:.0%} of the object's size is left",
+        ),
+        "unknown": Fault(
+            0.6 * max(ramp(unrevealed, 0.15, 0.6), ramp(found.known, 0.4, 0.0)),
+            "too little of the background is ever seen to tell what belongs there",
+        ),
+        "spill": _spill(found.spill, 3, 12, facts),
+    }
+
+
+def modification_faults(found: LocalChange, facts: Mapping[str, Any], named: frozenset[str]) -> dict[str, Fault]:
+    """Weigh a modification; `named` are the colours that the instruction names."""
+    wrong_colour = bool(named) and not named & set(found.after)
+    return {
+        "weak": _weak(found),
+        "other": Fault(
+            0.7 * ramp(found.structure, SAME_OBJECT, 0.0),
+            f"its pattern is kept by {max(0.0, found.structure):.0%} only",
+        ),
+        "colour": Fault(
+            0.6 * wrong_colour, f"the changed part is {' and '.join(found.after)}, which is not what is said"
+        ),
+        **_local_faults(found, facts),
+    }
+
+
+def swap_faults(found: LocalChange, facts: Mapping[str, Any]) -> dict[str, Fault]:
+    """Weigh a swap: something else must stand in the place."""
+    return {
+        "weak": _weak(found),
+        "same": Fault(
+            ramp(found.structure, SAME_OBJECT, 0.9), f"{found.structure:.0%} of the object's pattern is still there"
+        ),
+        **_local_faults(found, facts),
+    }
+
+
+def style_faults(found: GlobalChange, facts: Mapping[str, Any]) -> dict[str, Fault]:
+    """Weigh a stylization."""
+    unsteady = max(found.unsteady, _number(facts, "flicker", 0.0))
+    return {
+        "weak": Fault(ramp(found.change, 12, 4), f"the picture changes by {found.change:.0f} CIELAB units only"),
+        "structure": Fault(
+            ramp(found.structure, 0.4, 0.05), f"the edges agree by {max(0.0, found.structure):.0%} only"
+        ),
+        "unsteady": Fault(
+            0.8 * ramp(unsteady, 3, 12), f"it flickers by {unsteady:.1f} grey levels more than the source"
+        ),
+        "palette": Fault(0.4 * ramp(found.approach, 0.15, -0.3), "its colours do not come nearer to the reference's"),
+    }
+
+
+def _weak(found: LocalChange) -> Fault:
+    return Fault(
+        max(ramp(found.change, 10, 3), ramp(found.part, 0.2, 0.05)),
+        f"the object changes by {found.change:.0f} CIELAB units only, on {found.part:.0%} of it",
+    )
+
+
+def _local_faults(found: LocalChange, facts: Mapping[str, Any]) -> dict[str, Fault]:
+    return {
+        "unsteady": Fault(
+            ramp(found.unsteady, 1.5, 8),
+            f"the object flickers by {found.unsteady:.1f} grey levels more than in the source",
+        ),
+        "spill": _spill(found.outside, 2, 8, facts),
+    }
+
+
+def _spill(outside: float, low: float, high: float, facts: Mapping[str, Any]) -> Fault:
+    psnr = _number(facts, "psnr_outside", 100.0)
+    weight = 0.7 * max(ramp(outside, low, high), ramp(psnr, 30, 20))
+    return Fault(weight, f"the rest of the picture changes too, by {outside:.1f} units")
+
+
+def _number(facts: Mapping[str, Any], name: str, default: float) -> float:
+    value = facts.get(name)
+    return float(value) if isinstance(value, (int, float)) else default

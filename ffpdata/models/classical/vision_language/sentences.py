@@ -1,0 +1,173 @@
+"""The sentences of `TemplateVision`: measured words put into templates. Only what was measured is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ffpdata.core.prompt import mentions, split_words
+from ffpdata.models.classical.attributes import Scene, Thing
+from ffpdata.models.classical.vision_language.change_measures import LocalChange
+from ffpdata.models.classical.vision_language.phrasing import (
+    COLOUR_WORDS,
+    article,
+    listing,
+    plain,
+    sentence,
+    with_colour,
+)
+
+OWN_CAPTION = re.compile(r"The video shows (?:.{1,80}? in )?an? (?:dark|dim|softly lit|bright) (?:scene|view|place),")
+"""How our own captions begin: there is nothing in them that the clip would not tell better."""
+PLACING = re.compile(
+    r"\b(?:in|on|across|through|along|beside|near|behind|under|over|inside|outside|at)\s+(?=(?:an?|the|its)\b)"
+)
+"""Where a user's caption turns from what happens to where."""
+ABOUT_OBJECT = frozenset(
+    {"its", "his", "her", "their", "it", "he", "she", "they", "who", "which", "that", "while", "as"}
+)
+PICTURE_WORDS = ("painting", "drawing", "sketch", "print", "art", "style", "mosaic", "comic", "woodcut", "watercolour")
+"""A style that ends so is a kind of picture already."""
+
+
+def scene_clauses(scene: Scene) -> list[Sequence[str]]:
+    """Word a scene, the most telling clause first, each in two ways."""
+    top, middle, bottom = scene.bands
+    if top == middle == bottom:
+        bands = (f"mostly {top} from top to bottom", f"{top} nearly everywhere")
+    elif top == middle:
+        bands = (f"mostly {top} with {bottom} at the bottom", f"{top} above and {bottom} below")
+    elif middle == bottom:
+        bands = (f"mostly {middle} with {top} at the top", f"{top} above and {bottom} below")
+    else:
+        bands = (
+            f"{top} at the top, {middle} across the middle and {bottom} at the bottom",
+            f"{top} above, {middle} between and {bottom} below",
+        )
+    halves = f"the {scene.lighter} half lighter than the other" if scene.lighter else "both halves about equally light"
+    parts = f"the {scene.lighter} part lighter than the rest" if scene.lighter else "equally light above and below"
+    return [
+        bands,
+        (f"with {scene.detail} surfaces", f"with {scene.detail} areas"),
+        (f"and {scene.contrast} contrast between light and dark parts", f"and {scene.contrast} changes of brightness"),
+        (f"in {scene.colour} colours of a {scene.tone} tone", f"in {scene.colour} hues of a {scene.tone} cast"),
+        (halves, parts),
+        ("staying like this from beginning to end", "keeping this look throughout"),
+        (f"the main colour being {middle} and the light {scene.light}", f"{scene.light} and {scene.tone} on the whole"),
+        ("and everything lasting keeps to its place in the picture", "and much remains where it is all the time"),
+    ]
+
+
+def caption(scene: Scene, phrase: str, length: tuple[int, int]) -> str:
+    """What stays the same in a clip, with the object if its name may stand there."""
+    phrase = plain(phrase)
+    subject = "" if phrase == "object" else f"{article(phrase)} in "
+    return sentence(f"The video shows {subject}{article(scene.light)} scene", scene_clauses(scene), length)
+
+
+def caption_without(scene: Scene, given: str, banned: str, length: tuple[int, int]) -> str:
+    """What a scene looks like without the object: the place that `given` names, and the measured surroundings."""
+    place = surroundings(given, banned)
+    starts = [f"The video shows {place}"] if place else []
+    starts += [f"The video shows {article(scene.light)} {word}" for word in ("scene", "view", "place")]
+    start = next((s for s in starts if not mentions(s, banned)), "The video shows this")
+    return sentence(start, scene_clauses(scene), length, banned)
+
+
+def surroundings(given: str, banned: str) -> str:
+    """Take the place out of a user's caption, `a paved yard with green plants`, or return an empty string."""
+    if not given or OWN_CAPTION.match(given):
+        return ""
+    for found in PLACING.finditer(given):
+        place = re.split(r"[.;:!?]|,\s+(?:where|while|as|and)\b", given[found.end() :])[0].strip(" ,")
+        words = [word.lower() for word in split_words(place)]
+        if 2 <= len(words) <= 24 and not ABOUT_OBJECT.intersection(words) and not mentions(place, banned):
+            return place if plain(place) == place else ""
+    return ""
+
+
+def cinematic(scene: Scene) -> str:
+    """A still as the beginning of a film clip."""
+    bands = scene_clauses(scene)[0][0]
+    return (
+        f"{article(scene.light).capitalize()} scene in {scene.colour} colours, {bands}. The light has a {scene.tone} "
+        f"tone with {scene.contrast} contrast, and the surfaces are {scene.detail}. The camera moves slowly and evenly "
+        "through the scene; what is near glides past a little faster than what is far, and everything keeps its shape."
+    )
+
+
+def style_name(reference: Scene, colours: Sequence[str]) -> str:
+    """A short name for a style: texture and palette, at most six words."""
+    texture = {"smooth": "smooth", "lightly textured": "textured", "finely detailed": "intricate"}[reference.detail]
+    return f"{texture} {listing(colours[:2])}"
+
+
+def style_caption(reference: Scene, colours: Sequence[str], scene: Scene) -> str:
+    """How a restyled clip looks."""
+    marks = {
+        "smooth": "smooth, even areas of colour",
+        "lightly textured": "visible, textured marks",
+        "finely detailed": "dense, fine marks",
+    }[reference.detail]
+    return (
+        f"The whole video is rendered in a palette of {listing(colours)}, {reference.colour} in colour and "
+        f"{reference.tone} in tone, with {marks} on every surface and {reference.contrast} contrast between light and "
+        f"dark. The {scene.light} scene keeps its layout, its shapes and its motion under the new surface."
+    )
+
+
+def where(thing: Thing) -> str:
+    """How a thing is told from others: by its motion, else by its place; with a space in front, or empty."""
+    words = thing.motion or thing.place
+    return f" {words}" if words else ""
+
+
+def remove(phrase: str, thing: Thing) -> str:
+    """The instruction of a removal."""
+    return _long_enough(f"Remove the {_described(phrase, thing)}{where(thing)}", "from the video")
+
+
+def add(phrase: str, thing: Thing) -> str:
+    """The instruction of an addition."""
+    return _long_enough(f"Add {article(_described(phrase, thing))}{where(thing)}", "to the video")
+
+
+def swap(phrase: str, thing: Thing, found: LocalChange) -> str:
+    """The instruction of a swap: the classical measures know the newcomer's colour and no more."""
+    other = article(f"{found.after[0]} object" if found.after else "different object")
+    return _long_enough(f"Replace the {_described(phrase, thing)}{where(thing)} with {other}", "in its place")
+
+
+def modify(phrase: str, thing: Thing, found: LocalChange) -> str:
+    """The instruction of a modification: from which colour to which, or how else it looks."""
+    moving = thing.motion and not phrase.startswith("moving")  # `from left to right from blue to red` is hard to read
+    name = f"the moving {phrase}" if moving else f"the {phrase}{where(thing)}"
+    old, new = (found.before[:1] or ("",))[0], (found.after[:1] or ("",))[0]
+    if old and new and old != new:
+        origin = "" if COLOUR_WORDS.intersection(phrase.lower().split()) else f" from {old}"
+        return f"Change the colour of {name}{origin} to {new}."
+    steps = [(found.light, 6, "lighter", "darker"), (found.chroma, 8, "more vivid", "paler")]
+    for value, least, more, less in steps:
+        if abs(value) >= least:
+            return _long_enough(f"Make {name} {more if value > 0 else less}", "than it is now")
+    return _long_enough(f"Change the look of {name}", "a little")
+
+
+def restyle(style: str, reference: Scene, colours: Sequence[str]) -> str:
+    """The instruction of a stylization."""
+    kind = style if style.lower().endswith(PICTURE_WORDS) else f"{style} picture"
+    told = COLOUR_WORDS.intersection(word.lower() for word in split_words(style))
+    rest = (
+        f"{reference.contrast} contrast and {reference.colour} colours" if told else f"a palette of {listing(colours)}"
+    )
+    return f"Restyle the whole video as {article(kind)}, with {rest}."
+
+
+def _described(phrase: str, thing: Thing) -> str:
+    """Add what tells the thing apart: its colour, and its size where nothing else is known about it."""
+    full = with_colour(phrase, thing.colour)
+    return f"{thing.size} {full}" if thing.size and phrase == "object" else full
+
+
+def _long_enough(text: str, filler: str) -> str:
+    return f"{text}." if len(split_words(text)) >= 5 else f"{text} {filler}."

@@ -1,0 +1,248 @@
+"""The embedded vision-language model: it does not look, it measures, and puts the measured words into templates.
+
+Its captions are poor and true. It names no category, tells no indoors from outdoors and reads no scene: what an object
+is comes from the user or stays `object`. Its verdicts are numbers (`removal_measures`, `change_measures`, `verdicts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from ffpdata.core.errors import FatalError, nearest
+from ffpdata.models.classical.attributes import Thing, measure_scene, measure_thing, palette
+from ffpdata.models.classical.vision_language import scoring, sentences
+from ffpdata.models.classical.vision_language.change_measures import LocalChange, measure_global, measure_local
+from ffpdata.models.classical.vision_language.phrasing import noun, promised_colours
+from ffpdata.models.classical.vision_language.removal_measures import measure_removal
+from ffpdata.models.settings import BackendSettings, parse_settings
+
+if TYPE_CHECKING:
+    from ffpdata.core.prompt import Prompt
+    from ffpdata.core.stage import ModelSpec
+
+Media = Mapping[str, Any]
+Fields = Mapping[str, Any]
+GENERIC = ("moving object", "object")
+"""What the embedded segmenter can find without being told: what moves."""
+ACCENT = 0.06
+"""Share of a style's pixels from which a colour belongs to its palette."""
+
+
+class TemplateSettings(BackendSettings):
+    """How strict the verdicts are."""
+
+    follows: float = Field(5.0, ge=0, le=10)
+    """Score from which a pair counts as following its instruction."""
+
+
+class TemplateVision:
+    """A `VisionLanguage` of measurements and templates. It uses more media than a prompt shows, masks above all."""
+
+    name = "template_vision"
+    version = 2
+    measures = True
+    """Ask it with every medium and number at hand: it measures instead of looking."""
+    kind = "template"
+    """How its captions are marked in the data."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.settings = parse_settings(TemplateSettings, spec)
+        self._answers: dict[str, Callable[[Prompt, Media, Fields], dict[str, Any]]] = {
+            "identify": _identify,
+            "caption": _caption,
+            "removal_caption": _removal_caption,
+            "cinematic_caption": _cinematic_caption,
+            "style_caption": _style_caption,
+            "discriminate": _discriminate,
+            "screen": _screen,
+            "instruct": _instruct,
+            "instruct_style": _instruct_style,
+            "verify": self._verify,
+        }
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def ask(self, prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+        """Answer `prompt`.
+
+        Args:
+            prompt: its name picks the template; its rules set the lengths of captions.
+            media: `source` and `target` clips, uint8 (T, H, W, 3), or for `cinematic_caption` an image; `mask`, bool
+                (T, H, W), True on the object; `reference`, uint8 (H, W, 3).
+            fields: `object`, `caption`, `task`, `style`, `instruction`, and numbers known about the pair
+                (`unrevealed`, `psnr_outside`, `flicker`), which count in the verdicts.
+
+        Raises:
+            FatalError: a prompt or a task that it has no template for, or a medium that it needs and was not given.
+        """
+        answer = self._answers.get(prompt.name)
+        if answer is None:
+            raise FatalError(
+                f"the embedded vision-language model has no answer to the prompt {prompt.name!r}"
+                f"{nearest(prompt.name, self._answers)}"
+            )
+        return answer(prompt, media, fields)
+
+    def _verify(self, prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+        verdict = _judge(prompt, media, fields)
+        return {"reason": verdict.reason, "follows": verdict.score >= self.settings.follows, "score": verdict.score}
+
+
+def _identify(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  # noqa: ARG001
+    known = " ".join(noun(fields.get("object")).lower().split()[-2:])
+    return {"objects": list(GENERIC) if known == "object" or not 2 <= len(known) <= 40 else [known]}
+
+
+def _caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+    scene = measure_scene(_get(media, "source", prompt), media.get("mask"))
+    length = _length(prompt, "caption")
+    answer = {"caption": sentences.caption(scene, noun(fields.get("object")), length)}
+    if prompt.violations(answer, fields):  # the user's word breaks a rule: do without it
+        answer = {"caption": sentences.caption(scene, "object", length)}
+    return answer
+
+
+def _removal_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+    scene = measure_scene(_get(media, "source", prompt), media.get("mask"))
+    banned, length = str(fields.get("object") or ""), _length(prompt, "caption")
+    answer = {"caption": sentences.caption_without(scene, str(fields.get("caption") or ""), banned, length)}
+    if prompt.violations(answer, fields):  # the user's caption breaks a rule: describe what is measured alone
+        answer = {"caption": sentences.caption_without(scene, "", banned, length)}
+    return answer
+
+
+def _cinematic_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  # noqa: ARG001
+    return {"caption": sentences.cinematic(measure_scene(_get(media, "source", prompt)))}
+
+
+def _style_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+    reference = _get(media, "reference", prompt)
+    look, colours = measure_scene(reference), _palette(reference)
+    scene = measure_scene(_get(media, "source", prompt))
+    given = noun(fields.get("style")).lower()
+    return {
+        "style": sentences.style_name(look, colours) if given == "object" else given,
+        "caption": sentences.style_caption(look, colours, scene),
+    }
+
+
+def _discriminate(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+    found = _local(prompt, media)
+    same = found.structure >= scoring.SAME_OBJECT
+    kept = f"{max(0.0, found.structure):.0%} of the pattern of the {noun(fields.get('object'))} is kept"
+    changed = f"{found.part:.0%} of it changed by more than a slight shade"
+    return {"reason": f"{kept}; {changed}."[:240], "task": "modification" if same else "swap"}
+
+
+def _screen(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+    clips = [_get(media, name, prompt) for name in ("source", "target", "mask")]
+    found = measure_removal(clips[0], clips[1], clips[2])
+    if found is None:
+        nothing = dict.fromkeys(("object_gone", "replaced_by_other", "background_plausible"), False)
+        nothing |= dict.fromkeys(("shadow_or_reflection_left", "flicker", "contour_artifacts"), False)
+        return {
+            "reason": "The mask is empty or does not fit the clips: there is nothing to judge.",
+            **nothing,
+            "score": 0.0,
+        }
+    faults = scoring.removal_faults(found, fields)
+    verdict = scoring.conclude(faults, "the fill agrees with the background that is seen there at other times")
+    heavy = {name: fault.weight >= 0.5 for name, fault in faults.items()}
+    return {
+        "reason": verdict.reason,
+        "object_gone": not heavy["left"],
+        "replaced_by_other": not heavy["left"] and heavy["wrong"] and found.soft < 0.5,
+        "shadow_or_reflection_left": faults["shade"].weight > 0.05,
+        "background_plausible": not (heavy["left"] or heavy["wrong"] or faults["soft"].weight >= 0.3),
+        "flicker": heavy["flicker"],
+        "contour_artifacts": faults["seam"].weight >= 0.1,
+        "score": verdict.score,
+    }
+
+
+def _instruct(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+    task = _task(fields, ("removal", "swap", "modification", "addition"))
+    phrase = noun(fields.get("object"))
+    shown = _get(media, "target" if task == "addition" else "source", prompt)
+    mask = media.get("mask")
+    thing = measure_thing(shown, mask) if mask is not None else Thing()
+    if task in ("removal", "addition"):
+        return {"instruction": (sentences.remove if task == "removal" else sentences.add)(phrase, thing)}
+    found = (
+        measure_local(_get(media, "source", prompt), _get(media, "target", prompt), mask) if mask is not None else None
+    )
+    words = sentences.swap if task == "swap" else sentences.modify
+    return {"instruction": words(phrase, thing, found or LocalChange())}
+
+
+def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+    reference = _get(media, "reference" if "reference" in media else "target", prompt)
+    style = noun(fields.get("style"))
+    style = "different" if style == "object" else style
+    return {"instruction": sentences.restyle(style, measure_scene(reference), _palette(reference))}
+
+
+def _judge(prompt: Prompt, media: Media, fields: Fields) -> scoring.Verdict:
+    """Hold a pair against its task and instruction."""
+    task = _task(fields, ("removal", "swap", "modification", "addition", "stylization"))
+    source, target = (_get(media, name, prompt) for name in ("source", "target"))
+    if task == "stylization":
+        whole = measure_global(source, target, media.get("reference"))
+        if whole is None:
+            return scoring.Verdict(0.0, "The two clips differ in size or length.")
+        return scoring.conclude(
+            scoring.style_faults(whole, fields),
+            f"the look changes by {whole.change:.0f} CIELAB units, {max(0.0, whole.structure):.0%} of the edges stay",
+        )
+    mask = _get(media, "mask", prompt)
+    if task in ("removal", "addition"):
+        with_it, without = (source, target) if task == "removal" else (target, source)
+        found = measure_removal(with_it, without, mask)
+        if found is None:
+            return scoring.Verdict(0.0, "The mask is empty or does not fit the clips: there is nothing to judge.")
+        return scoring.conclude(
+            scoring.removal_faults(found, fields),
+            f"the object is in one clip only, and {found.known:.0%} of the place is as it is seen at other times",
+        )
+    change = _local(prompt, media)
+    if task == "swap":
+        return scoring.conclude(scoring.swap_faults(change, fields), "something else stands in the place of the object")
+    return scoring.conclude(
+        scoring.modification_faults(change, fields, promised_colours(str(fields.get("instruction") or ""))),
+        f"{change.part:.0%} of the object is now {' and '.join(change.after)}, its pattern is kept",
+    )
+
+
+def _palette(reference: Any) -> list[str]:
+    """Name the colours of a style, accents included."""
+    return palette(reference, least=ACCENT, shades=True)
+
+
+def _local(prompt: Prompt, media: Media) -> LocalChange:
+    return measure_local(*(_get(media, name, prompt) for name in ("source", "target", "mask"))) or LocalChange()
+
+
+def _get(media: Media, name: str, prompt: Prompt) -> Any:
+    """Return a medium, or say which one is missing."""
+    value = media.get(name)
+    if value is None or not np.size(value):
+        raise FatalError(f"prompt {prompt.name!r}: the embedded model needs the medium {name!r}, got {sorted(media)}")
+    return value
+
+
+def _task(fields: Fields, valid: tuple[str, ...]) -> str:
+    task = str(fields.get("task"))
+    if task not in valid:
+        raise FatalError(f"no template for the task {task!r}{nearest(task, valid)}")
+    return task
+
+
+def _length(prompt: Prompt, name: str) -> tuple[int, int]:
+    """Fewest and most words that the prompt's rule sets."""
+    rule = prompt.rules.get(name)
+    return rule.words if rule and rule.words else (1, 60)

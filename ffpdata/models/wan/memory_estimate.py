@@ -1,0 +1,197 @@
+"""What training takes of a GPU, of main memory and of the disk, counted from a checkpoint's own shapes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from ffpdata.core.errors import ConfigError, FatalError
+
+GIB = 1024**3
+
+TEXT_TOKENS = 512
+"""Tokens of a prompt (Wan's shared_config.py: text_len)."""
+
+LATENT_CHANNELS, CONTROL_CHANNELS = 16, 96
+"""Of the VAE; of what VACE is shown: 2 x 16 of the clip in and out of the region, 8 x 8 of the mask
+(diffsynth, WanVideoUnit_VACE)."""
+
+PIXELS_PER_LATENT, PIXELS_PER_TOKEN, FRAMES_PER_LATENT = 8, 16, 4
+"""Side of a clip's pixels in one latent and in one token of the transformer; frames in one latent after the first."""
+
+KEPT_PER_CHANNEL, KEPT_PER_WIDE = 36.0, 4.0
+"""Bytes that a block with a LoRA keeps for the way back, per token and channel, with weights of two bytes: of its
+width, and of its feed-forward layer's. Counted by torch's saved-tensor hooks (tests/models/wan/test_memory_estimate.py
+counts again)."""
+
+WORK_PER_CHANNEL, WORK_PER_WIDE = 46.0, 6.0
+"""The most that it holds on its way there and back, likewise; by torch's profiler, on a CPU."""
+
+ADAM_BYTES = 20
+"""Per learned weight: it and its gradient in half precision; in single, a copy, a gradient and AdamW's two moments."""
+
+CONTEXT_GIB = 1.5
+"""What CUDA and its libraries hold beside torch's own memory."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The shape of a VACE transformer.
+
+    Attributes:
+        width: channels of a token.
+        wide: channels inside a feed-forward layer.
+        text_width: channels of the text encoder's answer.
+        blocks: of the transformer.
+        vace_blocks: of VACE beside it.
+        weights: number of all of them.
+        layers: name to what a layer takes and gives, of VACE's linear ones.
+    """
+
+    width: int
+    wide: int
+    text_width: int
+    blocks: int
+    vace_blocks: int
+    weights: int
+    layers: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def of(cls, files: Iterable[str]) -> Self:
+        """Read the shapes from the headers of the transformer's safetensors files.
+
+        Raises:
+            FatalError: they hold no VACE.
+        """
+        shapes: dict[str, list[int]] = {}
+        for file in files:
+            shapes |= _header(Path(file))
+        try:
+            wide, width = shapes["vace_blocks.0.ffn.0.weight"]
+            text_width = shapes["text_embedding.0.weight"][1]
+        except (KeyError, ValueError):
+            raise FatalError(f"{', '.join(files)}: no VACE's transformer: vace_blocks.0.ffn.0 is missing") from None
+        numbers = {kind: {int(n) for n in _numbers(kind, shapes)} for kind in ("blocks", "vace_blocks")}
+        count = 0
+        for shape in shapes.values():
+            size = 1
+            for side in shape:
+                size *= side
+            count += size
+        layers = {
+            name.removesuffix(".weight"): (shape[1], shape[0])
+            for name, shape in shapes.items()
+            if name.startswith("vace_blocks.") and name.endswith(".weight") and len(shape) == 2
+        }
+        return cls(width, wide, text_width, len(numbers["blocks"]), len(numbers["vace_blocks"]), count, layers)
+
+    def learned(self, rank: int, targets: Iterable[str]) -> int:
+        """Weights of a LoRA."""
+        ends = tuple(f".{target}" for target in targets)
+        return sum(rank * (takes + gives) for name, (takes, gives) in self.layers.items() if name.endswith(ends))
+
+    def check_targets(self, targets: Iterable[str]) -> None:
+        """Raise ConfigError where one is the end of no layer's name."""
+        for target in targets:
+            if not any(name.endswith(f".{target}") for name in self.layers):
+                ends = sorted({name.split(".", 2)[-1] for name in self.layers})
+                raise ConfigError(f"targets: VACE has no layer {target!r}; it has {', '.join(ends)}")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The size of a clip: frames 4n+1, sides multiples of 16."""
+
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def latents(self) -> int:
+        """Positions of the VAE's latents."""
+        step = PIXELS_PER_LATENT
+        return ((self.frames - 1) // FRAMES_PER_LATENT + 1) * (self.height // step) * (self.width // step)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the transformer."""
+        return self.latents * PIXELS_PER_LATENT**2 // PIXELS_PER_TOKEN**2
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height} x {self.frames}"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """GiB that training takes: an estimate."""
+
+    weights: float
+    learned: float
+    kept: float
+    block: float
+    offloaded: float
+
+    @property
+    def gpu(self) -> float:
+        """All of it that lies on the device."""
+        return self.weights + self.learned + self.kept + self.block + CONTEXT_GIB
+
+    def __str__(self) -> str:
+        return (
+            f"{self.weights:.1f} GiB of weights, {self.learned:.1f} of the LoRA and its optimizer, {self.kept:.1f} "
+            f"kept for the way back, {self.block:.1f} of the block at work, {CONTEXT_GIB} of CUDA"
+        )
+
+
+def training_memory(network: Network, clip: Clip, learned: int, checkpointing: str, item_bytes: int) -> Memory:
+    """Estimate what one process takes.
+
+    Counted: the weights as they are loaded; the LoRA with float32 copies and AdamW's moments; with checkpointing, the
+    input of every block (those of VACE hand all earlier outputs on, so that the n-th has n inputs) on the device or in
+    main memory, the last hints with their gradients, and the inside of one block; without, the inside of all blocks.
+
+    Args:
+        network: of the checkpoint.
+        clip: the largest one.
+        learned: weights of the LoRA.
+        checkpointing: `off`, `on` or `offload`.
+        item_bytes: of one weight: 2 or 4.
+    """
+    plane = clip.tokens * network.width * item_bytes
+    stack = network.vace_blocks * (network.vace_blocks + 1) // 2
+    hints = 2 * (network.vace_blocks + 1) * plane
+    half = item_bytes / 2  # the constants are for two bytes
+    work = clip.tokens * (WORK_PER_CHANNEL * network.width + WORK_PER_WIDE * network.wide) * half
+    inside = clip.tokens * (KEPT_PER_CHANNEL * network.width + KEPT_PER_WIDE * network.wide) * half
+    inputs = (network.blocks + stack) * plane
+    if checkpointing == "off":
+        hints += (network.blocks + network.vace_blocks - 1) * inside + stack * plane
+        inputs = 0
+    return Memory(
+        weights=network.weights * item_bytes / GIB,
+        learned=learned * ADAM_BYTES / GIB,
+        kept=(hints + (inputs if checkpointing == "on" else 0)) / GIB,
+        block=work / GIB,
+        offloaded=(inputs if checkpointing == "offload" else 0) / GIB,
+    )
+
+
+def latent_bytes(network: Network, clip: Clip, item_bytes: int) -> int:
+    """Bytes of a sample's latents on disk."""
+    return item_bytes * ((LATENT_CHANNELS + CONTROL_CHANNELS) * clip.latents + TEXT_TOKENS * network.text_width)
+
+
+def _header(path: Path) -> dict[str, list[int]]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        found = json.loads(file.read(length))
+    return {name: entry["shape"] for name, entry in found.items() if name != "__metadata__"}
+
+
+def _numbers(kind: str, names: Iterable[str]) -> Iterable[str]:
+    pattern = re.compile(rf"{kind}\.(\d+)\.")
+    return (match[1] for name in names if (match := pattern.match(name)))

@@ -1,0 +1,136 @@
+"""One pipeline for all back ends of a process that load the same weights in the same way.
+
+A remover with a LoRA and a swapper without one hold the model once; each lays its own LoRAs over it before it works.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ffpdata.core.errors import ConfigError
+from ffpdata.models.requirements import Needs, wants_gpu
+from ffpdata.models.settings import parse_runtime
+from ffpdata.models.wan.checkpoint_files import checkpoints, find_parts
+from ffpdata.models.wan.loading import Plan, require
+from ffpdata.models.wan.loras import below
+from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source
+from ffpdata.models.weights import torch_device
+
+if TYPE_CHECKING:
+    from ffpdata.core.stage import ModelSpec
+    from ffpdata.models.protocols import Frames
+    from ffpdata.models.wan.request import Request
+    from ffpdata.models.wan.settings import Lora
+
+
+class Engine(Protocol):
+    """What a back end holds."""
+
+    def generate(self, request: Request, loras: Sequence[Lora]) -> Frames:
+        """Return uint8 (T, H, W, 3)."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+@dataclass
+class _Shared:
+    """An engine and who holds it."""
+
+    engine: Engine
+    users: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_shared: dict[Plan, _Shared] = {}
+_guard = threading.Lock()
+
+
+class Held:
+    """A back end's hold on an engine, with the LoRAs of its own."""
+
+    def __init__(self, plan: Plan, loras: Sequence[Lora]) -> None:
+        self._plan, self._loras = plan, tuple(loras)
+        with _guard:
+            if plan not in _shared:
+                _shared[plan] = _Shared(_make(plan))
+            self._entry: _Shared | None = _shared[plan]
+            self._entry.users += 1
+
+    def generate(self, request: Request) -> Frames:
+        """Generate with this back end's LoRAs; others who share the model wait meanwhile."""
+        if self._entry is None:
+            raise RuntimeError("the model was closed")
+        with self._entry.lock:
+            return self._entry.engine.generate(request, self._loras)
+
+    def swap_loras(self, loras: Sequence[Lora]) -> None:
+        """Use other LoRAs from the next generation on; none takes them off."""
+        self._loras = tuple(loras)
+
+    def close(self) -> None:
+        """Let go; the last who does frees the model."""
+        with _guard:
+            entry, self._entry = self._entry, None
+            if entry is None:
+                return
+            entry.users -= 1
+            if not entry.users:
+                del _shared[self._plan]
+                entry.engine.close()
+
+
+def wan_needs(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Needs:
+    """What must be there for `hold`; its arguments."""
+    found = checkpoints(Source(model=spec.model, revision=spec.revision), settings.sources, parts)
+    loras = [lora.checkpoint() for lora in below(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)]
+    return Needs(("torch", "diffsynth"), (*found, *loras), wants_gpu(spec))
+
+
+def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Held:
+    """Load the model of a profile's role, or join those who have.
+
+    Args:
+        spec: names the checkpoint; its `runtime` is a DiffsynthRuntime.
+        settings: its parsed settings.
+        parts: what the pipeline is made of, of `parts.STEMS`.
+
+    Raises:
+        ConfigError: a setting that is not valid, or does not fit the device.
+        FatalError: weights that are missing or not what they should be; no GPU.
+        GpuMemoryError: the model does not fit the device.
+    """
+    loras = below(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
+    return Held(wan_plan(spec, settings, parts), loras)
+
+
+def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Plan:
+    """Find the files of a role and say how they are loaded; arguments and errors as those of `hold`."""
+    runtime = parse_runtime(DiffsynthRuntime, spec)
+    require("torch", "diffsynth")
+    device = torch_device(spec)
+    if device.type == "cpu" and runtime.offload != "none":
+        raise ConfigError(f"{spec.backend}: runtime offload keeps weights off a GPU: on the CPU leave it at none")
+    source = Source(model=spec.model, revision=spec.revision)
+    found = find_parts(source, settings.sources, parts, allow_pickle=runtime.allow_pickle)
+    return Plan(
+        parts=found,
+        dtype=settings.dtype,
+        device=str(device),
+        offload=runtime.offload,
+        layer_limit_gib=runtime.layer_limit_gib,
+        ranks=runtime.sequence_parallel,
+    )
+
+
+def _make(plan: Plan) -> Engine:
+    if plan.ranks == 1:
+        from ffpdata.models.wan.engine import DiffsynthEngine
+
+        return DiffsynthEngine(plan)
+    from ffpdata.models.wan.sequence_parallel import RankedEngine
+
+    return RankedEngine(plan)

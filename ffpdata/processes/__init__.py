@@ -1,0 +1,1 @@
+"""Processes that others start: a supervised child process, and the Ray cluster."""

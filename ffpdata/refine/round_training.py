@@ -1,0 +1,102 @@
+"""The training of a round: its samples out of the run folder, its model into it, here or on a cluster's GPUs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ffpdata.core.errors import FatalError, FfpdataError, UsageError
+from ffpdata.core.keys import digest
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.models.requirements import wants_gpu
+from ffpdata.refine.removal_results import Outcome
+from ffpdata.refine.round import TRAINING, VALIDATION, Round
+from ffpdata.storage.scratch import Held
+from ffpdata.training.finetune import LOSSES, SHEET, Sample, finetune
+from ffpdata.training.job import CLIPS
+
+Say = Callable[[str], None]
+
+
+def train(run: RunFolder, current: Round, folder: Path | None, say: Say, *, on_ray: bool) -> None:
+    """Train the round's model and put it into the run folder.
+
+    Args:
+        run: the run.
+        current: a round that is planned.
+        folder: where the training keeps what it needs meanwhile; None: in the run folder, where that is local.
+        say: is told of its progress.
+        on_ray: as a task of the cluster of `RAY_ADDRESS`, on a node with as many GPUs as it wants.
+
+    Raises:
+        FatalError: as `finetune.finetune`; the cluster has no such node.
+        UsageError: a remote run and no folder.
+    """
+    if folder is None and not run.store.local:
+        raise UsageError(f"{run.store.root} is no local folder: name one for the training with --work DIR")
+    if not on_ray:
+        _train(run.store.root, current.number, folder, say)
+        return
+    import ray
+
+    from ffpdata.processes.ray_cluster import ray_cluster
+
+    plan = current.plan
+    gpus = plan.settings.train.gpus if wants_gpu(plan.base) else 0
+    with ray_cluster():
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        most = max((node["Resources"].get("GPU", 0) for node in nodes if node["Alive"]), default=0)
+        if most < gpus:
+            raise FatalError(f"train.gpus is {gpus}, and no node of the cluster has more than {most:g}")
+        work = ray.remote(num_gpus=gpus, num_cpus=1, max_retries=0)(_train)
+        say(f"Training on the cluster, on {gpus} GPUs of one node" if gpus else "Training on the cluster")
+        try:
+            ray.get(work.remote(run.store.root, current.number, folder))
+        except ray.exceptions.RayTaskError as err:
+            if isinstance(err.cause, FfpdataError):
+                raise err.cause from None
+            raise
+
+
+def _train(root: str, number: int, folder: Path | None, say: Say = print) -> None:
+    run = RunFolder(root)
+    store, current = run.store, Round(run.store, number)
+    plan, place = current.plan, _place(current, folder)
+    with store.hold() as held:
+        samples, others = ([_sample(run, each, held) for each in current.table(n)] for n in (TRAINING, VALIDATION))
+        made = finetune(samples, others, plan.base, plan.settings.train, place, say)
+    for source, name in ((made.lora, current.lora), (made.sheet, SHEET), (place / LOSSES, LOSSES)):
+        if source is not None:
+            temp = store.temp_file(name)
+            shutil.copyfile(source, temp)
+            store.commit(temp, current.path(name))
+    current.write_json("lineage.json", made.lineage)  # last: with it the model is there
+
+
+def tidy(current: Round, folder: Path | None) -> None:
+    """Remove what the training of a round needed meanwhile: latents are large."""
+    if folder or current.store.local:
+        shutil.rmtree(_place(current, folder), ignore_errors=True)
+
+
+def _place(current: Round, folder: Path | None) -> Path:
+    if folder is None:
+        return current.store.local_path(current.path("training"))
+    return folder / f"round-{current.number:03d}"
+
+
+def _sample(run: RunFolder, accepted: Outcome, held: Held) -> Sample:
+    files = {column: run.store.fetch(accepted.files[column], held) for column in CLIPS}
+    names = [Path(accepted.files[column]).name for column in CLIPS]  # of a run's files: their keys
+    return Sample(
+        item_id=accepted.item_id,
+        content=digest(names),
+        prompt=accepted.prompt,
+        negative=accepted.negative,
+        seed=accepted.seed,
+        pair=accepted.pair,
+        verdict="accept",
+        **files,
+    )

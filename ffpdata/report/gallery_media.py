@@ -1,0 +1,173 @@
+"""Small pictures and videos of pairs for the report: source, edited region and target side by side in one video."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from ffpdata.core.errors import FfpdataError
+from ffpdata.core.keys import digest
+from ffpdata.media import ffmpeg
+from ffpdata.media.codec import BT709, read_first_frame, read_image, video_info
+from ffpdata.storage.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FOLDER = "report/previews"
+VERSION = 1
+"""Raised when previews look different: older ones are then made anew."""
+
+PANEL_PIXELS = 480 * 270
+"""Area of one of the three panels; 480x270 for 16:9. Smaller ones hide what a person should see."""
+
+CRF = 25
+"""x264 quality: with the panels' size, 0.1 to 0.5 MB per pair of five seconds."""
+
+DIM = 0.3
+"""Brightness of what lies outside the edited region in the middle panel."""
+
+SECONDS = 120.0
+THUMB_WIDTH = 320
+JPEG_QUALITY = 78
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A pair as one video of three panels, and its first frame.
+
+    Attributes:
+        video: mp4 (H.264).
+        poster: JPEG.
+        width: of the video in pixels, three panels.
+        height: in pixels.
+        middle: what the middle panel shows: `mask`, `reference`, `before` or nothing at all (two panels).
+    """
+
+    video: bytes
+    poster: bytes
+    width: int
+    height: int
+    middle: str
+
+    @property
+    def panels(self) -> int:
+        """Number of panels."""
+        return 3 if self.middle else 2
+
+
+def preview(store: Store, row: Mapping[str, Any]) -> Preview:
+    """Return the preview of a pair, made at most once.
+
+    Args:
+        store: the run folder.
+        row: of `items`, with `source_video`, `target_video` and, if there is one, `mask_video` or `reference_image`; or
+            with `before_video`, the target that another model made.
+
+    Raises:
+        FfpdataError: a file cannot be read.
+        FileNotFoundError: a file is gone.
+    """
+    middle = next((name for name, column in _COLUMN.items() if row.get(column)), "")
+    paths = [row["source_video"], *([row[_COLUMN[middle]]] if middle else []), row["target_video"]]
+    name = f"{FOLDER}/{digest(VERSION, PANEL_PIXELS, CRF, middle, paths)}"
+    with _local(store, paths) as files:
+        info = video_info(files[0])
+        width, height = _panel(info.width, info.height)
+        if not (store.exists(f"{name}.mp4") and store.exists(f"{name}.jpg")):
+            graph = _graph(middle, f"{width}:{height}")
+            _compose(store, files, graph, info.fps, name)
+    panels = len(paths)
+    return Preview(store.read(f"{name}.mp4"), store.read(f"{name}.jpg"), width * panels, height, middle)
+
+
+_COLUMN = {"mask": "mask_video", "reference": "reference_image", "before": "before_video"}
+
+
+def thumbnail(store: Store, path: str) -> bytes:
+    """Return the first frame of a clip, or an image, as a small JPEG. Errors as for `preview`."""
+    with _local(store, [path]) as (file,):
+        image = read_image(file) if path.endswith(".png") else read_first_frame(file)
+    return _jpeg(image)
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    height = max(1, round(image.shape[0] * THUMB_WIDTH / image.shape[1]))
+    small = cv2.resize(image, (THUMB_WIDTH, height), interpolation=cv2.INTER_AREA)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise FfpdataError("a thumbnail could not be encoded")
+    return data.tobytes()
+
+
+def _panel(width: int, height: int) -> tuple[int, int]:
+    """Size of a panel: even numbers, the clip's shape, never larger than the clip."""
+    scale = min(1.0, (PANEL_PIXELS / (width * height)) ** 0.5)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def _graph(middle: str, size: str) -> str:
+    """The filters that put the panels side by side, as `[video]` and `[still]`."""
+    scale = f"scale={size}:flags=area,format=gbrp,setsar=1"
+    if middle == "mask":
+        # What is edited keeps its colours, the rest goes dark.
+        dark = ":".join(f"{c}=val*{DIM}" for c in "rgb")
+        graph = (
+            f"[0:v]{scale},split=3[left][bright][rest];[rest]lutrgb={dark}[dark];"
+            f"[1:v]scale={size}:flags=area,format=gray,format=gbrp,setsar=1[mask];"
+            f"[dark][bright][mask]maskedmerge[middle];[2:v]{scale}[right];[left][middle][right]hstack=3"
+        )
+    elif middle:
+        graph = f"[0:v]{scale}[left];[1:v]{scale}[middle];[2:v]{scale}[right];[left][middle][right]hstack=3:shortest=1"
+    else:
+        graph = f"[0:v]{scale}[left];[1:v]{scale}[right];[left][right]hstack=2"
+    return f"{graph},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setparams={BT709},split=2[video][still]"
+
+
+def _compose(store: Store, files: list[Path], graph: str, fps: float, name: str) -> None:
+    video, poster = store.temp_file("preview.mp4"), store.temp_file("preview.jpg")
+    inputs = []
+    for file in files:
+        loop = ["-loop", "1", "-framerate", f"{fps:g}"] if file.suffix == ".png" else []
+        inputs += [*loop, "-i", ffmpeg.file_url(file)]
+    x264 = ["-c:v", "libx264", "-preset", "veryfast", "-crf", str(CRF), "-movflags", "+faststart", "-f", "mp4"]
+    try:
+        ffmpeg.run(
+            [
+                *inputs,
+                *("-filter_complex", graph),
+                *("-map", "[video]", *x264, ffmpeg.file_url(video)),
+                *("-map", "[still]", "-frames:v", "1", "-c:v", "mjpeg", "-q:v", "4", "-f", "image2"),
+                *("-update", "1", ffmpeg.file_url(poster)),
+            ],
+            timeout_s=SECONDS,
+        )
+        store.commit(poster, f"{name}.jpg")
+        store.commit(video, f"{name}.mp4")
+    finally:
+        video.unlink(missing_ok=True)
+        poster.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _local(store: Store, paths: list[str]) -> Iterator[list[Path]]:
+    """Local copies of artifacts that are gone afterwards; of a local run, the files themselves."""
+    if store.local:
+        files = [store.local_path(path) for path in paths]
+        for file in files:
+            if not file.is_file():
+                raise FileNotFoundError(file)
+        yield files
+        return
+    with tempfile.TemporaryDirectory(prefix="ffpdata-report-") as folder:
+        files = [Path(folder) / f"{i}{Path(path).suffix}" for i, path in enumerate(paths)]
+        for file, path in zip(files, paths, strict=True):
+            file.write_bytes(store.read(path))
+        yield files

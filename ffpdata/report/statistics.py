@@ -1,0 +1,244 @@
+"""The numbers of a report: the funnel with its reasons, distributions, and which pairs to show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ffpdata.manifests.manifest import COMMON
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import CURATE, literal, quote
+
+BINS = 18
+TOP_OBJECTS = 10
+MAX_HISTOGRAMS = 9
+COUNTED = ("task", "object", "split")
+
+
+@dataclass(frozen=True)
+class StageCounts:
+    """What became of the items at one stage, counted in rows (children of a fan-out each count)."""
+
+    name: str
+    entered: int
+    passed: int
+    rejected: int
+    failed: int
+    reasons: list[tuple[str, str, int]]
+    """Status, reason, count; the most frequent first."""
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return self.passed + self.rejected + self.failed
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How one number is spread over accepted pairs and over those that were turned away."""
+
+    name: str
+    low: float
+    high: float
+    accepted: list[int]
+    others: list[int]
+    median: float | None
+
+    @property
+    def top(self) -> int:
+        """The highest bar."""
+        return max((a + b for a, b in zip(self.accepted, self.others, strict=True)), default=0)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one stage per item."""
+
+    stage: str
+    items: int
+    median: float
+    p95: float
+    cpu_total: float
+
+
+@dataclass
+class Numbers:
+    """Everything but the pictures."""
+
+    inputs: int = 0
+    sources: int = 0
+    status: dict[str, int] = field(default_factory=dict)
+    tasks: dict[str, int] = field(default_factory=dict)
+    objects: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    funnel: dict[str, list[StageCounts]] = field(default_factory=dict)
+    histograms: list[Histogram] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> int:
+        """Pairs that are in the dataset."""
+        return self.status.get("ok", 0)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds of all rows that hold."""
+        return sum(t.cpu_total for t in self.timings)
+
+
+def collect(run: RunFolder, connection: duckdb.DuckDBPyConnection) -> Numbers:
+    """Count a run."""
+    tracks = run.tracks()
+    items = connection.view("items")
+    measures = measure_names(connection)
+    # The wide view joins every stage: it is read once.
+    wanted = [name for name in ("status", *COUNTED, "source_id", *measures) if name in items.columns]
+    table = pa.table(items.project(", ".join(map(quote, wanted))).to_arrow_table())
+    good = pc.equal(table["status"], "ok")
+    accepted = table.filter(good)
+    task, thing, split = (_counts(accepted, name) for name in COUNTED)
+    numbers = Numbers(
+        status=_counts(table, "status"),
+        tasks=task,
+        objects=dict(list(thing.items())[:TOP_OBJECTS]),
+        splits=split,
+        sources=len(pc.unique(accepted["source_id"])),
+    )
+    for name in measures[:MAX_HISTOGRAMS]:
+        values = table[name].cast(pa.float64()).to_numpy()
+        known = ~np.isnan(values)
+        if known.any():
+            kept = good.to_numpy(zero_copy_only=False)
+            numbers.histograms.append(histogram(name, values[known & kept], values[known & ~kept]))
+    for track, stages in tracks.items():
+        numbers.funnel[track] = [_stage(connection, track, stage) for stage in [*stages, CURATE]]
+        numbers.inputs += numbers.funnel[track][0].entered
+    order = list(dict.fromkeys(stage for stages in tracks.values() for stage in stages))
+    numbers.timings = [t for stage in order if (t := _timing(connection, stage))]
+    return numbers
+
+
+def pairs_to_show(connection: duckdb.DuckDBPyConnection, accepted: int, others: int) -> list[dict[str, Any]]:
+    """Choose pairs that have a target: accepted ones from every task alike, and others from every reason alike."""
+    items = connection.view("items")
+    if not {"source_video", "target_video"} <= set(items.columns):
+        return []
+    made = items.filter("source_video is not null and target_video is not null")
+    good = _sample(made.filter("status = 'ok'"), "task", accepted)
+    bad = _sample(made.filter("status in ('rejected', 'failed')"), "reason", others)
+    return sorted(good, key=lambda row: (str(row["task"]), row["item_id"])) + bad
+
+
+def turned_away(connection: duckdb.DuckDBPyConnection, each: int, most: int) -> list[dict[str, Any]]:
+    """Choose up to `each` examples of every stage's and reason's rejected or failed items, `most` in all.
+
+    Returns:
+        Per stage and reason: `stage`, `status`, `reason`, `count` and `rows`; the most frequent first.
+    """
+    items = connection.view("items").filter("status in ('rejected', 'failed')")
+    same = "over (partition by stage, status, reason"
+    # Examples come from different sources, as far as there are some.
+    turns = f"*, row_number() {same}, source_id order by md5(item_id)) as turn, count(*) {same}) as alike"
+    sampled = items.project(turns).project(f"*, row_number() {same} order by turn, md5(item_id)) as chosen")
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in _rows(sampled.filter(f"chosen <= {each:d}").order("alike desc, stage, reason, chosen")):
+        key = (row["stage"], row["status"], row["reason"])
+        group = groups.setdefault(key, dict(zip(("stage", "status", "reason"), key, strict=True)) | {"rows": []})
+        group["count"] = row["alike"]
+        if most:
+            group["rows"].append(row)
+            most -= 1
+    return list(groups.values())
+
+
+def _rows(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pa.table(relation.to_arrow_table()).to_pylist()
+    return rows
+
+
+def _sample(relation: duckdb.DuckDBPyRelation, column: str, limit: int) -> list[dict[str, Any]]:
+    """A sample that a hash chooses, with every value of `column` in turn."""
+    if limit <= 0 or column not in relation.columns:
+        return []
+    order = f"row_number() over (partition by {quote(column)} order by md5(item_id)) as chosen"
+    rows = _rows(relation.project(f"*, {order}").filter(f"chosen <= {limit:d}").order("chosen"))
+    groups: dict[Any, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row[column], []).append(row)
+    turns = chain.from_iterable(zip_longest(*(groups[name] for name in sorted(groups, key=str))))
+    return [row for row in turns if row is not None][:limit]
+
+
+def _counts(table: pa.Table, column: str) -> dict[str, int]:
+    """Values of a column and how often each occurs, the most frequent first; unset ones are left out."""
+    if column not in table.column_names:
+        return {}
+    found = [(entry["values"], entry["counts"]) for entry in pc.value_counts(table[column].drop_null()).to_pylist()]
+    return dict(sorted(found, key=lambda entry: (-entry[1], entry[0])))
+
+
+def _stage(connection: duckdb.DuckDBPyConnection, track: str, stage: str) -> StageCounts:
+    rows = connection.view(stage).filter(f"track = {literal(track)}")
+    found = rows.aggregate("status, reason, count(*) as n").order("n desc, reason").fetchall()
+    total = {status: sum(n for s, _, n in found if s == status) for status in ("ok", "rejected", "failed")}
+    return StageCounts(
+        name=stage,
+        entered=rows.aggregate("count(distinct entered_id)").fetchall()[0][0],
+        passed=total["ok"],
+        rejected=total["rejected"],
+        failed=total["failed"],
+        reasons=[(status, reason or "unknown", n) for status, reason, n in found if status != "ok"],
+    )
+
+
+def _timing(connection: duckdb.DuckDBPyConnection, stage: str) -> Timing | None:
+    # The rows of one fan-out share its time.
+    once = connection.view(stage).aggregate("track, entered_id, max(seconds) as s, max(cpu_seconds) as cpu")
+    found = once.aggregate("count(*), median(s), quantile_cont(s, 0.95), sum(cpu)").fetchall()
+    items, median, p95, cpu = found[0]
+    return Timing(stage, items, median or 0.0, p95 or 0.0, cpu or 0.0) if items else None
+
+
+def measure_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The numbers that can be known about a pair: the score, and what `measure` writes."""
+    names = ["score"]
+    if "measure" in {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}:
+        measure = connection.view("measure")
+        kinds = zip(measure.columns, measure.types, strict=True)
+        names += [name for name, kind in kinds if name not in COMMON.names and str(kind) == "DOUBLE"]
+    there = connection.view("items").columns
+    return [name for name in dict.fromkeys(names) if name in there]
+
+
+def histogram(name: str, accepted: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray) -> Histogram:
+    """Bin numbers between their 1st and 99th percentile; what lies outside counts in the outermost bins."""
+    both = np.concatenate([np.asarray(accepted, float), np.asarray(others, float)])
+    low, high = (float(v) for v in np.quantile(both, (0.01, 0.99)))
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    bins = [
+        np.histogram(np.clip(np.asarray(part, float), low, high), BINS, (low, high))[0].tolist()
+        for part in (accepted, others)
+    ]
+    median = float(np.median(np.asarray(accepted, float))) if len(accepted) else None
+    return Histogram(name, low, high, bins[0], bins[1], median)
+
+
+def facts(row: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
+    """Those of the columns that have a value; the entries of a JSON column each by itself."""
+    found: list[tuple[str, Any]] = []
+    for name in names:
+        value = row.get(name)
+        if name.endswith("_facts") and isinstance(value, str):
+            found += json.loads(value).items()
+        elif value not in (None, "", []):
+            found.append((name, value))
+    return found

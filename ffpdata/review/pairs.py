@@ -1,0 +1,189 @@
+"""The pairs of a run that a person can judge: those with a source and a target that ended as passed or rejected."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from ffpdata.core.config import Pipeline
+from ffpdata.curate.verdicts import Verdict, last_key, pair_key, read
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import CURATE, literal
+from ffpdata.refine.round import asked
+
+PASSED = "passed"
+"""Status of a pair that passed all stages; that of any other is the stage which rejected it."""
+
+FILES = {"source": "source_video", "target": "target_video", "mask": "mask_video", "reference": "reference_image"}
+"""What can be shown of a pair, and the column that has its file."""
+
+TOLD = (
+    *("item_id", "status", "reason", "error", "instruction", "object", "variant", "caption", "target_caption"),
+    *("cinematic_caption", "style", "style_caption", "screen_score", "screen_reason", "discriminate_reason"),
+    *("verify_score", "verify_reason", "psnr_outside", "change_inside", "change", "colour_drift", "structure"),
+    *("flicker", "motion", "licence"),
+)
+"""Columns that the page tells of a pair, where it has them."""
+
+GRADED = {"verify": "verify_score", "screen": "screen_score"}
+"""Stage to its score, which passes from the stage's `min_score` on; both 0..10."""
+
+FILTERS = ("track", "task", "variant", "status")
+
+Order = Literal["uncertain", "best", "worst", "random"]
+
+
+class Wanted(BaseModel):
+    """Which pairs a reviewer wants to see, and in which order."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    track: str | None = None
+    task: str | None = None
+    variant: str | None = None
+    status: str | None = PASSED
+    """`passed`, or the stage that rejected the pair; None for all."""
+    flagged: bool = False
+    """Only pairs that somebody flagged."""
+    compared: bool = False
+    """Only pairs by which a round of the refinement loop waits to be compared."""
+    order: Order = "uncertain"
+    """`uncertain`: the score nearest to its threshold first. `random` follows from the seed alone."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    def fits(self, pair: Pair) -> bool:
+        """Whether a pair is among those that are wanted."""
+        known = all(getattr(self, name) in (None, getattr(pair, name)) for name in FILTERS)
+        return known and (pair.compared or not self.compared)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One pair as it is now.
+
+    Attributes:
+        key: names it on the page and in its URLs.
+        place: its row in the table of all pairs.
+        score: 0..10, of the last graded stage that it passed through.
+        margin: distance of its scores to their thresholds, the smallest.
+        compared: whether a round of the refinement loop waits for its verdict, to be compared with the one before.
+    """
+
+    key: str
+    place: int
+    track: str
+    task: str
+    variant: str
+    status: str
+    score: float | None
+    margin: float | None
+    compared: bool = False
+
+
+class Pairs:
+    """All pairs of a run that can be reviewed, as they were when this was made.
+
+    Attributes:
+        by_key: the pairs.
+        verdicts: those that hold, by pair key and reviewer, of all pairs that ever were.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.by_key: dict[str, Pair] = {}
+        self._table, found, self.verdicts = _load(run)
+        for pair in found:
+            self.by_key[pair.key] = pair
+
+    def row(self, pair: Pair) -> dict[str, Any]:
+        """All that the run knows of a pair: its columns of `items`, and `upstream`."""
+        (row,) = self._table.slice(pair.place, 1).to_pylist()
+        return dict(row)
+
+    def files(self, pair: Pair) -> dict[str, str]:
+        """Kind to path of the pair's files, relative to the run folder."""
+        row = self.row(pair)
+        return {kind: row[column] for kind, column in FILES.items() if row.get(column)}
+
+    def choose(self, wanted: Wanted) -> list[Pair]:
+        """The pairs that are wanted, in the order in which they are."""
+        return sorted(filter(wanted.fits, self.by_key.values()), key=_ORDERS[wanted.order](wanted.seed))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Values to filter by, with the number of pairs that have each."""
+        return {name: dict(sorted(Counter(getattr(p, name) for p in self.by_key.values()).items())) for name in FILTERS}
+
+
+def _mixed(pair: Pair, seed: int) -> bytes:
+    """Orders pairs as if at random: neighbours come from different sources."""
+    return hashlib.blake2b(f"{seed} {pair.key}".encode(), digest_size=8).digest()
+
+
+def _last_if_none(value: float | None) -> float:
+    return float("inf") if value is None else value
+
+
+_ORDERS: Mapping[str, Callable[[int], Callable[[Pair], Any]]] = {
+    "uncertain": lambda seed: lambda pair: (_last_if_none(pair.margin), _mixed(pair, seed)),
+    "best": lambda seed: lambda pair: (-(pair.score or 0.0), _mixed(pair, seed)),
+    "worst": lambda seed: lambda pair: (_last_if_none(pair.score), _mixed(pair, seed)),
+    "random": lambda seed: lambda pair: _mixed(pair, seed),
+}
+
+
+def _load(run: RunFolder) -> tuple[pa.Table, list[Pair], dict[str, dict[str, Verdict]]]:
+    pipelines = run.pipelines()
+    tables: list[pa.Table] = []
+    pairs: list[Pair] = []
+    wanted = asked(run.store)
+    with run.connect() as connection:
+        verdicts = read(connection)
+        items = connection.view("items") if pipelines else None
+        if items is None or not {"source_video", "target_video"} <= set(items.columns):
+            return pa.table({}), [], verdicts
+        ended = items.filter(
+            f"source_video is not null and target_video is not null and (status in ('ok', 'rejected') "
+            f"or stage = {literal(CURATE)})"
+        )
+        names = ("parent_id", "source_id", "track", "task", "stage", "width", "height", "frames", "fps")
+        known = [name for name in (*names, *TOLD, *FILES.values()) if name in items.columns]
+        for track, pipeline in pipelines.items():
+            stages = [entry.name for entry in pipeline.stages]
+            columns = ", ".join([*known, f"{last_key(stages)} as upstream"])
+            mine = ended.filter(f"track = {literal(track)}").project(columns).order("item_id")
+            table = pa.table(mine.to_arrow_table())
+            offset = sum(each.num_rows for each in tables)
+            pairs += [_pair(row, place, pipeline, wanted) for place, row in enumerate(_light(table), offset)]
+            tables.append(table)
+    return pa.concat_tables(tables, promote_options="permissive").combine_chunks(), pairs, verdicts
+
+
+def _light(table: pa.Table) -> Sequence[dict[str, Any]]:
+    names = ("item_id", "upstream", "track", "task", "variant", "status", "stage", *GRADED.values())
+    rows: list[dict[str, Any]] = table.select([n for n in names if n in table.column_names]).to_pylist()
+    return rows
+
+
+def _pair(row: Mapping[str, Any], place: int, pipeline: Pipeline, wanted: Collection[str]) -> Pair:
+    settings = {entry.name: entry.settings for entry in pipeline.stages}
+    graded = [(row[column], stage) for stage, column in GRADED.items() if row.get(column) is not None]
+    margins = [
+        abs(score - settings[stage]["min_score"]) for score, stage in graded if "min_score" in settings.get(stage, {})
+    ]
+    key = pair_key(row["track"], row["item_id"], row["upstream"])
+    return Pair(
+        key=key,
+        place=place,
+        track=row["track"],
+        task=row["task"] or "unknown",
+        variant=row.get("variant") or "",
+        status=PASSED if row["status"] == "ok" or row["stage"] == CURATE else row["stage"],
+        score=graded[0][0] if graded else None,
+        margin=min(margins, default=None),
+        compared=key in wanted,
+    )

@@ -1,0 +1,142 @@
+"""What the review page plays: source, target and mask as panels of one video, so that they cannot get out of step.
+
+A preview has the clip's own resolution, a key frame every `KEY_FRAMES` frames for quick scrubbing, and few enough bytes
+for a slow line; the page links to the files themselves. It is made once, some pairs ahead of the reviewers, and kept
+in the run folder.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import cv2
+
+from ffpdata.core.errors import FfpdataError
+from ffpdata.core.keys import digest
+from ffpdata.media import ffmpeg
+from ffpdata.media.codec import BT709, read_image, video_info
+from ffpdata.storage.store import Store
+
+FOLDER = "review"
+VERSION = 1
+"""Raised when previews look different: older ones are then made anew."""
+
+CRF, PRESET, KEY_FRAMES = 26, "superfast", 16
+MAX_RATE = "4M"
+"""Bits per second. A pair of 81 frames of 1280x720 has 1.5 to 2.5 MB and takes 2.5 CPU seconds: at 1 MB/s the next one
+arrives while a reviewer who judges 1,000 an hour looks at the one before."""
+
+PANELS = ("source", "target", "mask")
+POSTER_SCALE = 0.5
+REFERENCE_WIDTH, JPEG_QUALITY = 960, 85
+SECONDS = 120.0
+WORKERS = 2
+
+VIDEO, POSTER, REFERENCE = "mp4", "jpg", "reference.jpg"
+
+
+class Previews:
+    """Makes previews in the background, each once.
+
+    Args:
+        store: the run folder.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="preview")
+        self._making: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self, files: Mapping[str, str]) -> Future[None]:
+        """Have the preview of a pair made, unless it is there.
+
+        Args:
+            files: kind to path of the pair's files.
+        """
+        name = preview_name(files)
+        with self._lock:
+            if name not in self._making:
+                self._making[name] = self._pool.submit(self._make, dict(files), name)
+            made = self._making[name]
+            if made.done() and made.exception():  # the next one to ask may have more luck
+                del self._making[name]
+            return made
+
+    def path(self, files: Mapping[str, str], kind: str) -> str:
+        """Path of a pair's `VIDEO`, `POSTER` or `REFERENCE` in the run folder, as soon as it is made.
+
+        Raises:
+            FfpdataError: a file of the pair cannot be read.
+            FileNotFoundError: a file is gone.
+        """
+        self.prepare(files).result()
+        return f"{preview_name(files)}.{kind}"
+
+    def close(self) -> None:
+        """Make no more previews; those at work are finished."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _make(self, files: Mapping[str, str], name: str) -> None:
+        if self._store.exists(f"{name}.{VIDEO}"):  # written last
+            return
+        if "reference" in files:
+            self._make_reference(files["reference"], name)
+        video, poster = self._store.temp_file("preview.mp4"), self._store.temp_file("preview.jpg")
+        try:
+            with self._store.hold() as held:
+                clips = [self._store.fetch(files[panel], held) for panel in PANELS if panel in files]
+                info = video_info(clips[0])
+                inputs = [word for clip in clips for word in ("-i", ffmpeg.file_url(clip))]
+                x264 = ["-c:v", "libx264", "-preset", PRESET, "-crf", str(CRF), "-g", str(KEY_FRAMES)]
+                x264 += ["-maxrate", MAX_RATE, "-bufsize", MAX_RATE]
+                x264 += ["-movflags", "+faststart", "-f", "mp4"]
+                ffmpeg.run(
+                    [
+                        *inputs,
+                        *("-filter_complex", _graph(len(clips), info.width, info.height)),
+                        *("-map", "[video]", *x264, ffmpeg.file_url(video)),
+                        *("-map", "[still]", "-frames:v", "1", "-c:v", "mjpeg", "-q:v", "5", "-f", "image2"),
+                        *("-update", "1", ffmpeg.file_url(poster)),
+                    ],
+                    timeout_s=SECONDS,
+                )
+            self._store.commit(poster, f"{name}.{POSTER}")
+            self._store.commit(video, f"{name}.{VIDEO}")
+        finally:
+            video.unlink(missing_ok=True)
+            poster.unlink(missing_ok=True)
+
+    def _make_reference(self, path: str, name: str) -> None:
+        with self._store.hold() as held:
+            image = read_image(self._store.fetch(path, held))
+        height = max(1, round(image.shape[0] * REFERENCE_WIDTH / image.shape[1]))
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        if image.shape[1] > REFERENCE_WIDTH:
+            bgr = cv2.resize(bgr, (REFERENCE_WIDTH, height), interpolation=cv2.INTER_AREA)
+        done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        if not done:
+            raise FfpdataError(f"{path}: could not be encoded as a JPEG")
+        self._store.write(f"{name}.{REFERENCE}", data.tobytes())
+
+
+def in_a_column(width: int, height: int) -> bool:
+    """Whether the panels of a clip lie below each other (landscape) or side by side (portrait)."""
+    return width >= height
+
+
+def _graph(panels: int, width: int, height: int) -> str:
+    """The filters that join the clips to one picture, as `[video]` and `[still]`."""
+    same = ";".join(f"[{n}:v]scale={width}:{height},format=yuv420p,setsar=1[p{n}]" for n in range(panels))
+    stack = "vstack" if in_a_column(width, height) else "hstack"
+    joined = "".join(f"[p{n}]" for n in range(panels))
+    whole = f"{same};{joined}{stack}={panels}:shortest=1,setparams={BT709},split=2[video][whole]"
+    return f"{whole};[whole]scale=iw*{POSTER_SCALE}:-1[still]"
+
+
+def preview_name(files: Mapping[str, str]) -> str:
+    """Where the previews of a pair lie, without their endings."""
+    key = digest(VERSION, CRF, PRESET, KEY_FRAMES, MAX_RATE, {kind: files[kind] for kind in sorted(files)})
+    return f"{FOLDER}/{key[:2]}/{key}"

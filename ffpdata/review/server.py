@@ -1,0 +1,146 @@
+"""The review server: it listens, guards and serves until it is told to end."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ffpdata.core.errors import ConfigError, FatalError, RunLockedError
+from ffpdata.curate.verdicts import REVIEW
+from ffpdata.manifests.manifest import COMPACT_PARTS
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.review.access import Guard, Logins
+from ffpdata.review.assignments import Desk
+from ffpdata.review.panel_video import Previews
+from ffpdata.storage.lock import run_lock
+from ffpdata.storage.store import Store
+
+TOKEN_VARIABLE = "FFPDATA_REVIEW_TOKEN"  # noqa: S105 - the variable's name
+TOKEN_LENGTH = 16
+"""A token that the environment gives has at least so many characters."""
+
+REVIEW_LOCK = "review.lock"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens.
+
+    Attributes:
+        host: name or address.
+        port: 0 for any that is free.
+        hosts: further names under which it is asked.
+        tls_cert, tls_key: PEM files; without them it speaks plain HTTP.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+    hosts: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """Only one server reviews a run: two would not know each other's leases."""
+    try:
+        with run_lock(store, REVIEW_LOCK):
+            yield
+    except RunLockedError as err:
+        raise RunLockedError(f"{store.root} is being reviewed by another server: use that one. ({err})") from None
+
+
+def _compact(run: RunFolder) -> None:
+    """Merge the many small parts of earlier sessions, unless a run is writing and does so itself."""
+    if len(run.manifest.parts(REVIEW)) <= COMPACT_PARTS:
+        return
+    try:
+        with run_lock(run.store):
+            run.manifest.compact(REVIEW)
+    except RunLockedError:
+        return
+
+
+def token() -> str:
+    """The secret of this server: a new one, or that of the environment."""
+    given = os.environ.get(TOKEN_VARIABLE)
+    if given is not None and len(given) < TOKEN_LENGTH:
+        raise ConfigError(f"{TOKEN_VARIABLE} has {len(given)} characters, at least {TOKEN_LENGTH}: take a longer one")
+    return given or secrets.token_urlsafe(32)
+
+
+def serve(run: RunFolder, address: Address, overlap: float, lease_seconds: float, say: Callable[[str], None]) -> None:
+    """Serve the review page until the process is told to end.
+
+    Raises:
+        FatalError: the address cannot be used, or there is nothing to review.
+    """
+    try:
+        import uvicorn
+
+        from ffpdata.review.routes import make_app
+    except ImportError as err:
+        raise FatalError(f"the review page needs {err.name}: pip install 'ffpdata[review]'") from err
+    if (address.tls_cert is None) != (address.tls_key is None):
+        raise ConfigError("--tls-cert and --tls-key belong together: give both or none")
+    for file in (address.tls_cert, address.tls_key):
+        if file is not None and not file.is_file():
+            raise ConfigError(f"{file}: no such file; --tls-cert and --tls-key name PEM files")
+    with _alone(run.store), _listen(address) as listening:
+        _compact(run)
+        desk = Desk(run, overlap, lease_seconds)
+        if not desk.pairs.by_key:
+            raise FatalError(
+                f"{run.store.root} has no finished pair to review yet: `ffpdata status` tells how far it is"
+            )
+        previews = Previews(run.store)
+        secret, port = token(), listening.getsockname()[1]
+        secure = address.tls_cert is not None
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        logins = Logins(secret, f"ffpdata_review_{port}", secure=secure)
+        app = Guard(make_app(run, desk, previews, logins), logins, (address.host, *address.hosts))
+        if not _loopback(address.host) and not secure:
+            say("WARNING: others on the network can read the token: give --tls-cert and --tls-key, or use ssh -L.")
+        say(
+            f"Review {len(desk.pairs.by_key)} pairs at  {'https' if secure else 'http'}://{host}:{port}/?token={secret}"
+        )
+        say("Ctrl-C ends it; every verdict is kept as soon as it is given.")
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ssl_certfile=address.tls_cert,
+            ssl_keyfile=address.tls_key,
+            timeout_graceful_shutdown=3,
+        )
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            say("Ended.")
+        finally:
+            previews.close()
+
+
+@contextmanager
+def _listen(address: Address) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        listening = socket.create_server((address.host, address.port), family=family)
+    except OSError as err:
+        raise FatalError(f"cannot listen at {address.host}:{address.port} ({err.strerror}): choose --port") from err
+    with listening:
+        yield listening
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,222 @@
+"""The workers of a Ray run: processes in pools on nodes, and the calls that they have not answered."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ffpdata.core.stage import Resources, Stage
+from ffpdata.runners.flow import Task
+from ffpdata.runners.placement import Node, place
+from ffpdata.runners.progress import Pool as PoolState
+from ffpdata.runners.worker import Worker
+from ffpdata.storage.store import Store
+
+NODES_SECONDS = 5.0
+
+
+@dataclass(eq=False)
+class Call:
+    """A question to a worker that it has not answered yet.
+
+    Attributes:
+        kind: `hello`, `setup`, `run` or `close`; `ping` asks a node whether it lives and has no actor.
+        alone: the tasks are suspects that have the worker for themselves.
+        begun: since when the worker has been at it, as far as can be told.
+        error: of a ping, what became of the worker.
+    """
+
+    kind: str
+    actor: Actor | None
+    stage: int = -1
+    tasks: list[Task] = field(default_factory=list)
+    alone: bool = False
+    begun: float = field(default_factory=time.monotonic)
+    error: str = ""
+
+
+@dataclass(eq=False)
+class Actor:
+    """A worker as the scheduler sees it.
+
+    Attributes:
+        calls: what it was asked, oldest first.
+        ready: the stages that it has set up.
+        name: empty until it said hello.
+        busy: seconds that it worked, those of calls at the same time each counted.
+        first_gb: what it held after its first items.
+        item_id: the item that it was at last, where its clips are still at hand.
+        retiring: it gets nothing more.
+    """
+
+    handle: Any
+    pool: Pool
+    node: Node
+    gpus: list[int]
+    calls: list[Call] = field(default_factory=list)
+    ready: set[int] = field(default_factory=set)
+    name: str = ""
+    born: float = field(default_factory=time.monotonic)
+    busy: float = 0.0
+    first_gb: float = 0.0
+    item_id: str = ""
+    retiring: bool = False
+
+    def has(self, *kinds: str) -> bool:
+        """Whether a call of one of these kinds is open."""
+        return any(call.kind in kinds for call in self.calls)
+
+
+@dataclass(eq=False)
+class Pool:
+    """Workers that are alike: the stages that they serve, what each holds, and the suspects that wait for one alone."""
+
+    stages: list[int]
+    need: Resources
+    actors: list[Actor] = field(default_factory=list)
+    alone: deque[Task] = field(default_factory=deque)
+    births_failed: int = 0
+
+    @property
+    def keeps_clips(self) -> bool:
+        """Whether a worker may be given the next stage of the item that it was at."""
+        return len(self.stages) > 1 and self.need.concurrency == 1
+
+    @property
+    def memory_limit_gb(self) -> float:
+        """Above this a worker without a GPU ends itself; what a model loads has no common measure."""
+        return 0.0 if self.need.gpus else 2 * self.need.memory_gb + 0.5
+
+
+def pools_of(needs: Sequence[Resources]) -> list[Pool]:
+    """Stages on the CPU that ask for the same share a pool; a stage on a GPU has its own."""
+    pools: dict[Any, Pool] = {}
+    for number, need in enumerate(needs):
+        name = number if need.gpus else (need.cpus, need.memory_gb, need.concurrency)
+        pools.setdefault(name, Pool([], need)).stages.append(number)
+    return list(pools.values())
+
+
+def _ping() -> None:
+    """Show that a node lives."""
+
+
+class Crew:
+    """All workers of a run.
+
+    Args:
+        stages: the pipeline, sent to every worker once.
+        store: the run folder.
+        max_attempts: how often a worker tries a RetryableError.
+    """
+
+    def __init__(self, stages: Sequence[Stage], store: Store, max_attempts: int) -> None:
+        self.pools = pools_of([stage.resources for stage in stages])
+        self.of = {number: pool for pool in self.pools for number in pool.stages}
+        self.calls: dict[Any, Call] = {}
+        self.nodes: dict[str, Node] = {}
+        self._looked = 0.0
+        self._names = [stage.name for stage in stages]
+        self._shipped = ray.put(list(stages))
+        self._store, self._max_attempts = store, max_attempts
+        self.look(now=True)
+
+    @property
+    def actors(self) -> Iterator[Actor]:
+        """Every worker there is."""
+        return (actor for pool in self.pools for actor in list(pool.actors))
+
+    def look(self, *, now: bool = False) -> None:
+        """See which nodes there are; they come and go while a run goes on."""
+        if not now and time.monotonic() - self._looked < NODES_SECONDS:
+            return
+        self._looked = time.monotonic()
+        live = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+        for node_id in set(self.nodes) - set(live):
+            del self.nodes[node_id]
+        for node_id in set(live) - set(self.nodes):
+            has = live[node_id]
+            gpus = [1.0] * int(has.get("GPU", 0))
+            self.nodes[node_id] = Node(node_id, has.get("CPU", 0.0), has.get("memory", 0.0) / 1e9, gpus)
+
+    def spawn(self, pool: Pool) -> bool:
+        """Start one more worker where it fits; False where it fits nowhere."""
+        placed = place(pool.need, list(self.nodes.values()))
+        if placed is None:
+            return False
+        node, gpus = placed
+        options = {
+            "num_cpus": 0 if pool.need.gpus else pool.need.cpus,
+            "num_gpus": pool.need.gpus,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "max_concurrency": pool.need.concurrency,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node.node_id, soft=False),
+        }
+        threads = max(1, int(pool.need.cpus))
+        made: Any = ray.remote(Worker)
+        handle = made.options(**options).remote(
+            self._shipped,
+            self._store,
+            self._max_attempts,
+            memory_gb=pool.memory_limit_gb,
+            threads=threads,
+            keep_clips=pool.keeps_clips,
+        )
+        actor = Actor(handle, pool, node, gpus)
+        pool.actors.append(actor)
+        self.ask(actor, "hello", handle.hello.remote())
+        return True
+
+    def ask(self, actor: Actor | None, kind: str, ref: Any, **more: Any) -> None:
+        """Note a call."""
+        call = Call(kind, actor, **more)
+        self.calls[ref] = call
+        if actor:
+            actor.calls.append(call)
+
+    def ping(self, node: Node, call: Call, error: str) -> None:
+        """Ask a node whether it lives, because a worker on it died over a call."""
+        strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+        probe: Any = ray.remote(_ping)
+        ref = probe.options(num_cpus=0, max_retries=0, scheduling_strategy=strategy).remote()
+        self.ask(None, "ping", ref, stage=call.stage, tasks=call.tasks, alone=call.alone, error=error)
+
+    def forget(self, *calls: Call) -> None:
+        """Expect no answer to these calls."""
+        self.calls = {ref: call for ref, call in self.calls.items() if call not in calls}
+
+    def close(self, actor: Actor) -> None:
+        """Let a worker that is at rest tear its stages down; its answer is its last."""
+        if not actor.ready:
+            self.kill(actor)
+        elif not actor.has("close"):
+            self.ask(actor, "close", actor.handle.close.remote())
+
+    def kill(self, actor: Actor) -> None:
+        """End a worker's process and forget it; what it was doing must have been taken care of."""
+        with suppress(RayError, ValueError):
+            ray.kill(actor.handle, no_restart=True)
+        actor.pool.actors.remove(actor)
+        actor.node.give(actor.pool.need, actor.gpus)
+        self.forget(*actor.calls)
+        actor.calls.clear()
+
+    def states(self) -> list[PoolState]:
+        """How many workers every pool has and how busy they have been."""
+        now, states = time.monotonic(), []
+        for pool in self.pools:
+            up = [actor for actor in pool.actors if actor.name]
+            room = sum(now - actor.born for actor in up) * pool.need.concurrency
+            busy = round(min(1.0, sum(actor.busy for actor in up) / room), 3) if room else 0.0
+            names = [self._names[number] for number in pool.stages]
+            states.append(PoolState(names, len(up), len(pool.actors) - len(up), busy))
+        return states

@@ -1,0 +1,1 @@
+"""Where files live: a store, local or remote, its locks, and the local copies of remote files."""

@@ -1,0 +1,294 @@
+"""One storage object everywhere: a run folder, local or s3://, with relative paths inside it.
+
+A file appears under its final name whole or not at all: locally it is written under a temporary name in the same
+folder tree, fsynced and renamed; on an object store it is one PUT. There every operation is repeated while the store is
+busy or away (`core/remote.py`), and what is read as a file is downloaded into a bounded scratch (`core/scratch.py`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, TypeVar
+
+import fsspec
+
+from ffpdata.core.errors import NO_SPACE, FatalError, FfpdataError, disk_full
+from ffpdata.storage.object_store import check_url, is_s3, open_fs, patient
+from ffpdata.storage.scratch import Held, process_scratch
+
+T = TypeVar("T")
+
+TEMP = ".tmp"
+"""Folder under the root that holds files which have no final name yet; emptied at the start of a run."""
+
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def storage_errors(where: str) -> Iterator[None]:
+    """Turn a full or read-only disk into one clear FatalError, and nothing else."""
+    try:
+        yield
+    except OSError as err:
+        if disk_full(err):
+            raise FatalError(f"{where}: {NO_SPACE}") from err
+        if err.errno in _NOT_WRITABLE:
+            raise FatalError(
+                f"{where}: cannot be written ({err.strerror}). Make the folder writable for this user, or name another."
+            ) from err
+        raise
+
+
+class Store:
+    """Files under one root.
+
+    What fails on an object store is a FatalError where it cannot get better (credentials, rights, no bucket) and a
+    RetryableError after `remote.OUTAGE_SECONDS` of trying.
+
+    Args:
+        root: a local folder or any fsspec URL, e.g. `s3://bucket/run`. Credentials and endpoints come from the
+            environment (`AWS_*`, `FSSPEC_S3_ENDPOINT_URL`), never from the URL.
+        timeout: seconds that one request to an object store may take, which the client then tries once; by default the
+            client's own limits.
+    """
+
+    def __init__(self, root: str | Path, *, timeout: float | None = None) -> None:
+        text = str(root)
+        self.local = "://" not in text or text.startswith("file://")
+        if self.local:
+            text = str(Path(text.removeprefix("file://")).absolute())
+        self.root = text.rstrip("/") if self.local else check_url(text).rstrip("/")
+        self._fs: Any = None
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"Store({self.root!r})"
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.root,)
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec file system, opened at first use."""
+        if self._fs is None:
+            self._fs = fsspec.filesystem("file") if self.local else self._open_fs()
+        return self._fs
+
+    def _open_fs(self) -> Any:
+        return open_fs(self.root, attempts=None if self._timeout is None else 1, timeout=self._timeout)
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of a local root for files in the making: inside it, so that a rename is atomic."""
+        return self.local_path(TEMP)
+
+    def url(self, path: str) -> str:
+        """Full location of a relative path. A path that leaves the root raises ValueError."""
+        parts = PurePosixPath(path)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise ValueError(f"{path!r} is not a path inside {self.root}")
+        return f"{self.root}/{parts}" if path else self.root
+
+    def local_path(self, path: str) -> Path:
+        """Local path of a relative path; only for a local root."""
+        if not self.local:
+            raise ValueError(f"{self.root} is not a local folder")
+        return Path(self.url(path))
+
+    def exists(self, path: str) -> bool:
+        """Say whether a file or folder is there."""
+        if self.local:
+            with _readable(self.root):
+                return self.local_path(path).exists()
+        return bool(self._do(path, self.fs.exists))
+
+    def folders(self, folder: str) -> list[str]:
+        """Sorted names of the folders directly in `folder`; a missing folder is empty."""
+        if self.local:
+            root = self.local_path(folder)
+            with _readable(self.root):
+                return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+        try:
+            found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
+        except FileNotFoundError:
+            return []
+        return sorted(e["name"].rstrip("/").rsplit("/", 1)[1] for e in found if e["type"] == "directory")
+
+    def _files(self, folder: str) -> list[dict[str, Any]]:
+        """What a remote listing says of the files directly in `folder`, sorted by name."""
+        try:
+            found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
+        except FileNotFoundError:
+            return []
+        return sorted((e for e in found if e["type"] == "file"), key=lambda e: str(e["name"]))
+
+    def list(self, folder: str, suffix: str = "") -> list[str]:
+        """Sorted relative paths of the files directly in `folder`; a missing folder is empty."""
+        if self.local:
+            try:
+                with _readable(self.root), os.scandir(self.local_path(folder)) as entries:
+                    names = [e.name for e in entries if e.name.endswith(suffix) and e.is_file()]
+            except FileNotFoundError:
+                return []
+        else:
+            names = [e["name"].rsplit("/", 1)[1] for e in self._files(folder)]
+        return sorted(f"{folder}/{name}" for name in names if name.endswith(suffix))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Sizes in bytes of the files directly in `folder`, by sorted relative path."""
+        if self.local:
+            return {path: self.size(path) for path in self.list(folder)}
+        return {f"{folder}/{e['name'].rsplit('/', 1)[1]}": int(e["size"]) for e in self._files(folder)}
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes; FileNotFoundError where it is not there."""
+        if self.local:
+            with _readable(self.root):
+                return self.local_path(path).read_bytes()
+        whole = {"max_concurrency": 1} if is_s3(self.root) else {}  # one request, without asking for the size first
+        return bytes(self._do(path, lambda url: self.fs.cat_file(url, **whole)))
+
+    def size(self, path: str) -> int:
+        """Return a file's size in bytes; FileNotFoundError where it is not there."""
+        if self.local:
+            return self.local_path(path).stat().st_size
+        return int(self._do(path, self.fs.size))
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file for reading."""
+        if self.local:
+            return self.local_path(path).open("rb")
+        stream: IO[bytes] = self._do(path, lambda url: self.fs.open(url, "rb"))
+        return stream
+
+    def write(self, path: str, data: bytes, *, seconds: float | None = None) -> None:
+        """Write a whole file atomically, replacing one that is there.
+
+        Args:
+            path: relative path.
+            data: all of it.
+            seconds: how long a remote store that is away is waited for; `remote.OUTAGE_SECONDS` by default.
+        """
+        if not self.local:
+            self._do(path, lambda url: self.fs.pipe_file(url, data), seconds)
+            return
+        with storage_errors(self.root):
+            temp = self.temp_file(PurePosixPath(path).name)
+            try:
+                temp.write_bytes(data)
+                self.commit(temp, path)
+            finally:
+                temp.unlink(missing_ok=True)
+
+    def temp_file(self, name: str) -> Path:
+        """Return a fresh local path for a file in the making, ending in `name`."""
+        if not self.local:
+            return process_scratch().temp_file(name)
+        with storage_errors(self.root):
+            self.scratch.mkdir(parents=True, exist_ok=True)
+        return self.scratch / f"{uuid.uuid4().hex[:12]}-{name}"
+
+    def commit(self, temp: Path, path: str) -> None:
+        """Give a finished local file its final name: fsync and rename, or one PUT. `temp` is gone afterwards."""
+        if not self.local:
+            try:
+                self._do(path, lambda url: self.fs.put_file(str(temp), url))
+            finally:
+                temp.unlink(missing_ok=True)
+            return
+        final = self.local_path(path)
+        with storage_errors(self.root):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with temp.open("rb") as stream:
+                os.fsync(stream.fileno())
+            try:
+                temp.replace(final)
+            except OSError as err:
+                if err.errno != errno.EXDEV:
+                    raise
+                near = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
+                shutil.copyfile(temp, near)
+                with near.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                near.replace(final)
+                temp.unlink()
+            _fsync_folder(final.parent)
+
+    @contextmanager
+    def hold(self) -> Iterator[Held]:
+        """Keep what `fetch` downloads for the length of a with block; afterwards the scratch is brought to its size."""
+        with process_scratch().hold() as held:
+            yield held
+
+    def fetch(self, path: str, held: Held | None = None) -> Path:
+        """Return a local path to read a file from: the file itself, or a download.
+
+        Files of a run are named by their content and never change; so a copy that is there is not asked for again.
+        """
+        if self.local:
+            return self.local_path(path)
+
+        def download(to: Path) -> None:
+            self._do(path, lambda url: self.fs.get_file(url, str(to)))
+
+        return process_scratch().fetch(self.url(path), download, held)
+
+    def remove(self, path: str, *, seconds: float | None = None) -> None:
+        """Delete a file; one that is gone already is no error. `seconds` as in `write`."""
+        if self.local:
+            self.local_path(path).unlink(missing_ok=True)
+            return
+        with suppress(FileNotFoundError):
+            self._do(path, self.fs.rm_file, seconds)
+
+    def clean_temp(self) -> None:
+        """Delete what an interrupted run left half made. Call it only while holding the run's lock."""
+        if self.local:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+        elif is_s3(self.root):
+            self._abort_uploads()
+
+    def _abort_uploads(self) -> None:
+        """Give up uploads in parts that nobody will finish: they cost room and no listing shows them."""
+        bucket, prefix, _ = self.fs.split_path(f"{self.root}/artifacts/")
+        with suppress(OSError, FfpdataError):  # not every store can, and not everybody may
+            found = patient(
+                self.root, lambda: self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix), seconds=0
+            )
+            for upload in found.get("Uploads", []):
+                name = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                patient(self.root, partial(self.fs.call_s3, "abort_multipart_upload", **name), seconds=0)
+
+    def _do(self, path: str, call: Callable[[str], T], seconds: float | None = None) -> T:
+        """Do a remote operation on a path; what the credentials do not allow ends the run."""
+        url = self.url(path)
+        try:
+            return patient(url, lambda: call(url), seconds)
+        except PermissionError as err:
+            raise FatalError(f"{url}: {err.strerror}. Check what the credentials may do in this bucket.") from None
+
+
+@contextmanager
+def _readable(root: str) -> Iterator[None]:
+    """Turn what this user may not read into one clear FatalError."""
+    try:
+        yield
+    except PermissionError as err:
+        raise FatalError(
+            f"{err.filename or root}: cannot be read ({err.strerror}). Make it readable for this user."
+        ) from None
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,121 @@
+"""Whether a training fits this machine, before anything is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.media.codec import video_info
+from ffpdata.models.wan.memory_estimate import GIB, Clip, Network, latent_bytes, training_memory
+from ffpdata.training.checkpoints import KEPT
+
+if TYPE_CHECKING:
+    import torch
+
+    from ffpdata.models.wan.loading import Plan
+    from ffpdata.training.job import Job, Sample
+
+CHECKPOINT_BYTES = 12
+"""Per learned weight: it and AdamW's two moments, in float32."""
+
+SPARE_BYTES = 2**28
+"""For drawings, the contact sheet, losses and the log."""
+
+CHEAPER = {"off": "on", "on": "offload"}
+
+
+def preflight(job: Job, plan: Plan, device: torch.device, say: Callable[[str], None]) -> None:
+    """Compare what a job takes with what there is.
+
+    Args:
+        job: what is to be done.
+        plan: of the transformer; its files are looked into, not loaded.
+        device: what it is trained on.
+        say: told the counts.
+
+    Raises:
+        FatalError: too little disk.
+        ConfigError: too little memory, or a target that there is no layer of; it says what to change.
+    """
+    files = [file for _, part in plan.parts.files for file in part]
+    if not all(file.endswith(".safetensors") for file in files):
+        say("memory and disk are not counted: the weights are pickles")
+        return
+    network = Network.of(files)
+    settings = job.settings
+    network.check_targets(settings.layers)
+    learned = network.learned(settings.rank, settings.layers)
+    item_bytes = 4 if plan.dtype == "float32" else 2
+    wanted = {sample.item_id: sample for sample in (*job.samples, *job.measured)}
+    clips = {item: clip_of(sample) for item, sample in wanted.items()}
+    missing = [clips[item] for item, sample in wanted.items() if not job.latents_file(sample).is_file()]
+    latents = sum(latent_bytes(network, clip, item_bytes) for clip in missing)
+    need = latents + (KEPT + 1) * CHECKPOINT_BYTES * learned + item_bytes * learned + SPARE_BYTES
+    check_disk(job.folder, need)
+    largest = max(clips.values(), key=lambda clip: clip.tokens)
+    memory = training_memory(network, largest, learned, settings.gradient_checkpointing, item_bytes)
+    say(
+        f"{len(job.samples)} samples, {len(job.held_out)} held out; {learned / 1e6:.1f} million weights learn beside "
+        f"{network.weights / 1e9:.1f} billion; {need / 1e9:.1f} GB of disk"
+    )
+    say(
+        f"estimate for {largest}: {memory.gpu:.1f} GiB on the device ({memory}), {memory.offloaded:.1f} GiB kept in "
+        "main memory"
+    )
+    remedy = "use a smaller clip or model"
+    if cheaper := CHEAPER.get(settings.gradient_checkpointing):
+        remedy = f"set gradient_checkpointing to {cheaper}, or {remedy}"
+    if device.type == "cuda":
+        check_card(memory.gpu, *card_of(device), f"training on {largest} ({memory})", remedy)
+    check_main_memory(memory.offloaded * job.processes, str(largest))
+
+
+def check_disk(folder: Path, need: int) -> None:
+    """Raise FatalError where less than `need` bytes are free."""
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise FatalError(
+            f"{folder}: the training needs {need / 1e9:.1f} GB for latents and checkpoints, and {free / 1e9:.1f} are "
+            "free: make room, or name a folder on another disk"
+        )
+
+
+def card_of(device: torch.device) -> tuple[float, str]:
+    """GiB of a card, and its name."""
+    import torch
+
+    return torch.cuda.get_device_properties(device).total_memory / GIB, torch.cuda.get_device_name(device)
+
+
+def check_card(need: float, has: float, card: str, what: str, remedy: str) -> None:
+    """Raise ConfigError where a card has less than `need` GiB."""
+    if need > has:
+        raise ConfigError(f"{what} takes about {need:.0f} GiB, and {card} has {has:.0f}: {remedy}")
+
+
+def check_main_memory(need: float, largest: str) -> None:
+    """Raise ConfigError where less than `need` GiB of main memory are free."""
+    free = free_memory()
+    if free is not None and need > free:
+        raise ConfigError(
+            f"gradient_checkpointing offload keeps about {need:.0f} GiB in main memory on {largest}, and {free:.0f} "
+            "are free: use fewer gpus on this machine, a smaller clip or model, or gradient_checkpointing on"
+        )
+
+
+def clip_of(sample: Sample) -> Clip:
+    """Look at a sample's size."""
+    info = video_info(sample.target_video)
+    return Clip(info.frames, info.height, info.width)
+
+
+def free_memory() -> float | None:
+    """GiB of main memory that new work can have; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 2**20 for line in lines if line.startswith("MemAvailable:")), None)
