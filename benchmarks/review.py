@@ -23,11 +23,12 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks.timing import verdict
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import write_masks, write_video
-from ffpdata.review.pairs import Pairs
+from ffpdata.review.pairs import ReviewPairs
 from ffpdata.review.panel_video import POSTER, VIDEO, preview_name
+from tests.chromium import CHROMIUM, wait_until
 from tests.review.conftest import serving
 from tests.review.many_pairs import make_pairs
-from tests.review.test_page import CHROMIUM, reviewing, shown, wait_until
+from tests.review.test_page import reviewing, shown
 
 WIDTH, HEIGHT, FRAMES, FPS = 1280, 720, 81, 16.0
 HOUR = 3600
@@ -71,7 +72,7 @@ def decide(page: Page) -> float:
 def copy_previews(run: RunFolder) -> None:
     """Give every pair a preview: they all show the same, and encoding would keep this machine busy."""
     made = next((Path(run.store.root) / "review").rglob("*.mp4"))
-    pairs = Pairs(run)
+    pairs = ReviewPairs(run)
     for pair in pairs.by_key.values():
         for kind in (POSTER, VIDEO):
             copy = run.store.local_path(f"{preview_name(pairs.files(pair))}.{kind}")

@@ -83,11 +83,11 @@ def run(
     """Run a pipeline on an input. The same command again resumes: what is done is kept."""
     from ffpdata.core.config import load_pipeline
     from ffpdata.manifests.run_folder import RunFolder
-    from ffpdata.runners.session import Work, start
+    from ffpdata.runners.session import StartOptions, start
 
     resolved = load_pipeline(pipeline, profile, overrides or [])
     _warn_of_refined(run_folder, resolved)
-    work = Work(runner=runner, limit=limit, stages=stages, quiet=quiet)
+    work = StartOptions(runner=runner, limit=limit, stages=stages, quiet=quiet)
     _finish(start(RunFolder(run_folder), resolved, source, work), strict=strict)
     typer.echo(f"Next: ffpdata report {run_folder}   or   ffpdata export {run_folder} OUT")
 
@@ -108,7 +108,7 @@ def retry(
     from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.manifests.views import CURATE
     from ffpdata.runners.execute import Outcome, lost_files
-    from ffpdata.runners.session import Work, start, status
+    from ffpdata.runners.session import StartOptions, start, status
 
     folder = RunFolder.existing(run_folder)
     before = status(folder)
@@ -136,7 +136,7 @@ def retry(
     for begun in folder.latest().values():
         resolved = Pipeline.model_validate(begun["pipeline"])
         only = begun.get("stages", "")
-        work = Work(runner=runner, limit=begun["limit"], stages=only, redo=asked, quiet=quiet)
+        work = StartOptions(runner=runner, limit=begun["limit"], stages=only, redo=asked, quiet=quiet)
         result = start(folder, resolved, begun["input"], work)
     _finish(result, strict=False)
 
@@ -303,7 +303,7 @@ def refine(
     Goes on from wherever the loop stands to the next point where reviewers are needed.
     """
     from ffpdata.manifests.run_folder import RunFolder
-    from ffpdata.refine.rounds import Means, roll_back
+    from ffpdata.refine.rounds import LoopOptions, roll_back
     from ffpdata.refine.rounds import refine as go_on
     from ffpdata.refine.settings import load
 
@@ -313,7 +313,7 @@ def refine(
         if not quiet:
             typer.echo(text, err=as_json)
 
-    means = Means(runner, quiet or as_json, work, say)
+    means = LoopOptions(runner, quiet or as_json, work, say)
     stand = roll_back(folder, means) if rollback else go_on(folder, wanted, means)
     if as_json:
         typer.echo(json.dumps(stand.to_dict()))

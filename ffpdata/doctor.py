@@ -16,7 +16,7 @@ from pathlib import Path
 from ffpdata.core.config import load_pipeline, pipeline_names
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.requirements import Level, Needs, look_for
+from ffpdata.models.requirements import Level, Requirements, look_for
 from ffpdata.models.settings import check
 
 PACKAGES = ("numpy", "opencv-python-headless", "av", "onnxruntime", "pyarrow", "duckdb", "ray", "webdataset")
@@ -51,7 +51,7 @@ def examine(profile: str) -> list[Finding]:
     models = {role: spec for pipeline in pipelines for role, spec in sorted(pipeline.models.items())}
     cards = gpus()
     found = [*_machine(), *(Finding("ok", f"gpu {n}", _card(gpu)) for n, gpu in enumerate(cards))]
-    needs: dict[str, Needs] = {}
+    needs: dict[str, Requirements] = {}
     for role, spec in models.items():
         found += _model(role, spec, needs)
     found += _packages(needs)
@@ -130,7 +130,7 @@ def _card(gpu: Gpu) -> str:
 # --- the models ---
 
 
-def _model(role: str, spec: ModelSpec, needs: dict[str, Needs]) -> Iterator[Finding]:
+def _model(role: str, spec: ModelSpec, needs: dict[str, Requirements]) -> Iterator[Finding]:
     try:
         backend = spec.load_class()
         check(spec)
@@ -151,7 +151,7 @@ def _model(role: str, spec: ModelSpec, needs: dict[str, Needs]) -> Iterator[Find
     )
 
 
-def _packages(needs: Mapping[str, Needs]) -> Iterator[Finding]:
+def _packages(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
     for package in sorted({package for need in needs.values() for package in need.packages}):
         if importlib.util.find_spec(package):
             yield Finding("ok", package, importlib.metadata.version(package))
@@ -160,7 +160,7 @@ def _packages(needs: Mapping[str, Needs]) -> Iterator[Finding]:
             yield Finding("error", package, f"not installed: pip install 'ffpdata[{extra}]'")
 
 
-def _weights(needs: Mapping[str, Needs]) -> Iterator[Finding]:
+def _weights(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
     """Where each checkpoint is, once however many roles load it, and whether the rest has room."""
     parts = {checkpoint: role for role, need in needs.items() for checkpoint in need.checkpoints}
     if parts and not importlib.util.find_spec("huggingface_hub"):
@@ -179,7 +179,7 @@ def _weights(needs: Mapping[str, Needs]) -> Iterator[Finding]:
         yield Finding(level, "room for weights", f"{missing:.1f} GB to fetch, {free:.1f} GB free at {HF_HUB_CACHE}")
 
 
-def _places(models: Mapping[str, ModelSpec], needs: Mapping[str, Needs], cards: list[Gpu]) -> Iterator[Finding]:
+def _places(models: Mapping[str, ModelSpec], needs: Mapping[str, Requirements], cards: list[Gpu]) -> Iterator[Finding]:
     """Services, and whether each model fits the cards and the memory of this machine."""
     memory = memory_gb()
     for role, need in needs.items():

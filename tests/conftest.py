@@ -44,12 +44,17 @@ def finished(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Finishe
     from ffpdata.core.config import load_pipeline
     from ffpdata.export.shards import export
     from ffpdata.manifests.run_folder import RunFolder
-    from ffpdata.runners.session import Work, start
+    from ffpdata.runners.session import StartOptions, start
 
     folder = tmp_path_factory.mktemp("finished")
     run = RunFolder(folder / "run")
-    start(run, load_pipeline("local_editing", overrides=SMALL_SETTINGS), str(samples / "clips.csv"), Work(quiet=True))
-    start(run, load_pipeline("stylization", overrides=SMALL_SETTINGS), str(samples), Work(quiet=True))
+    start(
+        run,
+        load_pipeline("local_editing", overrides=SMALL_SETTINGS),
+        str(samples / "clips.csv"),
+        StartOptions(quiet=True),
+    )
+    start(run, load_pipeline("stylization", overrides=SMALL_SETTINGS), str(samples), StartOptions(quiet=True))
     export(run, folder / "out", shard_size_mb=1)
     return Finished(folder / "run", folder / "out")
 

@@ -12,7 +12,7 @@ from ffpdata import cli
 from ffpdata.core.config import Pipeline, StageEntry
 from ffpdata.manifests.manifest import COMMON
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.runners.session import Work, start
+from ffpdata.runners.session import StartOptions, start
 from ffpdata.storage import object_store, scratch
 from tests import toys
 from tests.s3_server import s3_proxy
@@ -43,7 +43,7 @@ def begun(root: Path | str, source: Path, stages: str = "") -> RunFolder:
     run = RunFolder(root)
     entries = [StageEntry(name=name.lower(), use=f"tests.toys:{name}") for name in ("Read", "Upper")]
     pipeline = Pipeline(name="toys", track="t", stages=entries)
-    start(run, pipeline, str(source), Work(stages=stages, quiet=True))
+    start(run, pipeline, str(source), StartOptions(stages=stages, quiet=True))
     return run
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ffpdata.core.config import load_pipeline
-from ffpdata.serve.vllm_flags import Plan
+from ffpdata.serve.vllm_flags import ServerPlan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCKER = REPOSITORY / "docker"
@@ -129,7 +129,7 @@ def test_servers_get_the_flags_of_serve_vlm() -> None:
     service = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["vllm"]["command"]
     beside = [part for word in service for part in word.split("=", 1)]
     for spec, gpus, given in ((profiles["gpu"], 2, image), (profiles["small"], 1, beside)):
-        plan = Plan(spec.model, spec.model, revision=spec.revision, gpus=gpus, vllm=sys.executable)
+        plan = ServerPlan(spec.model, spec.model, revision=spec.revision, gpus=gpus, vllm=sys.executable)
         wanted = plan.command("0.0.0.0", 8000)[2:]
         assert given[0] == wanted[0]
         pairs = set(zip(given[1::2], given[2::2], strict=True))

@@ -23,7 +23,7 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
 from ffpdata.media.codec import read_masks, read_video, video_info
 from ffpdata.media.masks import iou
-from ffpdata.runners.session import Work, start, status
+from ffpdata.runners.session import StartOptions, start, status
 from tests.conftest import SMALL, SMALL_SETTINGS, Finished
 from tests.media.bad_inputs import bad
 
@@ -138,7 +138,7 @@ def shards(out: Path) -> dict[str, bytes]:
 def test_a_second_start_redoes_nothing(finished: Finished, samples: Path) -> None:
     run = RunFolder.existing(finished.run)
     before = {stage: run.manifest.read(stage).num_rows for stage in run.manifest.stages()}
-    start(run, small("local_editing"), str(samples / "clips.csv"), Work(quiet=True))
+    start(run, small("local_editing"), str(samples / "clips.csv"), StartOptions(quiet=True))
     assert {stage: run.manifest.read(stage).num_rows for stage in run.manifest.stages()} == before
 
 
@@ -168,7 +168,7 @@ def test_a_changed_prompt_redoes_its_dependents_alone(copy: Path, samples: Path,
         run,
         small("local_editing", **{"prompts.verify": tmp_path / "verify.yaml"}),
         str(samples / "clips.csv"),
-        Work(quiet=True),
+        StartOptions(quiet=True),
     )
     made = new_rows(run, before)
     assert made.pop("curate", 0) <= waiting
@@ -184,11 +184,11 @@ def test_a_changed_threshold_redoes_its_stage(copy: Path, samples: Path) -> None
         run,
         small("local_editing", **{"measure.limits.swap.change_inside": "{min: 200}"}),
         str(samples / "clips.csv"),
-        Work(quiet=True),
+        StartOptions(quiet=True),
     )
     assert status(run).stages["measure"]["reasons"].get("change_inside_too_low", 0) > 0
     assert status(run).pairs < pairs_before
-    start(run, small("local_editing"), str(samples / "clips.csv"), Work(quiet=True))
+    start(run, small("local_editing"), str(samples / "clips.csv"), StartOptions(quiet=True))
     assert status(run).pairs == pairs_before, "going back restores the pairs"
 
 
@@ -224,7 +224,7 @@ def test_bad_input_ends_typed(tmp_path: Path) -> None:
     began = time.monotonic()
     pipeline = small("local_editing", **{"clip.frames": 17, "ingest.min_side": 240})  # the files have 1.5 s
     pipeline = pipeline.model_copy(update={"stages": pipeline.stages[:2]})
-    start(run, pipeline, str(tmp_path / "clips"), Work(quiet=True))
+    start(run, pipeline, str(tmp_path / "clips"), StartOptions(quiet=True))
     ended = {
         Path(r["path"]).name: r
         for r in rows(tmp_path / "run", "select path, status, reason, error from items where path is not null")

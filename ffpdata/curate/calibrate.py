@@ -42,7 +42,7 @@ SCORES = {"verify_score": "verify", "screen_score": "screen"}
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPair:
     """A pair's score, and what reviewers said of it.
 
     Attributes:
@@ -57,7 +57,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Threshold:
     """Where to cut a score.
 
     Attributes:
@@ -113,7 +113,7 @@ class Calibration:
         settings: stage settings that cut at the thresholds found.
     """
 
-    cuts: dict[tuple[str, str], Cut]
+    cuts: dict[tuple[str, str], Threshold]
     error: float
     estimated: bool
     settings: dict[str, dict[str, Any]]
@@ -151,12 +151,12 @@ def calibrate_run(run: RunFolder, precision: float, *, error: float | None = Non
     estimate = reviewer_error(holding.values()) if error is None else None
     known = error if error is not None else (estimate or 0.0)
     decisions = reviewed.decisions(holding)
-    groups: dict[tuple[str, str], list[Judged]] = {}
+    groups: dict[tuple[str, str], list[JudgedPair]] = {}
     for pair in pairs:
         told = decisions.get(reviewed.pair_key(pair["track"], pair["item_id"], pair["last"] or ""))
         for name in names:
             if pair[name] is not None:
-                judged = Judged(pair[name], *((told.accepts, told.rejects) if told else ()))
+                judged = JudgedPair(pair[name], *((told.accepts, told.rejects) if told else ()))
                 groups.setdefault((name, "" if name in SCORES else pair["task"] or ""), []).append(judged)
     cuts = {group: cut for group, judged in groups.items() if (cut := calibrate(judged, precision, error=known))}
     return Calibration(cuts, known, estimate is not None, _settings(cuts))
@@ -168,7 +168,7 @@ def overlay(found: Calibration, precision: float) -> str:
     return yaml.safe_dump(head | {"stages": found.settings}, sort_keys=False)
 
 
-def _settings(cuts: Mapping[tuple[str, str], Cut]) -> dict[str, dict[str, Any]]:
+def _settings(cuts: Mapping[tuple[str, str], Threshold]) -> dict[str, dict[str, Any]]:
     """Settings of the scores of the model; a measure's limits are for a person to choose among."""
     found = {}
     for (name, _), cut in cuts.items():
@@ -195,7 +195,7 @@ def reviewer_error(verdicts: Iterable[Mapping[str, Verdict]]) -> float | None:
     return (1 - math.sqrt(max(0.0, 2 * agree / count - 1))) / 2
 
 
-def calibrate(pairs: Sequence[Judged], precision: float, *, error: float = 0.0, seed: int = 0) -> Cut | None:
+def calibrate(pairs: Sequence[JudgedPair], precision: float, *, error: float = 0.0, seed: int = 0) -> Threshold | None:
     """Find the threshold of one score that reaches a precision.
 
     Args:
@@ -239,7 +239,7 @@ def calibrate(pairs: Sequence[Judged], precision: float, *, error: float = 0.0, 
         low, high = np.percentile(sign * every[places], ends)
         interval = (float(low), float(high))
     low, high = np.percentile([curve.precision[at] for curve in others], ends)
-    return Cut(
+    return Threshold(
         reviewed=int(told.sum()),
         accepted=float(share.mean()),
         higher_is_better=bool(higher),

@@ -21,7 +21,7 @@ TILE_ROWS, TILE_COLUMNS = 64, 4096
 """Tile of the comparison of all with all: its buffers of 2.5 MB stay in a core's cache."""
 
 
-class Hashes(NamedTuple):
+class ClipHashes(NamedTuple):
     """Hashes of n clips.
 
     Attributes:
@@ -35,7 +35,7 @@ class Hashes(NamedTuple):
     known: NDArray[np.bool_]
 
 
-class Alike(NamedTuple):
+class LookAlikes(NamedTuple):
     """Pairs of positions that look alike: i[k] < j[k], mirrored[k] where one is the other's mirror image."""
 
     i: Positions
@@ -43,7 +43,7 @@ class Alike(NamedTuple):
     mirrored: NDArray[np.bool_]
 
 
-def parse(column: Iterable[Sequence[str] | None]) -> Hashes:
+def parse(column: Iterable[Sequence[str] | None]) -> ClipHashes:
     """Read a hash column of the manifest, as `media.phash.clip_hashes` makes it."""
     rows = list(column)
     words = np.zeros((len(rows), 2 * HASHED_FRAMES), np.uint64)
@@ -52,10 +52,10 @@ def parse(column: Iterable[Sequence[str] | None]) -> Hashes:
         if hashes is not None and len(hashes) == 2 * HASHED_FRAMES:
             known[position] = True
             words[position] = [int(h, 16) for h in hashes]
-    return Hashes(words[:, :HASHED_FRAMES], words[:, HASHED_FRAMES:], known)
+    return ClipHashes(words[:, :HASHED_FRAMES], words[:, HASHED_FRAMES:], known)
 
 
-def alike(hashes: Hashes, bits: int) -> Alike:
+def alike(hashes: ClipHashes, bits: int) -> LookAlikes:
     """Find all clips that look alike: on average at most `bits` of 64 differ per frame, as they are or mirrored.
 
     Every clip is compared with every other: at this radius (10 of 64 bits) hashes allow no exact index.
@@ -73,7 +73,7 @@ def alike(hashes: Hashes, bits: int) -> Alike:
     k, m = _near(plain, mirrored, HASHED_FRAMES * bits)
     edges, first, second = _expand(np.concatenate([same, i, k]), np.concatenate([same, j, m]), group.ravel())
     first, second = chosen[first], chosen[second]
-    return Alike(np.minimum(first, second), np.maximum(first, second), edges >= len(same) + len(i))
+    return LookAlikes(np.minimum(first, second), np.maximum(first, second), edges >= len(same) + len(i))
 
 
 def components(count: int, i: Positions, j: Positions) -> Positions:
@@ -90,7 +90,7 @@ def components(count: int, i: Positions, j: Positions) -> Positions:
 
 
 def near_duplicates(
-    pairs: Sequence[Mapping[str, Any]], order: Sequence[int], sources: Alike, targets: Hashes, bits: int
+    pairs: Sequence[Mapping[str, Any]], order: Sequence[int], sources: LookAlikes, targets: ClipHashes, bits: int
 ) -> dict[int, int]:
     """Position of every pair that a better one makes superfluous, to the position of that one.
 

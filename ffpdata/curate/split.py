@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ffpdata.core.keys import digest
-from ffpdata.curate.dedup import Alike, codes, components
+from ffpdata.curate.dedup import LookAlikes, codes, components
 
 
-def source_groups(sources: Sequence[str], alike: Alike) -> list[str]:
+def source_groups(sources: Sequence[str], alike: LookAlikes) -> list[str]:
     """Name of each pair's group of sources: the smallest source id among those that look alike.
 
     Args:

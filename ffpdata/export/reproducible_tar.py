@@ -38,7 +38,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenTar:
     """A tar that was written.
 
     Attributes:
@@ -54,7 +54,7 @@ class DamagedTarError(ValueError):
     """A tar that `write_tar` would not have written so."""
 
 
-def write_tar(path: Path, samples: Iterable[tuple[str, Sequence[Member]]]) -> Written:
+def write_tar(path: Path, samples: Iterable[tuple[str, Sequence[Member]]]) -> WrittenTar:
     """Write samples into a tar.
 
     Args:
@@ -82,7 +82,7 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Sequence[Member]]]) -> Wr
             written.append(placed)
         out.write(bytes(2 * BLOCK))
         out.write(bytes(-out.tell() % RECORD))
-        return Written(out.tell(), written)
+        return WrittenTar(out.tell(), written)
 
 
 def read_tar(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes]]:

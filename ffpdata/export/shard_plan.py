@@ -33,7 +33,7 @@ _UNTOLD = ("seconds", "cpu_seconds", "attempt")
 
 
 @dataclass(frozen=True)
-class Entry:
+class PlannedPair:
     """One pair in the plan.
 
     Attributes:
@@ -56,7 +56,7 @@ class ShardPlan:
 
     path: str
     split: str
-    entries: Sequence[Entry]
+    entries: Sequence[PlannedPair]
 
 
 def choose(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> int:
@@ -98,7 +98,7 @@ def sample_key(item_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", item_id.replace("/", "-"))
 
 
-def _entries(connection: duckdb.DuckDBPyConnection, store: Store) -> list[Entry]:
+def _entries(connection: duckdb.DuckDBPyConnection, store: Store) -> list[PlannedPair]:
     view = connection.table("chosen")
     columns = [c for c in ("width", "height", *MEMBERS.values()) if c in view.columns]
     found = view.project(", ".join(["place", "track", "item_id", "split", *columns])).order("place")
@@ -111,7 +111,7 @@ def _entries(connection: duckdb.DuckDBPyConnection, store: Store) -> list[Entry]
         picture = int(PNG_BYTES_PER_PIXEL * (pair.get("width") or 0) * (pair.get("height") or 0))
         known = {member: (path, size[member]) for member, path in files.items()}
         weight = sum(size.values()) + picture + OVERHEAD
-        entries.append(Entry(pair["place"], key, pair["split"], known, weight))
+        entries.append(PlannedPair(pair["place"], key, pair["split"], known, weight))
     return entries
 
 
@@ -126,9 +126,9 @@ def _keys(pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{key[: MAX_KEY - 13]}-{digest(pair['track'], pair['item_id'])[:12]}"
 
 
-def _cut(entries: Sequence[Entry], limit: int) -> Iterator[ShardPlan]:
+def _cut(entries: Sequence[PlannedPair], limit: int) -> Iterator[ShardPlan]:
     count: Counter[str] = Counter()
-    taken: list[Entry] = []
+    taken: list[PlannedPair] = []
     size = 0
 
     def shard() -> ShardPlan:

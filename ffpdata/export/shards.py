@@ -24,7 +24,7 @@ from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, check_place, o
 from ffpdata.export.pair_record import FIRST_FRAME, RECORD, TARGET, Records, to_json
 from ffpdata.export.reproducible_tar import Member, write_tar
 from ffpdata.export.shard_index import index_row, read_index, write_index
-from ffpdata.export.shard_plan import Entry, ShardPlan, choose, plan_shards, rows
+from ffpdata.export.shard_plan import PlannedPair, ShardPlan, choose, plan_shards, rows
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import png, read_first_frame
 from ffpdata.storage.store import Store, storage_errors
@@ -123,7 +123,7 @@ class _Writer:
         return shard if whole else None
 
 
-def _load(artifacts: Store, entry: Entry, record: bytes) -> list[Member]:
+def _load(artifacts: Store, entry: PlannedPair, record: bytes) -> list[Member]:
     """The members of one sample in the order of their names; what is not local is fetched into memory."""
     content: dict[str, bytes | Path] = {RECORD: record}
     for member, (path, _) in entry.files.items():

@@ -19,7 +19,7 @@ from ffpdata.core.keys import digest
 from ffpdata.core.stage import Item
 from ffpdata.inputs.locations import (
     IMAGE_SUFFIXES,
-    Place,
+    Location,
     kind_of,
     match,
     open_source,
@@ -90,7 +90,7 @@ def _list(source: str, settings: InputSettings, limit: int | None) -> list[Item]
     return items
 
 
-def _from_folder(place: Place, settings: InputSettings) -> Iterator[dict[str, Any]]:
+def _from_folder(place: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
     """Every file below a folder, hidden ones left out; `content/` and `style/` for stylization."""
     if settings.kind == "clips":
         yield from ({"path": p} for p in place.files(place.root))
@@ -120,7 +120,7 @@ def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: 
             entry["style"] = sorted(ranked[: settings.styles_per_source])
 
 
-def _from_table(table: str, place: Place, settings: InputSettings) -> Iterator[dict[str, Any]]:
+def _from_table(table: str, place: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
     rows = list(_read_table(table))
     columns = list(rows[0]) if rows else []
     if rows and "path" not in columns:
@@ -175,7 +175,7 @@ def _read_table(table: str) -> Iterator[dict[str, Any]]:
             raise ConfigError(f"{table}: not a readable CSV file in UTF-8: {err}") from err
 
 
-def _item(entry: Mapping[str, Any], place: Place, marks: Mapping[str, str]) -> Item:
+def _item(entry: Mapping[str, Any], place: Location, marks: Mapping[str, str]) -> Item:
     path = str(entry.get("path") or "")
     values: dict[str, Any] = {"path": path, "root": place.root, "fingerprint": marks[path]}
     problem = place.problem(path) if path else ["missing_path", "the row's `path` is empty"]

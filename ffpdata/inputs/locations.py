@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol, TypeVar
 
 from ffpdata.core.errors import Reject
 from ffpdata.storage.object_store import check_url, open_fs, patient
-from ffpdata.storage.scratch import Held, process_scratch
+from ffpdata.storage.scratch import DownloadsInUse, process_scratch
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ LISTED_AT_ONCE = 200
 THREADS = 16
 
 
-class Place(Protocol):
+class Location(Protocol):
     """The root that every file of an input lies in."""
 
     root: str
@@ -69,16 +69,16 @@ def plain(source: str) -> str:
     return check_url(source) if "://" in source else source
 
 
-def place_at(root: str) -> Place:
+def place_at(root: str) -> Location:
     """The place of a folder or URL."""
     root = plain(root)
-    return RemotePlace(root) if "://" in root else LocalPlace(Path(root))
+    return RemoteLocation(root) if "://" in root else LocalLocation(Path(root))
 
 
 def kind_of(source: str) -> str:
     """`file`, `folder`, or nothing where a source is neither."""
     if "://" in source:
-        return RemotePlace(source).kind
+        return RemoteLocation(source).kind
     path = Path(source)
     return "file" if path.is_file() else "folder" if path.is_dir() else ""
 
@@ -96,16 +96,16 @@ def open_source(source: str) -> IO[bytes]:
     return io.BytesIO(patient(source, lambda: fs.cat_file(source)))
 
 
-def match(pattern: str) -> tuple[Place, list[str]]:
+def match(pattern: str) -> tuple[Location, list[str]]:
     """The files that a glob finds, sorted, and the folder before its first wildcard."""
     if "://" in pattern:
-        place = RemotePlace(_fixed_part(pattern))
+        place = RemoteLocation(_fixed_part(pattern))
         return place, place.match(pattern)
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns, which Path.glob refuses
-    return LocalPlace(Path(_fixed_part(str(Path(pattern).absolute())))), [str(Path(m).absolute()) for m in found]
+    return LocalLocation(Path(_fixed_part(str(Path(pattern).absolute())))), [str(Path(m).absolute()) for m in found]
 
 
-def fetch_input(url: str, max_bytes: float, held: Held | None = None) -> Path:
+def fetch_input(url: str, max_bytes: float, held: DownloadsInUse | None = None) -> Path:
     """Download a file of a remote input into this process's scratch.
 
     Raises:
@@ -141,7 +141,7 @@ def fingerprint(info: dict[str, Any]) -> str:
     return f"{info['size']}-{str(tag).strip(chr(34))}"
 
 
-class LocalPlace:
+class LocalLocation:
     """A folder of this machine, symbolic links resolved."""
 
     def __init__(self, root: Path) -> None:
@@ -196,7 +196,7 @@ class LocalPlace:
         return found
 
 
-class RemotePlace:
+class RemoteLocation:
     """A prefix of an object store."""
 
     def __init__(self, root: str) -> None:
@@ -217,7 +217,7 @@ class RemotePlace:
     def folder(self, name: str) -> str:
         """Location of a sub-folder where something lies below it, otherwise empty."""
         url = f"{self.root}/{name}"
-        return url if RemotePlace(url).kind == "folder" else ""
+        return url if RemoteLocation(url).kind == "folder" else ""
 
     def files(self, folder: str) -> list[str]:
         """Every file below a folder in the order in which a local folder is listed, hidden ones left out."""

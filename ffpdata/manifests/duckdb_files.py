@@ -28,7 +28,7 @@ class _Handle:
         self._stream.close()
 
 
-class Mirror(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+class ManifestFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """The files of a remote store as they were when each folder was first listed; for one connection.
 
     Only files whose content never changes may be read through it, as manifest parts.

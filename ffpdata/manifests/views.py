@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from ffpdata.core.errors import FatalError
-from ffpdata.manifests.duckdb_files import Mirror
+from ffpdata.manifests.duckdb_files import ManifestFiles
 from ffpdata.manifests.manifest import COMMON, MANIFESTS, Manifest, column_tag
 from ffpdata.storage.object_store import latest_outage
 from ffpdata.storage.store import Store
@@ -78,7 +78,7 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
     """Open a connection that can read the store."""
     connection = duckdb.connect()
     if not store.local:
-        connection.register_filesystem(Mirror(store))
+        connection.register_filesystem(ManifestFiles(store))
     connection.register("_common", COMMON.empty_table())
     return connection
 

@@ -44,7 +44,7 @@ _SEEN = re.compile(
 )
 
 
-class Seen(NamedTuple):
+class CroppedFrame(NamedTuple):
     """One source frame, as ffmpeg's cropdetect logs it: columns and rows that are not black so far, and its second."""
 
     x1: int
@@ -125,7 +125,7 @@ def conform(
 
 def _run(  # noqa: PLR0917
     src: Path, dst: Path | None, geometry: Geometry, probe: Probe, start_s: float, timeout_s: float, crop: Crop | None
-) -> list[Seen]:
+) -> list[CroppedFrame]:
     """Run ffmpeg once, to decode only where `dst` is None; return what it saw of every source frame."""
     args = ["-v", "level+info", "-nostats"]
     args += input_args(src, probe, start_s=start_s, seconds=geometry.seconds + _MARGIN_S)
@@ -148,10 +148,10 @@ def _run(  # noqa: PLR0917
         raise Reject("corrupt", f"decoding fails {where}: {err}") from err
     if b"Reconfiguring filter graph" in log:
         raise Reject("corrupt", f"the picture changes its size or format {where}: cut the clip there")
-    return [Seen(int(x1), int(x2), int(y1), int(y2), float(t)) for x1, x2, y1, y2, t in _SEEN.findall(log)]
+    return [CroppedFrame(int(x1), int(x2), int(y1), int(y2), float(t)) for x1, x2, y1, y2, t in _SEEN.findall(log)]
 
 
-def _bars(seen: list[Seen], probe: Probe) -> Crop | None:
+def _bars(seen: list[CroppedFrame], probe: Probe) -> Crop | None:
     """Return what is inside the black bars that stay through the clip, in displayed pixels; None without bars.
 
     `seen` is cumulative: its last entry is the smallest rectangle outside which no frame was ever brighter than black.

@@ -22,7 +22,7 @@ from ffpdata.models.gpu_memory import clip_size, inference, release
 from ffpdata.models.grounding_dino import Detection, GroundingDino
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
 from ffpdata.models.protocols import Box, Segmentation
-from ffpdata.models.requirements import Checkpoint, Needs, wants_gpu
+from ffpdata.models.requirements import Checkpoint, Requirements, wants_gpu
 from ffpdata.models.sam2_video import PackageTracker, TrackerRuntime, TransformersTracker
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.weights import Dtype, checkpoint_folder, torch_device
@@ -94,10 +94,10 @@ class GroundedSam2:
             )
 
     @classmethod
-    def needs(cls, spec: ModelSpec) -> Needs:
+    def needs(cls, spec: ModelSpec) -> Requirements:
         """What must be there for it."""
         limits = parse_settings(cls.Settings, spec)
-        return Needs(
+        return Requirements(
             packages=("torch", "transformers", *(("sam2",) if limits.engine == "sam2" else ())),
             checkpoints=(
                 Checkpoint("weights", spec.model, spec.revision),

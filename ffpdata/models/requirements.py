@@ -43,7 +43,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Needs:
+class Requirements:
     """What must be there.
 
     Attributes:
@@ -60,7 +60,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Found:
+class Availability:
     """Where a checkpoint is.
 
     Attributes:
@@ -79,23 +79,23 @@ def wants_gpu(spec: ModelSpec) -> bool:
     return str(spec.runtime.get("device", "")).startswith("cuda")
 
 
-def look_for(wanted: Checkpoint) -> Found:
+def look_for(wanted: Checkpoint) -> Availability:
     """Look for a checkpoint in its folder, in the hub's cache and at the hub, in this order."""
     own = folder_of(wanted.model)
     if own and not own.exists():
-        return Found("error", f"no folder {wanted.model!r} in {Path.cwd()}")
+        return Availability("error", f"no folder {wanted.model!r} in {Path.cwd()}")
     folder = own or cached(wanted.model, wanted.revision, wanted.patterns)
     if folder is None:
         return _at_the_hub(wanted)
     try:
         files = _files(folder, wanted)
     except FatalError as err:
-        return Found("error", str(err)) if own else _at_the_hub(wanted)
+        return Availability("error", str(err)) if own else _at_the_hub(wanted)
     size = sum(path.stat().st_size for path in files) / 1e9
     if own:
-        return Found("ok", f"{size:.1f} GB in {folder}")
+        return Availability("ok", f"{size:.1f} GB in {folder}")
     unnamed = "" if wanted.revision else ", its main branch: name the commit as `revision`, it counts in every key"
-    return Found("ok", f"{size:.1f} GB fetched at {folder.name[:12]}{unnamed}")
+    return Availability("ok", f"{size:.1f} GB fetched at {folder.name[:12]}{unnamed}")
 
 
 def _files(folder: Path, wanted: Checkpoint) -> list[Path]:
@@ -109,7 +109,7 @@ def _files(folder: Path, wanted: Checkpoint) -> list[Path]:
     return found
 
 
-def _at_the_hub(wanted: Checkpoint) -> Found:
+def _at_the_hub(wanted: Checkpoint) -> Availability:
     from huggingface_hub import HfApi, errors
 
     at = f"{wanted.model}@{wanted.revision}" if wanted.revision else wanted.model
@@ -120,14 +120,14 @@ def _at_the_hub(wanted: Checkpoint) -> Found:
             api.auth_check(wanted.model)
     except errors.GatedRepoError:
         accept = f"accept its licence at https://huggingface.co/{wanted.model} and set HF_TOKEN"
-        return Found("error", f"{at} is gated: {accept}")
+        return Availability("error", f"{at} is gated: {accept}")
     except errors.RevisionNotFoundError:
-        return Found("error", f"{wanted.model} has no revision {wanted.revision!r}")
+        return Availability("error", f"{wanted.model} has no revision {wanted.revision!r}")
     except errors.RepositoryNotFoundError:
-        return Found("error", f"the hub has no repository {wanted.model!r} that this machine may read")
+        return Availability("error", f"the hub has no repository {wanted.model!r} that this machine may read")
     except Exception as err:  # noqa: BLE001 - without network a hub's client fails in many ways
         why = (str(err).splitlines() or [type(err).__name__])[0][:120]
-        return Found("error", f"{at} is not on this machine and the hub cannot be reached ({why})")
+        return Availability("error", f"{at} is not on this machine and the hub cannot be reached ({why})")
     sizes = {
         entry.rfilename: entry.size or 0
         for entry in info.siblings or []
@@ -135,6 +135,6 @@ def _at_the_hub(wanted: Checkpoint) -> Found:
     }
     ending = "" if wanted.stem is None else ".safetensors"
     if not any(name.startswith(wanted.stem or "") and name.endswith(ending) for name in sizes):
-        return Found("error", f"{at} has no file {wanted.stem or ''}*{ending}")
+        return Availability("error", f"{at} has no file {wanted.stem or ''}*{ending}")
     missing = sum(sizes.values()) / 1e9
-    return Found("warning", f"not on this machine: the first run fetches {missing:.1f} GB of {at}", missing)
+    return Availability("warning", f"not on this machine: the first run fetches {missing:.1f} GB of {at}", missing)

@@ -24,7 +24,7 @@ from ffpdata.models.gpu_memory import clip_size, inference, release
 from ffpdata.models.grounding_dino import SAME_BOX
 from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
 from ffpdata.models.protocols import Box, Segmentation
-from ffpdata.models.requirements import Checkpoint, Needs, wants_gpu
+from ffpdata.models.requirements import Checkpoint, Requirements, wants_gpu
 from ffpdata.models.sam2_video import TrackerRuntime, TransformersTracker, open_session, prepare
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.weights import Dtype, checkpoint_folder, from_pretrained, pretrained_model, torch_device
@@ -52,7 +52,7 @@ class Sam3Settings(GuardSettings):
     """Arithmetic of the model."""
 
 
-class Seen(NamedTuple):
+class FrameInstances(NamedTuple):
     """What a frame shows.
 
     Attributes:
@@ -95,10 +95,10 @@ class Sam3:
         self._tracker: TransformersTracker | None = None
 
     @classmethod
-    def needs(cls, spec: ModelSpec) -> Needs:
+    def needs(cls, spec: ModelSpec) -> Requirements:
         """What must be there for it."""
         weights = Checkpoint("weights", spec.model, spec.revision)
-        return Needs(packages=("torch", "transformers"), checkpoints=(weights,), gpu=wants_gpu(spec))
+        return Requirements(packages=("torch", "transformers"), checkpoints=(weights,), gpu=wants_gpu(spec))
 
     def close(self) -> None:
         """Drop the model and give its memory back."""
@@ -155,7 +155,9 @@ class Sam3:
         check(facts, self.settings)
         return Segmentation(masks, phrase, facts["detection"] * facts["presence"], facts)
 
-    def _follow(self, shown: Sequence[torch.Tensor], size: Sequence[int], phrase: str) -> Iterator[tuple[int, Seen]]:
+    def _follow(
+        self, shown: Sequence[torch.Tensor], size: Sequence[int], phrase: str
+    ) -> Iterator[tuple[int, FrameInstances]]:
         """Yield frame numbers and what is seen there, in order. The model runs some frames ahead of what it yields."""
         session = open_session(self.processor, self.model, shown, size, "cpu" if self.offload else self.device)
         try:
@@ -179,14 +181,14 @@ class Sam3:
         return self._tracker
 
 
-def _seen(shown: dict[str, Any], tracker_scores: dict[int, float]) -> Seen:
+def _seen(shown: dict[str, Any], tracker_scores: dict[int, float]) -> FrameInstances:
     """Sum up a frame. Boxes that are nearly the same are one instance: the model drops them only with `kernels`."""
     from torchvision.ops import nms
 
     boxes, scores = shown["boxes"].float().cpu(), shown["scores"].float().cpu()
     kept = nms(boxes, scores, SAME_BOX)
     followed = [tracker_scores[number] for number in shown["object_ids"].tolist() if number in tracker_scores]
-    return Seen(
+    return FrameInstances(
         mask=shown["masks"].any(dim=0).cpu().numpy(),
         instances=len(kept),
         detection=float(scores[kept].min()) if len(kept) else 0.0,

@@ -18,7 +18,7 @@ from ffpdata.media import conditioning
 from ffpdata.media.geometry import check_clip
 from ffpdata.models.lora_labels import lora_labels
 from ffpdata.models.protocols import Edit
-from ffpdata.models.requirements import Needs
+from ffpdata.models.requirements import Requirements
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.checkpoint_files import TRANSFORMER
 from ffpdata.models.wan.pipeline_cache import hold, wan_needs, wan_plan
@@ -28,7 +28,7 @@ from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Lor
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
     from ffpdata.models.protocols import Depth, Frames, Image, Masks
-    from ffpdata.models.wan.loading import Plan
+    from ffpdata.models.wan.loading import LoadPlan
 
 PARTS = (TRANSFORMER, "text_encoder", "vae")
 """What a VACE checkpoint is made of; the first holds the transformer and VACE's own layers in one."""
@@ -202,12 +202,12 @@ class Vace(VaceRoles):
         self._held = hold(spec, self.settings, PARTS)
 
     @classmethod
-    def needs(cls, spec: ModelSpec) -> Needs:
+    def needs(cls, spec: ModelSpec) -> Requirements:
         """What must be there for it."""
         return wan_needs(spec, parse_settings(cls.Settings, spec), PARTS)
 
     @classmethod
-    def training_plan(cls, spec: ModelSpec, parts: Sequence[str] = PARTS, *, device: str = "") -> Plan:
+    def training_plan(cls, spec: ModelSpec, parts: Sequence[str] = PARTS, *, device: str = "") -> LoadPlan:
         """How a trainer loads the model, or some parts of it: whole on one device, without LoRAs.
 
         That a back end has this method says that it can be fine-tuned (`training.finetune`).

@@ -13,7 +13,7 @@ import numpy as np
 
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.models.gpu_memory import gpu_memory, release
-from ffpdata.models.requirements import Checkpoint, Needs, wants_gpu
+from ffpdata.models.requirements import Checkpoint, Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.loading import require
@@ -62,7 +62,7 @@ class DiffusersVace(VaceRoles):
     settings: DiffusersSettings
 
     @classmethod
-    def needs(cls, spec: ModelSpec) -> Needs:
+    def needs(cls, spec: ModelSpec) -> Requirements:
         """What must be there for it."""
         parts = {"transformer": "diffusion_pytorch_model", "text_encoder": "model", "vae": "diffusion_pytorch_model"}
         checkpoints = [
@@ -71,7 +71,7 @@ class DiffusersVace(VaceRoles):
         ]
         root = parse_runtime(cls.Runtime, spec).loras_root
         loras = [lora.checkpoint() for lora in below(parse_settings(cls.Settings, spec).loras, root)]
-        return Needs(("torch", "diffusers", "peft"), (*checkpoints, *loras), wants_gpu(spec))
+        return Requirements(("torch", "diffusers", "peft"), (*checkpoints, *loras), wants_gpu(spec))
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)

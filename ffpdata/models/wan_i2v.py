@@ -9,7 +9,7 @@ import numpy as np
 from ffpdata.media.geometry import check_clip
 from ffpdata.models.lora_labels import lora_labels
 from ffpdata.models.protocols import Edit
-from ffpdata.models.requirements import Needs
+from ffpdata.models.requirements import Requirements
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.checkpoint_files import TRANSFORMER
 from ffpdata.models.wan.pipeline_cache import hold, wan_needs
@@ -46,7 +46,7 @@ class WanAnimator:
         self._held = hold(spec, self.settings, PARTS)
 
     @classmethod
-    def needs(cls, spec: ModelSpec) -> Needs:
+    def needs(cls, spec: ModelSpec) -> Requirements:
         """What must be there for it."""
         return wan_needs(spec, parse_settings(cls.Settings, spec), PARTS)
 

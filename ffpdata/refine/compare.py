@@ -23,18 +23,18 @@ from ffpdata.refine.compared_measures import (
     names,
     value,
 )
-from ffpdata.refine.comparison import Change, Comparison, count
-from ffpdata.refine.paired_tests import Draws, Paired, Side, by_source
-from ffpdata.refine.removal_results import Outcome, Outcomes
+from ffpdata.refine.comparison import Comparison, MeasureChange, count
+from ffpdata.refine.paired_tests import PairedDifferences, Resampling, Side, by_source
+from ffpdata.refine.removal_results import RemovalResult, RemovalResults
 
-__all__ = ["Change", "CompareSettings", "Comparison", "compare"]
+__all__ = ["CompareSettings", "Comparison", "MeasureChange", "compare"]
 
 TARGET = "target_video"
 
 SIDES: dict[int, Side] = {1: "greater", -1: "less", 0: "two-sided"}
 """Where the test looks, by which side is better."""
 
-Pairs = Sequence[tuple[Outcome, Outcome]]
+Pairs = Sequence[tuple[RemovalResult, RemovalResult]]
 """The same items under the old model and the new one."""
 
 
@@ -75,7 +75,7 @@ class CompareSettings(BaseModel):
         return round(1 - self.confidence, 12)
 
 
-def compare(before: Outcomes, after: Outcomes, settings: CompareSettings | None = None) -> Comparison:
+def compare(before: RemovalResults, after: RemovalResults, settings: CompareSettings | None = None) -> Comparison:
     """Compare what two models made of the same items.
 
     Args:
@@ -89,7 +89,7 @@ def compare(before: Outcomes, after: Outcomes, settings: CompareSettings | None 
     settings = settings or CompareSettings()
     old, new = _by_item(before), _by_item(after)
     pairs = [(old[item], new[item]) for item in sorted(old.keys() & new.keys())]
-    paired: dict[str, Paired] = {}
+    paired: dict[str, PairedDifferences] = {}
     for name in names(outcome for pair in pairs for outcome in pair):
         if made := _paired(name, pairs):
             paired[name] = made
@@ -115,8 +115,8 @@ def compare(before: Outcomes, after: Outcomes, settings: CompareSettings | None 
     )
 
 
-def _by_item(outcomes: Outcomes) -> dict[str, Outcome]:
-    found: dict[str, Outcome] = {}
+def _by_item(outcomes: RemovalResults) -> dict[str, RemovalResult]:
+    found: dict[str, RemovalResult] = {}
     for outcome in outcomes:
         if outcome.item_id in found:
             raise ValueError(f"{outcome.item_id} is there twice under one model: give every item once")
@@ -124,21 +124,21 @@ def _by_item(outcomes: Outcomes) -> dict[str, Outcome]:
     return found
 
 
-def _paired(name: str, pairs: Pairs) -> Paired | None:
+def _paired(name: str, pairs: Pairs) -> PairedDifferences | None:
     """One number of the items that have it under both models."""
     found = ((old.source_id, value(name, old), value(name, new)) for old, new in pairs)
     return by_source((source, was, now) for source, was, now in found if was is not None and now is not None)
 
 
-def _change(name: str, paired: Paired, settings: CompareSettings) -> Change:
-    draws, side = Draws(settings.resamples, settings.seed), measure(name).better
+def _change(name: str, paired: PairedDifferences, settings: CompareSettings) -> MeasureChange:
+    draws, side = Resampling(settings.resamples, settings.seed), measure(name).better
     p = paired.p_value(SIDES[side], draws)
     gain, verdict, limit = side * paired.difference, "", settings.worse.get(name)
     if gain > 0 and p < settings.alpha:
         verdict = "better"
     elif gain < 0 and paired.p_value(SIDES[-side], draws) < settings.alpha:
         verdict = "worse"
-    return Change(
+    return MeasureChange(
         name=name,
         items=paired.items,
         sources=len(paired.differences),
@@ -160,7 +160,11 @@ def _missing(pairs: Pairs, judged: int, wanted: int) -> int:
 
 
 def _why_not(
-    name: str, pairs: Pairs, paired: dict[str, Paired], changes: dict[str, Change], settings: CompareSettings
+    name: str,
+    pairs: Pairs,
+    paired: dict[str, PairedDifferences],
+    changes: dict[str, MeasureChange],
+    settings: CompareSettings,
 ) -> str:
     """Why the deciding number does not show a better model; empty where it does."""
     if not pairs:
@@ -180,7 +184,7 @@ def _why_not(
     return f"{told}, which chance may explain: p must be below {settings.alpha:g}"
 
 
-def _spoilt(change: Change) -> str:
+def _spoilt(change: MeasureChange) -> str:
     known = measure(change.name)
     allowed = known.change(change.limit, sign=False) if change.limit else "nothing"
     way = "rose" if change.difference > 0 else "fell"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ffpdata.refine.removal_results import OK, Outcome
+from ffpdata.refine.removal_results import OK, RemovalResult
 
 ACCEPTANCE, YIELD, SCREEN_SCORE = "acceptance", "yield", "screen_score"
 
@@ -73,17 +73,17 @@ def measure(name: str) -> Measure:
     return MEASURES.get(name) or Measure(name.replace("_", " "), 0)
 
 
-def acceptance(outcome: Outcome) -> float | None:
+def acceptance(outcome: RemovalResult) -> float | None:
     """1 where the reviewers accepted the pair, 0 where they did not, None where nobody judged it."""
     return None if outcome.decision is None else float(outcome.decision.accepted)
 
 
-def passed(outcome: Outcome) -> float:
+def passed(outcome: RemovalResult) -> float:
     """1 where the removal passed all gates; 0 where one rejected it, or where it failed."""
     return float(outcome.status == OK)
 
 
-def screen_score(outcome: Outcome) -> float | None:
+def screen_score(outcome: RemovalResult) -> float | None:
     """The screening score, 0..10.
 
     A removal that was rejected before the screening counts as 0: it was not even worth asking. None where there is no
@@ -94,20 +94,20 @@ def screen_score(outcome: Outcome) -> float | None:
     return 0.0 if outcome.status == "rejected" and outcome.stage != SCREEN else None
 
 
-_OWN: dict[str, Callable[[Outcome], float | None]] = {
+_OWN: dict[str, Callable[[RemovalResult], float | None]] = {
     ACCEPTANCE: acceptance,
     YIELD: passed,
     SCREEN_SCORE: screen_score,
 }
 
 
-def value(name: str, outcome: Outcome) -> float | None:
+def value(name: str, outcome: RemovalResult) -> float | None:
     """Return one number of a removal; None where it has none that is finite."""
     number = _OWN[name](outcome) if name in _OWN else outcome.measures.get(name)
     return number if number is not None and math.isfinite(number) else None
 
 
-def names(outcomes: Iterable[Outcome]) -> list[str]:
+def names(outcomes: Iterable[RemovalResult]) -> list[str]:
     """Every number that some of the removals have: those that may decide first, then the others by name."""
     found = {name for outcome in outcomes for name in outcome.measures} - set(_OWN)
     known = [name for name in MEASURES if name in _OWN or name in found]

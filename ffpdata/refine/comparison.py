@@ -9,7 +9,7 @@ from ffpdata.refine.compared_measures import measure
 
 
 @dataclass(frozen=True)
-class Change:
+class MeasureChange:
     """One number under both models, on the items that have it under both. Every source counts once.
 
     Attributes:
@@ -83,7 +83,7 @@ class Comparison:
         left_out: items that only one of the models has.
     """
 
-    changes: tuple[Change, ...]
+    changes: tuple[MeasureChange, ...]
     better: bool
     decided_by: str
     why: str
@@ -116,7 +116,7 @@ class Comparison:
     def from_dict(cls, told: dict[str, Any]) -> Comparison:
         """Read what `to_dict` returned."""
         changes = (
-            Change(**(change | {"interval": change["interval"] and tuple(change["interval"])}))
+            MeasureChange(**(change | {"interval": change["interval"] and tuple(change["interval"])}))
             for change in told["changes"]
         )
         return cls(**(told | {"changes": tuple(changes)}))

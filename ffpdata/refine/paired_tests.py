@@ -25,7 +25,7 @@ CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
-class Draws:
+class Resampling:
     """How a test draws: the same ones every time.
 
     Attributes:
@@ -38,7 +38,7 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedDifferences:
     """One number of the same items under two models, averaged per source.
 
     Attributes:
@@ -58,7 +58,7 @@ class Paired:
         """Mean difference over the sources."""
         return fsum(self.differences) / len(self.differences)
 
-    def p_value(self, side: Side, draws: Draws) -> float:
+    def p_value(self, side: Side, draws: Resampling) -> float:
         """Return how likely a mean difference at least this much on that side is if the models were alike.
 
         Permutation test: were they alike, each source's difference could as well have had the other sign. With n
@@ -84,7 +84,7 @@ class Paired:
         )
         return float(found.pvalue)
 
-    def interval(self, confidence: float, draws: Draws) -> tuple[float, float] | None:
+    def interval(self, confidence: float, draws: Resampling) -> tuple[float, float] | None:
         """Percentile bootstrap of the mean difference over the sources; None with a single one."""
         from scipy.stats import bootstrap
 
@@ -109,7 +109,7 @@ class Paired:
         return max(1, CELLS // len(self.differences))
 
 
-def by_source(values: Iterable[tuple[str, float, float]]) -> Paired | None:
+def by_source(values: Iterable[tuple[str, float, float]]) -> PairedDifferences | None:
     """Average what items share a source; the order in which they come makes no difference.
 
     Args:
@@ -125,7 +125,7 @@ def by_source(values: Iterable[tuple[str, float, float]]) -> Paired | None:
         return None
     olds, news, differences = (_means(groups, part) for part in (0, 1, None))
     items = sum(map(len, groups.values()))
-    return Paired(items, fsum(olds) / len(olds), fsum(news) / len(news), np.array(differences))
+    return PairedDifferences(items, fsum(olds) / len(olds), fsum(news) / len(news), np.array(differences))
 
 
 def _means(groups: Mapping[str, list[tuple[float, float]]], part: int | None) -> list[float]:

@@ -28,7 +28,7 @@ FILES = ("source_video", "condition_mask", "mask_video", "target_video")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RemovalResult:
     """One removal under one model.
 
     Attributes:
@@ -72,10 +72,10 @@ class Outcome:
         return self.decision is not None and self.decision.accepted
 
 
-Outcomes = Sequence[Outcome]
+RemovalResults = Sequence[RemovalResult]
 
 
-def take(run: RunFolder, pipeline: Pipeline) -> list[Outcome]:
+def take(run: RunFolder, pipeline: Pipeline) -> list[RemovalResult]:
     """Read the removals of a run as they are now, those that came to the synthesis; in the order of their ids.
 
     Args:
@@ -105,9 +105,9 @@ def take(run: RunFolder, pipeline: Pipeline) -> list[Outcome]:
     return [_outcome(row, pipeline.track, settings) for row in rows]
 
 
-def _outcome(row: dict[str, Any], track: str, settings: Any) -> Outcome:
+def _outcome(row: dict[str, Any], track: str, settings: Any) -> RemovalResult:
     through = row["status"] == OK or row["stage"] == CURATE  # curation chooses among pairs that passed
-    return Outcome(
+    return RemovalResult(
         item_id=row["item_id"],
         source_id=row["source_id"],
         pair=verdicts.pair_key(track, row["item_id"], row["upstream"]),
@@ -129,12 +129,12 @@ def decided(run: RunFolder) -> Mapping[str, Decision]:
         return verdicts.decisions(verdicts.read(connection))
 
 
-def judged(outcomes: Iterable[Outcome], decisions: Mapping[str, Decision]) -> list[Outcome]:
+def judged(outcomes: Iterable[RemovalResult], decisions: Mapping[str, Decision]) -> list[RemovalResult]:
     """The same outcomes with what the reviewers decided about each."""
     return [replace(outcome, decision=decisions.get(outcome.pair)) for outcome in outcomes]
 
 
-def dump(outcomes: Iterable[Outcome]) -> bytes:
+def dump(outcomes: Iterable[RemovalResult]) -> bytes:
     """Write outcomes as Parquet, without the verdicts: those live in their manifest."""
     rows = [asdict(replace(outcome, decision=None)) for outcome in outcomes]
     for row in rows:
@@ -145,10 +145,10 @@ def dump(outcomes: Iterable[Outcome]) -> bytes:
     return buffer.getvalue()
 
 
-def parse(data: bytes) -> list[Outcome]:
+def parse(data: bytes) -> list[RemovalResult]:
     """Read what `dump` wrote."""
     rows = pq.read_table(pa.BufferReader(data)).to_pylist()
-    return [Outcome(**{**row, "measures": dict(row["measures"]), "files": dict(row["files"])}) for row in rows]
+    return [RemovalResult(**{**row, "measures": dict(row["measures"]), "files": dict(row["files"])}) for row in rows]
 
 
 _SCHEMA = pa.schema(

@@ -27,7 +27,7 @@ from ffpdata.core.keys import digest
 from ffpdata.core.stage import ModelSpec
 from ffpdata.curate.verdicts import Decision as Decided
 from ffpdata.refine import FOLDER, removal_results
-from ffpdata.refine.removal_results import OK, Outcome
+from ffpdata.refine.removal_results import OK, RemovalResult
 from ffpdata.refine.settings import RefineSettings
 from ffpdata.storage.store import Store
 
@@ -39,7 +39,7 @@ BEFORE, AFTER, TRAINING, VALIDATION = TABLES = ("before", "after", "training", "
 """Tables of removals that a round keeps."""
 
 
-class State(StrEnum):
+class RoundState(StrEnum):
     """Where a round stands."""
 
     WAITING = "waiting for reviews"
@@ -48,7 +48,7 @@ class State(StrEnum):
     ROLLED_BACK = "rolled back"
 
 
-class Plan(BaseModel):
+class RoundPlan(BaseModel):
     """What a round sets out to do. It is written once: verdicts that come later are for the next round.
 
     Attributes:
@@ -72,7 +72,7 @@ class Plan(BaseModel):
     held_out: list[str]
 
 
-class Decision(BaseModel):
+class RoundDecision(BaseModel):
     """How a round ended.
 
     Attributes:
@@ -115,18 +115,18 @@ class Round:
         """Write one of its JSON files."""
         self.store.write(self.path(name), json.dumps(data, indent=1, ensure_ascii=False).encode() + b"\n")
 
-    def table(self, name: str) -> list[Outcome]:
+    def table(self, name: str) -> list[RemovalResult]:
         """Read one of `TABLES`."""
         return removal_results.parse(self.store.read(self.path(f"{name}.parquet")))
 
-    def write_table(self, name: str, rows: Iterable[Outcome]) -> None:
+    def write_table(self, name: str, rows: Iterable[RemovalResult]) -> None:
         """Write one of `TABLES`."""
         self.store.write(self.path(f"{name}.parquet"), removal_results.dump(rows))
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> RoundPlan:
         """What it set out to do."""
-        return Plan.model_validate(self.read_json("plan.json"))
+        return RoundPlan.model_validate(self.read_json("plan.json"))
 
     @property
     def trained(self) -> bool:
@@ -139,9 +139,9 @@ class Round:
         return self.has(f"{AFTER}.parquet")
 
     @property
-    def decision(self) -> Decision | None:
+    def decision(self) -> RoundDecision | None:
         """How it ended; None while it goes on."""
-        return Decision.model_validate(self.read_json("decision.json")) if self.has("decision.json") else None
+        return RoundDecision.model_validate(self.read_json("decision.json")) if self.has("decision.json") else None
 
     @property
     def in_force(self) -> bool:
@@ -150,13 +150,13 @@ class Round:
         return decision is not None and decision.promoted and not self.has("rollback.json")
 
     @property
-    def state(self) -> State:
+    def state(self) -> RoundState:
         """Where it stands."""
         if self.decision is None:
-            return State.WAITING
+            return RoundState.WAITING
         if self.has("rollback.json"):
-            return State.ROLLED_BACK
-        return State.PROMOTED if self.in_force else State.NOT_PROMOTED
+            return RoundState.ROLLED_BACK
+        return RoundState.PROMOTED if self.in_force else RoundState.NOT_PROMOTED
 
     def spec(self) -> ModelSpec:
         """The remover that it made."""
@@ -192,7 +192,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat("T", "seconds")
 
 
-def comparable(begun: Sequence[Round], decisions: Mapping[str, Decided], pairs: int) -> list[list[Outcome]]:
+def comparable(begun: Sequence[Round], decisions: Mapping[str, Decided], pairs: int) -> list[list[RemovalResult]]:
     """The newest round's removals before and after that it is compared by, in this order.
 
     They are of sources that no round trained on, and came to an end under both models: a failure (a machine that broke,
@@ -215,7 +215,7 @@ def comparable(begun: Sequence[Round], decisions: Mapping[str, Decided], pairs: 
     ]
 
 
-def unseen(made: Iterable[Outcome], held_out: Container[str], begun: Sequence[Round]) -> list[Outcome]:
+def unseen(made: Iterable[RemovalResult], held_out: Container[str], begun: Sequence[Round]) -> list[RemovalResult]:
     """Removals of sources that are held out and were never trained on, whatever was held out then."""
     trained = {each.source_id for one in begun for each in one.table(TRAINING)}
     return [each for each in made if each.group in held_out and each.source_id not in trained]
@@ -231,13 +231,13 @@ def panel(items: Iterable[str], size: int, seed: int) -> set[str]:
     return set(order[:size]) if len(order) >= size else set()
 
 
-def _on_panel(outcome: Outcome, decisions: Mapping[str, Decided]) -> Outcome:
+def _on_panel(outcome: RemovalResult, decisions: Mapping[str, Decided]) -> RemovalResult:
     """The outcome with its verdict: what a gate rejected need not be shown to anybody to be refused."""
     gated = Decided(0, 1, (outcome.reason or "",)) if outcome.status == "rejected" else None
     return replace(outcome, decision=decisions.get(outcome.pair) or gated)
 
 
-def waiting(outcomes: Iterable[Outcome], decisions: Mapping[str, Decided]) -> list[str]:
+def waiting(outcomes: Iterable[RemovalResult], decisions: Mapping[str, Decided]) -> list[str]:
     """Those pairs on the panel that somebody has to judge."""
     return [each.pair for each in outcomes if each.status == OK and each.pair not in decisions]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ffpdata.refine.compared_measures import measure
-from ffpdata.refine.comparison import Change
-from ffpdata.refine.removal_results import OK, Outcomes
+from ffpdata.refine.comparison import MeasureChange
+from ffpdata.refine.removal_results import OK, RemovalResults
 
 PASSED = "passed all gates"
 
@@ -26,7 +26,7 @@ Loss = tuple[int, float, float | None]
 
 
 @dataclass(frozen=True)
-class Bar:
+class IntervalBar:
     """A difference and its interval, as x from 0 to 100: no difference at 50, better to the right.
 
     Attributes:
@@ -41,7 +41,7 @@ class Bar:
     limit: float | None
 
 
-def bar(change: Change) -> Bar:
+def bar(change: MeasureChange) -> IntervalBar:
     """Place a change on a scale of its own, which it fills."""
     side = measure(change.name).better or 1
     ends = [side * end for end in change.interval or (change.difference, change.difference)]
@@ -51,7 +51,7 @@ def bar(change: Change) -> Bar:
     def place(number: float) -> float:
         return 50 + 50 * number / reach
 
-    return Bar(
+    return IntervalBar(
         middle=place(side * change.difference),
         low=place(min(ends)),
         high=place(max(ends)),
@@ -60,7 +60,7 @@ def bar(change: Change) -> Bar:
 
 
 @dataclass(frozen=True)
-class Fate:
+class OutcomeCounts:
     """What became of some removals, under both models.
 
     Attributes:
@@ -78,19 +78,19 @@ class Fate:
     after: int
 
 
-def fates(before: Outcomes, after: Outcomes) -> list[Fate]:
+def fates(before: RemovalResults, after: RemovalResults) -> list[OutcomeCounts]:
     """Count how the removals ended: those that passed first, then the most frequent reasons."""
     counts = [
         Counter(("", PASSED, OK) if o.status == OK else (o.stage, o.reason or "unknown", o.status) for o in outcomes)
         for outcomes in (before, after)
     ]
     ends = counts[0].keys() | counts[1].keys()
-    found = [Fate(*end, before=counts[0][end], after=counts[1][end]) for end in ends]
+    found = [OutcomeCounts(*end, before=counts[0][end], after=counts[1][end]) for end in ends]
     return sorted(found, key=lambda f: (f.status != OK, -max(f.before, f.after), f.stage, f.reason))
 
 
 @dataclass(frozen=True)
-class Curve:
+class LossCurve:
     """The loss over the steps, in a box of 1000 x 1000 with the largest loss at the top.
 
     Attributes:
@@ -117,7 +117,7 @@ class Curve:
         return " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in self.held)
 
 
-def curve(losses: Sequence[Loss]) -> Curve | None:
+def curve(losses: Sequence[Loss]) -> LossCurve | None:
     """Draw the losses; None where there are none. Those that are not finite have no place in a picture."""
     trained = sorted((step, loss) for step, loss, _ in losses if math.isfinite(loss))
     held = sorted((step, loss) for step, _, loss in losses if loss is not None and math.isfinite(loss))
@@ -141,7 +141,7 @@ def curve(losses: Sequence[Loss]) -> Curve | None:
         every = np.unique(np.linspace(0, len(steps) - 1, min(POINTS, len(steps))).round().astype(int))
         return " ".join("{:.1f},{:.1f}".format(*place(steps[n], losses[n])) for n in every)
 
-    return Curve(
+    return LossCurve(
         raw=line(values),
         smooth=line(smooth),
         held=[(*place(step, loss), step, loss) for step, loss in held],

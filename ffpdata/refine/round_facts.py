@@ -14,8 +14,8 @@ from ffpdata.curate.verdicts import Decision as Decided
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.refine import removal_results
 from ffpdata.refine.comparison import Comparison
-from ffpdata.refine.removal_results import Outcome
-from ffpdata.refine.round import AFTER, BEFORE, REPORT, TRAINING, VALIDATION, Round, State, now
+from ffpdata.refine.removal_results import RemovalResult
+from ffpdata.refine.round import AFTER, BEFORE, REPORT, TRAINING, VALIDATION, Round, RoundState, now
 from ffpdata.refine.round_charts import Loss
 from ffpdata.refine.round_report import RoundFacts, write_round_report
 from ffpdata.training.finetune import LOSSES, SHEET
@@ -23,7 +23,7 @@ from ffpdata.training.finetune import LOSSES, SHEET
 HOUR = 3600.0
 
 
-def write(run: RunFolder, current: Round, state: State, decisions: Mapping[str, Decided]) -> str:
+def write(run: RunFolder, current: Round, state: RoundState, decisions: Mapping[str, Decided]) -> str:
     """Write the report of a round whose model is trained, and return its path in the run folder."""
     plan, spec = current.plan, current.spec()
     ended = current.decision
@@ -47,7 +47,7 @@ def write(run: RunFolder, current: Round, state: State, decisions: Mapping[str, 
     return current.path(REPORT)
 
 
-def _table(current: Round, name: str, decisions: Mapping[str, Decided]) -> list[Outcome]:
+def _table(current: Round, name: str, decisions: Mapping[str, Decided]) -> list[RemovalResult]:
     return removal_results.judged(current.table(name), decisions) if current.has(f"{name}.parquet") else []
 
 
@@ -63,7 +63,7 @@ def _losses(current: Round) -> list[Loss]:
     ]
 
 
-def _cost(run: RunFolder, current: Round, spec: ModelSpec, after: Iterable[Outcome]) -> Iterable[tuple[str, str]]:
+def _cost(run: RunFolder, current: Round, spec: ModelSpec, after: Iterable[RemovalResult]) -> Iterable[tuple[str, str]]:
     made = current.read_json("lineage.json")
     gpus = (spec.resources and spec.resources.gpus) or 0.0
     unit = "GPU hours" if gpus else "hours of a CPU worker"

@@ -8,7 +8,7 @@ from itertools import chain
 
 from ffpdata.core.keys import digest
 from ffpdata.refine.compared_measures import acceptance, passed, screen_score
-from ffpdata.refine.removal_results import Outcome, Outcomes
+from ffpdata.refine.removal_results import RemovalResult, RemovalResults
 
 IMPROVED, WORSE, CHANCE = GROUPS = ("improved", "became worse", "by chance")
 
@@ -22,7 +22,7 @@ SOURCE, TARGET = "source_video", "target_video"
 
 
 @dataclass(frozen=True)
-class Shown:
+class ComparedRemoval:
     """One removal under both models.
 
     Attributes:
@@ -32,14 +32,14 @@ class Shown:
     """
 
     group: str
-    before: Outcome
-    after: Outcome
+    before: RemovalResult
+    after: RemovalResult
 
 
 Gain = tuple[float, float, float]
 
 
-def gain(before: Outcome, after: Outcome) -> Gain:
+def gain(before: RemovalResult, after: RemovalResult) -> Gain:
     """Order removals by what they gained: first what reviewers say, then the gates, then the screening score."""
     return (
         _rise(acceptance(before), acceptance(after)),
@@ -52,7 +52,7 @@ def _rise(before: float | None, after: float | None) -> float:
     return 0.0 if before is None or after is None else after - before
 
 
-def choose(before: Outcomes, after: Outcomes, each: int = EACH) -> list[Shown]:
+def choose(before: RemovalResults, after: RemovalResults, each: int = EACH) -> list[ComparedRemoval]:
     """Choose removals that have a source and a target under both models, of as many sources as there are.
 
     Args:
@@ -73,10 +73,10 @@ def choose(before: Outcomes, after: Outcomes, each: int = EACH) -> list[Shown]:
     taken = {old.item_id for _, old, _ in (*improved, *worse)}
     rest = sorted((p for p in pairs if p[1].item_id not in taken), key=lambda pair: digest(SEED, pair[1].item_id))
     groups = zip(GROUPS, (improved, worse, _spread(rest, each)), strict=True)
-    return [Shown(group, old, now) for group, chosen in groups for _, old, now in chosen]
+    return [ComparedRemoval(group, old, now) for group, chosen in groups for _, old, now in chosen]
 
 
-_Ranked = tuple[Gain, Outcome, Outcome]
+_Ranked = tuple[Gain, RemovalResult, RemovalResult]
 
 
 def _spread(ranked: Iterable[_Ranked], most: int) -> list[_Ranked]:

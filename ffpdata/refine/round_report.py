@@ -19,10 +19,10 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import literal
 from ffpdata.refine.compared_measures import measure, names, screen_score, value
 from ffpdata.refine.comparison import Comparison, count
-from ffpdata.refine.removal_results import OK, Outcome, Outcomes
-from ffpdata.refine.round import State
+from ffpdata.refine.removal_results import OK, RemovalResult, RemovalResults
+from ffpdata.refine.round import RoundState
 from ffpdata.refine.round_charts import Loss, bar, curve, fates
-from ffpdata.refine.round_pairs import GROUPS, SOURCE, TARGET, Shown, choose
+from ffpdata.refine.round_pairs import GROUPS, SOURCE, TARGET, ComparedRemoval, choose
 from ffpdata.report.gallery_media import preview
 from ffpdata.report.page import data_uri, embedded, render
 from ffpdata.storage.store import Store
@@ -57,7 +57,7 @@ class RoundFacts:
     """
 
     number: int
-    state: State
+    state: RoundState
     when: datetime
     model_before: str
     model_after: str
@@ -66,8 +66,8 @@ class RoundFacts:
     comparison: Comparison | None = None
     losses: Sequence[Loss] = ()
     sheet: bytes | None = None
-    before: Outcomes = ()
-    after: Outcomes = ()
+    before: RemovalResults = ()
+    after: RemovalResults = ()
     cost: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
@@ -117,15 +117,15 @@ def verdict(facts: RoundFacts) -> str:
     old, new = facts.model_before, facts.model_after
     missing = facts.comparison.missing if facts.comparison else 0
     return {
-        State.WAITING: f"{old} stays until the reviewers have decided"
+        RoundState.WAITING: f"{old} stays until the reviewers have decided"
         + (
             f": {count(missing, 'pair')} of {new} {'is' if missing == 1 else 'are'} still to be judged."
             if missing
             else "."
         ),
-        State.PROMOTED: f"{new} takes the place of {old}.",
-        State.NOT_PROMOTED: f"{old} stays.",
-        State.ROLLED_BACK: f"{new} was taken back: {old} makes the removals again.",
+        RoundState.PROMOTED: f"{new} takes the place of {old}.",
+        RoundState.NOT_PROMOTED: f"{old} stays.",
+        RoundState.ROLLED_BACK: f"{new} was taken back: {old} makes the removals again.",
     }[facts.state]
 
 
@@ -141,7 +141,7 @@ def _texts(run: RunFolder, items: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {row["item_id"]: row for row in rows}
 
 
-def _card(store: Store, texts: Mapping[str, Mapping[str, Any]], shown: Shown) -> dict[str, Any] | None:
+def _card(store: Store, texts: Mapping[str, Mapping[str, Any]], shown: ComparedRemoval) -> dict[str, Any] | None:
     """What the gallery shows of one removal; None where its files are gone or damaged."""
     files = {
         SOURCE: shown.after.files.get(SOURCE) or shown.before.files[SOURCE],
@@ -175,6 +175,6 @@ def _card(store: Store, texts: Mapping[str, Mapping[str, Any]], shown: Shown) ->
     }
 
 
-def _fate(outcome: Outcome) -> str:
+def _fate(outcome: RemovalResult) -> str:
     """What became of one removal."""
     return "passed all gates" if outcome.status == OK else f"{outcome.status} at {outcome.stage}: {outcome.reason}"

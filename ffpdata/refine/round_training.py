@@ -11,9 +11,9 @@ from ffpdata.core.errors import FatalError, FfpdataError, UsageError
 from ffpdata.core.keys import digest
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.models.requirements import wants_gpu
-from ffpdata.refine.removal_results import Outcome
+from ffpdata.refine.removal_results import RemovalResult
 from ffpdata.refine.round import TRAINING, VALIDATION, Round
-from ffpdata.storage.scratch import Held
+from ffpdata.storage.scratch import DownloadsInUse
 from ffpdata.training.finetune import LOSSES, SHEET, Sample, finetune
 from ffpdata.training.job import CLIPS
 
@@ -87,7 +87,7 @@ def _place(current: Round, folder: Path | None) -> Path:
     return folder / f"round-{current.number:03d}"
 
 
-def _sample(run: RunFolder, accepted: Outcome, held: Held) -> Sample:
+def _sample(run: RunFolder, accepted: RemovalResult, held: DownloadsInUse) -> Sample:
     files = {column: run.store.fetch(accepted.files[column], held) for column in CLIPS}
     names = [Path(accepted.files[column]).name for column in CLIPS]  # of a run's files: their keys
     return Sample(

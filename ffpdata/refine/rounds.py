@@ -23,7 +23,7 @@ from ffpdata.curate.verdicts import Decision as Decided
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.refine import PROMOTED, round_facts
 from ffpdata.refine.compare import Comparison, compare
-from ffpdata.refine.removal_results import FILES, Outcome, decided, judged, take
+from ffpdata.refine.removal_results import FILES, RemovalResult, decided, judged, take
 from ffpdata.refine.round import (
     AFTER,
     BEFORE,
@@ -31,10 +31,10 @@ from ffpdata.refine.round import (
     ROLE,
     TRAINING,
     VALIDATION,
-    Decision,
-    Plan,
     Round,
-    State,
+    RoundDecision,
+    RoundPlan,
+    RoundState,
     ask,
     comparable,
     now,
@@ -46,7 +46,7 @@ from ffpdata.refine.round import (
 )
 from ffpdata.refine.round_training import tidy, train
 from ffpdata.refine.settings import RefineSettings
-from ffpdata.runners.session import Work, start
+from ffpdata.runners.session import StartOptions, start
 from ffpdata.storage.lock import run_lock
 from ffpdata.training.finetune import trainable
 
@@ -57,7 +57,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Stand:
+class LoopStatus:
     """Where the loop stands.
 
     Attributes:
@@ -69,7 +69,7 @@ class Stand:
     """
 
     round: int
-    state: State
+    state: RoundState
     lines: list[str] = field(default_factory=list)
     comparison: Comparison | None = None
     report: str = ""
@@ -81,7 +81,7 @@ class Stand:
 
 
 @dataclass(frozen=True)
-class Means:
+class LoopOptions:
     """How the work is done.
 
     Attributes:
@@ -97,7 +97,7 @@ class Means:
     say: Say = print
 
 
-def refine(run: RunFolder, settings: RefineSettings, means: Means | None = None) -> Stand:
+def refine(run: RunFolder, settings: RefineSettings, means: LoopOptions | None = None) -> LoopStatus:
     """Go from wherever the loop stands to the next point where a person is needed.
 
     Raises:
@@ -105,12 +105,12 @@ def refine(run: RunFolder, settings: RefineSettings, means: Means | None = None)
         FatalError: the run is not finished, or a step cannot go on; what is done is kept.
         RunLockedError: another process refines this run, or writes it.
     """
-    means = means or Means()
+    means = means or LoopOptions()
     with run_lock(run.store, LOCK):
         begun = rounds(run.store)
         if not begun or begun[-1].decision is not None:
             new = _begin(run, settings, begun)
-            if isinstance(new, Stand):
+            if isinstance(new, LoopStatus):
                 return new
             begun.append(new)
             means.say(f"Round {new.number}: trains on {len(new.table(TRAINING))} accepted removals")
@@ -125,7 +125,7 @@ def refine(run: RunFolder, settings: RefineSettings, means: Means | None = None)
         return _decide(run, begun, settings, means)
 
 
-def roll_back(run: RunFolder, means: Means | None = None) -> Stand:
+def roll_back(run: RunFolder, means: LoopOptions | None = None) -> LoopStatus:
     """Take the newest round back: give up the one that goes on, or go back behind the last that was promoted.
 
     Nothing is computed for it: the removals of before are in the run and hold again.
@@ -133,7 +133,7 @@ def roll_back(run: RunFolder, means: Means | None = None) -> Stand:
     Raises:
         UsageError: there is no such round.
     """
-    means = means or Means()
+    means = means or LoopOptions()
     with run_lock(run.store, LOCK):
         begun = rounds(run.store)
         open_round = begun[-1] if begun and begun[-1].decision is None else None
@@ -143,16 +143,18 @@ def roll_back(run: RunFolder, means: Means | None = None) -> Stand:
         plan = target.plan
         _make(run, plan.track, plan.parent, means)
         if target is open_round:
-            target.write_json("decision.json", Decision(at=now(), promoted=False, why="It was given up.").model_dump())
+            target.write_json(
+                "decision.json", RoundDecision(at=now(), promoted=False, why="It was given up.").model_dump()
+            )
         else:
             target.write_json("rollback.json", {"at": now()})
         _write_profile(run, [each for each in begun if each.in_force])
         ask(run.store, [])
         lines = [f"Round {target.number} was rolled back: the removals of before hold again."]
         if not target.trained:
-            return Stand(target.number, State.ROLLED_BACK, lines)
-        report = round_facts.write(run, target, State.ROLLED_BACK, decided(run))
-        return Stand(target.number, State.ROLLED_BACK, lines, report=report)
+            return LoopStatus(target.number, RoundState.ROLLED_BACK, lines)
+        report = round_facts.write(run, target, RoundState.ROLLED_BACK, decided(run))
+        return LoopStatus(target.number, RoundState.ROLLED_BACK, lines, report=report)
 
 
 def promoted(run: RunFolder) -> ModelSpec | None:
@@ -179,8 +181,8 @@ def removal_pipeline(run: RunFolder) -> Pipeline:
 # --- the steps ---
 
 
-def _begin(run: RunFolder, settings: RefineSettings, begun: Sequence[Round]) -> Round | Stand:
-    """Plan the next round; a Stand where there is too little to learn from, or to compare with."""
+def _begin(run: RunFolder, settings: RefineSettings, begun: Sequence[Round]) -> Round | LoopStatus:
+    """Plan the next round; a LoopStatus where there is too little to learn from, or to compare with."""
     pipeline = removal_pipeline(run)
     parent = pipeline.models[ROLE]
     base = plain(parent)
@@ -204,7 +206,7 @@ def _begin(run: RunFolder, settings: RefineSettings, begun: Sequence[Round]) -> 
     new.write_table(TRAINING, training)
     new.write_table(VALIDATION, validation)
     new.write_table(BEFORE, made)
-    plan = Plan(
+    plan = RoundPlan(
         number=new.number,
         begun_at=now(),
         track=pipeline.track,
@@ -227,18 +229,18 @@ def _wants(lacking: int, there: int, unjudged: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _stand(run: RunFolder, begun: Sequence[Round], lines: list[str]) -> Stand:
+def _stand(run: RunFolder, begun: Sequence[Round], lines: list[str]) -> LoopStatus:
     """How the last round ended, and what the next one waits for."""
     told = [*lines, f"Next: ffpdata review {run.store.root}"]
     if not begun:
-        return Stand(0, State.WAITING, told)
+        return LoopStatus(0, RoundState.WAITING, told)
     last, ended, state = begun[-1], begun[-1].decision, begun[-1].state
     why = f" {ended.why}" if ended else ""
     lines = [f"Round {last.number} is {state}.{why}", *told]
-    return Stand(last.number, state, lines, report=last.path(REPORT) if last.has(REPORT) else "")
+    return LoopStatus(last.number, state, lines, report=last.path(REPORT) if last.has(REPORT) else "")
 
 
-def held_out_groups(made: Sequence[Outcome], settings: RefineSettings, run: RunFolder) -> set[str]:
+def held_out_groups(made: Sequence[RemovalResult], settings: RefineSettings, run: RunFolder) -> set[str]:
     """Groups of sources that are not trained on. It follows from each group alone, so that no round moves one."""
     if not made:
         raise FatalError(f"{run.store.root} has no removals yet that came to the synthesis")
@@ -253,9 +255,11 @@ def held_out_groups(made: Sequence[Outcome], settings: RefineSettings, run: RunF
     return kept
 
 
-def _accepted(made: Sequence[Outcome], begun: Sequence[Round], decisions: Mapping[str, Decided]) -> list[Outcome]:
+def _accepted(
+    made: Sequence[RemovalResult], begun: Sequence[Round], decisions: Mapping[str, Decided]
+) -> list[RemovalResult]:
     """Of each item the newest removal that reviewers accepted, under whatever model it was made."""
-    found: dict[str, Outcome] = {}
+    found: dict[str, RemovalResult] = {}
     older = [each.table(name) for each in reversed(begun) for name in (AFTER, BEFORE) if each.has(f"{name}.parquet")]
     for outcome in (*made, *(each for table in older for each in judged(table, decisions))):
         if outcome.accepted and set(FILES) <= outcome.files.keys():
@@ -263,7 +267,9 @@ def _accepted(made: Sequence[Outcome], begun: Sequence[Round], decisions: Mappin
     return [found[name] for name in sorted(found)]
 
 
-def _lacking(training: Sequence[Outcome], settings: RefineSettings, begun: Sequence[Round], base: ModelSpec) -> int:
+def _lacking(
+    training: Sequence[RemovalResult], settings: RefineSettings, begun: Sequence[Round], base: ModelSpec
+) -> int:
     """How many accepted removals are missing before a round may begin."""
     lacking = settings.accepted - len(training)
     if begun:
@@ -276,18 +282,18 @@ def _lacking(training: Sequence[Outcome], settings: RefineSettings, begun: Seque
     return max(0, lacking)
 
 
-def _make(run: RunFolder, track: str, spec: ModelSpec, means: Means) -> Pipeline:
+def _make(run: RunFolder, track: str, spec: ModelSpec, means: LoopOptions) -> Pipeline:
     """Run the track with this remover: what it has made already is found by its key, the rest is made."""
     begun = run.latest()[track]
     pipeline = Pipeline.model_validate(begun["pipeline"])
     # The newest start's curation holds for all tracks: this start is no reason to change it.
     changed = {"models": pipeline.models | {ROLE: spec}, "curate": current_settings(run)}
     pipeline = pipeline.model_copy(update=changed)
-    start(run, pipeline, begun["input"], Work(runner=means.runner, limit=begun["limit"], quiet=means.quiet))
+    start(run, pipeline, begun["input"], StartOptions(runner=means.runner, limit=begun["limit"], quiet=means.quiet))
     return pipeline
 
 
-def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, means: Means) -> Stand:
+def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, means: LoopOptions) -> LoopStatus:
     current, decisions = begun[-1], decided(run)
     before, after = comparable(begun, decisions, settings.compare.pairs)
     comparison = compare(before, after, settings.compare)
@@ -298,8 +304,8 @@ def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, me
         ask(run.store, unjudged)
         lines = [f"Round {current.number}: its removals are made.", *_wants(0, 0, unjudged)]
         lines += [f"Next: ffpdata review {run.store.root}", *comparison.lines()]
-        report = round_facts.write(run, current, State.WAITING, decisions)
-        return Stand(current.number, State.WAITING, lines, comparison, report)
+        report = round_facts.write(run, current, RoundState.WAITING, decisions)
+        return LoopStatus(current.number, RoundState.WAITING, lines, comparison, report)
     ask(run.store, [])
     winner = current.spec() if comparison.better else current.plan.parent
     # Its removals are there; that they hold is made sure of, whatever was started, or broken off, meanwhile.
@@ -307,11 +313,11 @@ def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, me
     _make(run, current.plan.track, winner, means)
     if comparison.better:
         _write_profile(run, [current])
-    ended = Decision(at=now(), promoted=comparison.better, why=comparison.why)
+    ended = RoundDecision(at=now(), promoted=comparison.better, why=comparison.why)
     current.write_json("decision.json", ended.model_dump(mode="json"))
     state = current.state
     lines = [f"Round {current.number} is {state}. {comparison.why}", *comparison.lines()]
-    return Stand(current.number, state, lines, comparison, round_facts.write(run, current, state, decisions))
+    return LoopStatus(current.number, state, lines, comparison, round_facts.write(run, current, state, decisions))
 
 
 def _write_profile(run: RunFolder, in_force: Iterable[Round]) -> None:

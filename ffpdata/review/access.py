@@ -90,7 +90,7 @@ class Logins:
         return hmac.new(self._token.encode(), reviewer.encode(), hashlib.sha256).hexdigest()
 
 
-class Guard:
+class AccessGuard:
     """An ASGI application around another one. It leaves the reviewer's name, or None, in `scope["reviewer"]`.
 
     Args:

@@ -20,7 +20,7 @@ from ffpdata.core.keys import digest
 from ffpdata.curate.verdicts import ACCEPT, FLAG, REASONS, REJECT, REVIEW, SCHEMA, SKIP, UNDO, VERDICTS, Verdict
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.review.agreement import agreements
-from ffpdata.review.pairs import Pair, Pairs, Wanted
+from ffpdata.review.pairs import PairFilter, ReviewPair, ReviewPairs
 
 LEASE_SECONDS = 600.0
 OVERLAP = 0.1
@@ -44,7 +44,7 @@ class RefusedError(FfpdataError):
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenVerdict:
     """A verdict as a reviewer gives it."""
 
     verdict: str
@@ -68,7 +68,7 @@ class Given:
             raise RefusedError(422, f"seconds must lie in [0, {MAX_SECONDS:g}], got {self.seconds}")
 
 
-class Desk:
+class Assignments:
     """Hands out pairs and takes verdicts; threads may share it.
 
     Args:
@@ -98,11 +98,11 @@ class Desk:
     def refresh(self) -> None:
         """Read the run again: new pairs, and verdicts that were imported."""
         with self._lock:  # what is given meanwhile must not be forgotten
-            self.pairs = Pairs(self._run)
+            self.pairs = ReviewPairs(self._run)
             self._choose = lru_cache(maxsize=64)(self.pairs.choose)
             self._read_at = self._clock()
 
-    def take(self, reviewer: str, wanted: Wanted, count: int) -> list[Pair]:
+    def take(self, reviewer: str, wanted: PairFilter, count: int) -> list[ReviewPair]:
         """Lease up to `count` pairs to a reviewer: first those that are leased to them already, then new ones."""
         with self._lock:
             found = self._take(reviewer, wanted, count)
@@ -111,7 +111,7 @@ class Desk:
                 found = self._take(reviewer, wanted, count)
             return found
 
-    def _take(self, reviewer: str, wanted: Wanted, count: int) -> list[Pair]:
+    def _take(self, reviewer: str, wanted: PairFilter, count: int) -> list[ReviewPair]:
         now = self._clock()
         by_key = self.pairs.by_key
         held = [by_key[key] for key, leases in self._leases.items() if reviewer in leases and key in by_key]
@@ -123,7 +123,7 @@ class Desk:
             self._lease(pair.key, reviewer, now)
         return taken
 
-    def _open_for(self, key: str, reviewer: str, wanted: Wanted, now: float) -> bool:
+    def _open_for(self, key: str, reviewer: str, wanted: PairFilter, now: float) -> bool:
         verdicts = self.pairs.verdicts.get(key, {})
         if wanted.flagged:
             flagged = any(verdict.verdict == FLAG for name, verdict in verdicts.items() if name != reviewer)
@@ -145,7 +145,7 @@ class Desk:
         """Whether a pair belongs to the sample that several people judge. It follows from the pair alone."""
         return int(key[:8], 16) < self._overlap * 16**8
 
-    def find(self, key: str) -> Pair:
+    def find(self, key: str) -> ReviewPair:
         """Return a pair by its key; RefusedError where there is none."""
         pair = self.pairs.by_key.get(key)
         if pair is None:
@@ -157,7 +157,7 @@ class Desk:
         with self._lock:
             return reviewer in self._leases.get(key, {})
 
-    def give(self, reviewer: str, key: str, given: Given) -> Verdict:
+    def give(self, reviewer: str, key: str, given: GivenVerdict) -> Verdict:
         """Take a verdict. It is in the run folder, durable, when this returns.
 
         The same verdict once more changes nothing: whoever got no answer may repeat it.
@@ -189,7 +189,7 @@ class Desk:
                 self._drop(key, reviewer)
             return verdict
 
-    def record(self, key: str, given: Given, reviewer: str, at: datetime | None = None) -> bool:
+    def record(self, key: str, given: GivenVerdict, reviewer: str, at: datetime | None = None) -> bool:
         """Take a verdict that was given elsewhere, without a lease; False where it is known already.
 
         Raises:
@@ -242,7 +242,7 @@ class Desk:
             "agreement": [asdict(agreement) for agreement in agreements(verdicts.values())],
         }
 
-    def _row(self, pair: Pair, verdict: Verdict, at: datetime | None = None) -> dict[str, Any]:
+    def _row(self, pair: ReviewPair, verdict: Verdict, at: datetime | None = None) -> dict[str, Any]:
         row = self.pairs.row(pair)
         return {
             "item_id": row["item_id"],

@@ -20,15 +20,15 @@ import pyarrow.parquet as pq
 from ffpdata.core.errors import FatalError, UsageError
 from ffpdata.curate.verdicts import SCHEMA, pair_key, rows
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.review.assignments import Desk, Given, RefusedError
-from ffpdata.review.pairs import FILES, PASSED, Pairs
+from ffpdata.review.assignments import Assignments, GivenVerdict, RefusedError
+from ffpdata.review.pairs import FILES, PASSED, ReviewPairs
 
 TOLD: tuple[str, ...] = ("track", "item_id", "upstream", "task", "instruction")
 """Columns of a pair in its task, beside its files."""
 
 
 @dataclass
-class Taken:
+class ImportResult:
     """What came of an import.
 
     Attributes:
@@ -49,7 +49,7 @@ class _Record:
     where: str
     key: str
     reviewer: str
-    given: Given
+    given: GivenVerdict
     at: datetime | None
 
 
@@ -65,7 +65,7 @@ def export_verdicts(run: RunFolder, file: Path) -> int:
     return len(table)
 
 
-def import_verdicts(run: RunFolder, file: Path) -> Taken:
+def import_verdicts(run: RunFolder, file: Path) -> ImportResult:
     """Take the verdicts of a file into the run; those that are there already are left as they are.
 
     Raises:
@@ -73,7 +73,7 @@ def import_verdicts(run: RunFolder, file: Path) -> Taken:
     """
     read = {".parquet": _from_parquet, ".json": _from_json}[_kind(file)]
     records = list(read(file))
-    desk, taken = Desk(run), Taken()
+    desk, taken = Assignments(run), ImportResult()
     for record in records:
         if isinstance(record, str):
             taken.problems.append(record)
@@ -98,7 +98,7 @@ def _tasks(run: RunFolder, table: list[dict[str, Any]]) -> Iterator[dict[str, An
     given: dict[str, list[dict[str, Any]]] = {}
     for row in table:
         given.setdefault(pair_key(row["track"], row["item_id"], row["upstream"]), []).append(row)
-    pairs = Pairs(run)
+    pairs = ReviewPairs(run)
     for pair in pairs.by_key.values():
         if pair.status != PASSED and pair.key not in given:
             continue
@@ -185,4 +185,4 @@ def _record(where: str, key: str, reviewer: Any, row: Mapping[str, Any]) -> _Rec
             return f"{where}: {at!r} is no time"
     if at is not None and at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return _Record(where, key, str(reviewer or ""), Given(verdict, tuple(map(str, reasons or ())), seconds), at)
+    return _Record(where, key, str(reviewer or ""), GivenVerdict(verdict, tuple(map(str, reasons or ())), seconds), at)

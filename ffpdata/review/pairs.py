@@ -39,7 +39,7 @@ FILTERS = ("track", "task", "variant", "status")
 Order = Literal["uncertain", "best", "worst", "random"]
 
 
-class Wanted(BaseModel):
+class PairFilter(BaseModel):
     """Which pairs a reviewer wants to see, and in which order."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -57,14 +57,14 @@ class Wanted(BaseModel):
     """`uncertain`: the score nearest to its threshold first. `random` follows from the seed alone."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
-    def fits(self, pair: Pair) -> bool:
+    def fits(self, pair: ReviewPair) -> bool:
         """Whether a pair is among those that are wanted."""
         known = all(getattr(self, name) in (None, getattr(pair, name)) for name in FILTERS)
         return known and (pair.compared or not self.compared)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ReviewPair:
     """One pair as it is now.
 
     Attributes:
@@ -86,7 +86,7 @@ class Pair:
     compared: bool = False
 
 
-class Pairs:
+class ReviewPairs:
     """All pairs of a run that can be reviewed, as they were when this was made.
 
     Attributes:
@@ -95,22 +95,22 @@ class Pairs:
     """
 
     def __init__(self, run: RunFolder) -> None:
-        self.by_key: dict[str, Pair] = {}
+        self.by_key: dict[str, ReviewPair] = {}
         self._table, found, self.verdicts = _load(run)
         for pair in found:
             self.by_key[pair.key] = pair
 
-    def row(self, pair: Pair) -> dict[str, Any]:
+    def row(self, pair: ReviewPair) -> dict[str, Any]:
         """All that the run knows of a pair: its columns of `items`, and `upstream`."""
         (row,) = self._table.slice(pair.place, 1).to_pylist()
         return dict(row)
 
-    def files(self, pair: Pair) -> dict[str, str]:
+    def files(self, pair: ReviewPair) -> dict[str, str]:
         """Kind to path of the pair's files, relative to the run folder."""
         row = self.row(pair)
         return {kind: row[column] for kind, column in FILES.items() if row.get(column)}
 
-    def choose(self, wanted: Wanted) -> list[Pair]:
+    def choose(self, wanted: PairFilter) -> list[ReviewPair]:
         """The pairs that are wanted, in the order in which they are."""
         return sorted(filter(wanted.fits, self.by_key.values()), key=_ORDERS[wanted.order](wanted.seed))
 
@@ -119,7 +119,7 @@ class Pairs:
         return {name: dict(sorted(Counter(getattr(p, name) for p in self.by_key.values()).items())) for name in FILTERS}
 
 
-def _mixed(pair: Pair, seed: int) -> bytes:
+def _mixed(pair: ReviewPair, seed: int) -> bytes:
     """Orders pairs as if at random: neighbours come from different sources."""
     return hashlib.blake2b(f"{seed} {pair.key}".encode(), digest_size=8).digest()
 
@@ -128,7 +128,7 @@ def _last_if_none(value: float | None) -> float:
     return float("inf") if value is None else value
 
 
-_ORDERS: Mapping[str, Callable[[int], Callable[[Pair], Any]]] = {
+_ORDERS: Mapping[str, Callable[[int], Callable[[ReviewPair], Any]]] = {
     "uncertain": lambda seed: lambda pair: (_last_if_none(pair.margin), _mixed(pair, seed)),
     "best": lambda seed: lambda pair: (-(pair.score or 0.0), _mixed(pair, seed)),
     "worst": lambda seed: lambda pair: (_last_if_none(pair.score), _mixed(pair, seed)),
@@ -136,10 +136,10 @@ _ORDERS: Mapping[str, Callable[[int], Callable[[Pair], Any]]] = {
 }
 
 
-def _load(run: RunFolder) -> tuple[pa.Table, list[Pair], dict[str, dict[str, Verdict]]]:
+def _load(run: RunFolder) -> tuple[pa.Table, list[ReviewPair], dict[str, dict[str, Verdict]]]:
     pipelines = run.pipelines()
     tables: list[pa.Table] = []
-    pairs: list[Pair] = []
+    pairs: list[ReviewPair] = []
     wanted = asked(run.store)
     with run.connect() as connection:
         verdicts = read(connection)
@@ -169,14 +169,14 @@ def _light(table: pa.Table) -> Sequence[dict[str, Any]]:
     return rows
 
 
-def _pair(row: Mapping[str, Any], place: int, pipeline: Pipeline, wanted: Collection[str]) -> Pair:
+def _pair(row: Mapping[str, Any], place: int, pipeline: Pipeline, wanted: Collection[str]) -> ReviewPair:
     settings = {entry.name: entry.settings for entry in pipeline.stages}
     graded = [(row[column], stage) for stage, column in GRADED.items() if row.get(column) is not None]
     margins = [
         abs(score - settings[stage]["min_score"]) for score, stage in graded if "min_score" in settings.get(stage, {})
     ]
     key = pair_key(row["track"], row["item_id"], row["upstream"])
-    return Pair(
+    return ReviewPair(
         key=key,
         place=place,
         track=row["track"],

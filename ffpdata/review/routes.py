@@ -21,8 +21,8 @@ from ffpdata.core.errors import FfpdataError
 from ffpdata.curate.verdicts import REASONS
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.review.access import Logins
-from ffpdata.review.assignments import Desk, Given, RefusedError, check_reviewer
-from ffpdata.review.pairs import FILES, TOLD, Pair, Wanted
+from ffpdata.review.assignments import Assignments, GivenVerdict, RefusedError, check_reviewer
+from ffpdata.review.pairs import FILES, TOLD, PairFilter, ReviewPair
 from ffpdata.review.panel_video import PANELS, POSTER, REFERENCE, VIDEO, Previews, in_a_column
 from ffpdata.storage.store import Store
 
@@ -50,7 +50,7 @@ class Login(_Strict):
 class Next(_Strict):
     """Asks for pairs."""
 
-    wanted: Wanted = Wanted()
+    wanted: PairFilter = PairFilter()
     count: int = Field(default=1, ge=1, le=AHEAD)
 
 
@@ -96,7 +96,7 @@ def _reviewer(request: Request) -> str:
 Reviewer = Annotated[str, Depends(_reviewer)]
 
 
-def make_app(run: RunFolder, desk: Desk, previews: Previews, logins: Logins) -> FastAPI:
+def make_app(run: RunFolder, desk: Assignments, previews: Previews, logins: Logins) -> FastAPI:
     """Make the application. It trusts whoever asks: put a `Guard` before it.
 
     Args:
@@ -130,7 +130,7 @@ def _add_page(app: FastAPI) -> None:
         app.get(path)(_static((page / name).read_bytes(), TYPES[Path(name).suffix]))
 
 
-def _add_review(app: FastAPI, run: RunFolder, desk: Desk, previews: Previews, logins: Logins) -> None:
+def _add_review(app: FastAPI, run: RunFolder, desk: Assignments, previews: Previews, logins: Logins) -> None:
     @app.post("/api/login")
     def login(body: Login) -> Response:
         name = check_reviewer(body.reviewer)
@@ -159,7 +159,7 @@ def _add_review(app: FastAPI, run: RunFolder, desk: Desk, previews: Previews, lo
 
     @app.post("/api/verdicts")
     def verdict(body: VerdictIn, reviewer: Reviewer) -> dict[str, Any]:
-        given = desk.give(reviewer, body.pair, Given(body.verdict, tuple(body.reasons), body.seconds))
+        given = desk.give(reviewer, body.pair, GivenVerdict(body.verdict, tuple(body.reasons), body.seconds))
         return {"pair": body.pair, "verdict": given.verdict, "reasons": given.reasons}
 
     @app.get("/api/progress")
@@ -167,7 +167,7 @@ def _add_review(app: FastAPI, run: RunFolder, desk: Desk, previews: Previews, lo
         return desk.progress()
 
 
-def _add_media(app: FastAPI, store: Store, desk: Desk, previews: Previews) -> None:
+def _add_media(app: FastAPI, store: Store, desk: Assignments, previews: Previews) -> None:
     @app.get("/media/{key}/{kind}")
     async def media(key: str, kind: Kind) -> Response:
         files = desk.pairs.files(desk.find(key))
@@ -203,7 +203,7 @@ def _static(content: bytes, media_type: str) -> Callable[[Request], Response]:
     return answer
 
 
-def _told(desk: Desk, pair: Pair) -> dict[str, Any]:
+def _told(desk: Assignments, pair: ReviewPair) -> dict[str, Any]:
     """What the page is told of a pair."""
     row = desk.pairs.row(pair)
     kinds = [kind for kind, column in FILES.items() if row.get(column)]

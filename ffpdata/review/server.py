@@ -15,8 +15,8 @@ from ffpdata.core.errors import ConfigError, FatalError, RunLockedError
 from ffpdata.curate.verdicts import REVIEW
 from ffpdata.manifests.manifest import COMPACT_PARTS
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.review.access import Guard, Logins
-from ffpdata.review.assignments import Desk
+from ffpdata.review.access import AccessGuard, Logins
+from ffpdata.review.assignments import Assignments
 from ffpdata.review.panel_video import Previews
 from ffpdata.storage.lock import run_lock
 from ffpdata.storage.store import Store
@@ -94,7 +94,7 @@ def serve(run: RunFolder, address: Address, overlap: float, lease_seconds: float
             raise ConfigError(f"{file}: no such file; --tls-cert and --tls-key name PEM files")
     with _alone(run.store), _listen(address) as listening:
         _compact(run)
-        desk = Desk(run, overlap, lease_seconds)
+        desk = Assignments(run, overlap, lease_seconds)
         if not desk.pairs.by_key:
             raise FatalError(
                 f"{run.store.root} has no finished pair to review yet: `ffpdata status` tells how far it is"
@@ -104,7 +104,7 @@ def serve(run: RunFolder, address: Address, overlap: float, lease_seconds: float
         secure = address.tls_cert is not None
         host = f"[{address.host}]" if ":" in address.host else address.host
         logins = Logins(secret, f"ffpdata_review_{port}", secure=secure)
-        app = Guard(make_app(run, desk, previews, logins), logins, (address.host, *address.hosts))
+        app = AccessGuard(make_app(run, desk, previews, logins), logins, (address.host, *address.hosts))
         if not _loopback(address.host) and not secure:
             say("WARNING: others on the network can read the token: give --tls-cert and --tls-key, or use ssh -L.")
         say(

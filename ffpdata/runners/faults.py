@@ -16,7 +16,7 @@ from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from ffpdata.core.errors import FatalError
 from ffpdata.runners.execute import Outcome
 from ffpdata.runners.flow import Flow, Task
-from ffpdata.runners.worker_pools import Actor, Call, Crew
+from ffpdata.runners.worker_pools import Call, WorkerHandle, WorkerPools
 
 SETUP_SECONDS = 1800.0
 PING_SECONDS = 60.0
@@ -35,7 +35,7 @@ class Faults:
         one_by_one: called with a stage whose items must not travel together any more.
     """
 
-    def __init__(self, flow: Flow, crew: Crew, one_by_one: Callable[[int], None]) -> None:
+    def __init__(self, flow: Flow, crew: WorkerPools, one_by_one: Callable[[int], None]) -> None:
         self.flow, self.crew, self.one_by_one = flow, crew, one_by_one
         self._setups: dict[int, int] = defaultdict(int)
 
@@ -43,7 +43,7 @@ class Faults:
         """Forget the set-ups of a stage that failed before."""
         self._setups[number] = 0
 
-    def bury(self, actor: Actor, first: Call, err: RayError) -> None:
+    def bury(self, actor: WorkerHandle, first: Call, err: RayError) -> None:
         """A worker is gone, or out of reach: its node tells whether that was its own doing."""
         if isinstance(err, RayTaskError):  # the worker's own code broke: the run's fault, not an item's
             raise FatalError(f"a worker failed: {err}") from err
@@ -112,7 +112,7 @@ class Faults:
             elif call.kind == "run" and waited > self.flow.stages[call.stage].resources.timeout and call in actor.calls:
                 self._expire(actor, call, waited)
 
-    def _expire(self, actor: Actor, call: Call, waited: float) -> None:
+    def _expire(self, actor: WorkerHandle, call: Call, waited: float) -> None:
         """An item took too long: end its worker; what else that held is nobody's fault."""
         others = [task for other in actor.calls if other is not call for task in other.tasks]
         self.crew.kill(actor)

@@ -16,7 +16,7 @@ from ffpdata.runners.execute import Outcome, next_items, stage_key
 from ffpdata.runners.finished_inputs import FinishedInputs
 from ffpdata.runners.outcome_index import Hashes
 from ffpdata.runners.progress import Progress
-from ffpdata.runners.stage_outcomes import Ledger
+from ffpdata.runners.stage_outcomes import StageOutcomes
 
 DUPLICATE = "duplicate"
 """Reason of an item whose content another item of the same run already has."""
@@ -52,7 +52,7 @@ class Task:
 
 
 @dataclass
-class _Line:
+class _OpenInput:
     """What is open of one input."""
 
     item: Item
@@ -62,7 +62,7 @@ class _Line:
 
 
 @dataclass
-class _Station:
+class _StageQueues:
     """One stage's queues."""
 
     queue: deque[Task] = field(default_factory=deque)
@@ -93,7 +93,7 @@ class Flow:
     def __init__(
         self,
         stages: Sequence[Stage],
-        ledgers: Sequence[Ledger],
+        ledgers: Sequence[StageOutcomes],
         items: Iterable[Item],
         progress: Progress,
         *,
@@ -106,8 +106,8 @@ class Flow:
         self.only = only if only is not None else range(len(self.stages))
         self.exhausted = False
         self._items: Iterator[Item] = iter(items)
-        self._stations = [_Station() for _ in stages]
-        self._lines: dict[int, _Line] = {}
+        self._stations = [_StageQueues() for _ in stages]
+        self._lines: dict[int, _OpenInput] = {}
         self._fed = 0
         self._finished, self._passed = finished, passed
         self._made = Hashes() if made is None else made
@@ -125,7 +125,7 @@ class Flow:
             origin = self._fed
             self._fed += 1
             came += 1
-            self._lines[origin] = _Line(item)
+            self._lines[origin] = _OpenInput(item)
             self._arrive(replace(item, origin=origin), 0)
         return came
 

@@ -33,7 +33,7 @@ Listener = Callable[[str, Outcome], None]
 
 
 @dataclass
-class Pool:
+class PoolState:
     """Workers of a runner: the stages that they serve, how many there are, and how busy they have been."""
 
     stages: list[str]
@@ -91,7 +91,7 @@ class Progress:
         self._log = f"logs/items-{datetime.now(UTC):%Y%m%dT%H%M%S}"
         self._events: list[str] = []
         self._pieces = 0
-        self.pools: list[Pool] = []
+        self.pools: list[PoolState] = []
         self.listeners: list[Listener] = []
 
     def __enter__(self) -> Progress:

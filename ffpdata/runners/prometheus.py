@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from ffpdata.runners.execute import Outcome
-from ffpdata.runners.progress import Pool
+from ffpdata.runners.progress import PoolState
 
 OBSERVED_SECONDS = 0.1
 """Quicker items are counted and not timed: observing one takes Ray longer than many of them take."""
@@ -33,7 +33,7 @@ class RayMetrics:
         if outcome.seconds >= OBSERVED_SECONDS:
             self._seconds.observe(outcome.seconds, {"stage": stage})
 
-    def show(self, pools: Sequence[Pool], waiting: Mapping[str, int]) -> None:
+    def show(self, pools: Sequence[PoolState], waiting: Mapping[str, int]) -> None:
         """Tell how many ended and wait, and how busy the workers are."""
         for (stage, status), count in self._ended.items():
             self._items.inc(count, {"stage": stage, "status": status})

@@ -20,8 +20,8 @@ from ffpdata.runners.flow import BATCH, Flow, Task
 from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.placement import grow, refuse
 from ffpdata.runners.prometheus import RayMetrics
-from ffpdata.runners.worker import Reply
-from ffpdata.runners.worker_pools import Actor, Call, Crew, Pool
+from ffpdata.runners.worker import WorkerReply
+from ffpdata.runners.worker_pools import Call, WorkerHandle, WorkerPool, WorkerPools
 from ffpdata.storage.store import Store
 
 SCALE_SECONDS = 0.5
@@ -61,7 +61,7 @@ class Scheduler:
 
     def __init__(self, flow: Flow, store: Store, stop: Stop, max_attempts: int) -> None:
         self.flow, self.stop = flow, stop
-        self.crew = Crew(flow.stages, store, max_attempts)
+        self.crew = WorkerPools(flow.stages, store, max_attempts)
         self.seconds: dict[int, float] = {}
         """Per stage what an item takes, as measured."""
         self.faults = Faults(flow, self.crew, lambda number: self.seconds.update({number: CALL_SECONDS}))
@@ -157,7 +157,7 @@ class Scheduler:
         progress.tick()
         self.metrics.show(progress.pools, waiting)
 
-    def _most(self, pool: Pool) -> int:
+    def _most(self, pool: WorkerPool) -> int:
         """How many workers the pool can use."""
         flow, first = self.flow, pool.stages[0]
         held = sum(len(call.tasks) for actor in pool.actors for call in actor.calls)
@@ -169,7 +169,7 @@ class Scheduler:
         more = not flow.exhausted or flow.coming(first)
         return 10**6 if more else -(-work // pool.need.concurrency)
 
-    def _cost(self, pool: Pool) -> float | None:
+    def _cost(self, pool: WorkerPool) -> float | None:
         """Seconds of one worker per input on a GPU, None until the first items told; on CPUs, of all that waits."""
         flow, first = self.flow, pool.stages[0]
         if not pool.need.gpus:
@@ -206,7 +206,7 @@ class Scheduler:
                     if len(actor.calls) == depth:
                         self._give(actor, depth)
 
-    def _go_on(self, actor: Actor) -> None:
+    def _go_on(self, actor: WorkerHandle) -> None:
         """Give a worker that came free the next stage of the item that it was at: its clips are at hand there."""
         if not actor.item_id or actor.calls:
             return
@@ -218,7 +218,7 @@ class Scheduler:
                 return
         actor.item_id = ""  # it went elsewhere: idle workers must not ask for it again and again
 
-    def _give(self, actor: Actor, depth: int) -> None:
+    def _give(self, actor: WorkerHandle, depth: int) -> None:
         """Give a worker the most downstream work that there is for it."""
         flow, pool = self.flow, actor.pool
         for number in reversed(pool.stages):
@@ -241,13 +241,13 @@ class Scheduler:
             return False
         return self.flow.waiting(number + 1) > 4 * len(after.actors) * max(2, after.need.concurrency) + MOST_ITEMS
 
-    def _prepared(self, actor: Actor, number: int) -> bool:
+    def _prepared(self, actor: WorkerHandle, number: int) -> bool:
         """Say whether a worker has a stage ready; where it has not, have it set up."""
         if number not in actor.ready and not actor.calls:
             self.crew.ask(actor, "setup", actor.handle.setup.remote(number), stage=number)
         return number in actor.ready
 
-    def _send(self, actor: Actor, tasks: list[Task], *, alone: bool = False) -> None:
+    def _send(self, actor: WorkerHandle, tasks: list[Task], *, alone: bool = False) -> None:
         work = [(task.item, task.key, task.adopt) for task in tasks]
         ref = actor.handle.run.remote(tasks[0].stage, work)
         self.crew.ask(actor, "run", ref, stage=tasks[0].stage, tasks=tasks, alone=alone)
@@ -283,7 +283,7 @@ class Scheduler:
                 actor.calls[0].begun = time.monotonic()
             self._answered(actor, call, answer)
 
-    def _answered(self, actor: Actor, call: Call, answer: Reply | tuple[str, int]) -> None:
+    def _answered(self, actor: WorkerHandle, call: Call, answer: WorkerReply | tuple[str, int]) -> None:
         if isinstance(answer, tuple):
             actor.name = f"{answer[0][:8]}:{answer[1]}"
             actor.pool.births_failed = 0

@@ -23,7 +23,7 @@ from ffpdata.runners.flow import Flow
 from ffpdata.runners.inline import run_inline
 from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import PROGRESS_FILE, Progress
-from ffpdata.runners.stage_outcomes import Ledger, Redo
+from ffpdata.runners.stage_outcomes import Redo, StageOutcomes
 from ffpdata.storage.lock import is_locked, run_lock
 from ffpdata.storage.object_store import is_s3, outage_ends_run
 from ffpdata.storage.store import Store
@@ -69,7 +69,7 @@ class Status:
 
 
 @dataclass(frozen=True)
-class Work:
+class StartOptions:
     """How a start is to be done.
 
     Attributes:
@@ -87,7 +87,7 @@ class Work:
     quiet: bool = False
 
 
-def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = None) -> Status:
+def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | None = None) -> Status:
     """Run a pipeline on an input until every item ended, and curate what came out.
 
     Raises:
@@ -96,7 +96,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: Work | None = N
         RunLockedError: another process writes this folder.
         KeyboardInterrupt: SIGINT or SIGTERM; finished items are committed.
     """
-    work = work or Work()
+    work = work or StartOptions()
     stages = pipeline.build()
     for spec in {role: spec for stage in stages for role, spec in stage.specs.items()}.values():
         check(spec)
@@ -146,7 +146,7 @@ def make_flow(
 ) -> Flow:
     """Set up the items of a start: inputs that are through already stay out of it."""
     finished = FinishedInputs(stages, store, writer, track)
-    ledgers = [Ledger(stage, store, writer, track=track, redo=redo) for stage in stages]
+    ledgers = [StageOutcomes(stage, store, writer, track=track, redo=redo) for stage in stages]
     # What is to be redone lies anywhere, so every input is walked.
     left = finished.unfinished(items, anew=redo is not None)
     made = finished.made(items, left)

@@ -18,7 +18,7 @@ Redo = Callable[[Stage, Outcome], bool]
 """Says whether a finished outcome of a stage is to be computed again."""
 
 
-class Ledger:
+class StageOutcomes:
     """The committed and the fresh outcomes of one stage.
 
     Args:

@@ -22,7 +22,7 @@ WATCH_SECONDS = 0.25
 
 
 @dataclass
-class Reply:
+class WorkerReply:
     """What a worker answers to a call.
 
     Attributes:
@@ -75,19 +75,19 @@ class Worker:
 
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
-    def setup(self, number: int) -> Reply:
+    def setup(self, number: int) -> WorkerReply:
         """Set one stage up."""
         start = time.perf_counter()
         try:
             self._ready.add(number)  # also a set-up that fails half-way is torn down
             self._stages[number].setup()
         except FatalError as err:
-            return Reply(error=str(err), fatal=True)
+            return WorkerReply(error=str(err), fatal=True)
         except BaseException:  # noqa: BLE001 - SystemExit too
-            return Reply(error=traceback.format_exc())
-        return Reply(seconds=time.perf_counter() - start, rss_gb=rss_gb())
+            return WorkerReply(error=traceback.format_exc())
+        return WorkerReply(seconds=time.perf_counter() - start, rss_gb=rss_gb())
 
-    def run(self, number: int, work: Sequence[tuple[Item, str, bool]]) -> Reply:
+    def run(self, number: int, work: Sequence[tuple[Item, str, bool]]) -> WorkerReply:
         """Execute a stage on some items, given as (item, key, adopt)."""
         start = time.perf_counter()
         outcomes = []
@@ -100,12 +100,12 @@ class Worker:
                     )
                 )
         except FatalError as err:
-            return Reply(outcomes, error=str(err), fatal=True)
+            return WorkerReply(outcomes, error=str(err), fatal=True)
         except BaseException:  # noqa: BLE001
-            return Reply(outcomes, error=traceback.format_exc(), fatal=True)
-        return Reply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - clip_cache.held_gb())
+            return WorkerReply(outcomes, error=traceback.format_exc(), fatal=True)
+        return WorkerReply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - clip_cache.held_gb())
 
-    def close(self) -> Reply:
+    def close(self) -> WorkerReply:
         """Tear every stage down and remove what was downloaded."""
         errors = []
         for number in sorted(self._ready):
@@ -116,7 +116,7 @@ class Worker:
         self._ready.clear()
         clip_cache.turn_to("")
         process_scratch().close()
-        return Reply(error="\n".join(errors))
+        return WorkerReply(error="\n".join(errors))
 
 
 def rss_gb() -> float:

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ffpdata.core.stage import Resources, Stage
 from ffpdata.runners.flow import Task
 from ffpdata.runners.placement import Node, place
-from ffpdata.runners.progress import Pool as PoolState
+from ffpdata.runners.progress import PoolState
 from ffpdata.runners.worker import Worker
 from ffpdata.storage.store import Store
 
@@ -35,7 +35,7 @@ class Call:
     """
 
     kind: str
-    actor: Actor | None
+    actor: WorkerHandle | None
     stage: int = -1
     tasks: list[Task] = field(default_factory=list)
     alone: bool = False
@@ -44,7 +44,7 @@ class Call:
 
 
 @dataclass(eq=False)
-class Actor:
+class WorkerHandle:
     """A worker as the scheduler sees it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Actor:
     """
 
     handle: Any
-    pool: Pool
+    pool: WorkerPool
     node: Node
     gpus: list[int]
     calls: list[Call] = field(default_factory=list)
@@ -76,12 +76,12 @@ class Actor:
 
 
 @dataclass(eq=False)
-class Pool:
+class WorkerPool:
     """Workers that are alike: the stages that they serve, what each holds, and the suspects that wait for one alone."""
 
     stages: list[int]
     need: Resources
-    actors: list[Actor] = field(default_factory=list)
+    actors: list[WorkerHandle] = field(default_factory=list)
     alone: deque[Task] = field(default_factory=deque)
     births_failed: int = 0
 
@@ -96,12 +96,12 @@ class Pool:
         return 0.0 if self.need.gpus else 2 * self.need.memory_gb + 0.5
 
 
-def pools_of(needs: Sequence[Resources]) -> list[Pool]:
+def pools_of(needs: Sequence[Resources]) -> list[WorkerPool]:
     """Stages on the CPU that ask for the same share a pool; a stage on a GPU has its own."""
-    pools: dict[Any, Pool] = {}
+    pools: dict[Any, WorkerPool] = {}
     for number, need in enumerate(needs):
         name = number if need.gpus else (need.cpus, need.memory_gb, need.concurrency)
-        pools.setdefault(name, Pool([], need)).stages.append(number)
+        pools.setdefault(name, WorkerPool([], need)).stages.append(number)
     return list(pools.values())
 
 
@@ -109,7 +109,7 @@ def _ping() -> None:
     """Show that a node lives."""
 
 
-class Crew:
+class WorkerPools:
     """All workers of a run.
 
     Args:
@@ -130,7 +130,7 @@ class Crew:
         self.look(now=True)
 
     @property
-    def actors(self) -> Iterator[Actor]:
+    def actors(self) -> Iterator[WorkerHandle]:
         """Every worker there is."""
         return (actor for pool in self.pools for actor in list(pool.actors))
 
@@ -147,7 +147,7 @@ class Crew:
             gpus = [1.0] * int(has.get("GPU", 0))
             self.nodes[node_id] = Node(node_id, has.get("CPU", 0.0), has.get("memory", 0.0) / 1e9, gpus)
 
-    def spawn(self, pool: Pool) -> bool:
+    def spawn(self, pool: WorkerPool) -> bool:
         """Start one more worker where it fits; False where it fits nowhere."""
         placed = place(pool.need, list(self.nodes.values()))
         if placed is None:
@@ -171,12 +171,12 @@ class Crew:
             threads=threads,
             keep_clips=pool.keeps_clips,
         )
-        actor = Actor(handle, pool, node, gpus)
+        actor = WorkerHandle(handle, pool, node, gpus)
         pool.actors.append(actor)
         self.ask(actor, "hello", handle.hello.remote())
         return True
 
-    def ask(self, actor: Actor | None, kind: str, ref: Any, **more: Any) -> None:
+    def ask(self, actor: WorkerHandle | None, kind: str, ref: Any, **more: Any) -> None:
         """Note a call."""
         call = Call(kind, actor, **more)
         self.calls[ref] = call
@@ -194,14 +194,14 @@ class Crew:
         """Expect no answer to these calls."""
         self.calls = {ref: call for ref, call in self.calls.items() if call not in calls}
 
-    def close(self, actor: Actor) -> None:
+    def close(self, actor: WorkerHandle) -> None:
         """Let a worker that is at rest tear its stages down; its answer is its last."""
         if not actor.ready:
             self.kill(actor)
         elif not actor.has("close"):
             self.ask(actor, "close", actor.handle.close.remote())
 
-    def kill(self, actor: Actor) -> None:
+    def kill(self, actor: WorkerHandle) -> None:
         """End a worker's process and forget it; what it was doing must have been taken care of."""
         with suppress(RayError, ValueError):
             ray.kill(actor.handle, no_restart=True)

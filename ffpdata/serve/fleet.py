@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from ffpdata.core.errors import FatalError
 from ffpdata.processes.ray_cluster import ray_cluster
 from ffpdata.serve.server import GRACE_SECONDS, Server
-from ffpdata.serve.vllm_flags import Plan
+from ffpdata.serve.vllm_flags import ServerPlan
 
 WATCH_SECONDS = 1.0
 CPUS = 1
@@ -26,7 +26,7 @@ CPUS = 1
 Say = Callable[[str], None]
 
 
-class Handle(Protocol):
+class ServerHandle(Protocol):
     """A server, here or on another machine."""
 
     name: str
@@ -48,7 +48,9 @@ class Handle(Protocol):
         """End it."""
 
 
-def serve(plan: Plan, *, ray: bool, wait: float, logs: Path, say: Say, ready: Callable[[list[str]], None]) -> None:
+def serve(
+    plan: ServerPlan, *, ray: bool, wait: float, logs: Path, say: Say, ready: Callable[[list[str]], None]
+) -> None:
     """Start the servers, say when they are ready, and watch them until asked to stop.
 
     Args:
@@ -72,7 +74,7 @@ def serve(plan: Plan, *, ray: bool, wait: float, logs: Path, say: Say, ready: Ca
         say(f"Stopping {len(servers)} servers ...")
 
 
-def _wait_until_ready(servers: list[Handle], wait: float, asked: threading.Event, say: Say) -> bool:
+def _wait_until_ready(servers: list[ServerHandle], wait: float, asked: threading.Event, say: Say) -> bool:
     start, waiting = time.monotonic(), list(servers)
     while waiting:
         for server in list(waiting):
@@ -90,7 +92,7 @@ def _wait_until_ready(servers: list[Handle], wait: float, asked: threading.Event
     return True
 
 
-def _watch(servers: list[Handle], asked: threading.Event, say: Say) -> None:
+def _watch(servers: list[ServerHandle], asked: threading.Event, say: Say) -> None:
     alive = list(servers)
     while not asked.wait(WATCH_SECONDS):
         for server in list(alive):
@@ -120,8 +122,8 @@ def _asked_to_stop() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _here(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
-    servers: list[Handle] = []
+def _here(plan: ServerPlan, logs: Path) -> Iterator[list[ServerHandle]]:
+    servers: list[ServerHandle] = []
     gpus = _visible_gpus() if plan.gpus else []
     if plan.servers * plan.gpus > len(gpus):
         raise FatalError(
@@ -137,7 +139,7 @@ def _here(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
         _stop_all(servers)
 
 
-def _stop_all(servers: list[Handle]) -> None:
+def _stop_all(servers: list[ServerHandle]) -> None:
     """End all at the same time: each has its time to finish."""
     enders = [threading.Thread(target=server.stop) for server in servers]
     for ender in enders:
@@ -158,7 +160,7 @@ def _visible_gpus() -> list[str]:
     return done.stdout.split() if done.returncode == 0 else []
 
 
-class _Remote:
+class _RemoteServer:
     """A server in a Ray actor; an actor that died is a server that ended."""
 
     def __init__(self, actor: Any, name: str, log: str) -> None:
@@ -200,7 +202,7 @@ class _Remote:
 class _Actor(Server):
     """A server on whatever node Ray chose, with the GPUs that Ray gave."""
 
-    def __init__(self, plan: Plan, number: int, log: str) -> None:
+    def __init__(self, plan: ServerPlan, number: int, log: str) -> None:
         import ray
 
         address: Any = ray.util.get_node_ip_address  # Ray leaves it untyped
@@ -208,11 +210,11 @@ class _Actor(Server):
 
 
 @contextmanager
-def _on_ray(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
+def _on_ray(plan: ServerPlan, logs: Path) -> Iterator[list[ServerHandle]]:
     import ray
 
     with ray_cluster(log_to_driver=False):
-        servers: list[Handle] = []
+        servers: list[ServerHandle] = []
         try:
             resources: Any = ray.cluster_resources  # Ray leaves it untyped
             needed, there = plan.servers * plan.gpus, resources().get("GPU", 0)
@@ -222,7 +224,7 @@ def _on_ray(plan: Plan, logs: Path) -> Iterator[list[Handle]]:
             actor = ray.remote(num_cpus=CPUS, num_gpus=plan.gpus, max_restarts=0)(_Actor)
             for number in range(plan.servers):
                 log = str(logs / f"server-{number}.log")
-                servers.append(_Remote(actor.remote(plan, number, log), f"server {number}", log))
+                servers.append(_RemoteServer(actor.remote(plan, number, log), f"server {number}", log))
             yield servers
         finally:
             _stop_all(servers)

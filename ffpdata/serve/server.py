@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ffpdata.core.errors import FatalError
 from ffpdata.processes import supervisor
-from ffpdata.serve.vllm_flags import Plan
+from ffpdata.serve.vllm_flags import ServerPlan
 
 GRACE_SECONDS = 20.0
 """Between SIGTERM and SIGKILL: vLLM ends its engine in this time."""
@@ -38,7 +38,7 @@ class Server:
         UsageError: vLLM is not there.
     """
 
-    def __init__(self, plan: Plan, number: int, host: str, log: str, gpus: list[str] | None = None) -> None:
+    def __init__(self, plan: ServerPlan, number: int, host: str, log: str, gpus: list[str] | None = None) -> None:
         self.name, self.log, self._port = f"server {number}", log, plan.port + number
         self.url = f"http://{host}:{self._port}/v1"
         self._root = f"http://{host}:{self._port}"

@@ -18,7 +18,7 @@ VIDEOS = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServerPlan:
     """What to serve, and how.
 
     Attributes:
@@ -85,7 +85,7 @@ class Plan:
         return own | {"VLLM_API_KEY": self.api_key} if self.api_key else own
 
 
-def plan_for(model: str, profile: str, *, api_key_env: str = "", **given: Any) -> Plan:
+def plan_for(model: str, profile: str, *, api_key_env: str = "", **given: Any) -> ServerPlan:
     """Return the plan of a model, or of what a profile names; what is given on top wins.
 
     Raises:
@@ -111,4 +111,4 @@ def plan_for(model: str, profile: str, *, api_key_env: str = "", **given: Any) -
         if not given["api_key"]:
             raise UsageError(f"--api-key-env {api_key_env}: that environment variable is not set")
     given["served_model"] = given.get("served_model") or model
-    return Plan(model=model, **given)
+    return ServerPlan(model=model, **given)

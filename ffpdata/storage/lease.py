@@ -44,7 +44,7 @@ MARGIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredLease:
     """A lease as it lies on the store.
 
     Attributes:
@@ -169,17 +169,17 @@ class Lease:
                 return
             time.sleep(0.1)
 
-    def read(self, seconds: float | None = None) -> Found | None:
+    def read(self, seconds: float | None = None) -> StoredLease | None:
         """The lease as it lies there; None where there is none."""
         try:
-            found: Found = patient(self.url, lambda: sync(self._fs.loop, self._get), seconds)
+            found: StoredLease = patient(self.url, lambda: sync(self._fs.loop, self._get), seconds)
         except FileNotFoundError:
             return None
         except PermissionError as err:
             raise FatalError(f"{self.url}: {err.strerror}. Check what the credentials may do in this bucket.") from None
         return found
 
-    async def _get(self) -> Found:
+    async def _get(self) -> StoredLease:
         reply = await self._fs._call_s3("get_object", Bucket=self._bucket, Key=self._key)
         body = reply["Body"]
         try:
@@ -192,9 +192,9 @@ class Lease:
             holder = json.loads(data)
         except (ValueError, RecursionError):
             holder = {}
-        return Found(reply["ETag"], holder if isinstance(holder, dict) else {}, age)
+        return StoredLease(reply["ETag"], holder if isinstance(holder, dict) else {}, age)
 
-    def _observe(self, found: Found) -> Found | None:
+    def _observe(self, found: StoredLease) -> StoredLease | None:
         """Watch a lease on a store that tells no time: until it changes, or has not changed for as long as it lives."""
         begun = self._clock()
         while (watched := self._clock() - begun) < found.seconds + MARGIN_SECONDS and not _died_here(found.holder):
@@ -202,7 +202,7 @@ class Lease:
             now = self.read()
             if now is None or now.etag != found.etag:
                 return now
-        return Found(found.etag, found.holder, watched)
+        return StoredLease(found.etag, found.holder, watched)
 
     def _try_conditions(self) -> None:
         """Find out whether the store knows conditions. Without them a lease is read again before it is renewed."""

@@ -30,17 +30,17 @@ NAME_LENGTH = 100
 
 
 @dataclass
-class _Copy:
+class _Download:
     path: Path
     size: int
     holders: int = 0
 
 
 @dataclass
-class Held:
+class DownloadsInUse:
     """Downloads that are in use until their holder is through."""
 
-    copies: list[_Copy] = field(default_factory=list)
+    copies: list[_Download] = field(default_factory=list)
 
 
 class Scratch:
@@ -55,7 +55,7 @@ class Scratch:
     def __init__(self, base: Path | None = None, limit: float | None = None) -> None:
         self._base = base or Path(os.environ.get(FOLDER_VARIABLE) or tempfile.gettempdir())
         self._limit = limit if limit is not None else _limit()
-        self._copies: OrderedDict[str, _Copy] = OrderedDict()
+        self._copies: OrderedDict[str, _Download] = OrderedDict()
         self._size = 0
         self._lock = threading.RLock()
         self._folder: Path | None = None
@@ -85,7 +85,7 @@ class Scratch:
         """Return a fresh path for a file in the making, ending in `name`."""
         return self.folder / f"{uuid.uuid4().hex[:12]}-{name[-NAME_LENGTH:]}"
 
-    def fetch(self, name: str, download: Callable[[Path], None], held: Held | None = None) -> Path:
+    def fetch(self, name: str, download: Callable[[Path], None], held: DownloadsInUse | None = None) -> Path:
         """Return the local copy of a remote file.
 
         Args:
@@ -114,7 +114,7 @@ class Scratch:
         with self._lock:
             found = self._take(name, held)
             if found is None:
-                self._copies[name] = _Copy(path, size)
+                self._copies[name] = _Download(path, size)
                 self._size += size
                 self._take(name, held)
                 self._trim()
@@ -123,9 +123,9 @@ class Scratch:
         return found
 
     @contextmanager
-    def hold(self) -> Iterator[Held]:
+    def hold(self) -> Iterator[DownloadsInUse]:
         """Hold every copy that is fetched with it; afterwards what is too much is removed."""
-        held = Held()
+        held = DownloadsInUse()
         try:
             yield held
         finally:
@@ -147,7 +147,7 @@ class Scratch:
             self._copies.clear()
             self._size = 0
 
-    def _take(self, name: str, held: Held | None) -> Path | None:
+    def _take(self, name: str, held: DownloadsInUse | None) -> Path | None:
         with self._lock:
             copy = self._copies.get(name)
             if copy is None:

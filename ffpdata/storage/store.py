@@ -21,7 +21,7 @@ import fsspec
 
 from ffpdata.core.errors import NO_SPACE, FatalError, FfpdataError, disk_full
 from ffpdata.storage.object_store import check_url, is_s3, open_fs, patient
-from ffpdata.storage.scratch import Held, process_scratch
+from ffpdata.storage.scratch import DownloadsInUse, process_scratch
 
 T = TypeVar("T")
 
@@ -222,12 +222,12 @@ class Store:
             _fsync_folder(final.parent)
 
     @contextmanager
-    def hold(self) -> Iterator[Held]:
+    def hold(self) -> Iterator[DownloadsInUse]:
         """Keep what `fetch` downloads for the length of a with block; afterwards the scratch is brought to its size."""
         with process_scratch().hold() as held:
             yield held
 
-    def fetch(self, path: str, held: Held | None = None) -> Path:
+    def fetch(self, path: str, held: DownloadsInUse | None = None) -> Path:
         """Return a local path to read a file from: the file itself, or a download.
 
         Files of a run are named by their content and never change; so a copy that is there is not asked for again.

@@ -30,14 +30,14 @@ from ffpdata.training.job import CLIPS, LORA, TRAINED, Job, Sample, TrainSetting
 from ffpdata.training.launch import launch
 from ffpdata.training.pictures import contact_sheet, loss_curve
 
-__all__ = ["Sample", "TrainSettings", "Tuned", "finetune"]
+__all__ = ["FineTuned", "Sample", "TrainSettings", "finetune"]
 
 LINEAGE, SHEET, LOSSES, CURVE, LOG = "lineage.json", "validation.jpg", "losses.csv", "loss.svg", "train.log"
 """Files in the folder of a training, beside those of its processes."""
 
 
 @dataclass(frozen=True)
-class Tuned:
+class FineTuned:
     """A model revision.
 
     Attributes:
@@ -64,7 +64,7 @@ def finetune(  # noqa: PLR0917 - the interface of a round
     settings: TrainSettings,
     folder: Path,
     say: Callable[[str], None],
-) -> Tuned:
+) -> FineTuned:
     """Learn a LoRA from accepted removals.
 
     A call that was broken off goes on where it was; a finished one returns at once.
@@ -148,7 +148,7 @@ def check_samples(samples: Sequence[Sample], validation: Sequence[Sample]) -> No
         check_clip(*sizes["source_video"], model=sample.item_id)
 
 
-def finished(job: Job) -> Tuned | None:
+def finished(job: Job) -> FineTuned | None:
     """Return what an earlier call made of the very same job, if it came to its end."""
     try:
         trained = json.loads((job.folder / TRAINED).read_text())
@@ -164,7 +164,7 @@ def finished(job: Job) -> Tuned | None:
     return conclude(job) if all(path.is_file() for path in drawn) else None
 
 
-def conclude(job: Job) -> Tuned:
+def conclude(job: Job) -> FineTuned:
     """Put sheet, curve and lineage beside a trained LoRA."""
     trained = json.loads((job.folder / TRAINED).read_text())
     losses = [(int(step), float(loss)) for step, loss in trained["losses"]]
@@ -191,7 +191,7 @@ def conclude(job: Job) -> Tuned:
         "seconds": trained["seconds"],
     }
     write_whole(job.folder / LINEAGE, json.dumps(lineage, indent=1, ensure_ascii=False).encode())
-    return Tuned(job.folder / LORA, revision, lineage, losses, sheet, float(trained["seconds"]))
+    return FineTuned(job.folder / LORA, revision, lineage, losses, sheet, float(trained["seconds"]))
 
 
 def named(sample: Sample) -> dict[str, str]:

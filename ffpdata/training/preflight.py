@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.media.codec import video_info
-from ffpdata.models.wan.memory_estimate import GIB, Clip, Network, latent_bytes, training_memory
+from ffpdata.models.wan.memory_estimate import GIB, ClipSize, Network, latent_bytes, training_memory
 from ffpdata.training.checkpoints import KEPT
 
 if TYPE_CHECKING:
     import torch
 
-    from ffpdata.models.wan.loading import Plan
+    from ffpdata.models.wan.loading import LoadPlan
     from ffpdata.training.job import Job, Sample
 
 CHECKPOINT_BYTES = 12
@@ -27,7 +27,7 @@ SPARE_BYTES = 2**28
 CHEAPER = {"off": "on", "on": "offload"}
 
 
-def preflight(job: Job, plan: Plan, device: torch.device, say: Callable[[str], None]) -> None:
+def preflight(job: Job, plan: LoadPlan, device: torch.device, say: Callable[[str], None]) -> None:
     """Compare what a job takes with what there is.
 
     Args:
@@ -106,10 +106,10 @@ def check_main_memory(need: float, largest: str) -> None:
         )
 
 
-def clip_of(sample: Sample) -> Clip:
+def clip_of(sample: Sample) -> ClipSize:
     """Look at a sample's size."""
     info = video_info(sample.target_video)
-    return Clip(info.frames, info.height, info.width)
+    return ClipSize(info.frames, info.height, info.width)
 
 
 def free_memory() -> float | None:

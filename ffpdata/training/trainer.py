@@ -188,10 +188,10 @@ class Trainer:
         )
 
     def _steps(self, accelerator: Accelerator, module: LoraTraining) -> Progress:
-        from ffpdata.models.wan.training import Masters
+        from ffpdata.models.wan.training import MasterWeights
 
         settings, folder, fingerprint = self.settings, self.job.folder / "checkpoints", self.job.fingerprint
-        masters = Masters(module.learned(), settings.learning_rate, settings.weight_decay)
+        masters = MasterWeights(module.learned(), settings.learning_rate, settings.weight_decay)
         progress = Progress()
         if found := checkpoints.load(folder, fingerprint, settings.steps):
             progress, state = found

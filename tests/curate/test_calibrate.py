@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ffpdata.curate.calibrate import Judged, calibrate, reviewer_error
+from ffpdata.curate.calibrate import JudgedPair, calibrate, reviewer_error
 from ffpdata.curate.verdicts import Verdict
 
 WANTED = 0.9
@@ -29,11 +29,11 @@ def simulate(seed: int, *, pairs: int = 4000, reviewed: int = 900, error: float 
     good = draw.random(pairs) < chance(scores)
     odds = np.exp(-((scores - 5) ** 2) / 4) + 0.05 if biased else np.ones(pairs)
     chosen = draw.choice(pairs, reviewed, replace=False, p=odds / odds.sum())
-    judged = [Judged(float(score)) for score in scores]
+    judged = [JudgedPair(float(score)) for score in scores]
     both = []
     for number, place in enumerate(chosen):
         said = good[place] ^ (draw.random(2) < error)
-        judged[place] = Judged(float(scores[place]), int(said[0]), int(not said[0]))
+        judged[place] = JudgedPair(float(scores[place]), int(said[0]), int(not said[0]))
         if number % 3 == 0:
             both.append({f"r{n}": Verdict(f"r{n}", "accept" if yes else "reject") for n, yes in enumerate(said)})
     return scores, judged, both
@@ -87,7 +87,7 @@ def test_what_a_cut_tells_is_what_it_keeps() -> None:
 
 def test_a_score_that_falls_with_quality() -> None:
     _, judged, _ = simulate(4)
-    turned = [Judged(10 - pair.score, pair.accepts, pair.rejects) for pair in judged]
+    turned = [JudgedPair(10 - pair.score, pair.accepts, pair.rejects) for pair in judged]
     cut, other = calibrate(judged, WANTED), calibrate(turned, WANTED)
     assert cut
     assert other
@@ -106,7 +106,7 @@ def test_more_reviews_narrow_the_interval() -> None:
 
 def test_a_precision_that_no_threshold_reaches() -> None:
     draw = np.random.default_rng(0)
-    judged = [Judged(float(draw.random()), int(yes), int(not yes)) for yes in draw.random(300) < 0.4]
+    judged = [JudgedPair(float(draw.random()), int(yes), int(not yes)) for yes in draw.random(300) < 0.4]
     cut = calibrate(judged, 0.98)
     assert cut
     assert cut.threshold is cut.interval is None
@@ -115,8 +115,8 @@ def test_a_precision_that_no_threshold_reaches() -> None:
 
 
 def test_too_little_is_told_as_nothing() -> None:
-    assert calibrate([Judged(1.0, 1, 0)] * 10 + [Judged(0.0, 0, 1)] * 9, 0.9) is None
-    assert calibrate([Judged(float(n), 1, 0) for n in range(100)], 0.9) is None
+    assert calibrate([JudgedPair(1.0, 1, 0)] * 10 + [JudgedPair(0.0, 0, 1)] * 9, 0.9) is None
+    assert calibrate([JudgedPair(float(n), 1, 0) for n in range(100)], 0.9) is None
     with pytest.raises(ValueError, match="between 0 and 1"):
         calibrate([], 1.5)
     with pytest.raises(ValueError, match="tell nothing"):

@@ -19,7 +19,7 @@ def mirror(six: list[str]) -> list[str]:
     return six[3:] + six[:3]
 
 
-def edges(found: dedup.Alike) -> set[tuple[int, int, bool]]:
+def edges(found: dedup.LookAlikes) -> set[tuple[int, int, bool]]:
     return set(zip(found.i.tolist(), found.j.tolist(), found.mirrored.tolist(), strict=True))
 
 
@@ -50,7 +50,7 @@ def test_many_clips_give_what_comparing_one_by_one_gives() -> None:
     pairs = {(int(a), int(b)) for a, b in rng.integers(0, count, (60, 2)) if a < b}
     for a, b in pairs:
         words[b] = words[a] ^ np.uint64(0b1011 << int(rng.integers(0, 50)))
-    found = alike(dedup.Hashes(words[:, :3], words[:, 3:], np.ones(count, bool)), 10)
+    found = alike(dedup.ClipHashes(words[:, :3], words[:, 3:], np.ones(count, bool)), 10)
     slow = set()
     for a in range(count):
         near = np.bitwise_count(words[a, :3] ^ words[a + 1 :, :3]).sum(axis=1, dtype=int) <= 30

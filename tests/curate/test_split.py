@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 
-from ffpdata.curate.dedup import Alike
+from ffpdata.curate.dedup import LookAlikes
 from ffpdata.curate.split import source_groups, split_of
 
 FRACTIONS = {"train": 0.9, "validation": 0.05, "test": 0.05}
@@ -24,6 +24,6 @@ def test_fractions_count_relative_to_their_sum_and_none_goes_to_zero() -> None:
 
 def test_sources_that_look_alike_share_a_group_named_by_the_smallest() -> None:
     sources = ["d", "b", "c", "a", "b", "e"]
-    alike = Alike(np.array([1, 2]), np.array([2, 5]), np.zeros(2, bool))  # b ~ c, c ~ e
+    alike = LookAlikes(np.array([1, 2]), np.array([2, 5]), np.zeros(2, bool))  # b ~ c, c ~ e
     assert source_groups(sources, alike) == ["d", "b", "b", "a", "b", "b"]
-    assert source_groups([], Alike(*np.empty((2, 0), int), np.empty(0, bool))) == []
+    assert source_groups([], LookAlikes(*np.empty((2, 0), int), np.empty(0, bool))) == []

@@ -8,16 +8,16 @@ from ffpdata.export.pair_record import Records
 from ffpdata.export.shards import export
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
-from ffpdata.review.assignments import Desk, Given
+from ffpdata.review.assignments import Assignments, GivenVerdict
 from tests.fixture_run import GOOD, copy_run, pipelines
 
 BOX, MASK = f"{GOOD[0]}/00/removal/bbox", f"{GOOD[0]}/00/removal/mask"
 
 
-def judge(desk: Desk, item_id: str, **verdicts: str) -> None:
+def judge(desk: Assignments, item_id: str, **verdicts: str) -> None:
     (key,) = [key for key, pair in desk.pairs.by_key.items() if desk.pairs.row(pair)["item_id"] == item_id]
     for reviewer, verdict in verdicts.items():
-        desk.record(key, Given(verdict, ("flicker",) if verdict == "reject" else ()), reviewer)
+        desk.record(key, GivenVerdict(verdict, ("flicker",) if verdict == "reject" else ()), reviewer)
 
 
 def decided(run: RunFolder) -> dict[str, tuple[str, str, str]]:
@@ -50,7 +50,7 @@ def test_who_only_skips_or_flags_decides_nothing() -> None:
 
 def test_a_rejected_pair_is_kept_out_and_its_other_variant_takes_its_place(tmp_path: Path) -> None:
     run = copy_run(tmp_path / "run")
-    desk, before = Desk(run), curate(run)
+    desk, before = Assignments(run), curate(run)
     assert decided(run)[MASK][:2] == ("rejected", "not_best_variant")
     judge(desk, BOX, ann="reject")
     result = curate(run)
@@ -67,7 +67,7 @@ def test_a_rejected_pair_is_kept_out_and_its_other_variant_takes_its_place(tmp_p
 
 def test_verdicts_can_be_ignored_or_required(tmp_path: Path) -> None:
     run = copy_run(tmp_path / "run")
-    desk = Desk(run)
+    desk = Assignments(run)
     judge(desk, BOX, ann="reject")
     judge(desk, MASK, ann="accept", bob="accept", eve="reject")
     restart(run, "ignore")
@@ -80,7 +80,7 @@ def test_verdicts_can_be_ignored_or_required(tmp_path: Path) -> None:
 
 def test_the_record_tells_the_verdicts_and_only_of_pairs_that_have_some(tmp_path: Path) -> None:
     run = copy_run(tmp_path / "run")
-    desk = Desk(run)
+    desk = Assignments(run)
     curate(run)
     export(run, tmp_path / "before")
     judge(desk, BOX, ann="accept", bob="reject", eve="accept")

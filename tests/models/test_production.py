@@ -21,7 +21,7 @@ from ffpdata.export.shards import export
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
 from ffpdata.media.codec import read_masks, video_info
-from ffpdata.runners.session import Work, start
+from ffpdata.runners.session import StartOptions, start
 from tests.models.conftest import Clock
 from tests.models.tiny_profile import ANSWERS, LOCAL, MODEL, OVERRIDES, answer, write_profile
 from tests.openai_server import Server
@@ -58,7 +58,7 @@ def inputs(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def go(folder: Path, pipeline: Callable[[str], Pipeline], inputs: Path, runner: str) -> RunFolder:
-    run, work = RunFolder(folder / "run"), Work(runner=runner, quiet=True)
+    run, work = RunFolder(folder / "run"), StartOptions(runner=runner, quiet=True)
     start(run, pipeline("local_editing"), str(inputs / "clips"), work)
     start(run, pipeline("stylization"), str(inputs), work)
     export(run, folder / "out", shard_size_mb=1)

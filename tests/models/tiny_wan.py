@@ -14,7 +14,7 @@ from typing import Any
 
 from ffpdata.core.stage import ModelSpec
 from ffpdata.models.vace import PARTS, Vace
-from ffpdata.models.wan.loading import Plan
+from ffpdata.models.wan.loading import LoadPlan
 from ffpdata.models.wan_i2v import WanAnimator
 
 SEED = 7
@@ -285,7 +285,7 @@ class TinyVace(Vace):
         super().__init__(spec)
 
     @classmethod
-    def training_plan(cls, spec: ModelSpec, parts: Sequence[str] = PARTS, *, device: str = "") -> Plan:
+    def training_plan(cls, spec: ModelSpec, parts: Sequence[str] = PARTS, *, device: str = "") -> LoadPlan:
         know(Path(spec.model))
         return super().training_plan(spec, parts, device=device)
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from ffpdata.curate.verdicts import Decision
-from ffpdata.refine.removal_results import Outcome
+from ffpdata.refine.removal_results import RemovalResult
 
 ACCEPTED, REJECTED = Decision(1, 0), Decision(0, 1, ("artifacts",))
 MEASURES = {"psnr_outside": 35.0, "flicker": 0.5, "colour_drift": 1.0, "structure": 0.8, "motion": 2.5}
 
 
-def outcome(item: str, **facts: Any) -> Outcome:
+def outcome(item: str, **facts: Any) -> RemovalResult:
     """A removal named `<source>/<edit>` that passed, unless told otherwise."""
-    usual = Outcome(
+    usual = RemovalResult(
         item_id=item,
         source_id=item.split("/", maxsplit=1)[0],
         pair=f"pair-{item}",
@@ -29,18 +29,18 @@ def outcome(item: str, **facts: Any) -> Outcome:
     return replace(usual, **facts)
 
 
-def scores(values: list[float] | np.ndarray, edits: int = 1) -> list[Outcome]:
+def scores(values: list[float] | np.ndarray, edits: int = 1) -> list[RemovalResult]:
     """Removals with these screening scores, so many of one source after another."""
     return [outcome(f"{n // edits:04d}/{n % edits}", screen_score=float(v)) for n, v in enumerate(values)]
 
 
-def judged(accepted: list[bool] | np.ndarray, edits: int = 1) -> list[Outcome]:
+def judged(accepted: list[bool] | np.ndarray, edits: int = 1) -> list[RemovalResult]:
     """Removals with these decisions."""
     told = [ACCEPTED if good else REJECTED for good in accepted]
     return [outcome(f"{n // edits:04d}/{n % edits}", decision=decision) for n, decision in enumerate(told)]
 
 
-def both(seed: int, sources: int, edits: int, effect: float) -> tuple[list[Outcome], list[Outcome]]:
+def both(seed: int, sources: int, edits: int, effect: float) -> tuple[list[RemovalResult], list[RemovalResult]]:
     """Screening scores of two models that differ by `effect`; what a source is like is shared by all of its edits.
 
     The edits of a source move together from one model to the next (standard deviation 1), beside what each edit does
@@ -52,7 +52,7 @@ def both(seed: int, sources: int, edits: int, effect: float) -> tuple[list[Outco
     return scores(before, edits), scores(before + moved, edits)
 
 
-def verdicts(seed: int, sources: int, before: float, after: float) -> tuple[list[Outcome], list[Outcome]]:
+def verdicts(seed: int, sources: int, before: float, after: float) -> tuple[list[RemovalResult], list[RemovalResult]]:
     """Reviewers' decisions on two models of which so large a share is accepted, one pair per source."""
     draw = np.random.default_rng(seed)
     return judged(draw.random(sources) < before), judged(draw.random(sources) < after)

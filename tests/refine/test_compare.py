@@ -15,9 +15,9 @@ import pytest
 from pydantic import ValidationError
 
 from ffpdata.curate.verdicts import Decision
-from ffpdata.refine.compare import Change, CompareSettings, Comparison, compare
-from ffpdata.refine.paired_tests import Draws, by_source
-from ffpdata.refine.removal_results import Outcome
+from ffpdata.refine.compare import CompareSettings, Comparison, MeasureChange, compare
+from ffpdata.refine.paired_tests import Resampling, by_source
+from ffpdata.refine.removal_results import RemovalResult
 from tests.refine.rounds_made_up import ACCEPTED, MEASURES, REJECTED, both, judged, outcome, scores, verdicts
 
 QUICK = CompareSettings(resamples=199, pairs=0)
@@ -32,14 +32,14 @@ def no_warning() -> Iterator[None]:
         yield
 
 
-def found(comparison: Comparison) -> dict[str, Change]:
+def found(comparison: Comparison) -> dict[str, MeasureChange]:
     return {change.name: change for change in comparison.changes}
 
 
 def promoted(seeds: int, make, settings: CompareSettings) -> float:
     """Share of made-up rounds that are promoted."""
 
-    def bare(outcomes: list[Outcome]) -> list[Outcome]:
+    def bare(outcomes: list[RemovalResult]) -> list[RemovalResult]:
         return [replace(one, measures={}) for one in outcomes]
 
     return sum(compare(*map(bare, make(seed)), settings).better for seed in range(seeds)) / seeds
@@ -73,15 +73,15 @@ def test_a_worse_model_never_is() -> None:
 
 def test_edits_of_one_source_do_not_fake_significance() -> None:
     # 12 edits of each of 6 sources: as 72 independent ones, equal models would be promoted three times in ten.
-    def make(seed: int) -> tuple[list[Outcome], list[Outcome]]:
+    def make(seed: int) -> tuple[list[RemovalResult], list[RemovalResult]]:
         return both(seed, 6, 12, 0.0)
 
     assert promoted(SEEDS, make, QUICK) <= 0.095
 
-    def apart(outcomes: list[Outcome]) -> list[Outcome]:
+    def apart(outcomes: list[RemovalResult]) -> list[RemovalResult]:
         return [replace(one, source_id=one.item_id) for one in outcomes]
 
-    def independent(seed: int) -> tuple[list[Outcome], list[Outcome]]:
+    def independent(seed: int) -> tuple[list[RemovalResult], list[RemovalResult]]:
         before, after = make(seed)
         return apart(before), apart(after)
 
@@ -164,7 +164,7 @@ def test_what_was_rejected_before_the_screening_scores_nothing() -> None:
 def test_directions(name: str, good: float | None) -> None:
     before = scores([6.0] * 10)
 
-    def moved(by: float) -> Change:
+    def moved(by: float) -> MeasureChange:
         after = [replace(one, measures=MEASURES | {name: MEASURES[name] + by}) for one in before]
         return found(compare(before, after, QUICK))[name]
 
@@ -319,7 +319,7 @@ def test_lines_tell_every_number() -> None:
 
 
 def test_the_interval_covers_the_true_difference() -> None:
-    draws, covered = Draws(299, 0), 0
+    draws, covered = Resampling(299, 0), 0
     for seed in range(SEEDS):
         values = np.random.default_rng(seed).normal(0.5, 1, 25)
         paired = by_source((str(n), 0.0, float(v)) for n, v in enumerate(values))
@@ -333,8 +333,8 @@ def test_few_sources_are_tested_exactly() -> None:
     paired = by_source((str(n), 0.0, v) for n, v in enumerate([3.0, 1.0, 2.0, -1.0]))
     assert paired
     # Of the 16 ways to set the signs, three give a sum of at least 5: none other, or only one of the ones turned.
-    assert paired.p_value("greater", Draws(999, 0)) == pytest.approx(3 / 16)
-    assert paired.p_value("less", Draws(999, 0)) == pytest.approx(15 / 16)
+    assert paired.p_value("greater", Resampling(999, 0)) == pytest.approx(3 / 16)
+    assert paired.p_value("less", Resampling(999, 0)) == pytest.approx(15 / 16)
 
 
 def test_sources_are_taken_in_the_order_of_their_names() -> None:

@@ -13,13 +13,13 @@ from ffpdata.core.errors import ConfigError, UsageError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.curate.verdicts import Decision
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.refine.removal_results import Outcome, dump, parse
+from ffpdata.refine.removal_results import RemovalResult, dump, parse
 from ffpdata.refine.round import (
     AFTER,
     BEFORE,
     TRAINING,
-    Plan,
     Round,
+    RoundPlan,
     ask,
     asked,
     comparable,
@@ -29,15 +29,15 @@ from ffpdata.refine.round import (
     unseen,
     waiting,
 )
-from ffpdata.refine.rounds import Means, held_out_groups, refine, roll_back
+from ffpdata.refine.rounds import LoopOptions, held_out_groups, refine, roll_back
 from ffpdata.refine.settings import RefineSettings
 from ffpdata.storage.store import Store
 
 SPEC = ModelSpec(backend="ffpdata.models.vace:Vace", model="owner/vace", settings={"steps": 4})
 
 
-def outcome(number: int, model: str = "old", **changes: object) -> Outcome:
-    made = Outcome(
+def outcome(number: int, model: str = "old", **changes: object) -> RemovalResult:
+    made = RemovalResult(
         item_id=f"{number}/00/removal/bbox",
         source_id=f"{number}",
         pair=f"{model} {number}",
@@ -57,7 +57,7 @@ def outcome(number: int, model: str = "old", **changes: object) -> Outcome:
 
 def planned(store: Store, number: int, held_out: list[str]) -> Round:
     new = Round(store, number)
-    plan = Plan(
+    plan = RoundPlan(
         number=number,
         begun_at="2026-01-01T00:00:00+00:00",
         track="local",
@@ -167,7 +167,7 @@ def test_a_remover_that_cannot_be_trained_is_named_first(
 ) -> None:
     run = make(3)
     with pytest.raises(ConfigError, match=r"TemporalFill cannot be fine-tuned: use .*Vace"):
-        refine(run, RefineSettings(), Means(say=lambda _: None))
+        refine(run, RefineSettings(), LoopOptions(say=lambda _: None))
     assert rounds(run.store) == []
     with pytest.raises(UsageError, match="nothing to roll back"):
         roll_back(run)

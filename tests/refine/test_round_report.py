@@ -20,10 +20,10 @@ from ffpdata.curate.verdicts import Decision
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import read_video, video_info, write_video
 from ffpdata.refine.compare import CompareSettings, compare
-from ffpdata.refine.removal_results import Outcome
+from ffpdata.refine.removal_results import RemovalResult
 from ffpdata.refine.round_charts import bar, curve, fates
 from ffpdata.refine.round_pairs import choose
-from ffpdata.refine.round_report import RoundFacts, State, verdict, write_round_report
+from ffpdata.refine.round_report import RoundFacts, RoundState, verdict, write_round_report
 from tests import chromium
 from tests.chromium import needs_chromium, wait_until
 from tests.fixture_run import FPS, HOSTILE, copy_run, source
@@ -40,7 +40,7 @@ def smeared(frames: np.ndarray) -> np.ndarray:
     return np.stack([cv2.GaussianBlur(frame, (0, 0), 6) for frame in frames])
 
 
-def outcomes(run: RunFolder) -> tuple[list[Outcome], list[Outcome]]:
+def outcomes(run: RunFolder) -> tuple[list[RemovalResult], list[RemovalResult]]:
     """Every removal of the fixture under a poor model and under that of the run; the poor one's are written."""
     with run.connect() as connection:
         rows = pa.table(connection.view("items").filter("task = 'removal'").order("item_id").to_arrow_table())
@@ -70,7 +70,7 @@ def facts_of(run: RunFolder, **changed: Any) -> RoundFacts:
     steps = [(n, 0.3 * 0.98**n + 0.01 * (n % 5), None if n % 20 else 0.35 * 0.985**n) for n in range(1, 101)]
     facts = RoundFacts(
         number=3,
-        state=State.PROMOTED,
+        state=RoundState.PROMOTED,
         when=datetime(2026, 3, 4, 15, 30, tzinfo=UTC),
         model_before="vace@base",
         model_after=f"vace@{HOSTILE}",
@@ -200,7 +200,7 @@ def test_what_cannot_be_shown_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_round_that_has_only_begun(run: RunFolder, tmp_path: Path) -> None:
-    bare = RoundFacts(1, State.WAITING, datetime(2026, 1, 1, tzinfo=UTC), "old", "new")
+    bare = RoundFacts(1, RoundState.WAITING, datetime(2026, 1, 1, tzinfo=UTC), "old", "new")
     text = Page(Path(write_round_report(run, "refine/bare.html", bare)).read_text(encoding="utf-8")).text
     for told in ("Nothing was compared yet.", "No removal was made yet.", "No loss was recorded.", "No removal has a"):
         assert told in text
@@ -214,7 +214,7 @@ def test_a_round_that_waits_for_reviews(run: RunFolder) -> None:
     before, after = scores([5.0] * 9), scores([6.0] * 9)
     before = [replace(one, decision=REJECTED, files=one.files | {"source_video": "gone.mp4"}) for one in before]
     told = compare(before, after, QUICK.model_copy(update={"pairs": 8}))
-    facts = facts_of(run, state=State.WAITING, comparison=told, before=before, after=after)
+    facts = facts_of(run, state=RoundState.WAITING, comparison=told, before=before, after=after)
     text = Page(Path(write_round_report(run, "refine/waits.html", facts)).read_text(encoding="utf-8")).text
     assert "vace@base stays until the reviewers have decided: 8 pairs of vace@" in text
     assert f"So far: {told.why}" in text
@@ -225,13 +225,13 @@ def test_a_round_that_waits_for_reviews(run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        (State.PROMOTED, "new takes the place of old."),
-        (State.NOT_PROMOTED, "old stays."),
-        (State.ROLLED_BACK, "new was taken back: old makes the removals again."),
-        (State.WAITING, "old stays until the reviewers have decided."),
+        (RoundState.PROMOTED, "new takes the place of old."),
+        (RoundState.NOT_PROMOTED, "old stays."),
+        (RoundState.ROLLED_BACK, "new was taken back: old makes the removals again."),
+        (RoundState.WAITING, "old stays until the reviewers have decided."),
     ],
 )
-def test_verdicts(state: State, said: str) -> None:
+def test_verdicts(state: RoundState, said: str) -> None:
     facts = RoundFacts(1, state, datetime(2026, 1, 1, tzinfo=UTC), "old", "new")
     assert verdict(facts) == said
 

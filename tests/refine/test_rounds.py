@@ -25,9 +25,9 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
 from ffpdata.media.codec import write_video
 from ffpdata.refine.round import rounds
-from ffpdata.review.assignments import Desk, Given
-from ffpdata.review.pairs import Wanted
-from ffpdata.runners.session import Work, start
+from ffpdata.review.assignments import Assignments, GivenVerdict
+from ffpdata.review.pairs import PairFilter
+from ffpdata.runners.session import StartOptions, start
 from tests import fixture_run
 from tests.models.tiny_profile import ANSWERS, LOCAL, MODEL, OVERRIDES, write_profile
 from tests.openai_server import Say, Server
@@ -89,7 +89,9 @@ def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     profile = write_profile(folder, server.url, with_lora=False)
     overrides = [*OVERRIDES, *LOCAL, "curate.duplicate_bits=0"]
     made = RunFolder(folder / "run")
-    start(made, load_pipeline("local_editing", str(profile), overrides), str(folder / "clips"), Work(quiet=True))
+    start(
+        made, load_pipeline("local_editing", str(profile), overrides), str(folder / "clips"), StartOptions(quiet=True)
+    )
     return made
 
 
@@ -122,13 +124,13 @@ def kill_when(run: RunFolder, reached: Callable[[], bool], what: str) -> None:
         process.communicate()
 
 
-def judge(run: RunFolder, verdict: Callable[[dict[str, Any]], str], wanted: Wanted) -> int:
+def judge(run: RunFolder, verdict: Callable[[dict[str, Any]], str], wanted: PairFilter) -> int:
     """Judge every pair that is wanted."""
-    desk, judged = Desk(run, overlap=0), 0
+    desk, judged = Assignments(run, overlap=0), 0
     while taken := desk.take("ann", wanted, 10):
         for pair in taken:
             given = verdict(desk.pairs.row(pair))
-            desk.give("ann", pair.key, Given(given, ("artifacts",) if given == "reject" else (), 2.0))
+            desk.give("ann", pair.key, GivenVerdict(given, ("artifacts",) if given == "reject" else (), 2.0))
             judged += 1
     return judged
 
@@ -164,9 +166,9 @@ def test_without_verdicts_reviewers_are_asked_for(run: RunFolder, shared: dict[s
 
 
 def test_the_panel_is_judged_first_and_then_enough_to_train_on(run: RunFolder) -> None:
-    assert judge(run, lambda _: "reject", Wanted(compared=True)) == PANEL
+    assert judge(run, lambda _: "reject", PairFilter(compared=True)) == PANEL
     assert refine(run)["state"] == "waiting"
-    assert judge(run, lambda _: "accept", Wanted(task="removal")) == SOURCES - PANEL
+    assert judge(run, lambda _: "accept", PairFilter(task="removal")) == SOURCES - PANEL
 
 
 def test_a_round_that_is_killed_at_every_step_goes_on_to_the_next_need_of_reviewers(
@@ -202,7 +204,7 @@ def test_a_round_that_is_killed_at_every_step_goes_on_to_the_next_need_of_review
 
 
 def test_it_is_promoted_where_reviewers_like_it_better(run: RunFolder, shared: dict[str, Any]) -> None:
-    assert judge(run, lambda _: "accept", Wanted(compared=True)) == PANEL
+    assert judge(run, lambda _: "accept", PairFilter(compared=True)) == PANEL
     stand = refine(run)
     assert (stand["round"], stand["state"]) == (1, "promoted"), stand["lines"]
     assert stand["comparison"]["decided_by"] == "acceptance"
@@ -221,7 +223,7 @@ def test_it_is_promoted_where_reviewers_like_it_better(run: RunFolder, shared: d
 
 
 def test_the_same_again_teaches_nothing(run: RunFolder) -> None:
-    judge(run, lambda _: "reject", Wanted(compared=True))
+    judge(run, lambda _: "reject", PairFilter(compared=True))
     stand = refine(run)
     assert (stand["round"], stand["state"]) == (1, "promoted")
     assert any("1 more accepted" in line for line in stand["lines"])
@@ -230,7 +232,7 @@ def test_the_same_again_teaches_nothing(run: RunFolder) -> None:
 def test_a_worse_round_is_not_promoted_and_its_removals_do_not_hold(
     run: RunFolder, opinion: Opinion, shared: dict[str, Any]
 ) -> None:
-    judge(run, lambda _: "accept", Wanted(task="removal"))
+    judge(run, lambda _: "accept", PairFilter(task="removal"))
     opinion["score"] = 2
     folder = Path(run.store.root) / "refine" / "round-002"
     kill_when(run, (folder / "lineage.json").exists, "its model was there")

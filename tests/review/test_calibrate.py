@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from ffpdata.cli import app
 from ffpdata.core.config import load_pipeline
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.review.assignments import Desk, Given
-from ffpdata.review.pairs import Wanted
+from ffpdata.review.assignments import Assignments, GivenVerdict
+from ffpdata.review.pairs import PairFilter
 
 CUT = 7.5
 """From this score on the pairs of the fixture are accepted."""
@@ -23,14 +23,22 @@ CUT = 7.5
 def judged(make: Callable[[int], RunFolder]) -> RunFolder:
     """Eighty pairs with scores from 5 to 10; every fifth is judged by two people, and these agree."""
     run = make(80)
-    desk = Desk(run, overlap=1)
-    pairs = desk.take("ann", Wanted(order="worst"), 80)
+    desk = Assignments(run, overlap=1)
+    pairs = desk.take("ann", PairFilter(order="worst"), 80)
     for pair in pairs:
-        desk.give("ann", pair.key, Given("accept") if (pair.score or 0) >= CUT else Given("reject", ("flicker",)))
-    seconds = desk.take("bob", Wanted(order="worst"), 80)
+        desk.give(
+            "ann",
+            pair.key,
+            GivenVerdict("accept") if (pair.score or 0) >= CUT else GivenVerdict("reject", ("flicker",)),
+        )
+    seconds = desk.take("bob", PairFilter(order="worst"), 80)
     for number, pair in enumerate(seconds):
         if number % 4 == 0:
-            desk.give("bob", pair.key, Given("accept") if (pair.score or 0) >= CUT else Given("reject", ("flicker",)))
+            desk.give(
+                "bob",
+                pair.key,
+                GivenVerdict("accept") if (pair.score or 0) >= CUT else GivenVerdict("reject", ("flicker",)),
+            )
     return run
 
 

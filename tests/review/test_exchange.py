@@ -12,9 +12,9 @@ from ffpdata.core.errors import FatalError, UsageError
 from ffpdata.curate import verdicts
 from ffpdata.curate.verdicts import REVIEW, SCHEMA, Verdict
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.review.assignments import Desk, Given
+from ffpdata.review.assignments import Assignments, GivenVerdict
 from ffpdata.review.exchange import export_verdicts, import_verdicts
-from ffpdata.review.pairs import Wanted
+from ffpdata.review.pairs import PairFilter
 
 Make = Callable[[int], RunFolder]
 
@@ -28,15 +28,15 @@ def holding(run: RunFolder) -> dict[str, dict[str, Verdict]]:
 def reviewed(make: Make) -> RunFolder:
     """Five pairs, of which four were judged: one of them by two people, one undone."""
     run = make(5)
-    desk = Desk(run, overlap=1)
-    pairs = desk.take("Ann", Wanted(order="worst"), 5)
-    desk.give("Ann", pairs[0].key, Given("accept", (), 1.5))
-    desk.give("Ann", pairs[1].key, Given("reject", ("flicker", "artifacts"), 2.5))
-    desk.give("Ann", pairs[2].key, Given("skip"))
-    desk.give("Ann", pairs[3].key, Given("accept"))
-    desk.give("Ann", pairs[3].key, Given("undo"))
-    desk.take("bob@example.org", Wanted(order="worst"), 1)
-    desk.give("bob@example.org", pairs[0].key, Given("reject", ("other",)))
+    desk = Assignments(run, overlap=1)
+    pairs = desk.take("Ann", PairFilter(order="worst"), 5)
+    desk.give("Ann", pairs[0].key, GivenVerdict("accept", (), 1.5))
+    desk.give("Ann", pairs[1].key, GivenVerdict("reject", ("flicker", "artifacts"), 2.5))
+    desk.give("Ann", pairs[2].key, GivenVerdict("skip"))
+    desk.give("Ann", pairs[3].key, GivenVerdict("accept"))
+    desk.give("Ann", pairs[3].key, GivenVerdict("undo"))
+    desk.take("bob@example.org", PairFilter(order="worst"), 1)
+    desk.give("bob@example.org", pairs[0].key, GivenVerdict("reject", ("other",)))
     return run
 
 

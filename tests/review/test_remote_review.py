@@ -7,8 +7,8 @@ import pytest
 
 from ffpdata.curate.verdicts import REVIEW
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.review.assignments import Desk, Given
-from ffpdata.review.pairs import Wanted
+from ffpdata.review.assignments import Assignments, GivenVerdict
+from ffpdata.review.pairs import PairFilter
 from ffpdata.review.panel_video import Previews
 from ffpdata.review.routes import _media
 from tests.review.many_pairs import make_pairs
@@ -22,12 +22,12 @@ def test_pairs_media_and_verdicts_of_a_run_on_s3(
     with s3_proxy(monkeypatch):
         fsspec.filesystem("s3", skip_instance_cache=True).put(local.store.root, "bucket/run", recursive=True)
         run = RunFolder.existing("s3://bucket/run")
-        desk, previews = Desk(run), Previews(run.store)
-        (pair,) = desk.take("ann", Wanted(), 1)
+        desk, previews = Assignments(run), Previews(run.store)
+        (pair,) = desk.take("ann", PairFilter(), 1)
         files = desk.pairs.files(pair)
         assert Path(_media(run.store, previews, files, "source").path).read_bytes() == tiny_clips["source"].read_bytes()
         assert Path(_media(run.store, previews, files, "video").path).read_bytes()[4:8] == b"ftyp"
-        desk.give("ann", pair.key, Given("accept"))
+        desk.give("ann", pair.key, GivenVerdict("accept"))
         assert len(run.manifest.parts(REVIEW)) == 1
-        assert Desk(run).progress()["reviewed"] == 1
+        assert Assignments(run).progress()["reviewed"] == 1
         previews.close()

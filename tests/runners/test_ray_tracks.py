@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 from ffpdata.core.config import load_pipeline
 from ffpdata.export.shards import export
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.runners.session import Work, start
+from ffpdata.runners.session import StartOptions, start
 from tests.conftest import SMALL_SETTINGS, Finished
 
 
@@ -30,7 +30,7 @@ def _three_nodes() -> Iterator[None]:
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("_three_nodes")
 def test_the_shards_are_those_of_inline(finished: Finished, samples: Path, tmp_path: Path) -> None:
-    run, work = RunFolder(tmp_path / "run"), Work(runner="ray", quiet=True)
+    run, work = RunFolder(tmp_path / "run"), StartOptions(runner="ray", quiet=True)
     start(run, load_pipeline("local_editing", overrides=SMALL_SETTINGS), str(samples / "clips.csv"), work)
     start(run, load_pipeline("stylization", overrides=SMALL_SETTINGS), str(samples), work)
     export(run, tmp_path / "out", shard_size_mb=1)

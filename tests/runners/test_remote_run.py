@@ -14,7 +14,7 @@ from ffpdata.manifests.manifest import COMMON
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
 from ffpdata.runners import execute as execute_module
-from ffpdata.runners.session import Work, start
+from ffpdata.runners.session import StartOptions, start
 from ffpdata.storage import lease as lease_module
 from ffpdata.storage import lock as lock_module
 from ffpdata.storage import object_store, scratch
@@ -26,7 +26,7 @@ from tests.s3_server import FlakyProxy, s3_proxy
 
 URL = "s3://bucket/run"
 TIMES = {"started_at", "seconds", "cpu_seconds", "worker"}
-QUIET = Work(quiet=True)
+QUIET = StartOptions(quiet=True)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_workers_of_a_cluster_write_the_same(
     try:
         ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
         proxy.rate = 0.1
-        assert start(far, pipeline(), source, Work(runner="ray", quiet=True)).pairs == 24
+        assert start(far, pipeline(), source, StartOptions(runner="ray", quiet=True)).pairs == 24
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -214,7 +214,12 @@ def test_a_track_from_s3_to_s3(proxy: FlakyProxy, samples: Path, tmp_path: Path,
     proxy.rate = 0.03
     far, near = RunFolder(URL), RunFolder(tmp_path / "run")
     for run, root in ((far, "s3://bucket/in"), (near, str(samples))):
-        start(run, load_pipeline(name, overrides=settings), f"{root}/{source}".rstrip("/"), Work(limit=1, quiet=True))
+        start(
+            run,
+            load_pipeline(name, overrides=settings),
+            f"{root}/{source}".rstrip("/"),
+            StartOptions(limit=1, quiet=True),
+        )
         proxy.rate = 0.0
     # An input is named by where it lies; from its bytes on, everything has the same name and the same key.
     rows, files = content(far, "entered_id", "upstream", "key")

@@ -11,7 +11,7 @@ from ffpdata.core.stage import Item
 from ffpdata.manifests.manifest import Manifest, ManifestWriter
 from ffpdata.runners import stage_outcomes as ledger_module
 from ffpdata.runners.execute import Outcome
-from ffpdata.runners.stage_outcomes import Ledger, Redo
+from ffpdata.runners.stage_outcomes import Redo, StageOutcomes
 from ffpdata.storage.store import Store
 from tests import toys
 
@@ -22,8 +22,8 @@ def writer(tmp_path: Path) -> Iterator[ManifestWriter]:
         yield made
 
 
-def ledger(writer: ManifestWriter, redo: Redo | None = None) -> Ledger:
-    return Ledger(toys.End(), writer.manifest.store, writer, track="t", redo=redo)
+def ledger(writer: ManifestWriter, redo: Redo | None = None) -> StageOutcomes:
+    return StageOutcomes(toys.End(), writer.manifest.store, writer, track="t", redo=redo)
 
 
 def done(key: str, status: str = "ok") -> Outcome:

@@ -9,13 +9,13 @@ import pytest
 
 from ffpdata.core.stage import Resources
 from ffpdata.runners.placement import Node
-from ffpdata.runners.worker_pools import Actor, Crew, Pool
+from ffpdata.runners.worker_pools import WorkerHandle, WorkerPool, WorkerPools
 
 
 def test_calls_at_the_same_time_share_a_worker() -> None:
-    pool = Pool([0], Resources(concurrency=4))
+    pool = WorkerPool([0], Resources(concurrency=4))
     node = Node("n", 8.0, 8.0, [])
-    pool.actors.append(Actor(None, pool, node, [], name="a", born=time.monotonic() - 100, busy=200.0))
+    pool.actors.append(WorkerHandle(None, pool, node, [], name="a", born=time.monotonic() - 100, busy=200.0))
     crew = SimpleNamespace(pools=[pool], _names=["ask"])
-    [state] = Crew.states(crew)  # type: ignore[arg-type]
+    [state] = WorkerPools.states(crew)  # type: ignore[arg-type]
     assert state.busy == pytest.approx(0.5, abs=0.01), "200 s of calls in 100 s with room for 4 at a time"

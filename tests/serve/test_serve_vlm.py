@@ -19,7 +19,7 @@ import pytest
 
 from ffpdata.core.errors import UsageError
 from ffpdata.serve import fleet
-from ffpdata.serve.vllm_flags import Plan, plan_for
+from ffpdata.serve.vllm_flags import ServerPlan, plan_for
 
 FAKE = f"{shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).with_name('fake_vllm.py')))}"
 
@@ -206,7 +206,7 @@ def test_json_is_one_line_on_stdout(serve: Callable[..., Command]) -> None:
 
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="environment of its own"):
-        Plan(model="m", served_model="m", vllm="/nowhere/vllm").command("h", 1)
+        ServerPlan(model="m", served_model="m", vllm="/nowhere/vllm").command("h", 1)
 
 
 def test_a_profile_says_model_and_revision(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_servers_on_a_cluster_end_at_the_same_time(tmp_path: Path, monkeypatch: 
     up = SimpleNamespace(is_initialized=lambda: True, cluster_resources=dict, remote=remote)
     monkeypatch.setitem(sys.modules, "ray", up)
     monkeypatch.setattr(fleet, "_Remote", Slow)
-    with fleet._on_ray(Plan(model="m", served_model="m", servers=4, gpus=0), tmp_path):
+    with fleet._on_ray(ServerPlan(model="m", served_model="m", servers=4, gpus=0), tmp_path):
         begun = time.monotonic()
     assert len(stopped) == 4
     assert time.monotonic() - begun < 1.5

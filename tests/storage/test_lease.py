@@ -175,7 +175,7 @@ def test_a_server_that_tells_no_time_is_watched(proxy: FlakyProxy, monkeypatch: 
 
     def timeless(self, *args, **kwargs):
         found = read(self, *args, **kwargs)
-        return found and lease_module.Found(found.etag, found.holder, None)
+        return found and lease_module.StoredLease(found.etag, found.holder, None)
 
     monkeypatch.setattr(Lease, "read", timeless)
     lease = Lease(URL, seconds=2.0)
@@ -228,9 +228,9 @@ def test_a_damaged_lease_is_named_and_expires(
 @pytest.mark.parametrize("pid", ["7", "-1", "0", "9" * 40])
 def test_a_lease_that_claims_what_cannot_be_is_held_for_a_minute(seconds: str, pid: str) -> None:
     holder = json.loads(f'{{"host": "h", "since": "now", "seconds": {seconds}, "pid": {pid}, "born": "1"}}')
-    found = lease_module.Found("etag", holder | {"machine": "elsewhere"}, 2.0)
+    found = lease_module.StoredLease("etag", holder | {"machine": "elsewhere"}, 2.0)
     assert found.left == lease_module.LEASE_SECONDS + lease_module.MARGIN_SECONDS - 2.0
     assert f"process {pid} on h since now; unless renewed its lease ends at" in str(found)
-    here = lease_module.Found("etag", holder | {"machine": lease_module._machine()}, 2.0)
+    here = lease_module.StoredLease("etag", holder | {"machine": lease_module._machine()}, 2.0)
     assert here.left in (0.0, found.left)
     assert "in " in str(here)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.storage.scratch import Held, Scratch, process_scratch
+from ffpdata.storage.scratch import DownloadsInUse, Scratch, process_scratch
 
 
-def fetch(scratch: Scratch, name: str, held: Held | None = None, size: int = 100) -> Path:
+def fetch(scratch: Scratch, name: str, held: DownloadsInUse | None = None, size: int = 100) -> Path:
     return scratch.fetch(name, lambda path: path.write_bytes(b"x" * size) and None, held)
 
 

@@ -27,7 +27,7 @@ from pydantic import Field
 
 from ffpdata.core.errors import FfpdataError
 from ffpdata.models.gpu_memory import clip_size, inference, release
-from ffpdata.models.requirements import Checkpoint, Needs, wants_gpu
+from ffpdata.models.requirements import Checkpoint, Requirements, wants_gpu
 from ffpdata.models.settings import BackendSettings, DeviceRuntime, parse_runtime, parse_settings
 from ffpdata.models.video_depth import network as net
 from ffpdata.models.video_depth.windows import join, window_frames
@@ -74,10 +74,10 @@ class VideoDepthAnything:
         self.network = net.build(read_state(checkpoint_folder(spec.model, spec.revision))).to(self.device)
 
     @classmethod
-    def needs(cls, spec: ModelSpec) -> Needs:
+    def needs(cls, spec: ModelSpec) -> Requirements:
         """What must be there for it."""
         weights = Checkpoint("weights", spec.model, spec.revision)
-        return Needs(packages=("torch", "transformers"), checkpoints=(weights,), gpu=wants_gpu(spec))
+        return Requirements(packages=("torch", "transformers"), checkpoints=(weights,), gpu=wants_gpu(spec))
 
     def close(self) -> None:
         """Drop the network and give its memory back."""

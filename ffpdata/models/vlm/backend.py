@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import Reject
-from ffpdata.models.requirements import Needs
+from ffpdata.models.requirements import Requirements
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vlm.answers import Answer, correction, read_answer
 from ffpdata.models.vlm.frame_sampling import show
@@ -19,7 +19,7 @@ from ffpdata.models.vlm.settings import VisionRuntime, VisionSettings
 if TYPE_CHECKING:
     from ffpdata.core.prompt import Prompt
     from ffpdata.core.stage import ModelSpec
-    from ffpdata.models.vlm.endpoint import Reply
+    from ffpdata.models.vlm.endpoint import Completion
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class ServedVision:
         self._service, self._release = acquire(runtime, runtime.served_model or spec.model)
 
     @classmethod
-    def needs(cls, spec: ModelSpec) -> Needs:
+    def needs(cls, spec: ModelSpec) -> Requirements:
         """What must be there for it: the client's library, and a server that answers now."""
         runtime = parse_runtime(cls.Runtime, spec).model_copy(update={"start_seconds": 0.0})
         model = runtime.served_model or spec.model
@@ -56,7 +56,7 @@ class ServedVision:
             finally:
                 release()
 
-        return Needs(packages=("openai",), reach=reach)
+        return Requirements(packages=("openai",), reach=reach)
 
     def close(self) -> None:
         """End the connections once no other stage of this process uses them."""
@@ -90,7 +90,7 @@ class ServedVision:
         if self.settings.schema_mode != "json_schema":
             text += f"\n\nThe JSON must fit this schema: {json.dumps(prompt.schema)}"
         messages: list[dict[str, Any]] = [{"role": "user", "content": [*shown.parts, {"type": "text", "text": text}]}]
-        replies: list[Reply] = []
+        replies: list[Completion] = []
         requests = 0
         while True:
             reply, count = self._service.ask(self._request(prompt, messages), prompt.name)
@@ -127,7 +127,7 @@ class ServedVision:
         return request
 
 
-def _cost(replies: list[Reply]) -> dict[str, Any]:
+def _cost(replies: list[Completion]) -> dict[str, Any]:
     """What an answer cost, its repairs included; counts that the server does not give are left out."""
     facts: dict[str, Any] = {
         "repairs": len(replies) - 1,

@@ -33,7 +33,7 @@ class RequestRefusedError(FfpdataError):
     """The server refuses this very question (too long, a setting it does not know): the item fails with its words."""
 
 
-class Trouble(Exception):
+class EndpointError(Exception):
     """The service failed a request; another try may do better.
 
     Args:
@@ -51,7 +51,7 @@ class Trouble(Exception):
 
 
 @dataclass(frozen=True)
-class Reply:
+class Completion:
     """What a request brought.
 
     Attributes:
@@ -114,7 +114,7 @@ class Endpoint:
         """Close the connections."""
         await self._client.close()
 
-    async def complete(self, request: Mapping[str, Any]) -> Reply:
+    async def complete(self, request: Mapping[str, Any]) -> Completion:
         """Make one request and read it to its end.
 
         Args:
@@ -139,24 +139,30 @@ class Endpoint:
         except TimeoutError:
             waited = time.monotonic() - start
             what = "did not end" if total.expired() else "fell silent"
-            raise Trouble("hung", f"{self.url}: the answer {what} within {waited:.1f} s") from None
+            raise EndpointError("hung", f"{self.url}: the answer {what} within {waited:.1f} s") from None
         except APITimeoutError:
-            raise Trouble("down", f"{self.url}: no connection within {self._runtime.connect_seconds:g} s") from None
+            raise EndpointError(
+                "down", f"{self.url}: no connection within {self._runtime.connect_seconds:g} s"
+            ) from None
         except APIStatusError as err:
             raise self._judged(err) from None
         except (APIConnectionError, httpx2.HTTPError, httpx2.StreamError, OSError) as err:
             cause = err.__cause__ or err
             kind: Literal["down", "broken"] = "down" if isinstance(cause, httpx2.ConnectError) else "broken"
-            raise Trouble(kind, f"{self.url}: {self._clean(_named(cause))}") from None
+            raise EndpointError(kind, f"{self.url}: {self._clean(_named(cause))}") from None
         except APIError as err:  # sent within a stream that had begun well
             text = f"{self.url}: {self._clean(err.message)}"
-            raise RequestRefusedError(text) if str(err.code) in map(str, REFUSED) else Trouble("broken", text) from None
+            raise (
+                RequestRefusedError(text) if str(err.code) in map(str, REFUSED) else EndpointError("broken", text)
+            ) from None
         except (ValueError, TypeError, AttributeError) as err:
-            raise Trouble("broken", f"{self.url}: not a chat completion stream: {self._clean(str(err))}") from None
+            raise EndpointError(
+                "broken", f"{self.url}: not a chat completion stream: {self._clean(str(err))}"
+            ) from None
         finally:
             self.in_flight -= 1
 
-    async def _read(self, request: Mapping[str, Any], start: float, silence: asyncio.Timeout) -> Reply:
+    async def _read(self, request: Mapping[str, Any], start: float, silence: asyncio.Timeout) -> Completion:
         loop, texts, length, finish, first = asyncio.get_running_loop(), [], 0, "", 0.0
         usage: Any = None
         stream = await self._client.chat.completions.create(
@@ -174,10 +180,10 @@ class Endpoint:
                     length += len(piece)
                     finish = choice.finish_reason or finish
                 if length > LONGEST_ANSWER:
-                    raise Trouble("broken", f"{self.url}: the answer has no end ({length} characters so far)")
+                    raise EndpointError("broken", f"{self.url}: the answer has no end ({length} characters so far)")
         if not finish:
-            raise Trouble("broken", f"{self.url}: the answer broke off after {length} characters")
-        return Reply(
+            raise EndpointError("broken", f"{self.url}: the answer broke off after {length} characters")
+        return Completion(
             text="".join(texts),
             finish=finish,
             prompt_tokens=getattr(usage, "prompt_tokens", None),
@@ -239,7 +245,7 @@ class Endpoint:
         if status in REFUSED:
             return RequestRefusedError(f"{text}. Fewer `frames` or `clip_pixels` make a question shorter.")
         kind: Literal["busy", "broken"] = "busy" if status in (429, 503) else "broken"
-        return Trouble(kind, text, retry_after(err.response.headers.get("retry-after")))
+        return EndpointError(kind, text, retry_after(err.response.headers.get("retry-after")))
 
     def _clean(self, text: str) -> str:
         """Cut a server's message and take the key out of it."""

@@ -28,7 +28,7 @@ ORDINALS = ("First", "Second", "Third", "Fourth")
 
 
 @dataclass
-class Shown:
+class ShownMedia:
     """What one question shows.
 
     Attributes:
@@ -42,7 +42,7 @@ class Shown:
     sizes: dict[str, list[int]] = field(default_factory=dict)
 
 
-def show(prompt: Prompt, media: Mapping[str, Any], settings: VisionSettings) -> Shown:
+def show(prompt: Prompt, media: Mapping[str, Any], settings: VisionSettings) -> ShownMedia:
     """Sample, scale and encode the media that a prompt shows.
 
     Args:
@@ -53,7 +53,7 @@ def show(prompt: Prompt, media: Mapping[str, Any], settings: VisionSettings) -> 
     Raises:
         FatalError: a medium that the prompt shows is not there, or is no clip or image.
     """
-    view, shown, clips = settings.view(prompt.name), Shown(), 0
+    view, shown, clips = settings.view(prompt.name), ShownMedia(), 0
     for name, kind in prompt.media.items():
         pixels = _get(media, name, prompt)
         if pixels.ndim == 4 and kind == "clip":

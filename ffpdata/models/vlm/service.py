@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ffpdata.core.errors import FatalError, RetryableError
-from ffpdata.models.vlm.endpoint import Endpoint, Reply, Trouble
+from ffpdata.models.vlm.endpoint import Completion, Endpoint, EndpointError
 from ffpdata.models.vlm.event_loop import call
 from ffpdata.models.vlm.settings import VisionRuntime
 
@@ -60,7 +60,7 @@ class Service:
             self.close()
             raise
 
-    def ask(self, request: Mapping[str, Any], question: str = "") -> tuple[Reply, int]:
+    def ask(self, request: Mapping[str, Any], question: str = "") -> tuple[Completion, int]:
         """Make a request at the endpoint that has least to do, and at others when it fails.
 
         Args:
@@ -78,7 +78,7 @@ class Service:
         limits = self.runtime
         most = limits.total_seconds + limits.longest_backoff_seconds + limits.outage_seconds
         with self._places:
-            tried: list[Trouble] = []
+            tried: list[EndpointError] = []
             try:
                 reply = call(self._ask(request, tried), limits.attempts * most + GRACE_SECONDS)
             finally:
@@ -130,14 +130,14 @@ class Service:
             await asyncio.gather(self._watch, return_exceptions=True)
         await asyncio.gather(*(endpoint.close() for endpoint in self._endpoints), return_exceptions=True)
 
-    async def _ask(self, request: Mapping[str, Any], tried: list[Trouble]) -> Reply:
+    async def _ask(self, request: Mapping[str, Any], tried: list[EndpointError]) -> Completion:
         limits, avoid = self.runtime, set[str]()
         while True:
             endpoint = await self._choose(avoid)
             began = time.monotonic()
             try:
                 reply = await endpoint.complete(request)
-            except Trouble as trouble:
+            except EndpointError as trouble:
                 tried.append(trouble)
                 self._note(endpoint, trouble, began)
                 if len(tried) >= limits.attempts:
@@ -165,7 +165,7 @@ class Service:
                 )
             await asyncio.sleep(POLL_SECONDS)
 
-    def _note(self, endpoint: Endpoint, trouble: Trouble, began: float) -> None:
+    def _note(self, endpoint: Endpoint, trouble: EndpointError, began: float) -> None:
         """Remember a failure: who is down waits for a health check, who is busy rests for as long as it says.
 
         Silence means that an endpoint is down only where nobody was answered in the meantime: one question may hang
@@ -200,7 +200,7 @@ class Service:
                 elif isinstance(found, BaseException):  # it came back with another model or key
                     endpoint.last_error = str(found)
 
-    def _backoff(self, failures: int, trouble: Trouble) -> float:
+    def _backoff(self, failures: int, trouble: EndpointError) -> float:
         limits = self.runtime
         if trouble.retry_after is not None:
             return min(trouble.retry_after, limits.longest_backoff_seconds)
@@ -227,7 +227,7 @@ def _key(runtime: VisionRuntime) -> str:
     return key
 
 
-def _kinds(tried: list[Trouble]) -> str:
+def _kinds(tried: list[EndpointError]) -> str:
     counts = Counter(trouble.kind for trouble in tried)
     return f"{len(tried)} requests: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
 

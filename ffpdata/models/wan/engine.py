@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ffpdata.models.gpu_memory import gpu_memory, release
-from ffpdata.models.wan.loading import Plan, load, quiet
+from ffpdata.models.wan.loading import LoadPlan, load, quiet
 from ffpdata.models.wan.loras import Deltas, LoraFile, check_deltas, check_pairs, read_lora
 from ffpdata.models.wan.settings import REMEDY
 from ffpdata.models.weights import torch_dtype
@@ -31,7 +31,7 @@ KEPT_LORAS = 4
 class DiffsynthEngine:
     """A pipeline in this process."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         import torch
 
         self.plan = plan

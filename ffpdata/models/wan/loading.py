@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """How a pipeline is loaded; equal plans share one.
 
     Attributes:
@@ -56,7 +56,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def load(plan: Plan) -> Any:
+def load(plan: LoadPlan) -> Any:
     """Return the pipeline of a plan.
 
     Raises:

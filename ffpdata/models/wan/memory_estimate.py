@@ -103,7 +103,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipSize:
     """The size of a clip: frames 4n+1, sides multiples of 16."""
 
     frames: int
@@ -147,7 +147,7 @@ class Memory:
         )
 
 
-def training_memory(network: Network, clip: Clip, learned: int, checkpointing: str, item_bytes: int) -> Memory:
+def training_memory(network: Network, clip: ClipSize, learned: int, checkpointing: str, item_bytes: int) -> Memory:
     """Estimate what one process takes.
 
     Counted: the weights as they are loaded; the LoRA with float32 copies and AdamW's moments; with checkpointing, the
@@ -180,7 +180,7 @@ def training_memory(network: Network, clip: Clip, learned: int, checkpointing: s
     )
 
 
-def latent_bytes(network: Network, clip: Clip, item_bytes: int) -> int:
+def latent_bytes(network: Network, clip: ClipSize, item_bytes: int) -> int:
     """Bytes of a sample's latents on disk."""
     return item_bytes * ((LATENT_CHANNELS + CONTROL_CHANNELS) * clip.latents + TEXT_TOKENS * network.text_width)
 

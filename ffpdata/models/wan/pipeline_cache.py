@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ffpdata.core.errors import ConfigError
-from ffpdata.models.requirements import Needs, wants_gpu
+from ffpdata.models.requirements import Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime
 from ffpdata.models.wan.checkpoint_files import checkpoints, find_parts
-from ffpdata.models.wan.loading import Plan, require
+from ffpdata.models.wan.loading import LoadPlan, require
 from ffpdata.models.wan.loras import below
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source
 from ffpdata.models.weights import torch_device
@@ -45,14 +45,14 @@ class _Shared:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-_shared: dict[Plan, _Shared] = {}
+_shared: dict[LoadPlan, _Shared] = {}
 _guard = threading.Lock()
 
 
-class Held:
+class SharedPipeline:
     """A back end's hold on an engine, with the LoRAs of its own."""
 
-    def __init__(self, plan: Plan, loras: Sequence[Lora]) -> None:
+    def __init__(self, plan: LoadPlan, loras: Sequence[Lora]) -> None:
         self._plan, self._loras = plan, tuple(loras)
         with _guard:
             if plan not in _shared:
@@ -83,14 +83,14 @@ class Held:
                 entry.engine.close()
 
 
-def wan_needs(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Needs:
+def wan_needs(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Requirements:
     """What must be there for `hold`; its arguments."""
     found = checkpoints(Source(model=spec.model, revision=spec.revision), settings.sources, parts)
     loras = [lora.checkpoint() for lora in below(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)]
-    return Needs(("torch", "diffsynth"), (*found, *loras), wants_gpu(spec))
+    return Requirements(("torch", "diffsynth"), (*found, *loras), wants_gpu(spec))
 
 
-def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Held:
+def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> SharedPipeline:
     """Load the model of a profile's role, or join those who have.
 
     Args:
@@ -104,10 +104,10 @@ def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> 
         GpuMemoryError: the model does not fit the device.
     """
     loras = below(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
-    return Held(wan_plan(spec, settings, parts), loras)
+    return SharedPipeline(wan_plan(spec, settings, parts), loras)
 
 
-def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Plan:
+def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> LoadPlan:
     """Find the files of a role and say how they are loaded; arguments and errors as those of `hold`."""
     runtime = parse_runtime(DiffsynthRuntime, spec)
     require("torch", "diffsynth")
@@ -116,7 +116,7 @@ def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str])
         raise ConfigError(f"{spec.backend}: runtime offload keeps weights off a GPU: on the CPU leave it at none")
     source = Source(model=spec.model, revision=spec.revision)
     found = find_parts(source, settings.sources, parts, allow_pickle=runtime.allow_pickle)
-    return Plan(
+    return LoadPlan(
         parts=found,
         dtype=settings.dtype,
         device=str(device),
@@ -126,7 +126,7 @@ def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str])
     )
 
 
-def _make(plan: Plan) -> Engine:
+def _make(plan: LoadPlan) -> Engine:
     if plan.ranks == 1:
         from ffpdata.models.wan.engine import DiffsynthEngine
 

@@ -19,7 +19,7 @@ from ffpdata.core.errors import ConfigError, FfpdataError, RetryableError
 
 if TYPE_CHECKING:
     from ffpdata.models.protocols import Frames
-    from ffpdata.models.wan.loading import Plan
+    from ffpdata.models.wan.loading import LoadPlan
     from ffpdata.models.wan.request import Request
     from ffpdata.models.wan.settings import Lora
 
@@ -147,7 +147,7 @@ def free_port() -> int:
 class RankedEngine:
     """A pipeline spread over the GPUs that this process sees."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         import torch
 
         if torch.cuda.device_count() < plan.ranks:

@@ -148,7 +148,7 @@ class LoraTraining(DiffusionTrainingModule):
         return {name.removeprefix(PREFIX): value for name, value in self.named_parameters() if value.requires_grad}
 
 
-class Masters:
+class MasterWeights:
     """AdamW on copies in float32 of parameters of half precision: there, small steps would be rounded away.
 
     Args:

@@ -15,7 +15,7 @@ from ffpdata.models.vace import PARTS, Vace
 from ffpdata.models.wan import pipeline_cache
 from ffpdata.models.wan.checkpoint_files import find_parts
 from ffpdata.models.wan.engine import KEPT_LORAS
-from ffpdata.models.wan.loading import Plan
+from ffpdata.models.wan.loading import LoadPlan
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import Lora, Source
 from tests.models import tiny_wan as tiny
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(folder):
-    return Plan(find_parts(Source(model=str(folder)), {}, PARTS), "bfloat16", "cpu")
+    return LoadPlan(find_parts(Source(model=str(folder)), {}, PARTS), "bfloat16", "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from ffpdata.models.wan.memory_estimate import (
     KEPT_PER_WIDE,
     WORK_PER_CHANNEL,
     WORK_PER_WIDE,
-    Clip,
+    ClipSize,
     Network,
     latent_bytes,
     training_memory,
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not importlib.util.find_spec("diffsynth"), reaso
 
 LARGE = Network(5120, 13824, 4096, 40, 8, 17_300_000_000, {})
 """VACE 14B (Wan-AI/Wan2.1-VACE-14B, config.json)."""
-HD = Clip(81, 720, 1280)
+HD = ClipSize(81, 720, 1280)
 TARGETS = ["q", "k", "v", "o", "ffn.0", "ffn.2"]
 
 

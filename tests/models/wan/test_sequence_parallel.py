@@ -97,8 +97,8 @@ def test_close_leaves_no_process(ranks):
 def test_more_ranks_than_gpus_are_refused():
     pytest.importorskip("torch", reason="the extra `models` is not installed")
     from ffpdata.models.wan.checkpoint_files import Parts
-    from ffpdata.models.wan.loading import Plan
+    from ffpdata.models.wan.loading import LoadPlan
     from ffpdata.models.wan.sequence_parallel import RankedEngine
 
     with pytest.raises(ConfigError, match="sequence_parallel is 64, but this process sees"):
-        RankedEngine(Plan(Parts((), ""), "bfloat16", "cuda", ranks=64))
+        RankedEngine(LoadPlan(Parts((), ""), "bfloat16", "cuda", ranks=64))

@@ -13,7 +13,7 @@ from ffpdata.models.classical.segmenter.object_tracks import travel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ffpdata.models.classical.segmenter.pixel_evidence import Difference, Observed
+    from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, PlateDifference
     from ffpdata.models.protocols import Masks
 
     Mask = NDArray[np.bool_]
@@ -23,7 +23,7 @@ _SEEN_AREA = 0.0005
 """Fraction of a frame that a mask must cover for the object to count as seen there."""
 
 
-def mask_measures(observed: Observed, difference: Difference, masks: Masks) -> dict[str, float]:
+def mask_measures(observed: ClipEvidence, difference: PlateDifference, masks: Masks) -> dict[str, float]:
     """Measure masks, bool (T, h, w), of the small copy.
 
     Returns:
@@ -94,7 +94,7 @@ def _shape_stability(shapes: dict[int, Mask], gap: int = 6) -> float:
     return float(np.median(values)) if values else 0.0
 
 
-def _strong_motion(observed: Observed, difference: Difference) -> Plane:
+def _strong_motion(observed: ClipEvidence, difference: PlateDifference) -> Plane:
     """Motion against the camera that is more than grain on an even surface, float32 (T, h, w), capped."""
     motion, level = observed.motion, observed.level
     real = (motion > level) & ((difference.levels > 5) | ~difference.known)

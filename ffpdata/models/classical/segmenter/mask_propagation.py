@@ -13,10 +13,10 @@ from ffpdata.media import flow
 from ffpdata.media import masks as masklib
 from ffpdata.models.classical.segmenter.object_tracks import Seed, travel
 from ffpdata.models.classical.segmenter.pixel_evidence import (
+    ClipEvidence,
     Colours,
-    Difference,
     Flows,
-    Observed,
+    PlateDifference,
     guided,
     plate_difference,
 )
@@ -40,7 +40,7 @@ _RETURNS = 6
 """How often an object that was lost is looked for again."""
 
 
-def follow(observed: Observed, difference: Difference, seed: Seed, differs: Masks | None = None) -> Masks:
+def follow(observed: ClipEvidence, difference: PlateDifference, seed: Seed, differs: Masks | None = None) -> Masks:
     """Carry the seed's mask through the clip, both ways.
 
     Args:
@@ -60,7 +60,9 @@ def follow(observed: Observed, difference: Difference, seed: Seed, differs: Mask
     outside = np.zeros_like(masks)
     masks[seed.frame], outside[seed.frame] = start, near & ~start
     colours = Colours.learn(clip, masks, outside, [seed.frame])
-    judge = _Judge(clip, observed.flows, difference, differs, colours, float(cv2.countNonZero(start.view(np.uint8))))
+    judge = _PixelLabeller(
+        clip, observed.flows, difference, differs, colours, float(cv2.countNonZero(start.view(np.uint8)))
+    )
     masks[seed.frame] = judge.fit(seed.frame, start)
     judge.spread(masks, seed.frame)
     tried: set[int] = set()
@@ -77,7 +79,7 @@ def follow(observed: Observed, difference: Difference, seed: Seed, differs: Mask
     return masks
 
 
-def follow_box(observed: Observed, box: Box, scale: float) -> tuple[Masks, Difference]:
+def follow_box(observed: ClipEvidence, box: Box, scale: float) -> tuple[Masks, PlateDifference]:
     """Cut the object out of a user's box in the first frame, and follow it.
 
     Args:
@@ -103,7 +105,7 @@ def follow_box(observed: Observed, box: Box, scale: float) -> tuple[Masks, Diffe
     seed = Seed(0, _cut(clip[0], (x0, y0, x1, y1)))
     if not seed.mask.any():
         raise Reject("no_target", f"nothing stands out from its surroundings in the box {tuple(box)}")
-    masks = follow(observed, Difference.unknown(clip.shape[:3]), seed)
+    masks = follow(observed, PlateDifference.unknown(clip.shape[:3]), seed)
     difference = plate_difference(clip, masklib.dilate(masks, max(3, width // 60)), observed.path)
     if travel(dict(enumerate(masks)), observed.path) < _TRAVELS:
         # Its background is not seen, and what differs nearby is something else.
@@ -117,7 +119,7 @@ def follow_box(observed: Observed, box: Box, scale: float) -> tuple[Masks, Diffe
 
 
 @dataclass
-class _Judge:
+class _PixelLabeller:
     """Decides pixel by pixel what belongs to the object, from all evidence at hand.
 
     Attributes:
@@ -131,7 +133,7 @@ class _Judge:
 
     clip: Frames
     flows: Flows
-    difference: Difference
+    difference: PlateDifference
     differs: Masks | None
     colours: Colours
     usual: float

@@ -18,7 +18,7 @@ from ffpdata.media import masks as masklib
 from ffpdata.models.classical.segmenter.mask_measures import mask_measures
 from ffpdata.models.classical.segmenter.mask_propagation import follow, follow_box
 from ffpdata.models.classical.segmenter.object_tracks import best_track
-from ffpdata.models.classical.segmenter.pixel_evidence import Difference, Observed, plate_difference
+from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, PlateDifference, plate_difference
 from ffpdata.models.mask_guards import Gate, hold
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.settings import BackendSettings, parse_settings
@@ -98,7 +98,7 @@ class MotionSegmenter:
         path = flow.camera_path(frames, points=_POINTS)
         if box is None and path.inliers.mean() < self.settings.min_inliers:
             raise Reject("camera_unstable", f"{path.inliers.mean():.4g}, at least {self.settings.min_inliers:g}")
-        observed = Observed.of(frames, path, self.settings.min_motion_px)
+        observed = ClipEvidence.of(frames, path, self.settings.min_motion_px)
         if box is None:
             masks, difference = self._find(observed)
         else:
@@ -110,7 +110,7 @@ class MotionSegmenter:
         score = facts["temporal_iou"] * facts["coverage"] * (1.0 if box else facts["motion_coherence"])
         return Segmentation(_enlarge(masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
 
-    def _find(self, observed: Observed) -> tuple[Masks, Difference]:
+    def _find(self, observed: ClipEvidence) -> tuple[Masks, PlateDifference]:
         """Find the object by its motion, then by what it hides; return how all differs from the background, too."""
         reach = max(2, observed.clip.shape[2] // 80)
         hidden = masklib.dilate(_tidy(observed.motion > observed.level, reach // 2), reach)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ffpdata.media.flow import CameraPath
-    from ffpdata.models.classical.segmenter.pixel_evidence import Observed
+    from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence
     from ffpdata.models.protocols import Masks
 
     Mask = NDArray[np.bool_]
@@ -53,7 +53,7 @@ def travel(members: dict[int, Mask], path: CameraPath) -> float:
     return float(np.hypot(*(high - low)) / np.sqrt(np.median(areas)))
 
 
-def best_track(observed: Observed, differs: Masks, floor: int) -> Seed | None:
+def best_track(observed: ClipEvidence, differs: Masks, floor: int) -> Seed | None:
     """Link components from frame to frame; return a seed on the track that moves most and gets farthest.
 
     Args:

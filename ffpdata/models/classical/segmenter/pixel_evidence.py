@@ -96,7 +96,7 @@ def residual_motion(flows: Flows, path: flow.CameraPath, step: int = 2) -> Plane
 
 
 @dataclass
-class Observed:
+class ClipEvidence:
     """A clip and all that is measured on its small copy before any object is known.
 
     Attributes:
@@ -114,7 +114,7 @@ class Observed:
     level: float
 
     @classmethod
-    def of(cls, frames: Frames, path: flow.CameraPath, slowest: float) -> Observed:
+    def of(cls, frames: Frames, path: flow.CameraPath, slowest: float) -> ClipEvidence:
         """Measure a clip, uint8 (T, H, W, 3), whose camera path in full pixels is known."""
         clip = small_copy(frames)
         path = scaled(path, clip.shape[2] / frames.shape[2])
@@ -132,7 +132,7 @@ def otsu_level(values: NDArray[np.floating], top: float) -> float:
 
 
 @dataclass
-class Difference:
+class PlateDifference:
     """Distance of every pixel from the clean plate.
 
     Attributes:
@@ -144,7 +144,7 @@ class Difference:
     known: NDArray[np.bool_]
 
     @classmethod
-    def unknown(cls, shape: tuple[int, ...]) -> Difference:
+    def unknown(cls, shape: tuple[int, ...]) -> PlateDifference:
         """Nothing known, for a clip of `shape` (T, h, w)."""
         return cls(np.zeros(shape, np.uint8), np.zeros(shape, np.bool_))
 
@@ -164,7 +164,7 @@ class Difference:
         return out
 
 
-def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> Difference:
+def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> PlateDifference:
     """Compare each frame with the background of the others.
 
     Args:
@@ -190,7 +190,7 @@ def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> Diff
         level[_shaded(frame, picture)] //= 3
         levels[t] = cv2.blur(level, (3, 3))
         known[t] = seen
-    return Difference(levels, known)
+    return PlateDifference(levels, known)
 
 
 def _shaded(frame: Image, picture: Image) -> NDArray[np.bool_]:

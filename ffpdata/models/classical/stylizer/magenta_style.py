@@ -72,7 +72,7 @@ class _Pass:
 
 
 @dataclass
-class _Tally:
+class _FlickerTally:
     """Changes of grey level along the motion, from pass to pass, of the result and of the source."""
 
     result: list[float] = field(default_factory=list)
@@ -110,7 +110,7 @@ class MagentaStylizer:
             style = own + np.float32(self.settings.strength) * (style - own)
         out = np.empty_like(frames)
         motion = _Motion(frames)
-        tally, passes = _Tally(), 0
+        tally, passes = _FlickerTally(), 0
         last: _Pass | None = None
         for t in range(len(frames)):
             between = range(last.t + 1, t) if last else range(0)
@@ -132,7 +132,7 @@ class MagentaStylizer:
         facts["source_flicker"] = float(np.mean(tally.source)) if tally.source else 0.0
         return Edit(out, facts)
 
-    def _stabilise(self, now: _Pass, last: _Pass, motion: _Motion, tally: _Tally) -> None:
+    def _stabilise(self, now: _Pass, last: _Pass, motion: _Motion, tally: _FlickerTally) -> None:
         """Mix a pass, in place, with the one before it, as far as the source shows the same there."""
         flow, error = motion.between(now.t, last.t)
         moved = _warp(last.picture, flow)

@@ -36,7 +36,7 @@ VISIBLE = 4.0
 
 
 @dataclass(frozen=True)
-class Removal:
+class RemovalMeasures:
     """How well an object was removed. Each number is 0 where nothing is wrong.
 
     Attributes:
@@ -64,7 +64,7 @@ SHADE = 8.0
 """Lasting difference of grey levels that makes a shadow."""
 
 
-class _Means:
+class _RunningMeans:
     """Running means by name, weighted by pixels."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class _Means:
         return self._total[name] / self.count[name] if self.count[name] else 0.0
 
 
-def measure_removal(source: Clip, target: Clip, masks: Masks) -> Removal | None:
+def measure_removal(source: Clip, target: Clip, masks: Masks) -> RemovalMeasures | None:
     """Measure a removal.
 
     Args:
@@ -90,10 +90,10 @@ def measure_removal(source: Clip, target: Clip, masks: Masks) -> Removal | None:
     Returns:
         The measures, or None where the masks are empty or do not fit the clips.
     """
-    pair = _Pair.build(source, target, masks)
+    pair = _GrayPair.build(source, target, masks)
     if pair is None:
         return None
-    means = _Means()
+    means = _RunningMeans()
     left, seams = [], []
     for i in pair.moments:
         seams.append(_seam(pair.target[i], pair.masks[i]))
@@ -103,7 +103,7 @@ def measure_removal(source: Clip, target: Clip, masks: Masks) -> Removal | None:
     known = means.count["fill"] > 0
     span = max(means["object"] - means["floor"], VISIBLE)
     detail = ("detail_fill", "detail_true") if known else ("detail_inside", "detail_ring")
-    return Removal(
+    return RemovalMeasures(
         left=float(np.clip(np.mean(worst), 0, 1)),
         wrong=float(np.clip((means["fill"] - means["floor"]) / span, 0, 1)) if known else 0.0,
         known=means.count["fill"] / means.count["detail_inside"],
@@ -116,7 +116,7 @@ def measure_removal(source: Clip, target: Clip, masks: Masks) -> Removal | None:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class _GrayPair:
     """Small grey frames of both clips at a few instants, in twos (t, t + 1), and the camera's path over them.
 
     Attributes:
@@ -135,7 +135,7 @@ class _Pair:
     ring: int
 
     @classmethod
-    def build(cls, source: Clip, target: Clip, masks: Masks) -> _Pair | None:
+    def build(cls, source: Clip, target: Clip, masks: Masks) -> _GrayPair | None:
         if source.shape != target.shape or masks.shape != source.shape[:3] or len(masks) < 2:
             return None
         starts = np.unique(np.linspace(0, len(source) - 2, MOMENTS).round().astype(int))
@@ -218,7 +218,7 @@ def _seam(target: Map, mask: Map) -> float:
     return float(steep[contour].mean()) / (max(levels, default=0.0) + 4.0) - 1 if contour.any() else 0.0
 
 
-def _beat(pair: _Pair, i: int, means: _Means) -> None:
+def _beat(pair: _GrayPair, i: int, means: _RunningMeans) -> None:
     """Compare the target with its next frame, in the fill and around it."""
     if i + 1 >= len(pair.target):
         return
@@ -228,7 +228,7 @@ def _beat(pair: _Pair, i: int, means: _Means) -> None:
     means.add("beat_ring", change[grow(pair.masks[i], 2 * pair.ring) & ~grow(pair.masks[i], pair.ring) & valid])
 
 
-def _against_truth(pair: _Pair, i: int, means: _Means) -> float:
+def _against_truth(pair: _GrayPair, i: int, means: _RunningMeans) -> float:
     """Compare source and target with the background as seen at other times; return what is left of the object."""
     mask, truth = pair.masks[i], pair.truth(i)
     near, beyond = grow(mask, pair.ring), grow(mask, 2 * pair.ring)

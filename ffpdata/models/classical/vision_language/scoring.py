@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ffpdata.models.classical.vision_language.change_measures import GlobalChange, LocalChange
-    from ffpdata.models.classical.vision_language.removal_measures import Removal
+    from ffpdata.models.classical.vision_language.removal_measures import RemovalMeasures
 
 REASONS = 3
 """Faults that a reason names at most."""
@@ -25,7 +25,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GradedAnswer:
     """A score of 0 to 10 and its reason."""
 
     score: float
@@ -37,17 +37,17 @@ def ramp(value: float, low: float, high: float) -> float:
     return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
-def conclude(faults: Mapping[str, Fault], praise: str) -> Verdict:
+def conclude(faults: Mapping[str, Fault], praise: str) -> GradedAnswer:
     """Multiply what every fault leaves of a perfect 10 and name the worst, or give `praise`."""
     score = 10.0
     for fault in faults.values():
         score *= 1 - min(1.0, max(0.0, fault.weight))
     worst = sorted((f for f in faults.values() if f.weight >= 0.1), key=lambda f: -f.weight)[:REASONS]
     text = "; ".join(f.words for f in worst) or praise
-    return Verdict(round(score, 1), f"{text[0].upper()}{text[1:]}.")
+    return GradedAnswer(round(score, 1), f"{text[0].upper()}{text[1:]}.")
 
 
-def removal_faults(found: Removal, facts: Mapping[str, Any]) -> dict[str, Fault]:
+def removal_faults(found: RemovalMeasures, facts: Mapping[str, Any]) -> dict[str, Fault]:
     """Weigh the measures of a removal; `facts` may hold `unrevealed` and `psnr_outside`.
 
     The bounds were set on scenes with known truth: a perfect fill, a ghost of 30 %, a blurred blob, per-frame

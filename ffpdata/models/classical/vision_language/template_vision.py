@@ -187,14 +187,14 @@ def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, A
     return {"instruction": sentences.restyle(style, measure_scene(reference), _palette(reference))}
 
 
-def _judge(prompt: Prompt, media: Media, fields: Fields) -> scoring.Verdict:
+def _judge(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedAnswer:
     """Hold a pair against its task and instruction."""
     task = _task(fields, ("removal", "swap", "modification", "addition", "stylization"))
     source, target = (_get(media, name, prompt) for name in ("source", "target"))
     if task == "stylization":
         whole = measure_global(source, target, media.get("reference"))
         if whole is None:
-            return scoring.Verdict(0.0, "The two clips differ in size or length.")
+            return scoring.GradedAnswer(0.0, "The two clips differ in size or length.")
         return scoring.conclude(
             scoring.style_faults(whole, fields),
             f"the look changes by {whole.change:.0f} CIELAB units, {max(0.0, whole.structure):.0%} of the edges stay",
@@ -204,7 +204,7 @@ def _judge(prompt: Prompt, media: Media, fields: Fields) -> scoring.Verdict:
         with_it, without = (source, target) if task == "removal" else (target, source)
         found = measure_removal(with_it, without, mask)
         if found is None:
-            return scoring.Verdict(0.0, "The mask is empty or does not fit the clips: there is nothing to judge.")
+            return scoring.GradedAnswer(0.0, "The mask is empty or does not fit the clips: there is nothing to judge.")
         return scoring.conclude(
             scoring.removal_faults(found, fields),
             f"the object is in one clip only, and {found.known:.0%} of the place is as it is seen at other times",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.classical.stylizer.magenta_style import style_network
+from ffpdata.models.classical.stylizer import style_network
 from ffpdata.models.classical.stylizer.style_network import FIXED_SHAPE, FREE_SHAPE, StyleNetwork, work_size
 from tests.models.classical.toys import painting, texture
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ffpdata.models.classical.vision_language.removal_measures import Removal, measure_removal
+from ffpdata.models.classical.vision_language.removal_measures import RemovalMeasures, measure_removal
 from ffpdata.models.classical.vision_language.scoring import conclude, removal_faults
 from tests.models.classical.toys import Clip, Scene, scene
 
@@ -37,17 +37,17 @@ def shot(request: pytest.FixtureRequest) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def measured(shot: Scene) -> dict[str, Removal]:
+def measured(shot: Scene) -> dict[str, RemovalMeasures]:
     found = {name: measure_removal(shot.source, make(shot), shot.masks) for name, make in FILLS.items()}
     assert None not in found.values()
     return {name: value for name, value in found.items() if value is not None}
 
 
-def score(found: Removal) -> float:
+def score(found: RemovalMeasures) -> float:
     return conclude(removal_faults(found, {}), "nothing is wrong").score
 
 
-def test_a_perfect_fill_is_perfect(measured: dict[str, Removal]) -> None:
+def test_a_perfect_fill_is_perfect(measured: dict[str, RemovalMeasures]) -> None:
     found = measured["perfect"]
     assert found.left < 0.05
     assert found.wrong < 0.05
@@ -55,18 +55,18 @@ def test_a_perfect_fill_is_perfect(measured: dict[str, Removal]) -> None:
     assert score(found) >= 9
 
 
-def test_an_untouched_clip_scores_nothing(measured: dict[str, Removal]) -> None:
+def test_an_untouched_clip_scores_nothing(measured: dict[str, RemovalMeasures]) -> None:
     found = measured["unremoved"]
     assert found.left > 0.95
     assert found.wrong > 0.95
     assert score(found) == 0
 
 
-def test_a_ghost_is_measured_by_its_strength(measured: dict[str, Removal]) -> None:
+def test_a_ghost_is_measured_by_its_strength(measured: dict[str, RemovalMeasures]) -> None:
     assert measured["ghost"].left == pytest.approx(0.3, abs=0.06)
 
 
-def test_each_fault_is_seen_for_what_it_is(measured: dict[str, Removal]) -> None:
+def test_each_fault_is_seen_for_what_it_is(measured: dict[str, RemovalMeasures]) -> None:
     assert measured["blob"].soft > 0.5 > measured["perfect"].soft
     assert measured["blob"].left < 0.2
     assert measured["flicker"].flicker > 4
@@ -74,7 +74,7 @@ def test_each_fault_is_seen_for_what_it_is(measured: dict[str, Removal]) -> None
     assert measured["other"].wrong > 0.5
 
 
-def test_every_bad_fill_ranks_behind_the_good_one(measured: dict[str, Removal]) -> None:
+def test_every_bad_fill_ranks_behind_the_good_one(measured: dict[str, RemovalMeasures]) -> None:
     scores = {name: score(found) for name, found in measured.items()}
     assert all(value < 5 for name, value in scores.items() if name != "perfect"), scores
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ffpdata.models.classical.vision_language.change_measures import GlobalChange, LocalChange
-from ffpdata.models.classical.vision_language.removal_measures import Removal
+from ffpdata.models.classical.vision_language.removal_measures import RemovalMeasures
 from ffpdata.models.classical.vision_language.scoring import (
     Fault,
     conclude,
@@ -18,7 +18,7 @@ from ffpdata.models.classical.vision_language.scoring import (
     swap_faults,
 )
 
-CLEAN = Removal(left=0.0, wrong=0.0, known=1.0)
+CLEAN = RemovalMeasures(left=0.0, wrong=0.0, known=1.0)
 RED = LocalChange(change=40, part=0.9, structure=0.9, before=("blue",), after=("red",))
 STYLED = GlobalChange(change=30, structure=0.7, unsteady=1, approach=0.6)
 

@@ -18,7 +18,7 @@ from ffpdata.models.classical.vision_language.template_vision import TemplateVis
 from tests.models.classical.toys import Scene, painting, scene
 
 BACKEND = "ffpdata.models.classical.vision_language.template_vision:TemplateVision"
-FOLDER = Path(__file__).parents[3] / "prompts"
+FOLDER = Path(__file__).parents[4] / "prompts"
 MODEL = TemplateVision(ModelSpec(backend=BACKEND))
 UNSAYABLE = {"the", "video", "shows", "this"}
 """Words that a caption cannot do without."""
