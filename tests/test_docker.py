@@ -273,7 +273,7 @@ def test_shellcheck() -> None:
 
 
 def test_the_dashboard_draws_what_there_is() -> None:
-    source = (REPOSITORY / "ffpdata" / "runners" / "metrics.py").read_text()
+    source = (REPOSITORY / "ffpdata" / "runners" / "prometheus.py").read_text()
     defined = dict(re.findall(r'(Counter|Gauge|Histogram)\(\s*"(\w+)"', source)[i][::-1] for i in range(5))
     exported: set[str] = set()
     for name, kind in defined.items():  # as Ray's exporter names them
