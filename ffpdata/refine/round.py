@@ -31,7 +31,6 @@ from ffpdata.refine.removal_results import OK, RemovalResult
 from ffpdata.refine.settings import RefineSettings
 from ffpdata.storage.store import Store
 
-ASKED = f"{FOLDER}/asked.json"
 ROLE = "remover"
 REPORT = "report.html"
 
@@ -240,13 +239,3 @@ def _on_panel(outcome: RemovalResult, decisions: Mapping[str, Decided]) -> Remov
 def waiting(outcomes: Iterable[RemovalResult], decisions: Mapping[str, Decided]) -> list[str]:
     """Those pairs on the panel that somebody has to judge."""
     return [each.pair for each in outcomes if each.status == OK and each.pair not in decisions]
-
-
-def ask(store: Store, pairs: Iterable[str]) -> None:
-    """Tell the review page which pairs the loop waits for."""
-    store.write(ASKED, json.dumps(sorted(pairs)).encode())
-
-
-def asked(store: Store) -> set[str]:
-    """Pairs that the loop waits for."""
-    return set(json.loads(store.read(ASKED))) if store.exists(ASKED) else set()

@@ -16,9 +16,9 @@ from ffpdata.refine import removal_results
 from ffpdata.refine.comparison import Comparison
 from ffpdata.refine.removal_results import RemovalResult
 from ffpdata.refine.round import AFTER, BEFORE, REPORT, TRAINING, VALIDATION, Round, RoundState, now
-from ffpdata.refine.round_charts import Loss
 from ffpdata.refine.round_report import RoundFacts, write_round_report
 from ffpdata.training.finetune import LOSSES, SHEET
+from ffpdata.training.losses import Loss
 
 HOUR = 3600.0
 

@@ -21,11 +21,12 @@ from ffpdata.refine.compared_measures import measure, names, screen_score, value
 from ffpdata.refine.comparison import Comparison, count
 from ffpdata.refine.removal_results import OK, RemovalResult, RemovalResults
 from ffpdata.refine.round import RoundState
-from ffpdata.refine.round_charts import Loss, bar, curve, fates
+from ffpdata.refine.round_charts import bar, fates
 from ffpdata.refine.round_pairs import GROUPS, SOURCE, TARGET, ComparedRemoval, choose
 from ffpdata.report.gallery_media import preview
 from ffpdata.report.page import data_uri, embedded, render
 from ffpdata.storage.store import Store
+from ffpdata.training.losses import Loss, curve
 
 TEMPLATE = "round.html.j2"
 LABELS = ("source", "before", "after")

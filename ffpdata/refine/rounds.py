@@ -18,7 +18,7 @@ from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import FatalError, UsageError
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import ModelSpec
-from ffpdata.curate import current_settings
+from ffpdata.curate.curation import current_settings
 from ffpdata.curate.verdicts import Decision as Decided
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.refine import PROMOTED, round_facts
@@ -35,7 +35,6 @@ from ffpdata.refine.round import (
     RoundDecision,
     RoundPlan,
     RoundState,
-    ask,
     comparable,
     now,
     panel,
@@ -46,6 +45,7 @@ from ffpdata.refine.round import (
 )
 from ffpdata.refine.round_training import tidy, train
 from ffpdata.refine.settings import RefineSettings
+from ffpdata.review.requests import request_verdicts
 from ffpdata.runners.session import StartOptions, start
 from ffpdata.storage.lock import run_lock
 from ffpdata.training.finetune import trainable
@@ -149,7 +149,7 @@ def roll_back(run: RunFolder, means: LoopOptions | None = None) -> LoopStatus:
         else:
             target.write_json("rollback.json", {"at": now()})
         _write_profile(run, [each for each in begun if each.in_force])
-        ask(run.store, [])
+        request_verdicts(run.store, [])
         lines = [f"Round {target.number} was rolled back: the removals of before hold again."]
         if not target.trained:
             return LoopStatus(target.number, RoundState.ROLLED_BACK, lines)
@@ -198,7 +198,7 @@ def _begin(run: RunFolder, settings: RefineSettings, begun: Sequence[Round]) -> 
     fair = unseen(made, kept, begun)
     chosen = panel((each.item_id for each in fair), settings.compare.pairs, settings.seed)
     unjudged = waiting((each for each in fair if each.item_id in chosen), decisions)
-    ask(run.store, unjudged)
+    request_verdicts(run.store, unjudged)
     if lacking or unjudged:
         lines = [f"Of {len(made)} removals {sum(each.decision is not None for each in made)} are judged."]
         return _stand(run, begun, [*lines, *_wants(lacking, len(training), unjudged)])
@@ -301,12 +301,12 @@ def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, me
     if comparison.missing:
         chosen = {each.item_id for each in before if each.decision is not None}
         unjudged = waiting((each for each in after if each.item_id in chosen), decisions)
-        ask(run.store, unjudged)
+        request_verdicts(run.store, unjudged)
         lines = [f"Round {current.number}: its removals are made.", *_wants(0, 0, unjudged)]
         lines += [f"Next: ffpdata review {run.store.root}", *comparison.lines()]
         report = round_facts.write(run, current, RoundState.WAITING, decisions)
         return LoopStatus(current.number, RoundState.WAITING, lines, comparison, report)
-    ask(run.store, [])
+    request_verdicts(run.store, [])
     winner = current.spec() if comparison.better else current.plan.parent
     # Its removals are there; that they hold is made sure of, whatever was started, or broken off, meanwhile.
     means.say(f"Round {current.number}: the removals of {winner.label} hold")

@@ -15,7 +15,7 @@ from ffpdata.core.config import Pipeline
 from ffpdata.curate.verdicts import Verdict, last_key, pair_key, read
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE, literal
-from ffpdata.refine.round import asked
+from ffpdata.review.requests import requested_pairs
 
 PASSED = "passed"
 """Status of a pair that passed all stages; that of any other is the stage which rejected it."""
@@ -140,7 +140,7 @@ def _load(run: RunFolder) -> tuple[pa.Table, list[ReviewPair], dict[str, dict[st
     pipelines = run.pipelines()
     tables: list[pa.Table] = []
     pairs: list[ReviewPair] = []
-    wanted = asked(run.store)
+    wanted = requested_pairs(run.store)
     with run.connect() as connection:
         verdicts = read(connection)
         items = connection.view("items") if pipelines else None

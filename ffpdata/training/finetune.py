@@ -1,8 +1,8 @@
 """Fine-tuning the remover: accepted pairs become a LoRA over VACE, with its lineage.
 
 A sample is what the remover is shown at work, made by the same code (`models.vace.shown_for_edit`, `make_request`), and
-the accepted target as the clip to learn. The work is done in processes of its own (`training.trainer`), so that all GPU
-memory is free afterwards; it can be killed at any instant, and the same call goes on from there.
+the accepted target as the clip to learn. The work is done in processes of its own (`training.vace_lora`), so that all
+GPU memory is free afterwards; it can be killed at any instant, and the same call resumes there.
 
 The LoRA is learned over the checkpoint's plain weights. What the profile already lays over them (`settings.loras`, e.g.
 a distilled model of few steps) takes no part in training and stays on for the drawings; the new LoRA is laid beside it.
@@ -11,8 +11,6 @@ So give a `spec` without the LoRA of an earlier round, which the new one replace
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,9 +24,10 @@ from ffpdata.media.geometry import check_clip
 from ffpdata.models.settings import check
 from ffpdata.models.wan.loading import require
 from ffpdata.training.atomic_files import clean, write_whole
+from ffpdata.training.contact_sheet import contact_sheet
 from ffpdata.training.job import CLIPS, LORA, TRAINED, Job, Sample, TrainSettings, content_key, file_digest
 from ffpdata.training.launch import launch
-from ffpdata.training.pictures import contact_sheet, loss_curve
+from ffpdata.training.losses import loss_curve, losses_table
 
 __all__ = ["FineTuned", "Sample", "TrainSettings", "finetune"]
 
@@ -102,7 +101,7 @@ def finetune(  # noqa: PLR0917 - the interface of a round
         say("the profile's LoRAs take no part in training; they stay on for the drawings")
     for part in ("", "latents", "drawings", "checkpoints"):
         clean(folder / part)
-    launch("ffpdata.training.trainer", job.write(), job.processes, folder / LOG, say)
+    launch("ffpdata.training.vace_lora", job.write(), job.processes, folder / LOG, say)
     return conclude(job)
 
 
@@ -217,13 +216,3 @@ def base_of(spec: ModelSpec) -> dict[str, Any]:
         "sources": sources,
         "laid_over_when_drawing": loras,
     }
-
-
-def losses_table(losses: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]]) -> bytes:
-    """`losses.csv`: one row per step; step 0, before the first, has a held-out loss alone."""
-    one, other = dict(losses), dict(held_out)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["step", "loss", "held_out"])
-    table.writerows([step, one.get(step, ""), other.get(step, "")] for step in sorted(one.keys() | other.keys()))
-    return text.getvalue().encode()

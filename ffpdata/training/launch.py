@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ffpdata.core import errors
 from ffpdata.core.errors import FatalError
-from ffpdata.models.wan.sequence_parallel import free_port
 from ffpdata.processes import supervisor
+from ffpdata.processes.ports import free_port
 from ffpdata.training.atomic_files import write_whole
 
 MARK = "ffpdata| "

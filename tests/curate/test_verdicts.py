@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.curate import curate
+from ffpdata.curate.curation import curate
 from ffpdata.curate.verdicts import Verdict, decide
 from ffpdata.export.pair_record import Records
 from ffpdata.export.shards import export

@@ -20,8 +20,6 @@ from ffpdata.refine.round import (
     TRAINING,
     Round,
     RoundPlan,
-    ask,
-    asked,
     comparable,
     panel,
     plain,
@@ -171,10 +169,3 @@ def test_a_remover_that_cannot_be_trained_is_named_first(
     assert rounds(run.store) == []
     with pytest.raises(UsageError, match="nothing to roll back"):
         roll_back(run)
-
-
-def test_what_is_asked_for_is_read_back(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert asked(store) == set()
-    ask(store, ["b", "a"])
-    assert asked(store) == {"a", "b"}

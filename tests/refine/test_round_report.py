@@ -21,7 +21,7 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import read_video, video_info, write_video
 from ffpdata.refine.compare import CompareSettings, compare
 from ffpdata.refine.removal_results import RemovalResult
-from ffpdata.refine.round_charts import bar, curve, fates
+from ffpdata.refine.round_charts import bar, fates
 from ffpdata.refine.round_pairs import choose
 from ffpdata.refine.round_report import RoundFacts, RoundState, verdict, write_round_report
 from tests import chromium
@@ -290,24 +290,6 @@ def test_fates_count_both_models() -> None:
         ("screen", "screened_out", 1, 0),
         ("synthesize", "timeout", 0, 1),
     ]
-
-
-def test_loss_curves() -> None:
-    drawn = curve([(n, 1.0 - n / 1000, 0.5 if n % 100 == 0 else None) for n in range(1000)])
-    assert drawn
-    assert (drawn.first, drawn.last, len(drawn.held)) == (0, 999, 10)
-    assert len(drawn.smooth.split()) == 400
-    assert drawn.begun > 0.9
-    assert drawn.ended < 0.1
-    places = [tuple(map(float, point.split(","))) for point in drawn.smooth.split()]
-    assert [x for x, _ in places] == sorted(x for x, _ in places)
-    assert [y for _, y in places] == sorted(y for _, y in places)  # it falls: y grows downwards
-    assert all(0 <= value <= 1000 for place in places for value in place)
-    assert curve([]) is None
-    assert curve([(1, float("nan"), None)]) is None
-    one = curve([(5, 0.3, None)])
-    assert one
-    assert (one.first, one.last, one.smooth) == (5, 5, "500.0,500.0")
 
 
 # --- in a browser ---

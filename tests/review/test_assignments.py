@@ -7,9 +7,9 @@ import pytest
 from ffpdata.curate.verdicts import REVIEW, pair_key
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
-from ffpdata.refine.round import ask
 from ffpdata.review.assignments import Assignments, GivenVerdict, RefusedError
 from ffpdata.review.pairs import PASSED, PairFilter
+from ffpdata.review.requests import request_verdicts
 from tests.fixture_run import copy_run, pipelines
 
 Make = Callable[[int], RunFolder]
@@ -56,7 +56,7 @@ def test_two_reviewers_share_the_pairs_and_meet_only_in_the_overlap(make: Make) 
 def test_pairs_that_the_refinement_loop_waits_for_can_be_asked_for_alone(make: Make) -> None:
     run = make(6)
     wanted = sorted(Assignments(run).pairs.by_key)[2:4]
-    ask(run.store, wanted)
+    request_verdicts(run.store, wanted)
     desk = Assignments(run, overlap=0)
     assert sorted(pair.key for pair in desk.take("ann", PairFilter(compared=True), 6)) == wanted
     for key in wanted:

@@ -1,8 +1,7 @@
-"""What a training looks like: the contact sheet of its validation and the curve of its losses."""
+"""The contact sheet of a training's validation."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ import numpy as np
 
 from ffpdata.media.codec import read_masks, read_video
 from ffpdata.media.conditioning import blank
-from ffpdata.refine.round_charts import curve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,41 +74,3 @@ def _row(sample: Sample, before: Path, after: Path, width: int) -> Image:
 def _write(image: Image, text: str, x: int, y: int) -> None:
     plain = text.encode("ascii", "replace").decode()
     cv2.putText(image, plain, (x, y), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
-
-
-WIDE, HIGH, LEFT, RIGHT, BELOW, ABOVE = 720, 300, 60, 12, 34, 26
-"""Steps of the moving mean: one loss has a timestep of its own and says little."""
-
-
-def loss_curve(losses: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]]) -> str:
-    """Draw losses over steps as SVG: each, their running mean, and the held-out loss; as the round's report does."""
-    drawn = curve(
-        [*((step, loss, None) for step, loss in losses), *((step, math.nan, loss) for step, loss in held_out)]
-    )
-    body = [f'<rect width="{WIDE}" height="{HIGH}" fill="#fff"/>']
-    if drawn:
-        base, end = HIGH - BELOW, WIDE - RIGHT
-        scale = f"translate({LEFT} {ABOVE}) scale({(end - LEFT) / 1000:.4f} {(base - ABOVE) / 1000:.4f})"
-        plain = 'vector-effect="non-scaling-stroke"'
-        lines = [(drawn.raw, "#9bb8d3", 1), (drawn.smooth, "#1f5f99", 2), (drawn.held_line, "#c4501b", 2)]
-        body += [
-            f'<path d="M{LEFT} {ABOVE}V{base}H{end}" fill="none" stroke="#999"/>',
-            f'<text x="{LEFT - 6}" y="{ABOVE + 4}" text-anchor="end">{drawn.high:.3g}</text>',
-            f'<text x="{LEFT - 6}" y="{base + 4}" text-anchor="end">{drawn.low:.3g}</text>',
-            f'<text x="{LEFT}" y="{HIGH - 12}">step {drawn.first}</text>',
-            f'<text x="{end}" y="{HIGH - 12}" text-anchor="end">{drawn.last}</text>',
-            f'<text x="{LEFT + 12}" y="16" fill="#1f5f99">training loss, smoothed</text>',
-            f'<g transform="{scale}" fill="none">',
-            *(
-                f'<polyline {plain} stroke="{colour}" stroke-width="{width}" points="{points}"/>'
-                for points, colour, width in lines
-                if points
-            ),
-            "</g>",
-        ]
-        if drawn.held:
-            body.append(f'<text x="{LEFT + 260}" y="16" fill="#c4501b">held-out loss</text>')
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {HIGH}" font-family="sans-serif" font-size="12">'
-    )
-    return "\n".join([head, *body, "</svg>"])

@@ -1,6 +1,6 @@
 """The processes of `finetune`: latents, drawings before, LoRA steps, drawings after.
 
-`python -m ffpdata.training.trainer job.json`. Each part looks for what is already there and makes the rest, so that a
+`python -m ffpdata.training.vace_lora job.json`. Each part looks for what is already there and makes the rest, so that a
 start after a kill goes on. With several processes samples and drawings are shared out among them, and each step takes
 samples of all.
 """
