@@ -26,7 +26,7 @@ from ffpdata.refine.round_pairs import GROUPS, SOURCE, TARGET, ComparedRemoval, 
 from ffpdata.report.gallery_media import preview
 from ffpdata.report.page import data_uri, embedded, render
 from ffpdata.storage.store import Store
-from ffpdata.training.losses import Loss, curve
+from ffpdata.training.losses import Loss, loss_curve
 
 TEMPLATE = "round.html.j2"
 LABELS = ("source", "before", "after")
@@ -99,7 +99,7 @@ def write_round_report(run: RunFolder, path: str, facts: RoundFacts) -> str:
         totals=[(measure(change.name), change) for change in changes if change.name in TOTALS],
         changes=[(measure(change.name), change, bar(change)) for change in changes],
         fates=fates(facts.before, facts.after),
-        curve=curve(facts.losses),
+        curve=loss_curve(facts.losses),
         sheet=data_uri("image/jpeg", facts.sheet) if facts.sheet else "",
         cards=cards,
         groups=[group for group in GROUPS if any(card["group"] == group for card in cards)],

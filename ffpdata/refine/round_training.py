@@ -14,8 +14,8 @@ from ffpdata.models.requirements import wants_gpu
 from ffpdata.refine.removal_results import RemovalResult
 from ffpdata.refine.round import TRAINING, VALIDATION, Round
 from ffpdata.storage.scratch import DownloadsInUse
-from ffpdata.training.finetune import LOSSES, SHEET, Sample, finetune
-from ffpdata.training.job import CLIPS
+from ffpdata.training.finetune import LOSSES, SHEET, finetune
+from ffpdata.training.removal_sample import CLIPS, RemovalSample
 
 Say = Callable[[str], None]
 
@@ -87,10 +87,10 @@ def _place(current: Round, folder: Path | None) -> Path:
     return folder / f"round-{current.number:03d}"
 
 
-def _sample(run: RunFolder, accepted: RemovalResult, held: DownloadsInUse) -> Sample:
+def _sample(run: RunFolder, accepted: RemovalResult, held: DownloadsInUse) -> RemovalSample:
     files = {column: run.store.fetch(accepted.files[column], held) for column in CLIPS}
     names = [Path(accepted.files[column]).name for column in CLIPS]  # of a run's files: their keys
-    return Sample(
+    return RemovalSample(
         item_id=accepted.item_id,
         content=digest(names),
         prompt=accepted.prompt,

@@ -48,7 +48,7 @@ from ffpdata.refine.settings import RefineSettings
 from ffpdata.review.requests import request_verdicts
 from ffpdata.runners.session import StartOptions, start
 from ffpdata.storage.lock import run_lock
-from ffpdata.training.finetune import trainable
+from ffpdata.training.finetune import check_trainable
 
 LOCK = "refine.lock"
 """One process refines a run at a time; the run's own lock is taken while it works."""
@@ -186,7 +186,7 @@ def _begin(run: RunFolder, settings: RefineSettings, begun: Sequence[Round]) -> 
     pipeline = removal_pipeline(run)
     parent = pipeline.models[ROLE]
     base = plain(parent)
-    trainable(base)
+    check_trainable(base)
     decisions = decided(run)
     made = judged(take(run, pipeline), decisions)
     kept = held_out_groups(made, settings, run)

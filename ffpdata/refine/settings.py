@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ffpdata.core.config import load_settings
 from ffpdata.refine.compare import CompareSettings
-from ffpdata.training.finetune import TrainSettings
+from ffpdata.training.job import TrainSettings
 
 DEFAULT = "refinement"
 

@@ -1,4 +1,4 @@
-"""The contact sheet of a training's validation."""
+"""The contact sheet of a training: held-out samples as the remover draws them before and after."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ffpdata.media.conditioning import blank
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ffpdata.training.job import Sample
+    from ffpdata.training.removal_sample import RemovalSample
 
     Image = NDArray[np.uint8]
 
 COLUMNS = ("source", "region", "accepted", "before", "after")
 MOMENTS = (0.0, 0.5, 1.0)
-"""Places in a clip that are shown."""
+"""Positions in a clip that are shown: 0 is its first frame, 1 its last."""
 
 CELL = 256
-"""Width of a picture; higher ones than wide are as high as this."""
+"""Pixels of the longer side of a picture."""
 
 GAP, HEADER, LINE = 4, 28, 22
 JPEG_QUALITY = 88
@@ -32,14 +32,14 @@ INK, PAPER = (40, 40, 40), 255
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 
 
-def contact_sheet(rows: Sequence[tuple[Sample, Path, Path]]) -> bytes:
-    """Draw held-out samples: source, region, accepted target, before and after, a few moments below each other.
+def contact_sheet(rows: Sequence[tuple[RemovalSample, Path, Path]]) -> bytes:
+    """Draw held-out samples in rows: source, region, accepted target, before and after, at each of `MOMENTS`.
 
     Args:
-        rows: sample, the remover's clip before, and after.
+        rows: the sample, and the files of the remover's clip before and after the training.
 
     Returns:
-        A JPEG.
+        The bytes of a JPEG.
     """
     width = len(COLUMNS) * (CELL + GAP) + GAP
     header = np.full((HEADER, width, 3), PAPER, np.uint8)
@@ -50,7 +50,7 @@ def contact_sheet(rows: Sequence[tuple[Sample, Path, Path]]) -> bytes:
     return data.tobytes()
 
 
-def _row(sample: Sample, before: Path, after: Path, width: int) -> Image:
+def _row(sample: RemovalSample, before: Path, after: Path, width: int) -> Image:
     source = read_video(sample.source_video)
     region = blank(source, read_masks(sample.condition_mask))
     clips = [source, region, *(read_video(path) for path in (sample.target_video, before, after))]
@@ -65,8 +65,8 @@ def _row(sample: Sample, before: Path, after: Path, width: int) -> Image:
         for number, clip in enumerate(clips):
             left = GAP + number * (CELL + GAP)
             frame = clip[round(moment * (len(clip) - 1))]
-            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-            line[: size[1], left : left + size[0]] = cv2.resize(frame, size, interpolation=how)
+            interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+            line[: size[1], left : left + size[0]] = cv2.resize(frame, size, interpolation=interpolation)
         parts.append(line)
     return np.concatenate(parts)
 

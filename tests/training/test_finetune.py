@@ -18,8 +18,11 @@ from ffpdata.media.codec import read_masks, read_video, write_video
 from ffpdata.models.vace import VaceRoles, VaceSettings
 from ffpdata.models.wan.settings import Lora
 from ffpdata.training import vace_lora
-from ffpdata.training.finetune import TrainSettings, check_samples, finetune
+from ffpdata.training.finetune import finetune
+from ffpdata.training.job import TrainSettings
+from ffpdata.training.loop import SampleOrder, seed_of
 from ffpdata.training.preflight import check_card, check_disk, check_main_memory
+from ffpdata.training.removal_sample import check_samples
 from tests.models import tiny_wan as tiny
 from tests.training.tiny_training import Forks, job_of, spec_of, write_sample
 
@@ -78,7 +81,7 @@ def test_training_asks_what_the_edit_asks(samples, tmp_path):
     sample, recorder = samples[0], Recorder()
     frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
     recorder.edit(frames, masks, prompt=sample.prompt, negative=sample.negative, seed=sample.seed)
-    ours, theirs = vars(vace_lora.Trainer(job).request(sample)), vars(recorder.asked)
+    ours, theirs = vars(vace_lora.VaceTrainer(job).request(sample)), vars(recorder.asked)
     assert theirs["negative"] == "a square, blurry"
     for name, value in theirs.items():
         assert np.array_equal(value, ours[name]) if isinstance(value, np.ndarray) else value == ours[name], name
@@ -152,7 +155,7 @@ def test_a_loss_that_is_not_finite_ends_it_and_names_step_and_sample(forks, spec
     path = job.latents_file(samples[1])
     save_file({name: value * float("nan") for name, value in load_file(path).items()}, path)
     job = job_of(samples[:2], [], spec, tmp_path / "nan", **FEW, steps=8)
-    step = next(n for n in range(4, 8) if vace_lora.Trainer(job).sample_at(n) == samples[1]) + 1
+    step = next(n for n in range(4, 8) if SampleOrder(job).sample(n) == samples[1]) + 1
     assert forks.run(vace_lora.main, job.write()) == 1
     kind, said = json.loads((job.folder / "error.json").read_text())
     assert kind == "FatalError"
@@ -175,7 +178,7 @@ def measure_at_work(job):
         engine.use_loras(loras)
         losses = []
         for draw in range(job.settings.measure_draws):
-            torch.manual_seed(vace_lora.number(job.settings.seed, "held out", job.keys["same"], draw))
+            torch.manual_seed(seed_of(job.settings.seed, "held out", job.keys["same"], draw))
             part = {"min_timestep_boundary": draw / 2, "max_timestep_boundary": (draw + 1) / 2, "vace_scale": 1.0}
             with torch.no_grad():
                 losses.append(float(FlowMatchSFTLoss(engine.pipe, **latents, **part)))
@@ -321,7 +324,7 @@ def test_a_back_end_that_cannot_learn_is_named(samples, tmp_path):
 def test_samples_that_do_not_fit_are_named(samples, tmp_path):
     with pytest.raises(ConfigError, match="no accepted pair"):
         check_samples([], samples)
-    with pytest.raises(ConfigError, match="clip0/removal/bbox stands in samples and in validation"):
+    with pytest.raises(ConfigError, match="clip0/removal/bbox is in samples and in validation"):
         check_samples(samples[:2], samples[:1])
     with pytest.raises(FatalError, match="clip0/removal/bbox: its target_video is missing"):
         check_samples([replace(samples[0], target_video=tmp_path / "gone.mp4")], [])
