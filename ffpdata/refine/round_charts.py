@@ -1,4 +1,4 @@
-"""The numbers of a round as shapes: intervals, and what became of the removals."""
+"""Charts of a round: a bar per measure, and how many removals ended where."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PASSED = "passed all gates"
 
 @dataclass(frozen=True)
 class IntervalBar:
-    """A difference and its interval, as x from 0 to 100: no difference at 50, better to the right.
+    """A difference and its interval, as x from 0 to 100: no difference is at 50, better is to the right.
 
     Attributes:
         middle: the difference.
-        low, high: the interval; the same as the difference where there is none.
-        limit: up to where it may become worse; None where it is not guarded.
+        low, high: the interval; the difference itself where there is none.
+        limit: how far the measure may become worse; None where it is not guarded.
     """
 
     middle: float
@@ -28,8 +28,8 @@ class IntervalBar:
     limit: float | None
 
 
-def bar(change: MeasureChange) -> IntervalBar:
-    """Place a change on a scale of its own, which it fills."""
+def interval_bar(change: MeasureChange) -> IntervalBar:
+    """Scale a change so that its interval and its limit fit."""
     side = measure(change.name).better or 1
     ends = [side * end for end in change.interval or (change.difference, change.difference)]
     limit = -change.limit if change.limit else None
@@ -48,14 +48,14 @@ def bar(change: MeasureChange) -> IntervalBar:
 
 @dataclass(frozen=True)
 class OutcomeCounts:
-    """What became of some removals, under both models.
+    """How many removals ended in one way, under both models.
 
     Attributes:
-        stage: where they ended; empty where they passed.
+        stage: where they ended; empty for those that passed.
         reason: why.
         status: `ok`, `rejected` or `failed`.
-        before: how many under the old model.
-        after: how many under the new one.
+        before: number under the old model.
+        after: number under the new one.
     """
 
     stage: str
@@ -65,8 +65,8 @@ class OutcomeCounts:
     after: int
 
 
-def fates(before: RemovalResults, after: RemovalResults) -> list[OutcomeCounts]:
-    """Count how the removals ended: those that passed first, then the most frequent reasons."""
+def outcome_counts(before: RemovalResults, after: RemovalResults) -> list[OutcomeCounts]:
+    """Count how the removals ended: those that passed first, then by how frequent the reason is."""
     counts = [
         Counter(("", PASSED, OK) if o.status == OK else (o.stage, o.reason or "unknown", o.status) for o in outcomes)
         for outcomes in (before, after)
