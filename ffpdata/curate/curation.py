@@ -1,4 +1,4 @@
-"""Decisions that need the whole table: the better variant, near-duplicates, and which split a source belongs to."""
+"""Curation of a run: which finished pairs are kept, and in which split each source is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE, literal, quote
 
 VERSION = 1
-"""Raised whenever the rules change."""
+"""Raised whenever the rules change: all decisions are then made again."""
 
 WRITES = {"split": str, "source_group": str}
 """Columns of the `curate` manifest beside the common ones."""
@@ -33,15 +33,15 @@ _COLUMNS = ("task", "object", "style_id", "source_hash", "target_hash", *select.
 
 @dataclass(frozen=True)
 class CurateResult:
-    """What curation decided.
+    """Result of a curation.
 
     Attributes:
-        pairs: how many are kept.
+        pairs: number of kept pairs.
         rejected: reason to number of pairs.
         splits: split to number of kept pairs.
-        sources: number of sources among the kept pairs.
-        groups: number of groups that these sources form.
-        written: how many decisions are new or changed.
+        sources: number of sources of the kept pairs.
+        groups: number of groups of look-alike sources among these.
+        written: number of decisions that are new or changed.
     """
 
     pairs: int = 0
@@ -53,22 +53,22 @@ class CurateResult:
 
 
 def curate(run: RunFolder, guard: Callable[[], None] | None = None) -> CurateResult:
-    """Decide about every pair that passed all stages, over all tracks, and commit the decisions that changed.
+    """Decide on every pair that passed all stages, of all tracks, and commit the decisions that changed.
 
     The settings are those of the run's newest start. A second call without new pairs writes nothing.
 
     Args:
-        run: the run; nobody else may write it meanwhile.
-        guard: raises where nothing may be written any more.
+        run: the run; the caller holds its lock.
+        guard: called before writing; raises where the lock was lost.
     """
     started, clock, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
     settings = current_settings(run)
-    pairs, known = _read(run)
+    pairs, current_keys = _read(run)
     decisions = decide(pairs, settings)
     changed = [
         (pair, decision)
         for pair, decision in zip(pairs, decisions, strict=True)
-        if known.get((pair["track"], pair["item_id"])) != decision["key"]
+        if current_keys.get((pair["track"], pair["item_id"])) != decision["key"]
     ]
     if changed:
         common = {
@@ -99,52 +99,54 @@ def curate(run: RunFolder, guard: Callable[[], None] | None = None) -> CurateRes
 
 
 def current_settings(run: RunFolder) -> CurateSettings:
-    """The curation settings that hold for the whole run: those of its newest start, whichever track that was."""
+    """Return the curation settings of a run: those of its newest start apply to all tracks."""
     starts = run.starts()
     return CurateSettings.model_validate(starts[-1]["pipeline"]["curate"]) if starts else CurateSettings()
 
 
 def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[str, Any]]:
-    """Decide about each pair.
+    """Decide on each pair.
 
     Args:
-        pairs: the finished pairs: identity, task, scores, hashes, and `decision`, what reviewers decided.
-        settings: what is wanted.
+        pairs: the finished pairs: identity, task, scores, hashes, and `decision` of the reviewers (a
+            `verdicts.Decision`) where there is one.
+        settings: of the curation.
 
     Returns:
-        Per pair `status`, `reason`, `error` (which pair won, what reviewers said), `split`, `source_group` and `key`.
+        Per pair `status`, `reason`, `error` (which pair is better, or what reviewers decided), `split`, `source_group`
+        and `key`.
     """
-    sources = dedup.alike(dedup.parse(p.get("source_hash") for p in pairs), settings.duplicate_bits)
-    refused = _refused(pairs, settings)
+    sources = dedup.find_look_alikes(dedup.parse_hashes(p.get("source_hash") for p in pairs), settings.duplicate_bits)
+    refused = _refused_by_reviewers(pairs, settings)
     order = [position for position in select.rank(pairs) if position not in refused]
     worse = select.worse_variants(pairs, order) if settings.variants == "best" else {}
-    left = [position for position in order if position not in worse]
-    targets = dedup.parse(p.get("target_hash") for p in pairs)
-    copies = dedup.near_duplicates(pairs, left, sources, targets, settings.duplicate_bits)
+    remaining = [position for position in order if position not in worse]
+    targets = dedup.parse_hashes(p.get("target_hash") for p in pairs)
+    copies = dedup.near_duplicates(pairs, remaining, sources, targets, settings.duplicate_bits)
     groups = split.source_groups([p["source_id"] for p in pairs], sources)
-    homes = {group: split.split_of(group, settings.splits, settings.seed) for group in set(groups)}
+    split_names = {group: split.split_of(group, settings.splits, settings.seed) for group in set(groups)}
     decisions = []
     for position, (pair, group) in enumerate(zip(pairs, groups, strict=True)):
         reason, error = refused.get(position, (None, None))
         if position in worse:
             winner = pairs[worse[position]]
-            reason, error = NOT_BEST, f"{winner['item_id']} is better: {_compare(winner, pair)}"
+            reason, error = NOT_BEST, f"{winner['item_id']} is better: {_comparison(winner, pair)}"
         elif position in copies:
             winner = pairs[copies[position]]
-            reason, error = DUPLICATE, f"{winner['item_id']} shows the same: {_compare(winner, pair)}"
+            reason, error = DUPLICATE, f"{winner['item_id']} shows the same: {_comparison(winner, pair)}"
         decision = {
             "status": "rejected" if reason else "ok",
             "reason": reason,
             "error": error,
-            "split": homes[group],
+            "split": split_names[group],
             "source_group": group,
         }
         decisions.append(decision | {"key": digest(CURATE, VERSION, pair["track"], pair["item_id"], decision)})
     return decisions
 
 
-def _refused(pairs: list[dict[str, Any]], settings: CurateSettings) -> dict[int, tuple[str, str]]:
-    """Position of every pair that the reviewers keep out, to reason and error. It wins against no other pair."""
+def _refused_by_reviewers(pairs: list[dict[str, Any]], settings: CurateSettings) -> dict[int, tuple[str, str]]:
+    """Return position to reason and error of the pairs that reviewers keep out; these replace no other pair."""
     if settings.verdicts == "ignore":
         return {}
     found = {}
@@ -160,7 +162,7 @@ def _refused(pairs: list[dict[str, Any]], settings: CurateSettings) -> dict[int,
     return found
 
 
-def _compare(winner: Mapping[str, Any], loser: Mapping[str, Any]) -> str:
+def _comparison(winner: Mapping[str, Any], loser: Mapping[str, Any]) -> str:
     for name in select.RANKING:
         if winner.get(name) != loser.get(name):
             return f"{name} {_number(winner.get(name))} against {_number(loser.get(name))}"
@@ -172,18 +174,18 @@ def _number(value: float | None) -> str:
 
 
 def _read(run: RunFolder) -> tuple[list[dict[str, Any]], dict[tuple[str, str], str]]:
-    """The finished pairs with the key of their last row, and the decision keys that hold now."""
+    """Read the finished pairs with the key of their last row, and the keys of the current decisions."""
     tracks = run.tracks()
     if not tracks:
         return [], {}
     with run.reading() as connection:
         items = connection.view("items")
-        wanted = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
+        columns = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
         finished = items.filter(f"status = 'ok' or stage = '{CURATE}'")
         pairs: list[dict[str, Any]] = []
         for track, stages in tracks.items():
             last = f"{verdicts.last_key(stages)} as upstream"
-            mine = finished.filter(f"track = {literal(track)}").project(", ".join([*wanted, last])).order("item_id")
+            mine = finished.filter(f"track = {literal(track)}").project(", ".join([*columns, last])).order("item_id")
             pairs += pa.table(mine.to_arrow_table()).to_pylist()
         decided = verdicts.decisions(verdicts.read(connection))
         for pair in pairs if decided else []:
