@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from ffpdata.core.config import CurateSettings
-from ffpdata.curate import decide
+from ffpdata.curate.curation import decide
 
 PAIRS_PER_CLIP = 2
 COPIES = 0.02

@@ -196,7 +196,7 @@ def export(
     ] = 1000,
 ) -> None:
     """Write the accepted pairs as WebDataset shards with an index and a dataset card."""
-    from ffpdata.curate import curate
+    from ffpdata.curate.curation import curate
     from ffpdata.export.shards import export as write
     from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.storage.lock import run_lock

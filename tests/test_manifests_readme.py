@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core.config import InputSettings, load_pipeline
-from ffpdata.curate import WRITES, verdicts
+from ffpdata.curate import verdicts
+from ffpdata.curate.curation import WRITES
 from ffpdata.export.shard_index import INDEX
 from ffpdata.inputs.listing import KNOWN_COLUMNS, list_inputs
 from ffpdata.manifests.manifest import COMMON

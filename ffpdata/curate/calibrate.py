@@ -1,11 +1,11 @@
-"""From verdicts to thresholds: how well a score tells good pairs from bad ones, and where to cut.
+"""Calibration of score thresholds from verdicts: how well a score separates good pairs from bad ones, and where to cut.
 
-The chance that people accept a pair, given its score, is fitted by isotonic regression on the reviewed pairs; the
-precision above a threshold is the mean of that chance over all pairs there, reviewed or not. So it does not matter
-which scores were reviewed more often. Intervals are percentiles of a bootstrap over the reviewed pairs.
+The probability that reviewers accept a pair, given its score, is fitted by isotonic regression on the reviewed pairs;
+the precision above a threshold is the mean of that probability over all pairs there, reviewed or not. So it does not
+matter which scores were reviewed more often. Intervals are percentiles of a bootstrap over the reviewed pairs.
 
-Reviewers err. Where several judged the same pairs, their disagreement tells how often: two who err with probability e
-agree with probability 1 - 2e(1 - e). Of what is accepted with probability p, they then accept p(1 - e) + (1 - p)e.
+Reviewers err. Their error is estimated from pairs that several judged: two who err with probability e agree with
+probability 1 - 2e(1 - e). Of pairs that are good with probability p, they then accept p(1 - e) + (1 - p)e.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FEWEST = 20
-"""Reviewed pairs, of either kind together, below which nothing is said; and judged by two, of the reviewers' error."""
+MIN_REVIEWED = 20
+"""Least number of reviewed pairs for a threshold, and of comparisons of two verdicts for the reviewers' error."""
 RESAMPLES = 400
 CONFIDENCE = 0.95
 MARGIN = 0.02
-"""Half the width of the precision's interval that more reviews should lead to."""
+"""Wanted half width of the precision's interval, for the number of further reviews."""
 
 
 SCORES = {"verify_score": "verify", "screen_score": "screen"}
-"""Scores of the vision-language model to the stage whose `min_score` they are held against."""
+"""Scores of the vision-language model, each with the stage whose `min_score` is its threshold."""
 
 
 @dataclass(frozen=True)
 class JudgedPair:
-    """A pair's score, and what reviewers said of it.
+    """A pair's score and its verdicts.
 
     Attributes:
-        score: the number that is calibrated.
-        accepts: how many accepted it.
-        rejects: how many rejected it; both 0 where nobody did either.
+        score: the score that is calibrated.
+        accepts: number of reviewers who accepted the pair.
+        rejects: number who rejected it; both are 0 where nobody reviewed it.
     """
 
     score: float
@@ -58,22 +58,22 @@ class JudgedPair:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where to cut a score.
+    """The threshold of one score.
 
     Attributes:
-        reviewed: pairs with a verdict.
-        accepted: share of them that was accepted.
-        higher_is_better: which side of the threshold is kept.
-        auc: chance that an accepted pair scores better than a rejected one; 0.5 tells nothing.
+        reviewed: number of pairs with a verdict.
+        accepted: fraction of them that was accepted, 0..1.
+        higher_is_better: whether pairs at or above the threshold are kept, or those at or below it.
+        auc: probability that an accepted pair scores better than a rejected one, 0.5..1; 0.5 is no separation.
         threshold: the one that keeps most pairs at the wanted precision; None where no threshold reaches it.
-        interval: of the threshold, `CONFIDENCE`.
-        precision: share of good pairs among those kept, reviewers' errors taken out; without a threshold the best there
-            is.
-        precision_interval: of the precision at this threshold.
-        recall: share of the good pairs that is kept.
-        kept: pairs on the kept side, all counted.
-        pairs: pairs with this score.
-        more_reviews: reviews until the precision is known to `MARGIN`.
+        interval: confidence interval of the threshold (`CONFIDENCE`).
+        precision: fraction of good pairs among those kept, corrected for reviewers' errors; without a threshold, the
+            highest that any threshold reaches.
+        precision_interval: confidence interval of the precision at this threshold.
+        recall: fraction of the good pairs that is kept.
+        kept: number of pairs that are kept, reviewed or not.
+        pairs: number of pairs with this score.
+        more_reviews: number of further reviews until the precision is known to +- `MARGIN`.
     """
 
     reviewed: int
@@ -90,7 +90,7 @@ class Threshold:
     more_reviews: int
 
     def line(self, name: str) -> str:
-        """Tell it to a person."""
+        """Format the threshold as a line of the terminal."""
         side, (low, high) = ("at least" if self.higher_is_better else "at most"), self.precision_interval
         at = "no threshold reaches it, the best" if self.threshold is None else f"{side} {self.threshold:.3g}"
         if self.interval:
@@ -104,13 +104,13 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a run's verdicts tell.
+    """The thresholds of a run's scores.
 
     Attributes:
-        cuts: (column, task) to its cut; the task is empty for a score of the vision-language model.
-        error: how often reviewers err, as it was given or estimated.
+        cuts: (column, task) to its threshold; the task is empty for a score of the vision-language model.
+        error: probability that a reviewer errs, given or estimated.
         estimated: whether it was estimated from pairs that several judged.
-        settings: stage settings that cut at the thresholds found.
+        settings: stage settings with the thresholds.
     """
 
     cuts: dict[tuple[str, str], Threshold]
@@ -119,10 +119,10 @@ class Calibration:
     settings: dict[str, dict[str, Any]]
 
     def lines(self) -> list[str]:
-        """Tell it to a person."""
+        """Format the thresholds as lines of the terminal."""
         if not self.cuts:
-            return [f"Too few verdicts: at least {FEWEST} pairs with a score, accepted ones and rejected ones."]
-        how = "read from the pairs that several judged" if self.estimated else "as given, or unknown and taken as 0"
+            return [f"Too few verdicts: at least {MIN_REVIEWED} pairs with a score, accepted ones and rejected ones."]
+        how = "estimated from pairs that several judged" if self.estimated else "as given, or unknown and taken as 0"
         return [
             *(cut.line(f"{name} {task}".strip()) for (name, task), cut in self.cuts.items()),
             f"Reviewers err in {self.error:.1%} of verdicts ({how}).",
@@ -134,42 +134,43 @@ def calibrate_run(run: RunFolder, precision: float, *, error: float | None = Non
 
     Args:
         run: a run with verdicts.
-        precision: wanted share of good pairs.
-        error: how often a reviewer errs; estimated from the overlap where it is None, 0 where that is too small.
+        precision: wanted fraction of good pairs, 0..1.
+        error: probability that a reviewer errs, 0..0.5; None estimates it from the overlap, and takes 0 where that is
+            too small.
     """
     from ffpdata.stages.measure import METRICS
 
     with run.reading() as connection:
-        holding = reviewed.read(connection)
-        have = set(connection.view("items").columns)
-        names = [name for name in (*SCORES, *METRICS) if name in have]
+        verdicts = reviewed.read(connection)
+        columns_present = set(connection.view("items").columns)
+        names = [name for name in (*SCORES, *METRICS) if name in columns_present]
         pairs: list[dict[str, Any]] = []
         for track, stages in run.tracks().items():
             columns = ", ".join(["item_id", "task", *map(quote, names), f"{reviewed.last_key(stages)} as last"])
             mine = connection.view("items").filter(f"track = {literal(track)}").project(columns).order("item_id")
             pairs += [{"track": track, **row} for row in pa.table(mine.to_arrow_table()).to_pylist()]
-    estimate = reviewer_error(holding.values()) if error is None else None
-    known = error if error is not None else (estimate or 0.0)
-    decisions = reviewed.decisions(holding)
+    estimate = reviewer_error(verdicts.values()) if error is None else None
+    used = error if error is not None else (estimate or 0.0)
+    decisions = reviewed.decisions(verdicts)
     groups: dict[tuple[str, str], list[JudgedPair]] = {}
     for pair in pairs:
-        told = decisions.get(reviewed.pair_key(pair["track"], pair["item_id"], pair["last"] or ""))
+        decision = decisions.get(reviewed.pair_key(pair["track"], pair["item_id"], pair["last"] or ""))
         for name in names:
             if pair[name] is not None:
-                judged = JudgedPair(pair[name], *((told.accepts, told.rejects) if told else ()))
+                judged = JudgedPair(pair[name], *((decision.accepts, decision.rejects) if decision else ()))
                 groups.setdefault((name, "" if name in SCORES else pair["task"] or ""), []).append(judged)
-    cuts = {group: cut for group, judged in groups.items() if (cut := calibrate(judged, precision, error=known))}
-    return Calibration(cuts, known, estimate is not None, _settings(cuts))
+    cuts = {group: cut for group, judged in groups.items() if (cut := calibrate(judged, precision, error=used))}
+    return Calibration(cuts, used, estimate is not None, _settings(cuts))
 
 
 def overlay(found: Calibration, precision: float) -> str:
-    """Return the settings as the text of a profile that is laid over another one."""
+    """Return the settings as the YAML text of a profile overlay."""
     head = {"name": "calibrated", "about": f"Thresholds at which reviewers accept {precision:.1%} of the pairs."}
     return yaml.safe_dump(head | {"stages": found.settings}, sort_keys=False)
 
 
 def _settings(cuts: Mapping[tuple[str, str], Threshold]) -> dict[str, dict[str, Any]]:
-    """Settings of the scores of the model; a measure's limits are for a person to choose among."""
+    """Return settings for the scores of the vision-language model; the limits of measures are chosen by people."""
     found = {}
     for (name, _), cut in cuts.items():
         if name in SCORES and cut.threshold is not None and cut.higher_is_better:
@@ -178,19 +179,19 @@ def _settings(cuts: Mapping[tuple[str, str], Threshold]) -> dict[str, dict[str, 
 
 
 def reviewer_error(verdicts: Iterable[Mapping[str, Verdict]]) -> float | None:
-    """Estimate how often a reviewer errs from the pairs that several judged; None where there are too few.
+    """Estimate the probability that a reviewer errs from the pairs that several judged; None where there are too few.
 
     Args:
         verdicts: per pair, reviewer to verdict.
     """
     agree = count = 0
-    for given in verdicts:
-        told = [verdict.verdict for verdict in given.values() if verdict.verdict in (ACCEPT, REJECT)]
-        for number, first in enumerate(told):
-            for second in told[number + 1 :]:
+    for by_reviewer in verdicts:
+        votes = [verdict.verdict for verdict in by_reviewer.values() if verdict.verdict in (ACCEPT, REJECT)]
+        for number, first in enumerate(votes):
+            for second in votes[number + 1 :]:
                 agree += first == second
                 count += 1
-    if count < FEWEST:
+    if count < MIN_REVIEWED:
         return None
     return (1 - math.sqrt(max(0.0, 2 * agree / count - 1))) / 2
 
@@ -200,76 +201,77 @@ def calibrate(pairs: Sequence[JudgedPair], precision: float, *, error: float = 0
 
     Args:
         pairs: all pairs with the score, reviewed or not.
-        precision: wanted share of good pairs among those kept, 0..1.
-        error: how often a reviewer errs, 0..0.5.
+        precision: wanted fraction of good pairs among those kept, between 0 and 1.
+        error: probability that a reviewer errs, 0 to below 0.5.
         seed: of the bootstrap.
 
     Returns:
-        None where fewer than `FEWEST` pairs were reviewed, or all were judged alike.
+        None where fewer than `MIN_REVIEWED` pairs were reviewed, or all got the same verdict.
 
     Raises:
         ValueError: a precision or an error outside of its range.
     """
     if not 0 < precision < 1:
-        raise ValueError(f"a precision lies between 0 and 1, not {precision}")
+        raise ValueError(f"a precision is between 0 and 1, not {precision}")
     if not 0 <= error < 0.5:
         raise ValueError(f"reviewers who err with probability {error} tell nothing: it must be below 0.5")
     scores = np.array([pair.score for pair in pairs], np.float64)
     accepts = np.array([pair.accepts for pair in pairs], np.float64)
     votes = accepts + np.array([pair.rejects for pair in pairs], np.float64)
-    told = votes > 0
-    share = accepts[told] / votes[told]
-    if told.sum() < FEWEST or share.min() == share.max():
+    judged = votes > 0
+    share = accepts[judged] / votes[judged]
+    if judged.sum() < MIN_REVIEWED or share.min() == share.max():
         return None
-    auc = _auc(scores[told], share > 0.5)
+    auc = _auc(scores[judged], share > 0.5)
     higher = auc >= 0.5
     sign = 1.0 if higher else -1.0
     every = np.sort(sign * scores)
-    sample = _Sample(sign * scores[told], share, votes[told], error)
-    first = sample.curve(every, np.ones(told.sum()))
-    place = first.lowest(precision)
-    at = int(first.precision.argmax()) if place is None else place
+    sample = _ReviewedScores(sign * scores[judged], share, votes[judged], error)
+    first = sample.curve(every, np.ones(judged.sum()))
+    position = first.lowest(precision)
+    at = int(first.precision.argmax()) if position is None else position
     draw = np.random.default_rng(seed)
-    even = np.full(told.sum(), 1 / told.sum())
-    others = [sample.curve(every, draw.multinomial(told.sum(), even)) for _ in range(RESAMPLES)]
-    places = [found for curve in others if (found := curve.lowest(precision)) is not None]
+    even = np.full(judged.sum(), 1 / judged.sum())
+    others = [sample.curve(every, draw.multinomial(judged.sum(), even)) for _ in range(RESAMPLES)]
+    positions = [found for curve in others if (found := curve.lowest(precision)) is not None]
     ends = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))
     interval = None
-    if place is not None and len(places) > RESAMPLES / 2:
-        low, high = np.percentile(sign * every[places], ends)
+    if position is not None and len(positions) > RESAMPLES / 2:
+        low, high = np.percentile(sign * every[positions], ends)
         interval = (float(low), float(high))
     low, high = np.percentile([curve.precision[at] for curve in others], ends)
     return Threshold(
-        reviewed=int(told.sum()),
+        reviewed=int(judged.sum()),
         accepted=float(share.mean()),
         higher_is_better=bool(higher),
         auc=float(max(auc, 1 - auc)),
-        threshold=None if place is None else float(sign * every[place]),
+        threshold=None if position is None else float(sign * every[position]),
         interval=interval,
         precision=float(first.precision[at]),
         precision_interval=(float(low), float(high)),
         recall=float(first.recall[at]),
         kept=len(every) - at,
         pairs=len(every),
-        more_reviews=_more(float(high - low), int(told.sum())),
+        more_reviews=_further_reviews(float(high - low), int(judged.sum())),
     )
 
 
 @dataclass(frozen=True)
 class _Curve:
-    """Precision and recall of keeping everything from each place on."""
+    """Precision and recall of keeping all pairs from each position of the sorted scores on; `usable` thresholds."""
 
     precision: Floats
     recall: Floats
     usable: NDArray[np.bool_]
 
-    def lowest(self, wanted: float) -> int | None:
-        places = np.flatnonzero((self.precision >= wanted) & self.usable)
-        return int(places[0]) if len(places) else None
+    def lowest(self, precision: float) -> int | None:
+        """Return the lowest position whose precision is high enough; None where there is none."""
+        positions = np.flatnonzero((self.precision >= precision) & self.usable)
+        return int(positions[0]) if len(positions) else None
 
 
-class _Sample:
-    """The reviewed pairs, sorted by score."""
+class _ReviewedScores:
+    """The reviewed pairs, sorted by score; `share` is the accepted fraction, corrected for reviewers' errors."""
 
     def __init__(self, scores: Floats, share: Floats, votes: Floats, error: float) -> None:
         order = np.argsort(scores, kind="stable")
@@ -277,22 +279,22 @@ class _Sample:
         self.share = (share[order] - error) / (1 - 2 * error)
 
     def curve(self, every: Floats, weights: NDArray[Any]) -> _Curve:
-        """Fit the chance of acceptance with weights per pair and sum it up from each of the sorted scores on."""
+        """Fit the probability of acceptance, with a weight per pair; returns the curve over the sorted scores `every`."""
         from scipy.optimize import isotonic_regression
 
         kept = weights > 0
         fitted = isotonic_regression(self.share[kept], weights=(weights * self.votes)[kept]).x.clip(0, 1)
-        chance = np.interp(every, self.scores[kept], fitted)
-        above = chance[::-1].cumsum()[::-1]
+        probability = np.interp(every, self.scores[kept], fitted)
+        above = probability[::-1].cumsum()[::-1]
         precision = above / np.arange(len(every), 0, -1)
-        # Beyond what was reviewed nothing is known; of equal scores the first takes them all along.
+        # No threshold outside of the reviewed scores; of equal scores the first position keeps them all.
         usable = (every >= self.scores[kept][0]) & (every <= self.scores[kept][-1])
         usable[1:] &= every[1:] > every[:-1]
         return _Curve(precision, above / max(above[0], 1e-12), usable)
 
 
 def _auc(scores: Floats, good: NDArray[np.bool_]) -> float:
-    """Chance that a good pair has the higher score, ties counted half."""
+    """Return the probability that a good pair has a higher score than a bad one, ties counted half."""
     from scipy.stats import rankdata
 
     count, others = int(good.sum()), int((~good).sum())
@@ -301,6 +303,6 @@ def _auc(scores: Floats, good: NDArray[np.bool_]) -> float:
     return float((rankdata(scores)[good].sum() - count * (count + 1) / 2) / (count * others))
 
 
-def _more(width: float, reviewed: int) -> int:
-    """Reviews, spread as those so far, until an interval is `2 * MARGIN` wide: its width falls with the root."""
+def _further_reviews(width: float, reviewed: int) -> int:
+    """Return the number of reviews until an interval is `2 * MARGIN` wide: its width falls with the square root."""
     return max(0, math.ceil(reviewed * ((width / (2 * MARGIN)) ** 2 - 1)))

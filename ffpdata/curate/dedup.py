@@ -1,4 +1,4 @@
-"""Near-duplicates by perceptual hash: first clips that look alike, then pairs whose two sides look alike."""
+"""Near-duplicates by perceptual hash: first clips that look alike, then pairs whose source and target look alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Positions = NDArray[np.int64]
 
 TILE_ROWS, TILE_COLUMNS = 64, 4096
-"""Tile of the comparison of all with all: its buffers of 2.5 MB stay in a core's cache."""
+"""Tile of the comparison of all hashes with all: its buffers of 2.5 MB fit into a core's cache."""
 
 
 class ClipHashes(NamedTuple):
@@ -27,7 +27,7 @@ class ClipHashes(NamedTuple):
     Attributes:
         plain: uint64 (n, 3), first, middle and last frame.
         mirrored: uint64 (n, 3), the same flipped left to right.
-        known: bool (n,), False where a clip has no hashes; its numbers mean nothing then.
+        known: bool (n,), False where a clip has no hashes; its entries are then meaningless.
     """
 
     plain: Words
@@ -36,15 +36,15 @@ class ClipHashes(NamedTuple):
 
 
 class LookAlikes(NamedTuple):
-    """Pairs of positions that look alike: i[k] < j[k], mirrored[k] where one is the other's mirror image."""
+    """Pairs of clips that look alike, as int64 (n,) positions i[k] < j[k]; mirrored[k] where one is mirrored."""
 
     i: Positions
     j: Positions
     mirrored: NDArray[np.bool_]
 
 
-def parse(column: Iterable[Sequence[str] | None]) -> ClipHashes:
-    """Read a hash column of the manifest, as `media.phash.clip_hashes` makes it."""
+def parse_hashes(column: Iterable[Sequence[str] | None]) -> ClipHashes:
+    """Parse a hash column of the manifest (`media.phash.clip_hashes`): per clip hex texts, or None."""
     rows = list(column)
     words = np.zeros((len(rows), 2 * HASHED_FRAMES), np.uint64)
     known = np.zeros(len(rows), bool)
@@ -55,13 +55,13 @@ def parse(column: Iterable[Sequence[str] | None]) -> ClipHashes:
     return ClipHashes(words[:, :HASHED_FRAMES], words[:, HASHED_FRAMES:], known)
 
 
-def alike(hashes: ClipHashes, bits: int) -> LookAlikes:
-    """Find all clips that look alike: on average at most `bits` of 64 differ per frame, as they are or mirrored.
+def find_look_alikes(hashes: ClipHashes, bits: int) -> LookAlikes:
+    """Find all clips that look alike: on average at most `bits` of 64 bits differ per frame, plain or mirrored.
 
     Every clip is compared with every other: at this radius (10 of 64 bits) hashes allow no exact index.
 
     Args:
-        hashes: of n clips; a clip without hashes is like no other.
+        hashes: of n clips; one without hashes matches no other.
         bits: 0..64.
     """
     chosen = np.flatnonzero(hashes.known)
@@ -69,15 +69,15 @@ def alike(hashes: ClipHashes, bits: int) -> LookAlikes:
     unique, group = np.unique(both, axis=0, return_inverse=True)
     plain, mirrored = (np.ascontiguousarray(words.T) for words in np.split(unique, 2, axis=1))
     same = np.arange(len(unique))
-    i, j = _near(plain, plain, HASHED_FRAMES * bits)
-    k, m = _near(plain, mirrored, HASHED_FRAMES * bits)
+    i, j = _close(plain, plain, HASHED_FRAMES * bits)
+    k, m = _close(plain, mirrored, HASHED_FRAMES * bits)
     edges, first, second = _expand(np.concatenate([same, i, k]), np.concatenate([same, j, m]), group.ravel())
     first, second = chosen[first], chosen[second]
     return LookAlikes(np.minimum(first, second), np.maximum(first, second), edges >= len(same) + len(i))
 
 
-def components(count: int, i: Positions, j: Positions) -> Positions:
-    """Label the connected parts of a graph of `count` nodes: int64 (count,), the smallest node of each part."""
+def connected_components(count: int, i: Positions, j: Positions) -> Positions:
+    """Label the connected components of a graph of `count` nodes by their smallest node: int64 (count,)."""
     labels = np.arange(count)
     while True:
         before = labels.copy()
@@ -92,49 +92,49 @@ def components(count: int, i: Positions, j: Positions) -> Positions:
 def near_duplicates(
     pairs: Sequence[Mapping[str, Any]], order: Sequence[int], sources: LookAlikes, targets: ClipHashes, bits: int
 ) -> dict[int, int]:
-    """Position of every pair that a better one makes superfluous, to the position of that one.
+    """Return the position of every duplicate to the position of the better pair that replaces it.
 
     Duplicates have the same task, and both their sources and their targets look alike. Two edits of one clip are never
-    duplicates, nor are two styles, nor two objects of one source file, which differ in a small part of the picture.
+    duplicates, nor are two styles, nor two objects of one source file, which differ in a small part of the frame.
 
     Args:
         pairs: the finished pairs.
-        order: the positions of those that are still in, from the best to the worst.
+        order: positions of the remaining pairs, from the best to the worst.
         sources: which of the pairs' source videos look alike.
         targets: hashes of their target videos.
-        bits: as for `alike`.
+        bits: as for `find_look_alikes`.
     """
-    place = np.full(len(pairs), -1)
-    place[list(order)] = np.arange(len(order))
+    rank = np.full(len(pairs), -1)
+    rank[list(order)] = np.arange(len(order))
     task, clip, source, thing = (
-        codes([tuple(pair.get(name) for name in names) for pair in pairs])
+        number_values([tuple(pair.get(name) for name in names) for pair in pairs])
         for names in (("task", "style_id"), ("track", "parent_id"), ("source_id",), ("object",))
     )
     i, j, mirrored = sources
-    keep = (place[i] >= 0) & (place[j] >= 0) & (task[i] == task[j]) & (clip[i] != clip[j])
+    keep = (rank[i] >= 0) & (rank[j] >= 0) & (task[i] == task[j]) & (clip[i] != clip[j])
     keep &= (source[i] != source[j]) | (thing[i] == thing[j])
     keep &= targets.known[i] & targets.known[j]
     i, j, mirrored = i[keep], j[keep], mirrored[keep]
     other = np.where(mirrored[:, None], targets.mirrored[j], targets.plain[j])
-    near = np.bitwise_count(targets.plain[i] ^ other).sum(axis=1, dtype=int) <= HASHED_FRAMES * bits
-    better = np.minimum(place[i], place[j])[near]
-    worse = np.maximum(place[i], place[j])[near]
-    lost: dict[int, int] = {}
-    for edge in np.lexsort((better, worse)):  # by the worse pair: whether the better one stays is known by then
+    close = np.bitwise_count(targets.plain[i] ^ other).sum(axis=1, dtype=int) <= HASHED_FRAMES * bits
+    better = np.minimum(rank[i], rank[j])[close]
+    worse = np.maximum(rank[i], rank[j])[close]
+    replaced: dict[int, int] = {}
+    for edge in np.lexsort((better, worse)):  # by the worse pair: the better one has been decided on before
         winner, loser = int(better[edge]), int(worse[edge])
-        if winner not in lost:
-            lost.setdefault(loser, winner)
-    return {order[loser]: order[winner] for loser, winner in lost.items()}
+        if winner not in replaced:
+            replaced.setdefault(loser, winner)
+    return {order[loser]: order[winner] for loser, winner in replaced.items()}
 
 
-def codes(values: Sequence[Any]) -> Positions:
-    """Number equal values alike: int64 (n,)."""
-    known: dict[Any, int] = {}
-    return np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int64)
+def number_values(values: Sequence[Any]) -> Positions:
+    """Return a number per value, the same for equal values: int64 (n,)."""
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
-def _near(one: Words, other: Words, limit: int) -> tuple[Positions, Positions]:
-    """Positions i < j where one[:, i] and other[:, j], (3, n) each, differ in at most `limit` bits of 192."""
+def _close(one: Words, other: Words, limit: int) -> tuple[Positions, Positions]:
+    """Return positions i < j where one[:, i] and other[:, j], uint64 (3, n), differ in at most `limit` of 192 bits."""
 
     def rows_from(top: int) -> list[tuple[Positions, Positions]]:
         rows = one[:, top : top + TILE_ROWS, None]
@@ -144,7 +144,7 @@ def _near(one: Words, other: Words, limit: int) -> tuple[Positions, Positions]:
         for left in range(top, other.shape[1], TILE_COLUMNS):
             columns = other[:, None, left : left + TILE_COLUMNS]
             tile = np.s_[:, : columns.shape[2]]
-            # Two of the three words rule out nearly everything.
+            # Two of the three words exclude nearly all candidates.
             np.bitwise_count(np.bitwise_xor(rows[0], columns[0], out=words[tile]), out=first[tile])
             np.bitwise_count(np.bitwise_xor(rows[1], columns[1], out=words[tile]), out=second[tile])
             i, j = np.nonzero(np.add(first[tile], second[tile], out=first[tile]) <= limit)
@@ -163,9 +163,15 @@ def _near(one: Words, other: Words, limit: int) -> tuple[Positions, Positions]:
 
 
 def _expand(u: Positions, v: Positions, group: Positions) -> tuple[Positions, Positions, Positions]:
-    """Turn edges between groups into edges between their members: the edge that each came from, and the two members.
+    """Turn edges between groups into edges between their members.
 
-    An edge of a group with itself gives every two different members once.
+    Args:
+        u: first group of each edge; an edge of a group with itself gives every two different members once.
+        v: second group of each edge.
+        group: group of each member.
+
+    Returns:
+        For each new edge the position of the old one, and its two members.
     """
     members = np.argsort(group, kind="stable")
     sizes = np.bincount(group, minlength=int(u.max(initial=-1)) + 1)

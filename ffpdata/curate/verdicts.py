@@ -1,7 +1,7 @@
-"""What people decided about pairs: the manifest `review`, and what several verdicts on one pair come to.
+"""Verdicts on pairs: the manifest `review`, and the decision that several verdicts on one pair lead to.
 
-A verdict holds for the pair that it was given on: it names the item and the key of the last row (`upstream`), so a pair
-that was made anew waits for a new one. Of a reviewer's verdicts on a pair the newest holds; `undo` takes it back.
+A verdict belongs to one version of a pair: it names the item and the key of its last row (`upstream`), so a pair that
+is made again needs a new one. Of a reviewer's verdicts on a pair the newest is the current one; `undo` removes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ffpdata.manifests.manifest import COMMON, stage_schema
 from ffpdata.manifests.views import literal, quote
 
 REVIEW = "review"
-"""The manifest of the verdicts. It is not a stage: no pipeline names it."""
+"""Name of the verdicts' manifest. It is not a stage of any pipeline."""
 
 ACCEPT, REJECT, SKIP, FLAG, UNDO = VERDICTS = ("accept", "reject", "skip", "flag", "undo")
 
@@ -34,7 +34,7 @@ REASONS = {
     "bad_source": "Source is bad",
     "other": "Something else",
 }
-"""Why a pair is rejected, in the order of the keys 1 to 9 of the review page."""
+"""Reasons of a rejection, in the order of the keys 1 to 9 of the review page."""
 
 WRITES = {"verdict": str, "verdict_reasons": list[str], "reviewer": str, "verdict_seconds": float, "overlap": bool}
 """Columns of the manifest beside the common ones."""
@@ -45,18 +45,18 @@ _IDENTITY = ("track", "item_id", "upstream")
 
 
 def pair_key(track: str, item_id: str, upstream: str) -> str:
-    """Name one pair as it is now; a pair that was made anew has another key."""
+    """Return the key of one version of a pair; a pair that is made again has another."""
     return digest(REVIEW, track, item_id, upstream)
 
 
 def last_key(stages: Sequence[str]) -> str:
-    """SQL expression over `items`: the key of the last row that a pair has in one of the track's stages."""
+    """Return an SQL expression over `items`: the key of a pair's row in the last of these stages that it reached."""
     return "coalesce({})".format(", ".join(quote(f"{stage}_key") for stage in reversed(stages)))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One verdict of one reviewer."""
+    """One verdict of one reviewer: `verdict` is one of `VERDICTS`, `seconds` the time it took."""
 
     reviewer: str
     verdict: str
@@ -65,17 +65,17 @@ class Verdict:
     overlap: bool = False
 
 
-Holding = dict[str, dict[str, Verdict]]
-"""Pair key to reviewer to the verdict that holds."""
+CurrentVerdicts = dict[str, dict[str, Verdict]]
+"""Pair key to reviewer to the current verdict."""
 
 
-def read(connection: duckdb.DuckDBPyConnection) -> Holding:
-    """Read the verdicts that hold.
+def read(connection: duckdb.DuckDBPyConnection) -> CurrentVerdicts:
+    """Read the current verdicts.
 
     Args:
-        connection: with the views of a run.
+        connection: to the views of a run.
     """
-    found: Holding = {}
+    found: CurrentVerdicts = {}
     for row in rows(connection):
         key = pair_key(*(row[name] for name in _IDENTITY))
         found.setdefault(key, {})[row["reviewer"]] = Verdict(
@@ -85,27 +85,27 @@ def read(connection: duckdb.DuckDBPyConnection) -> Holding:
 
 
 def rows(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """The rows of the verdicts that hold, oldest first."""
+    """Read the rows of the current verdicts, oldest first."""
     view = f"{REVIEW}_history"
-    known = connection.execute("select column_name from duckdb_columns() where table_name = ?", [view]).fetchall()
-    if ("verdict",) not in known:  # nobody has given one yet
+    columns = connection.execute("select column_name from duckdb_columns() where table_name = ?", [view]).fetchall()
+    if ("verdict",) not in columns:  # there are no verdicts yet
         return []
     same = f"partition by {', '.join(_IDENTITY)}, reviewer"
     newest = connection.view(view).project(f"*, row_number() over ({same} order by part desc, part_row desc) as place")
-    holding = newest.filter(f"place = 1 and verdict <> {literal(UNDO)}").order("part, part_row")
+    current = newest.filter(f"place = 1 and verdict <> {literal(UNDO)}").order("part, part_row")
     names = ", ".join([*COMMON.names, *sorted(WRITES)])
-    table: list[dict[str, Any]] = pa.table(holding.project(names).to_arrow_table()).to_pylist()
+    table: list[dict[str, Any]] = pa.table(current.project(names).to_arrow_table()).to_pylist()
     return table
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the reviewers of one pair decided together.
+    """The reviewers' decision on one pair.
 
     Attributes:
-        accepts: how many accepted it.
-        rejects: how many rejected it.
-        reasons: why, the most frequent first.
+        accepts: number of reviewers who accepted it.
+        rejects: number who rejected it.
+        reasons: of the rejections, the most frequent first.
     """
 
     accepts: int
@@ -114,7 +114,7 @@ class Decision:
 
     @property
     def accepted(self) -> bool:
-        """Whether more reviewers accepted the pair than rejected it: a tie does not."""
+        """Whether more reviewers accepted the pair than rejected it; a tie is not accepted."""
         return self.accepts > self.rejects
 
     def __str__(self) -> str:
@@ -123,17 +123,17 @@ class Decision:
 
 
 def decide(verdicts: Iterable[Verdict]) -> Decision | None:
-    """Take the verdicts on one pair together; None where nobody accepted or rejected it."""
-    told = [verdict for verdict in verdicts if verdict.verdict in (ACCEPT, REJECT)]
-    if not told:
+    """Combine the verdicts on one pair; None where nobody accepted or rejected it."""
+    votes = [verdict for verdict in verdicts if verdict.verdict in (ACCEPT, REJECT)]
+    if not votes:
         return None
-    accepts = sum(verdict.verdict == ACCEPT for verdict in told)
-    reasons = Counter(reason for verdict in told for reason in verdict.reasons)
+    accepts = sum(verdict.verdict == ACCEPT for verdict in votes)
+    reasons = Counter(reason for verdict in votes for reason in verdict.reasons)
     ordered = tuple(sorted(reasons, key=lambda reason: (-reasons[reason], reason)))
-    return Decision(accepts, len(told) - accepts, ordered)
+    return Decision(accepts, len(votes) - accepts, ordered)
 
 
-def decisions(holding: Mapping[str, Mapping[str, Verdict]]) -> dict[str, Decision]:
-    """Pair key to what was decided, for every pair that was."""
-    found = ((key, decide(verdicts.values())) for key, verdicts in holding.items())
+def decisions(current: Mapping[str, Mapping[str, Verdict]]) -> dict[str, Decision]:
+    """Return pair key to decision, for every pair that was accepted or rejected."""
+    found = ((key, decide(verdicts.values())) for key, verdicts in current.items())
     return {key: decision for key, decision in found if decision is not None}

@@ -10,7 +10,7 @@ import duckdb
 from ffpdata import __version__
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Stage
-from ffpdata.curate import current_settings
+from ffpdata.curate.curation import current_settings
 from ffpdata.export.dataset import Shard
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import literal, quote

@@ -1,7 +1,10 @@
-"""The refinement loop of removals: rounds of training, and their comparison."""
+"""The refinement loop of removals: a run with verdicts goes in, a trained and compared remover comes out.
+
+A round trains the remover, makes all removals again and is promoted where it is better.
+"""
 
 FOLDER = "refine"
 """Folder of the refinement loop in a run folder."""
 
 PROMOTED = f"{FOLDER}/promoted.yaml"
-"""The remover in force there, as a profile."""
+"""The remover of the last promoted round, as a profile."""

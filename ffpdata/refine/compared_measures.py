@@ -1,4 +1,4 @@
-"""The numbers by which two models' removals are compared: where they come from, which side is better, how they read."""
+"""The measures by which two models' removals are compared: values, which side is better, and how to print them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SCREEN = "screen"
 
 @dataclass(frozen=True)
 class Measure:
-    """How one number is read.
+    """How one measure is judged and printed.
 
     Attributes:
-        words: what it is called.
-        better: 1 where more is better, -1 where less is, 0 where neither is: such a number is shown and never decides.
-        unit: behind the number.
-        share: whether it is a share, told in percent.
+        words: its name for people.
+        better: 1 where more is better, -1 where less is, 0 where neither is; such a measure is shown and never decides.
+        unit: printed after the number.
+        share: whether it is a fraction of 1, printed in percent.
     """
 
     words: str
@@ -32,20 +32,20 @@ class Measure:
     share: bool = False
 
     def value(self, number: float) -> str:
-        """Tell a value: `61%`, `38.2 dB`."""
+        """Format a value: `61%`, `38.2 dB`."""
         return f"{number:.0%}" if self.share else f"{_number(number)}{self._space}"
 
     def change(self, number: float, *, sign: bool = True) -> str:
-        """Tell a difference: `+17 points`, `-1.2 dB`."""
+        """Format a difference: `+17 points`, `-1.2 dB`."""
         return f"{self._signed(number, sign)}{' points' if self.share else self._space}"
 
     def between(self, low: float, high: float) -> str:
-        """Tell an interval of differences: `+5 to +29 points`."""
+        """Format an interval of differences: `+5 to +29 points`."""
         return f"{self._signed(low)} to {self.change(high)}"
 
     def _signed(self, number: float, sign: bool = True) -> str:
-        told = f"{100 * number:.0f}" if self.share else _number(number)
-        return f"+{told}" if sign and number >= 0 else told
+        text = f"{100 * number:.0f}" if self.share else _number(number)
+        return f"+{text}" if sign and number >= 0 else text
 
     @property
     def _space(self) -> str:
@@ -59,63 +59,63 @@ MEASURES = {
     "psnr_outside": Measure("PSNR outside the region", 1, "dB"),
     "flicker": Measure("added flicker", -1),
     "colour_drift": Measure("colour drift outside the region", -1, "Lab"),
-    # What a clean removal changes depends on what stood there: more or less of these is neither good nor bad.
+    # How much a clean removal changes depends on the object: more or less of these is neither good nor bad.
     "structure": Measure("edges kept", 0),
     "change_inside": Measure("change inside the region", 0),
     "change": Measure("change", 0),
     "motion": Measure("motion of the source", 0),
 }
-"""Those that ffpdata knows; the numbers of `stages/measure.py` are explained in `media/metrics.py`."""
+"""Measures that ffpdata knows; those of `stages/measure.py` are explained in `media/metrics.py`."""
 
 
 def measure(name: str) -> Measure:
-    """How a number is read; one that nobody told of has no better side."""
+    """Return how a measure is judged and printed; an unknown one has no better side."""
     return MEASURES.get(name) or Measure(name.replace("_", " "), 0)
 
 
 def acceptance(outcome: RemovalResult) -> float | None:
-    """1 where the reviewers accepted the pair, 0 where they did not, None where nobody judged it."""
+    """Return 1 where the reviewers accepted the pair, 0 where they did not, None where nobody judged it."""
     return None if outcome.decision is None else float(outcome.decision.accepted)
 
 
 def passed(outcome: RemovalResult) -> float:
-    """1 where the removal passed all gates; 0 where one rejected it, or where it failed."""
+    """Return 1 where the removal passed all stages, 0 where a stage rejected it or failed."""
     return float(outcome.status == OK)
 
 
 def screen_score(outcome: RemovalResult) -> float | None:
-    """The screening score, 0..10.
+    """Return the screening score, 0..10.
 
-    A removal that was rejected before the screening counts as 0: it was not even worth asking. None where there is no
-    telling: it failed, or the screening itself gave no score.
+    A removal that a stage before the screening rejected counts as 0. None where it failed, or where the screening
+    itself gave no score.
     """
     if outcome.screen_score is not None:
         return outcome.screen_score
     return 0.0 if outcome.status == "rejected" and outcome.stage != SCREEN else None
 
 
-_OWN: dict[str, Callable[[RemovalResult], float | None]] = {
+_COMPUTED: dict[str, Callable[[RemovalResult], float | None]] = {
     ACCEPTANCE: acceptance,
     YIELD: passed,
     SCREEN_SCORE: screen_score,
 }
 
 
-def value(name: str, outcome: RemovalResult) -> float | None:
-    """Return one number of a removal; None where it has none that is finite."""
-    number = _OWN[name](outcome) if name in _OWN else outcome.measures.get(name)
+def measured_value(name: str, outcome: RemovalResult) -> float | None:
+    """Return one measure of a removal; None where it has no finite value."""
+    number = _COMPUTED[name](outcome) if name in _COMPUTED else outcome.measures.get(name)
     return number if number is not None and math.isfinite(number) else None
 
 
-def names(outcomes: Iterable[RemovalResult]) -> list[str]:
-    """Every number that some of the removals have: those that may decide first, then the others by name."""
-    found = {name for outcome in outcomes for name in outcome.measures} - set(_OWN)
-    known = [name for name in MEASURES if name in _OWN or name in found]
+def measure_names(outcomes: Iterable[RemovalResult]) -> list[str]:
+    """List the measures that some of the removals have: those of `MEASURES` first, in their order, others by name."""
+    found = {name for outcome in outcomes for name in outcome.measures} - set(_COMPUTED)
+    known = [name for name in MEASURES if name in _COMPUTED or name in found]
     return known + sorted(found - set(known))
 
 
 def _number(value: float) -> str:
-    """Two digits after the point where there is little before it."""
+    """Format a number with about three significant digits."""
     if value == 0 or abs(value) >= 0.01:
         return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
     return f"{value:.1g}"

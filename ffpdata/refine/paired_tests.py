@@ -1,7 +1,7 @@
-"""Tests on paired differences whose members share sources: what two models made of the same items.
+"""Statistical tests on paired differences: the same items under two models, several items per source.
 
-Edits of one source are not independent: a clip that one model finds easy is easy in all of its edits. So their
-differences are averaged, every source counts once, and both tests draw over sources.
+Edits of one source are not independent: a clip that is easy for a model is easy in all of its edits. So the differences
+of a source are averaged, every source counts once, and both tests resample sources.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 Side = Literal["greater", "less", "two-sided"]
 
 CELLS = 4_000_000
-"""Numbers that a test draws at once: 32 MB."""
+"""Numbers that a test resamples at once: 32 MB."""
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How a test draws: the same ones every time.
+    """How a test resamples.
 
     Attributes:
-        resamples: how many, for a test and for an interval. All changes of sign are tried where they are fewer.
-        seed: of the draws.
+        resamples: number of resamples of a test or an interval. Where all changes of sign are fewer, all are tried.
+        seed: of the resamples.
     """
 
     resamples: int
@@ -39,10 +39,10 @@ class Resampling:
 
 @dataclass(frozen=True)
 class PairedDifferences:
-    """One number of the same items under two models, averaged per source.
+    """One measure of the same items under two models, averaged per source.
 
     Attributes:
-        items: how many items there are.
+        items: number of items.
         before: mean over the sources.
         after: mean over the sources.
         differences: after less before, float64 (sources,), in the order of the sources' names.
@@ -58,51 +58,51 @@ class PairedDifferences:
         """Mean difference over the sources."""
         return fsum(self.differences) / len(self.differences)
 
-    def p_value(self, side: Side, draws: Resampling) -> float:
-        """Return how likely a mean difference at least this much on that side is if the models were alike.
+    def p_value(self, side: Side, resampling: Resampling) -> float:
+        """Return the probability of a mean difference at least this far to `side` if the models were equal.
 
-        Permutation test: were they alike, each source's difference could as well have had the other sign. With n
-        sources it cannot be below 2**-n.
+        Permutation test: for equal models, each source's difference is as likely to have the other sign. With n sources
+        it cannot be below 2**-n.
         """
         from scipy.stats import permutation_test
 
         if not self.differences.any():
             return 1.0
-        if len(self.differences) == 1:  # two ways to set its sign, which SciPy does not count out
+        if len(self.differences) == 1:  # two signs, for which SciPy has no exact test
             one = float(self.differences[0])
-            far = {"greater": one > 0, "less": one < 0, "two-sided": False}[side]
-            return 0.5 if far else 1.0
-        found = permutation_test(
+            on_side = {"greater": one > 0, "less": one < 0, "two-sided": False}[side]
+            return 0.5 if on_side else 1.0
+        result = permutation_test(
             (self.differences,),
             np.mean,
             permutation_type="samples",
             vectorized=True,
             alternative=side,
-            n_resamples=draws.resamples,
+            n_resamples=resampling.resamples,
             batch=self._batch,
-            rng=np.random.default_rng(draws.seed),
+            rng=np.random.default_rng(resampling.seed),
         )
-        return float(found.pvalue)
+        return float(result.pvalue)
 
-    def interval(self, confidence: float, draws: Resampling) -> tuple[float, float] | None:
-        """Percentile bootstrap of the mean difference over the sources; None with a single one."""
+    def interval(self, confidence: float, resampling: Resampling) -> tuple[float, float] | None:
+        """Return the percentile bootstrap interval of the mean difference; None for a single source."""
         from scipy.stats import bootstrap
 
         if len(self.differences) == 1:
             return None
         if not self.differences.any():
             return 0.0, 0.0
-        found = bootstrap(
+        interval = bootstrap(
             (self.differences,),
             np.mean,
             vectorized=True,
             method="percentile",
             confidence_level=confidence,
-            n_resamples=draws.resamples,
+            n_resamples=resampling.resamples,
             batch=self._batch,
-            rng=np.random.default_rng(draws.seed),
+            rng=np.random.default_rng(resampling.seed),
         ).confidence_interval
-        return float(found.low), float(found.high)
+        return float(interval.low), float(interval.high)
 
     @property
     def _batch(self) -> int:
@@ -110,13 +110,13 @@ class PairedDifferences:
 
 
 def by_source(values: Iterable[tuple[str, float, float]]) -> PairedDifferences | None:
-    """Average what items share a source; the order in which they come makes no difference.
+    """Average the items of each source; the result does not depend on their order.
 
     Args:
-        values: per item its source, the number before and the number after.
+        values: per item its source, the value before and the value after.
 
     Returns:
-        None where there are no items.
+        The differences per source; None where there are no items.
     """
     groups: dict[str, list[tuple[float, float]]] = {}
     for source, before, after in values:
@@ -129,7 +129,7 @@ def by_source(values: Iterable[tuple[str, float, float]]) -> PairedDifferences |
 
 
 def _means(groups: Mapping[str, list[tuple[float, float]]], part: int | None) -> list[float]:
-    """Per source the mean of one part of its pairs, or of their differences."""
+    """Return per source the mean of part 0 or 1 of its pairs, or for None that of their differences."""
     return [
         fsum(pair[1] - pair[0] if part is None else pair[part] for pair in groups[name]) / len(groups[name])
         for name in sorted(groups)

@@ -1,4 +1,4 @@
-"""What a round's model made of every removal: a row per item, kept so that rounds are compared on the same items."""
+"""The removals of a run under one model: a row per item, stored so that rounds are compared on the same items."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OK = "ok"
 TASK = "removal"
 FILES = ("source_video", "condition_mask", "mask_video", "target_video")
-"""Columns of the files that a removal has."""
+"""Columns with a removal's files."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,19 @@ class RemovalResult:
     Attributes:
         item_id: the edit.
         source_id: the source of its clip; edits of one source are not independent.
-        pair: names the pair as this model made it (`curate.verdicts.pair_key`); verdicts are found by it.
-        status: `ok` where every gate was passed, else `rejected` or `failed`.
-        stage: the last one that it reached.
-        reason: why it went no further.
+        pair: key of the pair as this model made it (`curate.verdicts.pair_key`), by which verdicts are found.
+        status: `ok` where it passed all stages, else `rejected` or `failed`.
+        stage: the last stage that it reached.
+        reason: why it was rejected or failed; None where it passed.
         screen_score: 0..10; None where it was rejected before the screening.
-        measures: numbers of the stage `measure` by name; those that were not measured are left out.
-        seconds: how long the synthesis took.
-        files: column to path in the run: `source_video`, `target_video`, `mask_video`, `condition_mask`; a target that
-            was never made is left out.
-        decision: what the reviewers decided about this very pair; None where nobody did.
-        group: sources that look alike share one, where curation has seen them.
-        prompt: what the model was told to show.
-        negative: what it was told to leave out.
-        seed: of its noise.
+        measures: values of the stage `measure` by name; those that were not measured are left out.
+        seconds: duration of the synthesis.
+        files: column to path in the run, for the columns of `FILES`; a target that was never made is left out.
+        decision: what the reviewers decided about this pair; None where nobody judged it.
+        group: name of the group of sources that look alike, from curation; before it, the source itself.
+        prompt: the model's prompt.
+        negative: its negative prompt.
+        seed: seed of its noise.
     """
 
     item_id: str
@@ -75,45 +74,45 @@ class RemovalResult:
 RemovalResults = Sequence[RemovalResult]
 
 
-def take(run: RunFolder, pipeline: Pipeline) -> list[RemovalResult]:
-    """Read the removals of a run as they are now, those that came to the synthesis; in the order of their ids.
+def read_results(run: RunFolder, pipeline: Pipeline) -> list[RemovalResult]:
+    """Read the current removals of a run that reached the synthesis, ordered by item id.
 
     Args:
         run: the run.
         pipeline: of the track that makes removals.
 
     Raises:
-        FatalError: some have not come to their end yet.
+        FatalError: some removals are not finished.
     """
     stages = [entry.name for entry in pipeline.stages]
     settings = next(stage.settings for stage in pipeline.build() if isinstance(stage, Synthesize))
     with run.reading() as connection:
         items = connection.view("items")
-        told = ("caption", "target_caption", "object", "task", "seed", "screen_score", "source_group")
-        names = [name for name in (*told, *METRICS, *FILES) if name in items.columns]
+        texts = ("caption", "target_caption", "object", "task", "seed", "screen_score", "source_group")
+        names = [name for name in (*texts, *METRICS, *FILES) if name in items.columns]
         columns = ["item_id", "source_id", "status", "stage", "reason", *map(quote, names)]
         columns += [f"synthesize_seconds as seconds, {verdicts.last_key(stages)} as upstream"]
-        mine = items.filter(f"track = {literal(pipeline.track)} and task = {literal(TASK)}")
-        [(waiting,)] = mine.filter("status = 'pending'").aggregate("count(*)").fetchall()
-        if waiting:
+        removals = items.filter(f"track = {literal(pipeline.track)} and task = {literal(TASK)}")
+        [(pending,)] = removals.filter("status = 'pending'").aggregate("count(*)").fetchall()
+        if pending:
             raise FatalError(
-                f"{waiting} removals of {run.store.root} have not come to their end: finish the run first, with "
+                f"{pending} removals of {run.store.root} are not finished: finish the run first, with "
                 "`ffpdata run` as before or `ffpdata retry`"
             )
-        reached = mine.filter("synthesize_key is not null").project(", ".join(columns)).order("item_id")
+        reached = removals.filter("synthesize_key is not null").project(", ".join(columns)).order("item_id")
         rows = pa.table(reached.to_arrow_table()).to_pylist()
-    return [_outcome(row, pipeline.track, settings) for row in rows]
+    return [_result(row, pipeline.track, settings) for row in rows]
 
 
-def _outcome(row: dict[str, Any], track: str, settings: Any) -> RemovalResult:
-    through = row["status"] == OK or row["stage"] == CURATE  # curation chooses among pairs that passed
+def _result(row: dict[str, Any], track: str, settings: Any) -> RemovalResult:
+    passed = row["status"] == OK or row["stage"] == CURATE  # curation chooses among pairs that passed
     return RemovalResult(
         item_id=row["item_id"],
         source_id=row["source_id"],
         pair=verdicts.pair_key(track, row["item_id"], row["upstream"]),
-        status=OK if through else row["status"],
+        status=OK if passed else row["status"],
         stage=row["stage"],
-        reason=None if through else row["reason"],
+        reason=None if passed else row["reason"],
         screen_score=row.get("screen_score"),
         measures={name: row[name] for name in METRICS if row.get(name) is not None},
         seconds=row["seconds"] or 0.0,
@@ -123,20 +122,20 @@ def _outcome(row: dict[str, Any], track: str, settings: Any) -> RemovalResult:
     )
 
 
-def decided(run: RunFolder) -> Mapping[str, Decision]:
-    """What the reviewers decided up to now, by pair."""
+def read_decisions(run: RunFolder) -> Mapping[str, Decision]:
+    """Read what the reviewers have decided, by pair key."""
     with run.reading() as connection:
         return verdicts.decisions(verdicts.read(connection))
 
 
-def judged(outcomes: Iterable[RemovalResult], decisions: Mapping[str, Decision]) -> list[RemovalResult]:
-    """The same outcomes with what the reviewers decided about each."""
-    return [replace(outcome, decision=decisions.get(outcome.pair)) for outcome in outcomes]
+def with_decisions(results: Iterable[RemovalResult], decisions: Mapping[str, Decision]) -> list[RemovalResult]:
+    """Return the results with what the reviewers decided about each."""
+    return [replace(result, decision=decisions.get(result.pair)) for result in results]
 
 
-def dump(outcomes: Iterable[RemovalResult]) -> bytes:
-    """Write outcomes as Parquet, without the verdicts: those live in their manifest."""
-    rows = [asdict(replace(outcome, decision=None)) for outcome in outcomes]
+def to_parquet(results: Iterable[RemovalResult]) -> bytes:
+    """Write results as Parquet, without the decisions: verdicts are stored in their manifest."""
+    rows = [asdict(replace(result, decision=None)) for result in results]
     for row in rows:
         del row["decision"]
         row |= {name: list(row[name].items()) for name in ("measures", "files")}
@@ -145,8 +144,8 @@ def dump(outcomes: Iterable[RemovalResult]) -> bytes:
     return buffer.getvalue()
 
 
-def parse(data: bytes) -> list[RemovalResult]:
-    """Read what `dump` wrote."""
+def from_parquet(data: bytes) -> list[RemovalResult]:
+    """Read what `to_parquet` wrote."""
     rows = pq.read_table(pa.BufferReader(data)).to_pylist()
     return [RemovalResult(**{**row, "measures": dict(row["measures"]), "files": dict(row["files"])}) for row in rows]
 

@@ -1,4 +1,4 @@
-"""What the report of a round tells, gathered from where it lies."""
+"""Collects the facts of a round for its report: from the run, the round's files and the verdicts."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from datetime import datetime
 
 from ffpdata.core.stage import ModelSpec
 from ffpdata.curate import verdicts
-from ffpdata.curate.verdicts import Decision as Decided
+from ffpdata.curate.verdicts import Decision as ReviewDecision
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.refine import removal_results
 from ffpdata.refine.comparison import Comparison
 from ffpdata.refine.removal_results import RemovalResult
 from ffpdata.refine.round import AFTER, BEFORE, REPORT, TRAINING, VALIDATION, Round, RoundState, now
-from ffpdata.refine.round_charts import Loss
 from ffpdata.refine.round_report import RoundFacts, write_round_report
 from ffpdata.training.finetune import LOSSES, SHEET
+from ffpdata.training.losses import Loss
 
 HOUR = 3600.0
 
 
-def write(run: RunFolder, current: Round, state: RoundState, decisions: Mapping[str, Decided]) -> str:
-    """Write the report of a round whose model is trained, and return its path in the run folder."""
+def write_report(run: RunFolder, current: Round, state: RoundState, decisions: Mapping[str, ReviewDecision]) -> str:
+    """Write the report of a round whose model is trained.
+
+    Args:
+        run: the run.
+        current: the round.
+        state: as the report shows it.
+        decisions: of the reviewers, by pair key.
+
+    Returns:
+        The report's path in the run folder.
+    """
     plan, spec = current.plan, current.spec()
     ended = current.decision
     before, after = (_table(current, name, decisions) for name in (BEFORE, AFTER))
@@ -47,8 +57,8 @@ def write(run: RunFolder, current: Round, state: RoundState, decisions: Mapping[
     return current.path(REPORT)
 
 
-def _table(current: Round, name: str, decisions: Mapping[str, Decided]) -> list[RemovalResult]:
-    return removal_results.judged(current.table(name), decisions) if current.has(f"{name}.parquet") else []
+def _table(current: Round, name: str, decisions: Mapping[str, ReviewDecision]) -> list[RemovalResult]:
+    return removal_results.with_decisions(current.table(name), decisions) if current.has(f"{name}.parquet") else []
 
 
 def _comparison(current: Round) -> Comparison | None:
@@ -64,15 +74,15 @@ def _losses(current: Round) -> list[Loss]:
 
 
 def _cost(run: RunFolder, current: Round, spec: ModelSpec, after: Iterable[RemovalResult]) -> Iterable[tuple[str, str]]:
-    made = current.read_json("lineage.json")
+    lineage = current.read_json("lineage.json")
     gpus = (spec.resources and spec.resources.gpus) or 0.0
     unit = "GPU hours" if gpus else "hours of a CPU worker"
-    yield "Training", f"{made['seconds'] * max(1, made['processes']) / HOUR:.2f} {unit}"
+    yield "Training", f"{lineage['seconds'] * max(1, lineage['processes']) / HOUR:.2f} {unit}"
     after = list(after)
     seconds = sum(each.seconds for each in after)
     yield f"Making {len(after)} removals anew", f"{seconds * (gpus or 1) / HOUR:.2f} {unit}"
     pairs = {each.pair for each in after}
     with run.reading() as connection:
-        holding = verdicts.read(connection)
-    given = [each.seconds or 0.0 for pair in pairs for each in holding.get(pair, {}).values()]
-    yield f"{len(given)} verdicts on them", f"{sum(given) / HOUR:.2f} hours of reviewers"
+        by_pair = verdicts.read(connection)
+    times = [each.seconds or 0.0 for pair in pairs for each in by_pair.get(pair, {}).values()]
+    yield f"{len(times)} verdicts on them", f"{sum(times) / HOUR:.2f} hours of reviewers"

@@ -1,4 +1,4 @@
-"""The training of a round: its samples out of the run folder, its model into it, here or on a cluster's GPUs."""
+"""The training of a round: reads its samples from the run folder and writes its model there, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ffpdata.models.requirements import wants_gpu
 from ffpdata.refine.removal_results import RemovalResult
 from ffpdata.refine.round import TRAINING, VALIDATION, Round
 from ffpdata.storage.scratch import DownloadsInUse
-from ffpdata.training.finetune import LOSSES, SHEET, Sample, finetune
-from ffpdata.training.job import CLIPS
+from ffpdata.training.finetune import LOSSES, SHEET, finetune
+from ffpdata.training.removal_sample import CLIPS, RemovalSample
 
 Say = Callable[[str], None]
 
 
 def train(run: RunFolder, current: Round, folder: Path | None, say: Say, *, on_ray: bool) -> None:
-    """Train the round's model and put it into the run folder.
+    """Train the round's model and write it into the run folder.
 
     Args:
         run: the run.
-        current: a round that is planned.
-        folder: where the training keeps what it needs meanwhile; None: in the run folder, where that is local.
-        say: is told of its progress.
-        on_ray: as a task of the cluster of `RAY_ADDRESS`, on a node with as many GPUs as it wants.
+        current: a round with a plan.
+        folder: for the files that the training needs while it runs; None: in the run folder, if that is local.
+        say: called with each line of progress.
+        on_ray: train in a task of the cluster of `RAY_ADDRESS`, on a node with `train.gpus` GPUs.
 
     Raises:
-        FatalError: as `finetune.finetune`; the cluster has no such node.
-        UsageError: a remote run and no folder.
+        FatalError: as in `finetune.finetune`, or the cluster has no such node.
+        UsageError: the run is remote and no folder is given.
     """
     if folder is None and not run.store.local:
         raise UsageError(f"{run.store.root} is no local folder: name one for the training with --work DIR")
@@ -50,10 +50,10 @@ def train(run: RunFolder, current: Round, folder: Path | None, say: Say, *, on_r
         most = max((node["Resources"].get("GPU", 0) for node in nodes if node["Alive"]), default=0)
         if most < gpus:
             raise FatalError(f"train.gpus is {gpus}, and no node of the cluster has more than {most:g}")
-        work = ray.remote(num_gpus=gpus, num_cpus=1, max_retries=0)(_train)
+        task = ray.remote(num_gpus=gpus, num_cpus=1, max_retries=0)(_train)
         say(f"Training on the cluster, on {gpus} GPUs of one node" if gpus else "Training on the cluster")
         try:
-            ray.get(work.remote(run.store.root, current.number, folder))
+            ray.get(task.remote(run.store.root, current.number, folder))
         except ray.exceptions.RayTaskError as err:
             if isinstance(err.cause, FfpdataError):
                 raise err.cause from None
@@ -63,34 +63,34 @@ def train(run: RunFolder, current: Round, folder: Path | None, say: Say, *, on_r
 def _train(root: str, number: int, folder: Path | None, say: Say = print) -> None:
     run = RunFolder(root)
     store, current = run.store, Round(run.store, number)
-    plan, place = current.plan, _place(current, folder)
+    plan, work = current.plan, _work_folder(current, folder)
     with store.hold() as held:
-        samples, others = ([_sample(run, each, held) for each in current.table(n)] for n in (TRAINING, VALIDATION))
-        made = finetune(samples, others, plan.base, plan.settings.train, place, say)
-    for source, name in ((made.lora, current.lora), (made.sheet, SHEET), (place / LOSSES, LOSSES)):
+        samples, validation = ([_sample(run, each, held) for each in current.table(n)] for n in (TRAINING, VALIDATION))
+        tuned = finetune(samples, validation, plan.base, plan.settings.train, work, say)
+    for source, name in ((tuned.lora, current.lora), (tuned.sheet, SHEET), (work / LOSSES, LOSSES)):
         if source is not None:
             temp = store.temp_file(name)
             shutil.copyfile(source, temp)
             store.commit(temp, current.path(name))
-    current.write_json("lineage.json", made.lineage)  # last: with it the model is there
+    current.write_json("lineage.json", tuned.lineage)  # last: it says that the model is complete
 
 
-def tidy(current: Round, folder: Path | None) -> None:
-    """Remove what the training of a round needed meanwhile: latents are large."""
+def remove_training_files(current: Round, folder: Path | None) -> None:
+    """Remove the files that the training needed while it ran: latents are large."""
     if folder or current.store.local:
-        shutil.rmtree(_place(current, folder), ignore_errors=True)
+        shutil.rmtree(_work_folder(current, folder), ignore_errors=True)
 
 
-def _place(current: Round, folder: Path | None) -> Path:
+def _work_folder(current: Round, folder: Path | None) -> Path:
     if folder is None:
         return current.store.local_path(current.path("training"))
     return folder / f"round-{current.number:03d}"
 
 
-def _sample(run: RunFolder, accepted: RemovalResult, held: DownloadsInUse) -> Sample:
+def _sample(run: RunFolder, accepted: RemovalResult, held: DownloadsInUse) -> RemovalSample:
     files = {column: run.store.fetch(accepted.files[column], held) for column in CLIPS}
-    names = [Path(accepted.files[column]).name for column in CLIPS]  # of a run's files: their keys
-    return Sample(
+    names = [Path(accepted.files[column]).name for column in CLIPS]  # a run's files are named by their content
+    return RemovalSample(
         item_id=accepted.item_id,
         content=digest(names),
         prompt=accepted.prompt,

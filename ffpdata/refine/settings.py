@@ -1,4 +1,4 @@
-"""What the refinement loop can be told: `pipelines/refinement.yaml`."""
+"""Settings of the refinement loop: `pipelines/refinement.yaml`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ffpdata.core.config import load_settings
 from ffpdata.refine.compare import CompareSettings
-from ffpdata.training.finetune import TrainSettings
+from ffpdata.training.job import TrainSettings
 
 DEFAULT = "refinement"
 
 
 class RefineSettings(BaseModel):
-    """How a round is made and judged."""
+    """When a round begins, how it trains, and how it is compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = DEFAULT
     about: str = ""
     accepted: int = Field(200, ge=1)
-    """Accepted removals to train on, those of held-out sources not counted, before a round begins."""
+    """Accepted removals that a round needs to begin; those of held-out sources do not count."""
     new_accepted: int = Field(50, ge=0)
-    """How many of them the round before was not trained on: the same again would teach the same."""
+    """How many of them the last round must not have trained on: the same samples would give the same model."""
     held_out: float = Field(0.2, gt=0, lt=1)
-    """Fraction of the sources that no round trains on. Rounds are compared on their removals alone, because a model is
-    at its best on what it was trained on."""
+    """Fraction of the sources that no round trains on. Rounds are compared on the removals of these alone, because a
+    model is best on what it was trained on."""
     seed: int = 0
-    """Chooses these sources. Another seed lets the model be judged on what it was trained on before."""
+    """Seed that chooses these sources. A changed seed holds out sources that earlier rounds trained on."""
     train: TrainSettings = TrainSettings()
     compare: CompareSettings = CompareSettings()
 
 
 def load(name: str = DEFAULT, overrides: Sequence[str] = ()) -> RefineSettings:
-    """Read the settings of a name or file, with `a.b=c` laid over them.
+    """Read settings and apply overrides.
+
+    Args:
+        name: of a file in `pipelines/`, or its path.
+        overrides: as `a.b=c`.
 
     Raises:
         ConfigError: with file, line, value and the nearest valid name.

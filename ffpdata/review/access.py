@@ -1,10 +1,10 @@
-"""What stands before every route of the review server: who may ask, from where, and how much.
+"""Access control before every route of the review server.
 
-- The `Host` must be this server: a name that was made to point here (DNS rebinding) is refused.
-- Nothing is answered without the token: as a bearer, or as the cookie that a visit to `/?token=...` leaves.
+- The `Host` must be this server: other names that resolve to it (DNS rebinding) are refused.
+- Every request needs the token: as a bearer, or in the cookie that a visit to `/?token=...` sets.
 - A POST needs the header `X-Review`, which a form of another site cannot send, and its `Origin`, where there is one,
   must be this server.
-- Bodies are bounded, whether they tell their length or not.
+- The size of bodies is limited, with a `Content-Length` and without.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-"""Sent with every answer. `cache-control: no-store` is added where an answer does not say otherwise."""
+"""Sent with every response. `cache-control: no-store` is added to a response that does not set the header."""
 
-# A cookie that is `SameSite=Strict` is not sent on a redirect from another site's link; this page asks again itself.
+# A `SameSite=Strict` cookie is not sent on a redirect from another site's link, so this page loads / itself.
 _WELCOME = (
     b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
     b'<link rel="icon" href="/icon.svg"><title>Review</title>'
@@ -51,14 +51,14 @@ _WELCOME = (
 
 
 class Logins:
-    """Who knows the token, and under which name they review.
+    """Checks tokens and login cookies.
 
-    A cookie holds the name and a signature of it, so that the server remembers nobody.
+    A cookie holds the reviewer's name and its signature, so the server stores no sessions.
 
     Args:
         token: the secret.
-        cookie: name of the cookie. Cookies are shared by all ports of a host, so it should have the port in it.
-        secure: whether the server speaks TLS.
+        cookie: name of the cookie. Cookies are shared by all ports of a host, so it should contain the port.
+        secure: whether the server uses TLS.
     """
 
     def __init__(self, token: str, cookie: str, *, secure: bool = False) -> None:
@@ -67,17 +67,17 @@ class Logins:
         self.secure = secure
 
     def cookie(self, reviewer: str) -> str:
-        """The `Set-Cookie` that remembers a reviewer; with an empty name, that the token is known."""
+        """Return the `Set-Cookie` header that logs a reviewer in; an empty name logs in without one."""
         name = base64.urlsafe_b64encode(reviewer.encode()).decode().rstrip("=")
         flags = "HttpOnly; SameSite=Strict; Path=/" + ("; Secure" if self.secure else "")
         return f"{self._cookie}={name}.{self._sign(reviewer)}; {flags}"
 
-    def knows(self, token: str) -> bool:
-        """Whether this is the token."""
+    def accepts(self, token: str) -> bool:
+        """Return whether this is the token."""
         return _same(token, self._token)
 
     def reviewer(self, cookies: str) -> str | None:
-        """The name in a `Cookie` header, empty before it was given; None where nobody is logged in."""
+        """Return the name in a `Cookie` header, empty where it has none yet; None where nobody is logged in."""
         try:
             cookie = SimpleCookie(cookies).get(self._cookie)
             encoded, _, signature = (cookie.value if cookie else "").partition(".")
@@ -91,12 +91,12 @@ class Logins:
 
 
 class AccessGuard:
-    """An ASGI application around another one. It leaves the reviewer's name, or None, in `scope["reviewer"]`.
+    """An ASGI application that checks requests before another one; sets `scope["reviewer"]` to a name or None.
 
     Args:
-        app: what it guards.
-        logins: who may ask.
-        hosts: names beside `localhost`, this machine's and IP addresses under which the server is asked.
+        app: the application that it protects.
+        logins: of the server.
+        hosts: further names of the server, beside `localhost`, this machine's names and IP addresses.
     """
 
     def __init__(self, app: App, logins: Logins, hosts: Iterable[str] = ()) -> None:
@@ -106,11 +106,11 @@ class AccessGuard:
         self._hosts = {name.lower().rstrip(".") for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or refuse it."""
+        """Pass one request on to the application, or refuse it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # no route speaks WebSocket
+        if scope["type"] != "http":  # no route uses WebSocket
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         token = _token_in(scope)
@@ -128,19 +128,19 @@ class AccessGuard:
             await self._app(scope, receive, _with_headers(send))
 
     def _check(self, scope: Scope, headers: Mapping[str, str], token: str | None) -> tuple[int, str] | None:
-        """What is wrong with a request, as status and message. Sets `scope["reviewer"]`."""
+        """Return HTTP status and message of a refused request, None for an allowed one. Sets `scope["reviewer"]`."""
         host = headers.get("host", "")
         if not self._known_host(host):
             return 421, f"this server is not {host[:100]!r}: name it with --allow-host, or use its address"
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         if kind or token is not None:
-            known = self._logins.knows(bearer if kind.lower() == "bearer" else token or "")
+            logged_in = self._logins.accepts(bearer if kind.lower() == "bearer" else token or "")
             scope["reviewer"] = unquote(headers.get(REVIEWER_HEADER, "")) or None
         else:
             name = self._logins.reviewer(headers.get("cookie", ""))
-            known = name is not None
+            logged_in = name is not None
             scope["reviewer"] = name or None
-        if not known:
+        if not logged_in:
             return 401, "log in with the address that `ffpdata review` printed: it ends in ?token=..."
         if scope["method"] in SAFE:
             return None
@@ -158,26 +158,26 @@ class AccessGuard:
             ipaddress.ip_address(name)
         except ValueError:
             return name in self._hosts
-        return True  # an address cannot be made to point elsewhere
+        return True  # DNS rebinding needs a name
 
 
 def _token_in(scope: Scope) -> str | None:
-    """The token in the address of the page; None where it has none."""
+    """Return the token in the page's URL; None where it has none."""
     if scope["path"] != "/":
         return None
     query: str = scope["query_string"].decode("latin-1")
-    given = parse_qs(query, keep_blank_values=True).get("token")
-    return given[0] if given else None
+    values = parse_qs(query, keep_blank_values=True).get("token")
+    return values[0] if values else None
 
 
-def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+def _same(text: str, secret: str) -> bool:
+    return hmac.compare_digest(text.encode("utf-8", "replace"), secret.encode())
 
 
 async def _read(receive: Receive, headers: Mapping[str, str]) -> bytes | None:
-    """Read a body; None where it is too large, without reading the rest."""
-    told = headers.get("content-length", "")
-    if told.isdigit() and int(told) > MAX_BODY:
+    """Read a body; returns None for one larger than `MAX_BODY`, without reading the rest."""
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length) > MAX_BODY:
         return None
     body = bytearray()
     while True:
@@ -193,7 +193,7 @@ async def _read(receive: Receive, headers: Mapping[str, str]) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give out a body that was read, and then what comes after it."""
+    """Return a `receive` that repeats a body that was read, and then continues with the original one."""
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def replayed() -> MutableMapping[str, Any]:
@@ -205,11 +205,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def _with_headers(send: Send) -> Send:
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            known = {name.lower() for name, _ in message["headers"]}
+            present = {name.lower() for name, _ in message["headers"]}
             more = {**HEADERS, "cache-control": "no-store"}
             message["headers"] = [
                 *message["headers"],
-                *((n.encode(), v.encode()) for n, v in more.items() if n.encode() not in known),
+                *((n.encode(), v.encode()) for n, v in more.items() if n.encode() not in present),
             ]
         await send(message)
 
@@ -217,8 +217,8 @@ def _with_headers(send: Send) -> Send:
 
 
 async def _reply(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
-    usual = {**HEADERS, "cache-control": "no-store", "content-type": "application/json"}
-    more = {**usual, **headers, "content-length": str(len(body))}
+    default = {**HEADERS, "cache-control": "no-store", "content-type": "application/json"}
+    more = {**default, **headers, "content-length": str(len(body))}
     names = [(name.encode(), value.encode("latin-1")) for name, value in more.items()]
     await send({"type": "http.response.start", "status": status, "headers": names})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""How far two reviewers agree on the pairs that both judged."""
+"""Agreement of reviewers on the pairs that both of them judged."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ffpdata.curate.verdicts import ACCEPT, REJECT, Verdict
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two reviewers.
+    """Agreement of two reviewers.
 
     Attributes:
-        reviewers: both, sorted.
-        pairs: how many both accepted or rejected.
-        same: fraction on which they agree.
-        kappa: Cohen's kappa: 1 full agreement, 0 no more than chance would give; None where it is undefined because
-            both always said the same.
+        reviewers: their names, sorted.
+        pairs: number of pairs that both accepted or rejected.
+        same: fraction of these on which they agree, 0..1.
+        kappa: Cohen's kappa: 1 is full agreement, 0 what chance would give; None where it is undefined, because both
+            gave one and the same verdict on all pairs.
     """
 
     reviewers: tuple[str, str]
@@ -29,26 +29,30 @@ class Agreement:
 
 
 def cohen_kappa(judged: Sequence[tuple[bool, bool]]) -> float | None:
-    """Agreement of two judges beyond chance (Cohen 1960); None where chance alone explains all of it."""
+    """Return the agreement of two reviewers beyond chance (Cohen 1960); None where chance agreement is 1.
+
+    Args:
+        judged: per pair whether the first accepted it, and whether the second did.
+    """
     total = len(judged)
     if not total:
         return None
-    first, second = (sum(judges) / total for judges in zip(*judged, strict=True))
+    first, second = (sum(votes) / total for votes in zip(*judged, strict=True))
     chance = first * second + (1 - first) * (1 - second)
     observed = sum(a == b for a, b in judged) / total
     return (observed - chance) / (1 - chance) if chance < 1 else None
 
 
 def agreements(verdicts: Iterable[Mapping[str, Verdict]]) -> list[Agreement]:
-    """Compare every two reviewers who judged the same pairs, those with the most pairs first.
+    """Return the agreement of every two reviewers with pairs in common, those with the most pairs first.
 
     Args:
         verdicts: per pair, reviewer to verdict.
     """
     judged: dict[tuple[str, str], list[tuple[bool, bool]]] = defaultdict(list)
-    for given in verdicts:
-        told = sorted((name, v.verdict == ACCEPT) for name, v in given.items() if v.verdict in (ACCEPT, REJECT))
-        for (one, a), (other, b) in combinations(told, 2):
+    for by_reviewer in verdicts:
+        votes = sorted((name, v.verdict == ACCEPT) for name, v in by_reviewer.items() if v.verdict in (ACCEPT, REJECT))
+        for (one, a), (other, b) in combinations(votes, 2):
             judged[one, other].append((a, b))
     found = [
         Agreement(names, len(both), sum(a == b for a, b in both) / len(both), cohen_kappa(both))

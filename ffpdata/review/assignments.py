@@ -1,4 +1,4 @@
-"""Who judges which pair: leases, so that no two reviewers get the same one, and verdicts, written as they are given."""
+"""Assigns pairs to reviewers by leases, so that no two judge the same pair by accident, and stores their verdicts."""
 
 from __future__ import annotations
 
@@ -24,19 +24,25 @@ from ffpdata.review.pairs import PairFilter, ReviewPair, ReviewPairs
 
 LEASE_SECONDS = 600.0
 OVERLAP = 0.1
+"""Fraction of the pairs in the overlap sample."""
+
 OVERLAP_REVIEWERS = 2
-"""So many people judge a pair of the overlap sample; any other pair one."""
+"""Number of reviewers of a pair in the overlap sample; other pairs have one."""
 
 REFRESH_SECONDS = 10.0
-"""A reviewer without pairs has the run read again at most so often: it may still go on."""
+"""Least seconds between two readings of a run that is still going on, when a reviewer has no pairs left."""
 
 MAX_SECONDS = 86_400.0
 REVIEWER = re.compile(r"\w[\w .@+-]{0,63}")
-"""Names that reviewers may have."""
+"""Valid names of reviewers."""
 
 
 class RefusedError(FfpdataError):
-    """A verdict that does not count. `status` is the HTTP status that tells so."""
+    """A request that is refused.
+
+    Attributes:
+        status: the HTTP status of the response.
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -45,14 +51,20 @@ class RefusedError(FfpdataError):
 
 @dataclass(frozen=True)
 class GivenVerdict:
-    """A verdict as a reviewer gives it."""
+    """A verdict as a reviewer submits it.
+
+    Attributes:
+        verdict: one of `curate.verdicts.VERDICTS`.
+        reasons: of a rejection, from `curate.verdicts.REASONS`.
+        seconds: time the reviewer took.
+    """
 
     verdict: str
     reasons: tuple[str, ...] = ()
     seconds: float | None = None
 
     def check(self) -> None:
-        """Raise RefusedError where it is none."""
+        """Raise RefusedError where it is not valid."""
         if self.verdict not in VERDICTS:
             raise RefusedError(422, f"verdict {self.verdict!r}{nearest(self.verdict, VERDICTS)}")
         for reason in self.reasons:
@@ -63,20 +75,20 @@ class GivenVerdict:
         if self.verdict != REJECT and self.reasons:
             raise RefusedError(422, f"{self.verdict!r} has no reasons: only a rejection has")
         if len(set(self.reasons)) < len(self.reasons):
-            raise RefusedError(422, "a reason stands there twice")
+            raise RefusedError(422, "a reason is given twice")
         if self.seconds is not None and not (math.isfinite(self.seconds) and 0 <= self.seconds <= MAX_SECONDS):
-            raise RefusedError(422, f"seconds must lie in [0, {MAX_SECONDS:g}], got {self.seconds}")
+            raise RefusedError(422, f"seconds must be in [0, {MAX_SECONDS:g}], got {self.seconds}")
 
 
 class Assignments:
-    """Hands out pairs and takes verdicts; threads may share it.
+    """Leases pairs to reviewers and stores verdicts; threads may share it.
 
     Args:
         run: the run folder.
-        overlap: fraction of the pairs that `OVERLAP_REVIEWERS` people judge, to know how far they agree.
-        lease_seconds: so long a pair is kept for the reviewer who got it. One who comes later than that may still
-            judge it, unless somebody else has got it since.
-        clock: seconds that only grow.
+        overlap: fraction of the pairs that `OVERLAP_REVIEWERS` people judge, to measure their agreement.
+        lease_seconds: duration of a lease. After it, the reviewer may still judge the pair until it is leased to
+            somebody else.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -91,79 +103,88 @@ class Assignments:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._lock = threading.RLock()
-        self._leases: dict[str, dict[str, float]] = {}  # pair key to reviewer to the time at which it runs out
+        self._leases: dict[str, dict[str, float]] = {}  # pair key to reviewer to the time of expiry
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the run again: new pairs, and verdicts that were imported."""
-        with self._lock:  # what is given meanwhile must not be forgotten
+        """Read the run again: it may have new pairs, and imported verdicts."""
+        with self._lock:  # a verdict submitted meanwhile must not be lost
             self.pairs = ReviewPairs(self._run)
-            self._choose = lru_cache(maxsize=64)(self.pairs.choose)
+            self._select = lru_cache(maxsize=64)(self.pairs.select)
             self._read_at = self._clock()
 
-    def take(self, reviewer: str, wanted: PairFilter, count: int) -> list[ReviewPair]:
-        """Lease up to `count` pairs to a reviewer: first those that are leased to them already, then new ones."""
+    def lease(self, reviewer: str, filters: PairFilter, count: int) -> list[ReviewPair]:
+        """Lease up to `count` pairs to a reviewer: first those leased to them already, then others."""
         with self._lock:
-            found = self._take(reviewer, wanted, count)
+            found = self._lease_now(reviewer, filters, count)
             if not found and self._clock() - self._read_at > REFRESH_SECONDS:
                 self.refresh()
-                found = self._take(reviewer, wanted, count)
+                found = self._lease_now(reviewer, filters, count)
             return found
 
-    def _take(self, reviewer: str, wanted: PairFilter, count: int) -> list[ReviewPair]:
+    def _lease_now(self, reviewer: str, filters: PairFilter, count: int) -> list[ReviewPair]:
         now = self._clock()
         by_key = self.pairs.by_key
-        held = [by_key[key] for key, leases in self._leases.items() if reviewer in leases and key in by_key]
-        mine = [pair for pair in held if wanted.fits(pair) and self._open_for(pair.key, reviewer, wanted, now)]
-        known = {pair.key for pair in mine}
-        new = (p for p in self._choose(wanted) if p.key not in known and self._open_for(p.key, reviewer, wanted, now))
-        taken = list(islice(chain(mine, new), count))
-        for pair in taken:
-            self._lease(pair.key, reviewer, now)
-        return taken
+        leased = [by_key[key] for key, leases in self._leases.items() if reviewer in leases and key in by_key]
+        mine = [pair for pair in leased if filters.matches(pair) and self._is_open(pair.key, reviewer, filters, now)]
+        keys = {pair.key for pair in mine}
+        new = (p for p in self._select(filters) if p.key not in keys and self._is_open(p.key, reviewer, filters, now))
+        pairs = list(islice(chain(mine, new), count))
+        for pair in pairs:
+            self._start_lease(pair.key, reviewer, now)
+        return pairs
 
-    def _open_for(self, key: str, reviewer: str, wanted: PairFilter, now: float) -> bool:
+    def _is_open(self, key: str, reviewer: str, filters: PairFilter, now: float) -> bool:
+        """Return whether a reviewer may get a pair: they have not judged it, and not enough others judge it."""
         verdicts = self.pairs.verdicts.get(key, {})
-        if wanted.flagged:
+        if filters.flagged:
             flagged = any(verdict.verdict == FLAG for name, verdict in verdicts.items() if name != reviewer)
             return flagged and verdicts.get(reviewer) is None
         if reviewer in verdicts:
             return False
-        # Whoever skips a pair leaves it to somebody else.
+        # A skipped pair goes to another reviewer.
         others = {name for name, verdict in verdicts.items() if verdict.verdict != SKIP}
         others |= {name for name, until in self._leases.get(key, {}).items() if name != reviewer and until > now}
         return len(others) < (OVERLAP_REVIEWERS if self.in_overlap(key) else 1)
 
-    def _lease(self, key: str, reviewer: str, now: float) -> None:
+    def _start_lease(self, key: str, reviewer: str, now: float) -> None:
         leases = self._leases.setdefault(key, {})
         for name in [name for name, until in leases.items() if until <= now]:
             del leases[name]
         leases[reviewer] = now + self._lease_seconds
 
     def in_overlap(self, key: str) -> bool:
-        """Whether a pair belongs to the sample that several people judge. It follows from the pair alone."""
+        """Return whether a pair is in the sample that several people judge; it follows from the key alone."""
         return int(key[:8], 16) < self._overlap * 16**8
 
     def find(self, key: str) -> ReviewPair:
-        """Return a pair by its key; RefusedError where there is none."""
+        """Return a pair by its key; raises RefusedError where there is none."""
         pair = self.pairs.by_key.get(key)
         if pair is None:
             raise RefusedError(404, "there is no such pair; it may have been made anew since")
         return pair
 
-    def holds(self, reviewer: str, key: str) -> bool:
-        """Whether a pair is leased to a reviewer."""
+    def has_lease(self, reviewer: str, key: str) -> bool:
+        """Return whether a pair is leased to a reviewer."""
         with self._lock:
             return reviewer in self._leases.get(key, {})
 
-    def give(self, reviewer: str, key: str, given: GivenVerdict) -> Verdict:
-        """Take a verdict. It is in the run folder, durable, when this returns.
+    def submit(self, reviewer: str, key: str, given: GivenVerdict) -> Verdict:
+        """Store a reviewer's verdict; it is durable in the run folder when this returns.
 
-        The same verdict once more changes nothing: whoever got no answer may repeat it.
+        The same verdict again changes nothing, so that a client without an answer can repeat it.
+
+        Args:
+            reviewer: their name.
+            key: of the pair.
+            given: the verdict.
+
+        Returns:
+            The stored verdict.
 
         Raises:
-            RefusedError: it is malformed, or the pair is not leased to this reviewer.
+            RefusedError: the verdict is not valid, or the pair is not leased to this reviewer.
         """
         given.check()
         with self._lock:
@@ -173,27 +194,36 @@ class Assignments:
             verdict = Verdict(reviewer, given.verdict, given.reasons, given.seconds, self.in_overlap(key))
             if given.verdict == UNDO:
                 if before is None:
-                    if self.holds(reviewer, key):
+                    if self.has_lease(reviewer, key):
                         return verdict  # undone already
                     raise RefusedError(409, "there is nothing to undo: you have given no verdict on this pair")
-            elif not self.holds(reviewer, key):
+            elif not self.has_lease(reviewer, key):
                 if before and (before.verdict, before.reasons) == (given.verdict, given.reasons):
                     return before
                 raise RefusedError(409, "this pair is not leased to you; somebody else may have it. Ask for the next")
             self._run.manifest.append(REVIEW, [self._row(pair, verdict)], SCHEMA)
             if given.verdict == UNDO:
                 del verdicts[reviewer]
-                self._lease(key, reviewer, self._clock())
+                self._start_lease(key, reviewer, self._clock())
             else:
                 verdicts[reviewer] = verdict
-                self._drop(key, reviewer)
+                self._end_lease(key, reviewer)
             return verdict
 
-    def record(self, key: str, given: GivenVerdict, reviewer: str, at: datetime | None = None) -> bool:
-        """Take a verdict that was given elsewhere, without a lease; False where it is known already.
+    def import_verdict(self, key: str, given: GivenVerdict, reviewer: str, at: datetime | None = None) -> bool:
+        """Store a verdict that was given elsewhere, without a lease.
+
+        Args:
+            key: of the pair.
+            given: the verdict.
+            reviewer: who gave it.
+            at: when; now where it is None.
+
+        Returns:
+            False where the reviewer's verdict on the pair is already the same.
 
         Raises:
-            RefusedError: it is malformed, or there is no such pair.
+            RefusedError: the verdict or the reviewer's name is not valid, or there is no such pair.
         """
         given.check()
         check_reviewer(reviewer)
@@ -211,24 +241,24 @@ class Assignments:
             return True
 
     def release(self, reviewer: str, keys: Sequence[str]) -> None:
-        """Give pairs back that a reviewer will not judge now."""
+        """End leases of pairs that a reviewer will not judge now."""
         with self._lock:
             for key in keys:
-                self._drop(key, reviewer)
+                self._end_lease(key, reviewer)
 
-    def _drop(self, key: str, reviewer: str) -> None:
+    def _end_lease(self, key: str, reviewer: str) -> None:
         leases = self._leases.get(key, {})
         leases.pop(reviewer, None)
         if not leases:
             self._leases.pop(key, None)
 
     def progress(self) -> dict[str, Any]:
-        """How far the review is, what each reviewer did, and how far they agree."""
+        """Return the counts of the review, of each reviewer, and the reviewers' agreement, as JSON data."""
         with self._lock:
             verdicts = {key: dict(self.pairs.verdicts.get(key, {})) for key in self.pairs.by_key}
         reviewers: dict[str, dict[str, Any]] = {}
-        for given in verdicts.values():
-            for name, verdict in given.items():
+        for by_reviewer in verdicts.values():
+            for name, verdict in by_reviewer.items():
                 counts = reviewers.setdefault(name, dict.fromkeys((ACCEPT, REJECT, SKIP, FLAG), 0) | {"seconds": 0.0})
                 counts[verdict.verdict] += 1
                 counts["seconds"] += verdict.seconds or 0.0
@@ -237,7 +267,7 @@ class Assignments:
             counts["per_hour"] = judged * 3600 / counts["seconds"] if counts["seconds"] else None
         return {
             "pairs": len(verdicts),
-            "reviewed": sum(any(v.verdict in (ACCEPT, REJECT) for v in given.values()) for given in verdicts.values()),
+            "reviewed": sum(any(v.verdict in (ACCEPT, REJECT) for v in named.values()) for named in verdicts.values()),
             "reviewers": reviewers,
             "agreement": [asdict(agreement) for agreement in agreements(verdicts.values())],
         }

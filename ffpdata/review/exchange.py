@@ -1,8 +1,8 @@
-"""Verdicts in and out: Parquet for programs, JSON for Label Studio.
+"""Export and import of verdicts: Parquet for programs, JSON for Label Studio.
 
-Parquet has the rows of the manifest `review` that hold. The JSON is Label Studio's list of tasks: one per pair, with an
-annotation per reviewer whose choices are named `verdict` and `reasons`. What an import cannot take is named, one line
-each, and the rest is taken.
+Parquet has the current rows of the manifest `review`. The JSON is Label Studio's list of tasks: one per pair, with an
+annotation per reviewer whose choices are named `verdict` and `reasons`. An import reports each verdict that it refuses
+in a line, and stores the others.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.review.assignments import Assignments, GivenVerdict, RefusedError
 from ffpdata.review.pairs import FILES, PASSED, ReviewPairs
 
-TOLD: tuple[str, ...] = ("track", "item_id", "upstream", "task", "instruction")
-"""Columns of a pair in its task, beside its files."""
+TASK_COLUMNS: tuple[str, ...] = ("track", "item_id", "upstream", "task", "instruction")
+"""Columns of a pair in its Label Studio task, beside its files."""
 
 
 @dataclass
 class ImportResult:
-    """What came of an import.
+    """Result of an import.
 
     Attributes:
-        new: verdicts that were written.
-        known: verdicts that were there already.
-        problems: one line per verdict that was refused.
+        new: number of verdicts that were stored.
+        known: number of verdicts that were already stored.
+        problems: one line per refused verdict.
     """
 
     new: int = 0
@@ -44,7 +44,7 @@ class ImportResult:
 
 @dataclass(frozen=True)
 class _Record:
-    """One verdict of a file, unchecked."""
+    """One verdict of a file, not yet checked; `where` names its place in the file for messages."""
 
     where: str
     key: str
@@ -54,7 +54,7 @@ class _Record:
 
 
 def export_verdicts(run: RunFolder, file: Path) -> int:
-    """Write the verdicts that hold and return how many; JSON has the pairs without one too."""
+    """Write the current verdicts to a file and return their number; JSON also has the pairs without one."""
     kind = _kind(file)
     with run.connect() as connection:
         table = rows(connection)
@@ -66,26 +66,27 @@ def export_verdicts(run: RunFolder, file: Path) -> int:
 
 
 def import_verdicts(run: RunFolder, file: Path) -> ImportResult:
-    """Take the verdicts of a file into the run; those that are there already are left as they are.
+    """Store the verdicts of a file in the run; those that are stored already are skipped.
 
     Raises:
-        FatalError: the file cannot be read at all.
+        UsageError: the file is neither Parquet nor JSON.
+        FatalError: the file cannot be read.
     """
     read = {".parquet": _from_parquet, ".json": _from_json}[_kind(file)]
     records = list(read(file))
-    desk, taken = Assignments(run), ImportResult()
+    assignments, result = Assignments(run), ImportResult()
     for record in records:
         if isinstance(record, str):
-            taken.problems.append(record)
+            result.problems.append(record)
             continue
         try:
-            if desk.record(record.key, record.given, record.reviewer, record.at):
-                taken.new += 1
+            if assignments.import_verdict(record.key, record.given, record.reviewer, record.at):
+                result.new += 1
             else:
-                taken.known += 1
+                result.known += 1
         except RefusedError as err:
-            taken.problems.append(f"{record.where}: {err}")
-    return taken
+            result.problems.append(f"{record.where}: {err}")
+    return result
 
 
 def _kind(file: Path) -> str:
@@ -95,19 +96,19 @@ def _kind(file: Path) -> str:
 
 
 def _tasks(run: RunFolder, table: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    given: dict[str, list[dict[str, Any]]] = {}
+    verdicts: dict[str, list[dict[str, Any]]] = {}
     for row in table:
-        given.setdefault(pair_key(row["track"], row["item_id"], row["upstream"]), []).append(row)
+        verdicts.setdefault(pair_key(row["track"], row["item_id"], row["upstream"]), []).append(row)
     pairs = ReviewPairs(run)
     for pair in pairs.by_key.values():
-        if pair.status != PASSED and pair.key not in given:
+        if pair.status != PASSED and pair.key not in verdicts:
             continue
         row = pairs.row(pair)
-        data = {name: row[name] for name in TOLD if name in row}
+        data = {name: row[name] for name in TASK_COLUMNS if name in row}
         data |= {kind: run.store.url(row[column]) for kind, column in FILES.items() if row.get(column)}
         yield {
             "data": {"pair": pair.key, **data},
-            "annotations": [_annotation(each) for each in given.get(pair.key, [])],
+            "annotations": [_annotation(each) for each in verdicts.get(pair.key, [])],
         }
 
 
@@ -130,11 +131,11 @@ def _from_parquet(file: Path) -> Iterator[_Record | str]:
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowInvalid) as err:
-        raise FatalError(f"{file}: no readable Parquet file ({err})") from err
+        raise FatalError(f"{file}: not a readable Parquet file ({err})") from err
     needed = {"track", "item_id", "upstream", "verdict", "reviewer"}
-    lacking = sorted(needed - set(table.column_names))
-    if lacking:
-        raise FatalError(f"{file}: lacks the columns {lacking}; `ffpdata review RUN --export` writes such a file")
+    missing = sorted(needed - set(table.column_names))
+    if missing:
+        raise FatalError(f"{file}: lacks the columns {missing}; `ffpdata review RUN --export` writes such a file")
     for number, row in enumerate(table.to_pylist(), 1):
         where = f"{file.name}: row {number} ({row['item_id']})"
         key = pair_key(str(row["track"]), str(row["item_id"]), str(row["upstream"]))
@@ -145,7 +146,7 @@ def _from_json(file: Path) -> Iterator[_Record | str]:
     try:
         tasks = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
-        raise FatalError(f"{file}: no readable JSON ({err})") from err
+        raise FatalError(f"{file}: not readable JSON ({err})") from err
     if not isinstance(tasks, list):
         raise FatalError(f"{file}: expected Label Studio's list of tasks, found {type(tasks).__name__}")
     for number, task in enumerate(tasks, 1):

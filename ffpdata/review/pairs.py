@@ -1,4 +1,4 @@
-"""The pairs of a run that a person can judge: those with a source and a target that ended as passed or rejected."""
+"""The pairs of a run that can be reviewed: those with a source and a target that passed or were rejected."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ffpdata.core.config import Pipeline
 from ffpdata.curate.verdicts import Verdict, last_key, pair_key, read
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE, literal
-from ffpdata.refine.round import asked
+from ffpdata.review.requests import requested_pairs
 
 PASSED = "passed"
-"""Status of a pair that passed all stages; that of any other is the stage which rejected it."""
+"""Status of a pair that passed all stages; the status of a rejected one is the name of the stage."""
 
 FILES = {"source": "source_video", "target": "target_video", "mask": "mask_video", "reference": "reference_image"}
-"""What can be shown of a pair, and the column that has its file."""
+"""Kinds of files that can be shown of a pair, and the column of each."""
 
-TOLD = (
+FACT_COLUMNS = (
     *("item_id", "status", "reason", "error", "instruction", "object", "variant", "caption", "target_caption"),
     *("cinematic_caption", "style", "style_caption", "screen_score", "screen_reason", "discriminate_reason"),
     *("verify_score", "verify_reason", "psnr_outside", "change_inside", "change", "colour_drift", "structure"),
     *("flicker", "motion", "licence"),
 )
-"""Columns that the page tells of a pair, where it has them."""
+"""Columns that the page shows of a pair, where it has them."""
 
 GRADED = {"verify": "verify_score", "screen": "screen_score"}
-"""Stage to its score, which passes from the stage's `min_score` on; both 0..10."""
+"""Stage to the column of its score, which passes from the stage's `min_score` on; both 0..10."""
 
 FILTERS = ("track", "task", "variant", "status")
 
@@ -40,7 +40,7 @@ Order = Literal["uncertain", "best", "worst", "random"]
 
 
 class PairFilter(BaseModel):
-    """Which pairs a reviewer wants to see, and in which order."""
+    """Which pairs a reviewer gets, and in which order."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -52,31 +52,33 @@ class PairFilter(BaseModel):
     flagged: bool = False
     """Only pairs that somebody flagged."""
     compared: bool = False
-    """Only pairs by which a round of the refinement loop waits to be compared."""
+    """Only pairs whose verdicts are requested (`review.requests`): the refinement loop compares a round by them."""
     order: Order = "uncertain"
-    """`uncertain`: the score nearest to its threshold first. `random` follows from the seed alone."""
+    """`uncertain`: the score nearest to its threshold first. `random` depends on the seed alone."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
-    def fits(self, pair: ReviewPair) -> bool:
-        """Whether a pair is among those that are wanted."""
-        known = all(getattr(self, name) in (None, getattr(pair, name)) for name in FILTERS)
-        return known and (pair.compared or not self.compared)
+    def matches(self, pair: ReviewPair) -> bool:
+        """Return whether a pair passes the filters."""
+        same = all(getattr(self, name) in (None, getattr(pair, name)) for name in FILTERS)
+        return same and (pair.compared or not self.compared)
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewPair:
-    """One pair as it is now.
+    """One pair in its current state.
 
     Attributes:
-        key: names it on the page and in its URLs.
-        place: its row in the table of all pairs.
-        score: 0..10, of the last graded stage that it passed through.
-        margin: distance of its scores to their thresholds, the smallest.
-        compared: whether a round of the refinement loop waits for its verdict, to be compared with the one before.
+        key: its name on the page and in URLs (`curate.verdicts.pair_key`).
+        row_index: of its row in the table of all pairs.
+        track, task, variant: of the pair; an unknown task is `unknown`, no variant is empty.
+        status: `PASSED`, or the stage that rejected it.
+        score: 0..10, of the last graded stage; None where no stage graded it.
+        margin: smallest distance of its scores to their thresholds; None where there is none.
+        compared: whether its verdict is requested (`review.requests`).
     """
 
     key: str
-    place: int
+    row_index: int
     track: str
     task: str
     variant: str
@@ -87,11 +89,11 @@ class ReviewPair:
 
 
 class ReviewPairs:
-    """All pairs of a run that can be reviewed, as they were when this was made.
+    """All pairs of a run that can be reviewed, at the time this object is created.
 
     Attributes:
-        by_key: the pairs.
-        verdicts: those that hold, by pair key and reviewer, of all pairs that ever were.
+        by_key: the pairs by key.
+        verdicts: current verdicts by pair key and reviewer; also of pairs that were since made again.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -101,26 +103,26 @@ class ReviewPairs:
             self.by_key[pair.key] = pair
 
     def row(self, pair: ReviewPair) -> dict[str, Any]:
-        """All that the run knows of a pair: its columns of `items`, and `upstream`."""
-        (row,) = self._table.slice(pair.place, 1).to_pylist()
+        """Return a pair's columns of the view `items`, and `upstream`, the key of its last row."""
+        (row,) = self._table.slice(pair.row_index, 1).to_pylist()
         return dict(row)
 
     def files(self, pair: ReviewPair) -> dict[str, str]:
-        """Kind to path of the pair's files, relative to the run folder."""
+        """Return kind to path of a pair's files, relative to the run folder."""
         row = self.row(pair)
         return {kind: row[column] for kind, column in FILES.items() if row.get(column)}
 
-    def choose(self, wanted: PairFilter) -> list[ReviewPair]:
-        """The pairs that are wanted, in the order in which they are."""
-        return sorted(filter(wanted.fits, self.by_key.values()), key=_ORDERS[wanted.order](wanted.seed))
+    def select(self, filters: PairFilter) -> list[ReviewPair]:
+        """Return the pairs that pass the filters, in their order."""
+        return sorted(filter(filters.matches, self.by_key.values()), key=_ORDERS[filters.order](filters.seed))
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Values to filter by, with the number of pairs that have each."""
+        """Return per filter its values, each with its number of pairs."""
         return {name: dict(sorted(Counter(getattr(p, name) for p in self.by_key.values()).items())) for name in FILTERS}
 
 
-def _mixed(pair: ReviewPair, seed: int) -> bytes:
-    """Orders pairs as if at random: neighbours come from different sources."""
+def _shuffle_key(pair: ReviewPair, seed: int) -> bytes:
+    """Sort key that shuffles pairs: neighbours come from different sources."""
     return hashlib.blake2b(f"{seed} {pair.key}".encode(), digest_size=8).digest()
 
 
@@ -129,18 +131,19 @@ def _last_if_none(value: float | None) -> float:
 
 
 _ORDERS: Mapping[str, Callable[[int], Callable[[ReviewPair], Any]]] = {
-    "uncertain": lambda seed: lambda pair: (_last_if_none(pair.margin), _mixed(pair, seed)),
-    "best": lambda seed: lambda pair: (-(pair.score or 0.0), _mixed(pair, seed)),
-    "worst": lambda seed: lambda pair: (_last_if_none(pair.score), _mixed(pair, seed)),
-    "random": lambda seed: lambda pair: _mixed(pair, seed),
+    "uncertain": lambda seed: lambda pair: (_last_if_none(pair.margin), _shuffle_key(pair, seed)),
+    "best": lambda seed: lambda pair: (-(pair.score or 0.0), _shuffle_key(pair, seed)),
+    "worst": lambda seed: lambda pair: (_last_if_none(pair.score), _shuffle_key(pair, seed)),
+    "random": lambda seed: lambda pair: _shuffle_key(pair, seed),
 }
 
 
 def _load(run: RunFolder) -> tuple[pa.Table, list[ReviewPair], dict[str, dict[str, Verdict]]]:
+    """Read a run: the table of all pairs, the pairs in its order, and the current verdicts."""
     pipelines = run.pipelines()
     tables: list[pa.Table] = []
     pairs: list[ReviewPair] = []
-    wanted = asked(run.store)
+    requested = requested_pairs(run.store)
     with run.connect() as connection:
         verdicts = read(connection)
         items = connection.view("items") if pipelines else None
@@ -151,25 +154,28 @@ def _load(run: RunFolder) -> tuple[pa.Table, list[ReviewPair], dict[str, dict[st
             f"or stage = {literal(CURATE)})"
         )
         names = ("parent_id", "source_id", "track", "task", "stage", "width", "height", "frames", "fps")
-        known = [name for name in (*names, *TOLD, *FILES.values()) if name in items.columns]
+        present = [name for name in (*names, *FACT_COLUMNS, *FILES.values()) if name in items.columns]
         for track, pipeline in pipelines.items():
             stages = [entry.name for entry in pipeline.stages]
-            columns = ", ".join([*known, f"{last_key(stages)} as upstream"])
+            columns = ", ".join([*present, f"{last_key(stages)} as upstream"])
             mine = ended.filter(f"track = {literal(track)}").project(columns).order("item_id")
             table = pa.table(mine.to_arrow_table())
             offset = sum(each.num_rows for each in tables)
-            pairs += [_pair(row, place, pipeline, wanted) for place, row in enumerate(_light(table), offset)]
+            pairs += [
+                _pair(row, row_index, pipeline, requested) for row_index, row in enumerate(_filter_rows(table), offset)
+            ]
             tables.append(table)
     return pa.concat_tables(tables, promote_options="permissive").combine_chunks(), pairs, verdicts
 
 
-def _light(table: pa.Table) -> Sequence[dict[str, Any]]:
+def _filter_rows(table: pa.Table) -> Sequence[dict[str, Any]]:
+    """Return the columns that filters and orders need: all columns of many pairs would take much memory."""
     names = ("item_id", "upstream", "track", "task", "variant", "status", "stage", *GRADED.values())
     rows: list[dict[str, Any]] = table.select([n for n in names if n in table.column_names]).to_pylist()
     return rows
 
 
-def _pair(row: Mapping[str, Any], place: int, pipeline: Pipeline, wanted: Collection[str]) -> ReviewPair:
+def _pair(row: Mapping[str, Any], row_index: int, pipeline: Pipeline, requested: Collection[str]) -> ReviewPair:
     settings = {entry.name: entry.settings for entry in pipeline.stages}
     graded = [(row[column], stage) for stage, column in GRADED.items() if row.get(column) is not None]
     margins = [
@@ -178,12 +184,12 @@ def _pair(row: Mapping[str, Any], place: int, pipeline: Pipeline, wanted: Collec
     key = pair_key(row["track"], row["item_id"], row["upstream"])
     return ReviewPair(
         key=key,
-        place=place,
+        row_index=row_index,
         track=row["track"],
         task=row["task"] or "unknown",
         variant=row.get("variant") or "",
         status=PASSED if row["status"] == "ok" or row["stage"] == CURATE else row["stage"],
         score=graded[0][0] if graded else None,
         margin=min(margins, default=None),
-        compared=key in wanted,
+        compared=key in requested,
     )

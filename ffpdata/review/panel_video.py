@@ -1,8 +1,8 @@
-"""What the review page plays: source, target and mask as panels of one video, so that they cannot get out of step.
+"""Videos of the review page: source, target and mask as panels of one video, so that they stay in step.
 
 A preview has the clip's own resolution, a key frame every `KEY_FRAMES` frames for quick scrubbing, and few enough bytes
-for a slow line; the page links to the files themselves. It is made once, some pairs ahead of the reviewers, and kept
-in the run folder.
+for a slow line; the page links to the full files. It is made once, some pairs ahead of the reviewers, and stored in
+the run folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ffpdata.storage.store import Store
 
 FOLDER = "review"
 VERSION = 1
-"""Raised when previews look different: older ones are then made anew."""
+"""Raised when previews change: older ones are then made again."""
 
 CRF, PRESET, KEY_FRAMES = 26, "superfast", 16
 MAX_RATE = "4M"
@@ -51,7 +51,7 @@ class Previews:
         self._lock = threading.Lock()
 
     def prepare(self, files: Mapping[str, str]) -> Future[None]:
-        """Have the preview of a pair made, unless it is there.
+        """Start making the preview of a pair, unless it exists.
 
         Args:
             files: kind to path of the pair's files.
@@ -61,22 +61,22 @@ class Previews:
             if name not in self._making:
                 self._making[name] = self._pool.submit(self._make, dict(files), name)
             made = self._making[name]
-            if made.done() and made.exception():  # the next one to ask may have more luck
+            if made.done() and made.exception():  # the next request tries again
                 del self._making[name]
             return made
 
     def path(self, files: Mapping[str, str], kind: str) -> str:
-        """Path of a pair's `VIDEO`, `POSTER` or `REFERENCE` in the run folder, as soon as it is made.
+        """Return the path of a pair's `VIDEO`, `POSTER` or `REFERENCE` in the run folder, once it is made.
 
         Raises:
             FfpdataError: a file of the pair cannot be read.
-            FileNotFoundError: a file is gone.
+            FileNotFoundError: a file is missing.
         """
         self.prepare(files).result()
         return f"{preview_name(files)}.{kind}"
 
     def close(self) -> None:
-        """Make no more previews; those at work are finished."""
+        """Make no more previews; those that have begun are finished."""
         self._pool.shutdown(cancel_futures=True)
 
     def _make(self, files: Mapping[str, str], name: str) -> None:
@@ -123,7 +123,7 @@ class Previews:
 
 
 def in_a_column(width: int, height: int) -> bool:
-    """Whether the panels of a clip lie below each other (landscape) or side by side (portrait)."""
+    """Return whether the panels of a clip are in a column (landscape) or in a row (portrait)."""
     return width >= height
 
 
@@ -137,6 +137,6 @@ def _graph(panels: int, width: int, height: int) -> str:
 
 
 def preview_name(files: Mapping[str, str]) -> str:
-    """Where the previews of a pair lie, without their endings."""
+    """Return the path of a pair's previews in the run folder, without the suffix."""
     key = digest(VERSION, CRF, PRESET, KEY_FRAMES, MAX_RATE, {kind: files[kind] for kind in sorted(files)})
     return f"{FOLDER}/{key[:2]}/{key}"

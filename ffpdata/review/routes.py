@@ -22,19 +22,19 @@ from ffpdata.curate.verdicts import REASONS
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.review.access import Logins
 from ffpdata.review.assignments import Assignments, GivenVerdict, RefusedError, check_reviewer
-from ffpdata.review.pairs import FILES, TOLD, PairFilter, ReviewPair
+from ffpdata.review.pairs import FACT_COLUMNS, FILES, PairFilter, ReviewPair
 from ffpdata.review.panel_video import PANELS, POSTER, REFERENCE, VIDEO, Previews, in_a_column
 from ffpdata.storage.store import Store
 
-AHEAD = 8
-"""Pairs that a reviewer may have at once."""
+MAX_PAIRS = 8
+"""Most pairs that a reviewer may get in one request."""
 
 PAGE = {"/": "index.html", **{f"/{n}": n for n in ("review.js", "player.js", "review.css", "icon.svg")}}
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 PREVIEWS = {"video": VIDEO, "poster": POSTER, "reference": REFERENCE}
 MEDIA_TYPES = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg"}
 FOREVER = "private, max-age=604800, immutable"
-"""A pair that was made anew has another key, so that its media never change."""
+"""Media of a pair never change: a pair that is made again has another key."""
 
 
 class _Strict(BaseModel):
@@ -42,20 +42,20 @@ class _Strict(BaseModel):
 
 
 class Login(_Strict):
-    """Who is at the page."""
+    """Logs a reviewer in."""
 
     reviewer: str
 
 
 class Next(_Strict):
-    """Asks for pairs."""
+    """Asks for the next pairs."""
 
     wanted: PairFilter = PairFilter()
-    count: int = Field(default=1, ge=1, le=AHEAD)
+    count: int = Field(default=1, ge=1, le=MAX_PAIRS)
 
 
 class Release(_Strict):
-    """Gives pairs back."""
+    """Ends the leases of pairs."""
 
     pairs: list[str] = Field(max_length=100)
 
@@ -73,7 +73,7 @@ Kind = Literal["video", "poster", "reference", "source", "target", "mask"]
 
 
 class _Media(FileResponse):
-    """A file of the run, in byte ranges where asked for, which stays in the scratch while it is sent."""
+    """Response with a file of the run, whole or in byte ranges; the file stays in the scratch while it is sent."""
 
     def __init__(self, path: Path, release: ExitStack) -> None:
         headers = {"cache-control": FOREVER, "content-disposition": "inline"}
@@ -86,30 +86,30 @@ class _Media(FileResponse):
 
 
 def _reviewer(request: Request) -> str:
-    """Who asks, by name."""
+    """Return the name of the reviewer who sent the request."""
     name = request.scope["reviewer"]
     if name is None:
-        raise RefusedError(403, "tell who you are first: POST /api/login")
+        raise RefusedError(403, "log in with a name first: POST /api/login")
     return check_reviewer(name)
 
 
 Reviewer = Annotated[str, Depends(_reviewer)]
 
 
-def make_app(run: RunFolder, desk: Assignments, previews: Previews, logins: Logins) -> FastAPI:
-    """Make the application. It trusts whoever asks: put a `Guard` before it.
+def make_app(run: RunFolder, assignments: Assignments, previews: Previews, logins: Logins) -> FastAPI:
+    """Make the application. It checks no access itself: `access.AccessGuard` must be in front of it.
 
     Args:
         run: the run folder.
-        desk: with the run's pairs.
+        assignments: of the run's pairs.
         previews: of the run.
-        logins: what remembers a reviewer's name.
+        logins: makes the cookie with a reviewer's name.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_page(app)
     _add_errors(app)
-    _add_review(app, run, desk, previews, logins)
-    _add_media(app, run.store, desk, previews)
+    _add_review(app, run, assignments, previews, logins)
+    _add_media(app, run.store, assignments, previews)
     return app
 
 
@@ -130,7 +130,7 @@ def _add_page(app: FastAPI) -> None:
         app.get(path)(_static((page / name).read_bytes(), TYPES[Path(name).suffix]))
 
 
-def _add_review(app: FastAPI, run: RunFolder, desk: Assignments, previews: Previews, logins: Logins) -> None:
+def _add_review(app: FastAPI, run: RunFolder, assignments: Assignments, previews: Previews, logins: Logins) -> None:
     @app.post("/api/login")
     def login(body: Login) -> Response:
         name = check_reviewer(body.reviewer)
@@ -142,35 +142,35 @@ def _add_review(app: FastAPI, run: RunFolder, desk: Assignments, previews: Previ
             "reviewer": request.scope["reviewer"],
             "run": Path(run.store.root).name,
             "reasons": REASONS,
-            "filters": desk.pairs.counts(),
+            "filters": assignments.pairs.counts(),
         }
 
     @app.post("/api/next")
-    def following(body: Next, reviewer: Reviewer) -> dict[str, Any]:
-        pairs = desk.take(reviewer, body.wanted, body.count)
+    def next_pairs(body: Next, reviewer: Reviewer) -> dict[str, Any]:
+        pairs = assignments.lease(reviewer, body.wanted, body.count)
         for pair in pairs:
-            previews.prepare(desk.pairs.files(pair))
-        return {"pairs": [_told(desk, pair) for pair in pairs]}
+            previews.prepare(assignments.pairs.files(pair))
+        return {"pairs": [_pair_json(assignments, pair) for pair in pairs]}
 
     @app.post("/api/release")
     def release(body: Release, reviewer: Reviewer) -> dict[str, Any]:
-        desk.release(reviewer, body.pairs)
+        assignments.release(reviewer, body.pairs)
         return {}
 
     @app.post("/api/verdicts")
     def verdict(body: VerdictIn, reviewer: Reviewer) -> dict[str, Any]:
-        given = desk.give(reviewer, body.pair, GivenVerdict(body.verdict, tuple(body.reasons), body.seconds))
-        return {"pair": body.pair, "verdict": given.verdict, "reasons": given.reasons}
+        stored = assignments.submit(reviewer, body.pair, GivenVerdict(body.verdict, tuple(body.reasons), body.seconds))
+        return {"pair": body.pair, "verdict": stored.verdict, "reasons": stored.reasons}
 
     @app.get("/api/progress")
     def progress() -> dict[str, Any]:
-        return desk.progress()
+        return assignments.progress()
 
 
-def _add_media(app: FastAPI, store: Store, desk: Assignments, previews: Previews) -> None:
+def _add_media(app: FastAPI, store: Store, assignments: Assignments, previews: Previews) -> None:
     @app.get("/media/{key}/{kind}")
     async def media(key: str, kind: Kind) -> Response:
-        files = desk.pairs.files(desk.find(key))
+        files = assignments.pairs.files(assignments.find(key))
         if (kind if kind in FILES else "source") not in files:
             raise RefusedError(404, f"the pair has no {kind}")
         try:
@@ -203,9 +203,9 @@ def _static(content: bytes, media_type: str) -> Callable[[Request], Response]:
     return answer
 
 
-def _told(desk: Assignments, pair: ReviewPair) -> dict[str, Any]:
-    """What the page is told of a pair."""
-    row = desk.pairs.row(pair)
+def _pair_json(assignments: Assignments, pair: ReviewPair) -> dict[str, Any]:
+    """Return what the page shows of a pair, as JSON data."""
+    row = assignments.pairs.row(pair)
     kinds = [kind for kind, column in FILES.items() if row.get(column)]
     return {
         "key": pair.key,
@@ -216,5 +216,5 @@ def _told(desk: Assignments, pair: ReviewPair) -> dict[str, Any]:
         "column": in_a_column(row["width"], row["height"]),
         "files": kinds,
         **{name: row[name] for name in ("width", "height", "frames", "fps")},
-        "facts": {name: row[name] for name in TOLD if row.get(name) not in (None, "")},
+        "facts": {name: row[name] for name in FACT_COLUMNS if row.get(name) not in (None, "")},
     }

@@ -1,4 +1,4 @@
-"""The review server: it listens, guards and serves until it is told to end."""
+"""The review server: listens, checks access and serves the page until it is stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ffpdata.storage.store import Store
 
 TOKEN_VARIABLE = "FFPDATA_REVIEW_TOKEN"  # noqa: S105 - the variable's name
 TOKEN_LENGTH = 16
-"""A token that the environment gives has at least so many characters."""
+"""Least number of characters of a token from the environment."""
 
 REVIEW_LOCK = "review.lock"
 
@@ -35,8 +35,8 @@ class Address:
     Attributes:
         host: name or address.
         port: 0 for any that is free.
-        hosts: further names under which it is asked.
-        tls_cert, tls_key: PEM files; without them it speaks plain HTTP.
+        hosts: further names of the server.
+        tls_cert, tls_key: PEM files; without them it uses plain HTTP.
     """
 
     host: str = "127.0.0.1"
@@ -47,8 +47,8 @@ class Address:
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    """Only one server reviews a run: two would not know each other's leases."""
+def _only_server(store: Store) -> Iterator[None]:
+    """Allow one server per run: two would not know each other's leases."""
     try:
         with run_lock(store, REVIEW_LOCK):
             yield
@@ -57,7 +57,7 @@ def _alone(store: Store) -> Iterator[None]:
 
 
 def _compact(run: RunFolder) -> None:
-    """Merge the many small parts of earlier sessions, unless a run is writing and does so itself."""
+    """Merge the many small parts of earlier sessions, unless a run is writing, which merges them itself."""
     if len(run.manifest.parts(REVIEW)) <= COMPACT_PARTS:
         return
     try:
@@ -68,18 +68,27 @@ def _compact(run: RunFolder) -> None:
 
 
 def token() -> str:
-    """The secret of this server: a new one, or that of the environment."""
-    given = os.environ.get(TOKEN_VARIABLE)
-    if given is not None and len(given) < TOKEN_LENGTH:
-        raise ConfigError(f"{TOKEN_VARIABLE} has {len(given)} characters, at least {TOKEN_LENGTH}: take a longer one")
-    return given or secrets.token_urlsafe(32)
+    """Return the secret of this server: that of the environment, or a new one."""
+    secret = os.environ.get(TOKEN_VARIABLE)
+    if secret is not None and len(secret) < TOKEN_LENGTH:
+        raise ConfigError(f"{TOKEN_VARIABLE} has {len(secret)} characters, at least {TOKEN_LENGTH}: take a longer one")
+    return secret or secrets.token_urlsafe(32)
 
 
 def serve(run: RunFolder, address: Address, overlap: float, lease_seconds: float, say: Callable[[str], None]) -> None:
-    """Serve the review page until the process is told to end.
+    """Serve the review page until Ctrl-C or SIGTERM.
+
+    Args:
+        run: the run folder.
+        address: where to listen.
+        overlap: fraction of the pairs that two people judge.
+        lease_seconds: duration of a lease.
+        say: called with each line for the terminal.
 
     Raises:
-        FatalError: the address cannot be used, or there is nothing to review.
+        FatalError: the address cannot be used, there is nothing to review, or the extra `review` is not installed.
+        ConfigError: the TLS files or the token are not valid.
+        RunLockedError: another server reviews this run.
     """
     try:
         import uvicorn
@@ -92,10 +101,10 @@ def serve(run: RunFolder, address: Address, overlap: float, lease_seconds: float
     for file in (address.tls_cert, address.tls_key):
         if file is not None and not file.is_file():
             raise ConfigError(f"{file}: no such file; --tls-cert and --tls-key name PEM files")
-    with _alone(run.store), _listen(address) as listening:
+    with _only_server(run.store), _listen(address) as listening:
         _compact(run)
-        desk = Assignments(run, overlap, lease_seconds)
-        if not desk.pairs.by_key:
+        assignments = Assignments(run, overlap, lease_seconds)
+        if not assignments.pairs.by_key:
             raise FatalError(
                 f"{run.store.root} has no finished pair to review yet: `ffpdata status` tells how far it is"
             )
@@ -104,11 +113,11 @@ def serve(run: RunFolder, address: Address, overlap: float, lease_seconds: float
         secure = address.tls_cert is not None
         host = f"[{address.host}]" if ":" in address.host else address.host
         logins = Logins(secret, f"ffpdata_review_{port}", secure=secure)
-        app = AccessGuard(make_app(run, desk, previews, logins), logins, (address.host, *address.hosts))
+        app = AccessGuard(make_app(run, assignments, previews, logins), logins, (address.host, *address.hosts))
         if not _loopback(address.host) and not secure:
             say("WARNING: others on the network can read the token: give --tls-cert and --tls-key, or use ssh -L.")
         say(
-            f"Review {len(desk.pairs.by_key)} pairs at  {'https' if secure else 'http'}://{host}:{port}/?token={secret}"
+            f"Review {len(assignments.pairs.by_key)} pairs at  {'https' if secure else 'http'}://{host}:{port}/?token={secret}"
         )
         say("Ctrl-C ends it; every verdict is kept as soon as it is given.")
         config = uvicorn.Config(

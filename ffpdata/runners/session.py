@@ -12,7 +12,7 @@ from typing import Any
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import UsageError, nearest
 from ffpdata.core.stage import Item, Stage
-from ffpdata.curate import curate
+from ffpdata.curate.curation import curate
 from ffpdata.inputs.listing import list_inputs
 from ffpdata.manifests.manifest import COMPACT_PARTS, ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder

@@ -1,1 +1,4 @@
-"""Training a model on pairs: its job, its processes, its checkpoints and what it shows of itself."""
+"""Trains a model on pairs: samples and settings go in, weights with their lineage, losses and pictures come out.
+
+`loop` is generic; `vace_lora` and `removal_sample` are what the LoRA of the remover adds to it.
+"""

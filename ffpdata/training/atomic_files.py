@@ -1,4 +1,4 @@
-"""Files of a training appear under their names whole or not at all."""
+"""Files that appear under their names complete or not at all."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 from ffpdata.storage.store import Store, storage_errors
 
 
-def write_whole(path: Path, data: bytes) -> Path:
-    """Write a file under a temporary name, fsync it and rename it.
+def write_atomically(path: Path, data: bytes) -> Path:
+    """Write a file under a temporary name, fsync it and rename it; returns `path`.
 
     Raises:
         FatalError: the disk is full or cannot be written.
     """
-    return make_whole(path, lambda temp: temp.write_bytes(data))
+    return make_atomically(path, lambda temp: temp.write_bytes(data))
 
 
-def make_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Have `write` write a temporary file of the same ending, fsync it and rename it; returns `path`.
+def make_atomically(path: Path, write: Callable[[Path], object]) -> Path:
+    """Call `write` with a temporary path of the same suffix, fsync that file and rename it; returns `path`.
 
-    Several processes may do so for one path: each has a temporary file of its own, and one of them stays.
+    Several processes may do so for one path: each has a temporary file of its own, and the last rename wins.
 
     Raises:
         FatalError: the disk is full or cannot be written.
@@ -34,7 +34,7 @@ def make_whole(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def clean(folder: Path) -> None:
-    """Remove temporary files that killed processes left; call it where nobody writes there."""
+def remove_temporary_files(folder: Path) -> None:
+    """Remove the temporary files that killed processes left; call it while nobody writes there."""
     for path in folder.glob(".[0-9]*.*"):
         path.unlink(missing_ok=True)

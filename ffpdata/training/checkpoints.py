@@ -1,4 +1,4 @@
-"""Where a training stands, on disk: one safetensors file each, the last two kept."""
+"""Checkpoints of a training on disk: one safetensors file each, the last two kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ffpdata.training.atomic_files import clean, write_whole
+from ffpdata.training.atomic_files import remove_temporary_files, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-"""Checkpoints that stay: the one just written, and the one before it in case that cannot be read."""
+"""Number of checkpoints that are kept: the newest, and the one before it in case the newest cannot be read."""
 
 _NAME = re.compile(r"step-(\d{8})\.safetensors$")
 
 
 @dataclass
 class Progress:
-    """What is known of a training so far, beside its weights.
+    """What a training has done so far, beside its weights.
 
     Attributes:
-        step: steps that are done.
-        losses: (step, loss), from 1: the mean over all samples of a step.
-        held_out: (step, loss), from 0: before the first step.
-        seconds: spent on steps, all starts together.
+        step: number of steps done.
+        losses: (step, loss), from step 1: the mean over all samples of a step.
+        held_out: (step, loss), from step 0: the loss before the first step.
+        seconds: time spent on steps, over all starts.
     """
 
     step: int = 0
@@ -43,18 +43,24 @@ class Progress:
 
 
 def save(folder: Path, fingerprint: str, progress: Progress, state: Tensors) -> Path:
-    """Write a checkpoint, whole or not at all, and remove all but it and the one before it.
+    """Write a checkpoint atomically, and remove all but it and the one before it.
+
+    Args:
+        folder: of the checkpoints of one training.
+        fingerprint: what the weights depend on (`Job.fingerprint`).
+        progress: stored with the weights.
+        state: weights and optimizer state.
 
     Raises:
         FatalError: the disk is full or cannot be written.
     """
     from safetensors.torch import save as to_bytes
 
-    notes = {"fingerprint": fingerprint, "progress": json.dumps(vars(progress))}
+    metadata = {"fingerprint": fingerprint, "progress": json.dumps(vars(progress))}
     path = folder / f"step-{progress.step:08d}.safetensors"
-    write_whole(path, to_bytes(dict(state), metadata=notes))
-    clean(folder)
-    found = _found(folder)
+    write_atomically(path, to_bytes(dict(state), metadata=metadata))
+    remove_temporary_files(folder)
+    found = _newest_first(folder)
     before = [other for other in found if other.name < path.name][: KEPT - 1]
     for other in found:
         if other not in (path, *before):
@@ -62,29 +68,30 @@ def save(folder: Path, fingerprint: str, progress: Progress, state: Tensors) -> 
     return path
 
 
-def load(folder: Path, fingerprint: str, at_most: int) -> tuple[Progress, Tensors] | None:
-    """Read the newest checkpoint that fits; None where there is none.
+def load(folder: Path, fingerprint: str, last_step: int) -> tuple[Progress, Tensors] | None:
+    """Read the newest checkpoint with this fingerprint; None where there is none.
+
+    One that cannot be read is skipped with a warning.
 
     Args:
-        folder: of `save`.
-        fingerprint: others are left alone.
-        at_most: a later step is not taken up.
+        folder: as for `save`.
+        fingerprint: checkpoints with another one are skipped.
+        last_step: checkpoints of later steps are skipped.
     """
     from safetensors import SafetensorError, safe_open
 
-    for path in _found(folder):
+    for path in _newest_first(folder):
         try:
             with safe_open(path, framework="pt") as file:
-                notes = file.metadata() or {}
-                progress = Progress(**json.loads(notes.get("progress", "{}")))
-                if notes.get("fingerprint") != fingerprint or progress.step > at_most:
+                metadata = file.metadata() or {}
+                progress = Progress(**json.loads(metadata.get("progress", "{}")))
+                if metadata.get("fingerprint") != fingerprint or progress.step > last_step:
                     continue
                 return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError, ValueError, TypeError) as err:
-            logger.warning("%s cannot be read and is not taken up: %s", path, err)
+            logger.warning("%s cannot be read and is skipped: %s", path, err)
     return None
 
 
-def _found(folder: Path) -> list[Path]:
-    """Checkpoints, the newest first."""
+def _newest_first(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*") if _NAME.match(path.name)), reverse=True)

@@ -1,36 +1,32 @@
-"""Fine-tuning the remover: accepted pairs become a LoRA over VACE, with its lineage.
+"""Fine-tunes the remover: accepted removals become a LoRA over VACE, with its lineage.
 
-A sample is what the remover is shown at work, made by the same code (`models.vace.shown_for_edit`, `make_request`), and
-the accepted target as the clip to learn. The work is done in processes of its own (`training.trainer`), so that all GPU
-memory is free afterwards; it can be killed at any instant, and the same call goes on from there.
+A sample is the remover's own input, made by the same code as in a run (`models.vace.shown_for_edit`, `make_request`),
+with the accepted target as the clip to learn. The work is done in processes of its own (`training.vace_lora`), so that
+all GPU memory is free afterwards; it can be killed at any instant, and the same call resumes it.
 
-The LoRA is learned over the checkpoint's plain weights. What the profile already lays over them (`settings.loras`, e.g.
-a distilled model of few steps) takes no part in training and stays on for the drawings; the new LoRA is laid beside it.
-So give a `spec` without the LoRA of an earlier round, which the new one replaces.
+The LoRA is trained on the checkpoint's plain weights. LoRAs that the profile names (`settings.loras`, e.g. a distilled
+model of few steps) are left out of the training and used for the drawings; the new LoRA is added to them. The LoRA of
+an earlier round must therefore not be in `spec`: the new one replaces it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.core.errors import ConfigError
 from ffpdata.core.stage import ModelSpec
-from ffpdata.media.codec import video_info
-from ffpdata.media.geometry import check_clip
 from ffpdata.models.settings import check
 from ffpdata.models.wan.loading import require
-from ffpdata.training.atomic_files import clean, write_whole
-from ffpdata.training.job import CLIPS, LORA, TRAINED, Job, Sample, TrainSettings, content_key, file_digest
+from ffpdata.training.atomic_files import remove_temporary_files, write_atomically
+from ffpdata.training.contact_sheet import contact_sheet
+from ffpdata.training.job import LORA, TRAINED, Job, TrainSettings
 from ffpdata.training.launch import launch
-from ffpdata.training.pictures import contact_sheet, loss_curve
-
-__all__ = ["FineTuned", "Sample", "TrainSettings", "finetune"]
+from ffpdata.training.losses import loss_svg, losses_table
+from ffpdata.training.removal_sample import RemovalSample, check_samples, content_key, file_digest
 
 LINEAGE, SHEET, LOSSES, CURVE, LOG = "lineage.json", "validation.jpg", "losses.csv", "loss.svg", "train.log"
 """Files in the folder of a training, beside those of its processes."""
@@ -38,15 +34,15 @@ LINEAGE, SHEET, LOSSES, CURVE, LOG = "lineage.json", "validation.jpg", "losses.c
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A model revision.
+    """A trained LoRA.
 
     Attributes:
-        lora: the weights, for `settings.loras`.
+        lora: file of the weights, for `settings.loras`.
         revision: digest of the file's bytes.
-        lineage: what it was made from and how, as in `lineage.json`.
-        losses: (step, loss), from 1.
-        sheet: contact sheet of the validation; None where none was drawn.
-        seconds: of training, all starts together.
+        lineage: base model, settings, samples and losses, as in `lineage.json`.
+        losses: (step, loss), from step 1.
+        sheet: contact sheet of the validation; None where nothing was drawn.
+        seconds: time spent on steps, over all starts.
     """
 
     lora: Path
@@ -58,60 +54,56 @@ class FineTuned:
 
 
 def finetune(  # noqa: PLR0917 - the interface of a round
-    samples: Sequence[Sample],
-    validation: Sequence[Sample],
+    samples: Sequence[RemovalSample],
+    validation: Sequence[RemovalSample],
     spec: ModelSpec,
     settings: TrainSettings,
     folder: Path,
     say: Callable[[str], None],
 ) -> FineTuned:
-    """Learn a LoRA from accepted removals.
+    """Train a LoRA on accepted removals.
 
-    A call that was broken off goes on where it was; a finished one returns at once.
+    A call that was interrupted is resumed by the same call; a finished one returns at once.
 
     Args:
-        samples: what is learned from.
-        validation: never trained on, of other sources: their loss is measured, and the remover draws the first of them
-            without and with the LoRA.
-        spec: the profile's `remover`; what it lays over its weights is not trained through (see the module).
-        settings: how.
-        folder: where all files of this training go.
-        say: told of progress, a line at a time.
+        samples: to train on.
+        validation: held out, of other sources: their loss is measured, and the remover draws the first of them without
+            and with the LoRA.
+        spec: the profile's `remover`; its own LoRAs are not part of the training (see the module).
+        settings: of the training.
+        folder: for all files of this training.
+        say: called with each line of progress.
 
     Returns:
         The LoRA and its lineage. The folder also holds `losses.csv` (step, loss, held_out), `loss.svg` and `train.log`.
 
     Raises:
-        ConfigError: a back end that cannot be trained, no sample, one that does not fit, too little memory.
+        ConfigError: the back end cannot be trained, there is no sample or one that does not fit, or too little memory.
         FatalError: too little disk, a file that cannot be read, a loss that is not finite (the message names step and
             sample), or a process that died (with the end of its log).
-        GpuMemoryError: the device was full after all.
+        GpuMemoryError: the device was full although the estimate fitted.
     """
-    trainable(spec)
+    check_trainable(spec)
     check(spec)
     check_samples(samples, validation)
     require("torch", "diffsynth", "accelerate", "peft")
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    used = (*samples, *validation)
-    job = Job(tuple(samples), tuple(validation), {s.item_id: content_key(s) for s in used}, spec, settings, folder)
+    keys = {sample.item_id: content_key(sample) for sample in (*samples, *validation)}
+    job = Job(tuple(samples), tuple(validation), keys, spec, settings, folder)
     if (tuned := finished(job)) is not None:
         say(f"already trained: revision {tuned.revision}")
         return tuned
     if spec.settings.get("loras"):
-        say("the profile's LoRAs take no part in training; they stay on for the drawings")
+        say("the profile's LoRAs are left out of the training and used for the drawings")
     for part in ("", "latents", "drawings", "checkpoints"):
-        clean(folder / part)
-    launch("ffpdata.training.trainer", job.write(), job.processes, folder / LOG, say)
-    return conclude(job)
+        remove_temporary_files(folder / part)
+    launch("ffpdata.training.vace_lora", job.write(), job.processes, folder / LOG, say)
+    return write_results(job)
 
 
-def trainable(spec: ModelSpec) -> None:
-    """Refuse a back end that cannot be fine-tuned.
-
-    Raises:
-        ConfigError: it says which can.
-    """
+def check_trainable(spec: ModelSpec) -> None:
+    """Raise ConfigError where a back end cannot be fine-tuned; it says which can."""
     if not hasattr(spec.load_class(), "training_plan"):
         raise ConfigError(
             f"the remover {spec.backend} cannot be fine-tuned: use a profile whose remover is "
@@ -119,67 +111,38 @@ def trainable(spec: ModelSpec) -> None:
         )
 
 
-def check_samples(samples: Sequence[Sample], validation: Sequence[Sample]) -> None:
-    """Refuse what cannot be learned from.
-
-    Raises:
-        ConfigError: there is no sample; one stands twice, or in both; sizes differ or do not suit the model.
-        FatalError: a file is missing.
-    """
-    if not samples:
-        raise ConfigError("no accepted pair to learn from: review more pairs first")
-    seen: dict[str, str] = {}
-    for name, part in (("samples", samples), ("validation", validation)):
-        for sample in part:
-            if sample.item_id in seen:
-                raise ConfigError(f"{sample.item_id} stands in {seen[sample.item_id]} and in {name}: once is enough")
-            seen[sample.item_id] = name
-    for sample in (*samples, *validation):
-        sizes = {}
-        for kind in CLIPS:
-            path: Path = getattr(sample, kind)
-            if not path.is_file():
-                raise FatalError(f"{sample.item_id}: its {kind} is missing: {path}")
-            info = video_info(path)
-            sizes[kind] = (info.frames, info.height, info.width)
-        if len(set(sizes.values())) > 1:
-            found = ", ".join(f"{kind} {w} x {h} x {t}" for kind, (t, h, w) in sizes.items())
-            raise ConfigError(f"{sample.item_id}: all three must have one size: {found}")
-        check_clip(*sizes["source_video"], model=sample.item_id)
-
-
 def finished(job: Job) -> FineTuned | None:
-    """Return what an earlier call made of the very same job, if it came to its end."""
+    """Return the result of an earlier call for the same job; None where it has none or did not finish."""
     try:
         trained = json.loads((job.folder / TRAINED).read_text())
         lineage = json.loads((job.folder / LINEAGE).read_text())
     except FileNotFoundError:
         return None
-    wanted = (job.fingerprint, job.settings.steps)
-    if (trained["fingerprint"], trained["step"]) != wanted or lineage.get("revision") != trained["revision"]:
+    expected = (job.fingerprint, job.settings.steps)
+    if (trained["fingerprint"], trained["step"]) != expected or lineage.get("revision") != trained["revision"]:
         return None
-    drawn = [job.drawing(sample, revision) for sample in job.drawn for revision in ("", trained["revision"])]
+    drawings = [job.drawing(sample, revision) for sample in job.drawn for revision in ("", trained["revision"])]
     if not (job.folder / LORA).is_file() or file_digest(job.folder / LORA) != trained["revision"]:
         return None
-    return conclude(job) if all(path.is_file() for path in drawn) else None
+    return write_results(job) if all(path.is_file() for path in drawings) else None
 
 
-def conclude(job: Job) -> FineTuned:
-    """Put sheet, curve and lineage beside a trained LoRA."""
+def write_results(job: Job) -> FineTuned:
+    """Write contact sheet, losses and lineage of a LoRA whose training has finished."""
     trained = json.loads((job.folder / TRAINED).read_text())
     losses = [(int(step), float(loss)) for step, loss in trained["losses"]]
     held_out = [(int(step), float(loss)) for step, loss in trained["held_out"]]
     revision = str(trained["revision"])
-    write_whole(job.folder / LOSSES, losses_table(losses, held_out))
-    write_whole(job.folder / CURVE, loss_curve(losses, held_out).encode())
+    write_atomically(job.folder / LOSSES, losses_table(losses, held_out))
+    write_atomically(job.folder / CURVE, loss_svg(losses, held_out).encode())
     rows = [(sample, job.drawing(sample, ""), job.drawing(sample, revision)) for sample in job.drawn]
-    sheet = write_whole(job.folder / SHEET, contact_sheet(rows)) if rows else None
+    sheet = write_atomically(job.folder / SHEET, contact_sheet(rows)) if rows else None
     lineage = {
         "revision": revision,
-        "base": base_of(job.spec),
+        "base": base_model(job.spec),
         "settings": job.settings.model_dump(mode="json"),
-        "samples": [named(sample) for sample in job.samples],
-        "held_out": [named(sample) for sample in job.held_out],
+        "samples": [sample_record(sample) for sample in job.samples],
+        "held_out": [sample_record(sample) for sample in job.held_out],
         "steps": losses[-1][0],
         "first_loss": losses[0][1],
         "last_loss": losses[-1][1],
@@ -190,17 +153,17 @@ def conclude(job: Job) -> FineTuned:
         "processes": job.processes,
         "seconds": trained["seconds"],
     }
-    write_whole(job.folder / LINEAGE, json.dumps(lineage, indent=1, ensure_ascii=False).encode())
+    write_atomically(job.folder / LINEAGE, json.dumps(lineage, indent=1, ensure_ascii=False).encode())
     return FineTuned(job.folder / LORA, revision, lineage, losses, sheet, float(trained["seconds"]))
 
 
-def named(sample: Sample) -> dict[str, str]:
-    """What of a sample the lineage tells."""
+def sample_record(sample: RemovalSample) -> dict[str, str]:
+    """Return what the lineage records of a sample."""
     return {name: getattr(sample, name) for name in ("item_id", "pair", "verdict", "prompt")}
 
 
-def base_of(spec: ModelSpec) -> dict[str, Any]:
-    """Name a model without the folders of this machine."""
+def base_model(spec: ModelSpec) -> dict[str, Any]:
+    """Describe the model that was trained, without the folders of this machine."""
 
     def name(model: str) -> str:
         return Path(model).name if model.startswith(("/", ".", "~")) else model
@@ -217,13 +180,3 @@ def base_of(spec: ModelSpec) -> dict[str, Any]:
         "sources": sources,
         "laid_over_when_drawing": loras,
     }
-
-
-def losses_table(losses: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]]) -> bytes:
-    """`losses.csv`: one row per step; step 0, before the first, has a held-out loss alone."""
-    one, other = dict(losses), dict(held_out)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["step", "loss", "held_out"])
-    table.writerows([step, one.get(step, ""), other.get(step, "")] for step in sorted(one.keys() | other.keys()))
-    return text.getvalue().encode()

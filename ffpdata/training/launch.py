@@ -1,4 +1,4 @@
-"""A module run in processes of its own: progress as it comes, errors as ours, and an end with this process's end."""
+"""Runs a module in child processes: passes on its progress and its errors, and ends it when this process ends."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pathlib import Path
 
 from ffpdata.core import errors
 from ffpdata.core.errors import FatalError
-from ffpdata.models.wan.sequence_parallel import free_port
 from ffpdata.processes import supervisor
-from ffpdata.training.atomic_files import write_whole
+from ffpdata.processes.ports import free_port
+from ffpdata.training.atomic_files import write_atomically
 
-MARK = "ffpdata| "
-"""Begins a line that is told on; all lines go to the log."""
+PROGRESS_PREFIX = "ffpdata| "
+"""Marks a line of output as progress; all lines go to the log."""
 
-FAILED = "error.json"
-"""Beside the configuration: what a process raised of ours."""
+ERROR_FILE = "error.json"
+"""File beside the configuration with the FfpdataError that a process raised."""
 
 GRACE_SECONDS = 10.0
-"""Between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 TAIL_LINES = 20
 
@@ -33,25 +33,25 @@ def launch(module: str, config: Path, processes: int, log: Path, say: Callable[[
     """Run `python -m module config` and wait for it.
 
     Args:
-        module: its `main` reports errors through `report`.
-        config: its one argument.
-        processes: above 1 they find each other by torchrun's environment variables.
-        log: where its output goes, behind that of earlier starts.
-        say: told each line that begins with `MARK`.
+        module: it reports errors with `report_error` and progress with `report_progress`.
+        config: its only argument.
+        processes: number of processes; several are started by torchrun, which sets their environment variables.
+        log: file that its output is appended to.
+        say: called with each line of progress.
 
     Raises:
-        FfpdataError: what a process reported: of `core.errors`' classes, the nearest.
-        FatalError: it ended otherwise; with the end of its log.
+        FfpdataError: the error that a process reported, as the nearest class of `core.errors`.
+        FatalError: it ended with another error; the message has the end of its log.
     """
-    config.with_name(FAILED).unlink(missing_ok=True)
+    config.with_name(ERROR_FILE).unlink(missing_ok=True)
     command = [sys.executable, "-m", module, str(config)]
     if processes > 1:
-        spread = [f"--nproc-per-node={processes}", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
-        command = [sys.executable, "-m", "torch.distributed.run", *spread, "-m", module, str(config)]
+        torchrun = [f"--nproc-per-node={processes}", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+        command = [sys.executable, "-m", "torch.distributed.run", *torchrun, "-m", module, str(config)]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(
             path or str(Path.cwd()) for path in sys.path
-        ),  # back ends found here are found there
+        ),  # so that the child finds the same back ends
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
@@ -61,7 +61,7 @@ def launch(module: str, config: Path, processes: int, log: Path, say: Callable[[
         log.open("a", encoding="utf-8") as out,
         subprocess.Popen(
             [sys.executable, supervisor.__file__, str(GRACE_SECONDS), *command],
-            stdin=subprocess.PIPE,  # its end tells the keeper that this process is gone
+            stdin=subprocess.PIPE,  # the supervisor ends the command when this pipe closes
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -75,33 +75,33 @@ def launch(module: str, config: Path, processes: int, log: Path, say: Callable[[
                 out.write(line)
                 out.flush()
                 tail.append(line.rstrip())
-                if line.startswith(MARK):
-                    say(line.removeprefix(MARK).rstrip())
+                if line.startswith(PROGRESS_PREFIX):
+                    say(line.removeprefix(PROGRESS_PREFIX).rstrip())
             code = process.wait()
         finally:
             with contextlib.suppress(OSError):
                 process.stdin.close()  # type: ignore[union-attr]
     if code:
-        raise _reported(config) or FatalError(
+        raise _reported_error(config) or FatalError(
             f"{module} ended with exit code {code}; the end of {log}:\n" + "\n".join(f"    {line}" for line in tail)
         )
 
 
-def report(config: Path, err: errors.FfpdataError) -> None:
-    """Keep an error for the process that waits in `launch`."""
+def report_error(config: Path, err: errors.FfpdataError) -> None:
+    """Write an error for the process that waits in `launch`."""
     kind = next(kind.__name__ for kind in type(err).__mro__ if kind.__module__ == errors.__name__)
-    write_whole(config.with_name(FAILED), json.dumps([kind, str(err)]).encode())
+    write_atomically(config.with_name(ERROR_FILE), json.dumps([kind, str(err)]).encode())
 
 
-def tell(line: str) -> None:
-    """Say a line to the process that waits in `launch`."""
-    print(f"{MARK}{line}", flush=True)
+def report_progress(line: str) -> None:
+    """Print a line of progress for the process that waits in `launch`."""
+    print(f"{PROGRESS_PREFIX}{line}", flush=True)
 
 
-def _reported(config: Path) -> errors.FfpdataError | None:
+def _reported_error(config: Path) -> errors.FfpdataError | None:
     try:
-        kind, message = json.loads(config.with_name(FAILED).read_text())
+        kind, message = json.loads(config.with_name(ERROR_FILE).read_text())
     except FileNotFoundError:
         return None
-    found: errors.FfpdataError = getattr(errors, kind)(message)
-    return found
+    error: errors.FfpdataError = getattr(errors, kind)(message)
+    return error

@@ -1,4 +1,4 @@
-"""Whether a training fits this machine, before anything is loaded."""
+"""Checks that a training fits this machine's memory and disk, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ if TYPE_CHECKING:
     import torch
 
     from ffpdata.models.wan.loading import LoadPlan
-    from ffpdata.training.job import Job, Sample
+    from ffpdata.training.job import Job
+    from ffpdata.training.removal_sample import RemovalSample
 
 CHECKPOINT_BYTES = 12
-"""Per learned weight: it and AdamW's two moments, in float32."""
+"""Bytes per trained weight: the weight and AdamW's two moments, in float32."""
 
 SPARE_BYTES = 2**28
-"""For drawings, the contact sheet, losses and the log."""
+"""Bytes for drawings, the contact sheet, losses and the log."""
 
 CHEAPER = {"off": "on", "on": "offload"}
+"""Value of `gradient_checkpointing` to the next one that takes less memory."""
 
 
 def preflight(job: Job, plan: LoadPlan, device: torch.device, say: Callable[[str], None]) -> None:
-    """Compare what a job takes with what there is.
+    """Estimate the memory and disk that a job needs and compare them with what is free.
 
     Args:
-        job: what is to be done.
-        plan: of the transformer; its files are looked into, not loaded.
-        device: what it is trained on.
-        say: told the counts.
+        job: the job.
+        plan: how the transformer is loaded; only the headers of its files are read.
+        device: the device it is trained on.
+        say: called with the counts and estimates, a line at a time.
 
     Raises:
         FatalError: too little disk.
-        ConfigError: too little memory, or a target that there is no layer of; it says what to change.
+        ConfigError: too little memory, or `targets` names a layer that the model does not have; it says what to change.
     """
     files = [file for _, part in plan.parts.files for file in part]
     if not all(file.endswith(".safetensors") for file in files):
@@ -49,9 +51,9 @@ def preflight(job: Job, plan: LoadPlan, device: torch.device, say: Callable[[str
     network.check_targets(settings.layers)
     learned = network.learned(settings.rank, settings.layers)
     item_bytes = 4 if plan.dtype == "float32" else 2
-    wanted = {sample.item_id: sample for sample in (*job.samples, *job.measured)}
-    clips = {item: clip_of(sample) for item, sample in wanted.items()}
-    missing = [clips[item] for item, sample in wanted.items() if not job.latents_file(sample).is_file()]
+    samples = {sample.item_id: sample for sample in (*job.samples, *job.measured)}
+    clips = {item: clip_size(sample) for item, sample in samples.items()}
+    missing = [clips[item] for item, sample in samples.items() if not job.latents_file(sample).is_file()]
     latents = sum(latent_bytes(network, clip, item_bytes) for clip in missing)
     need = latents + (KEPT + 1) * CHECKPOINT_BYTES * learned + item_bytes * learned + SPARE_BYTES
     check_disk(job.folder, need)
@@ -69,7 +71,7 @@ def preflight(job: Job, plan: LoadPlan, device: torch.device, say: Callable[[str
     if cheaper := CHEAPER.get(settings.gradient_checkpointing):
         remedy = f"set gradient_checkpointing to {cheaper}, or {remedy}"
     if device.type == "cuda":
-        check_card(memory.gpu, *card_of(device), f"training on {largest} ({memory})", remedy)
+        check_card(memory.gpu, *card(device), f"training on {largest} ({memory})", remedy)
     check_main_memory(memory.offloaded * job.processes, str(largest))
 
 
@@ -83,17 +85,25 @@ def check_disk(folder: Path, need: int) -> None:
         )
 
 
-def card_of(device: torch.device) -> tuple[float, str]:
-    """GiB of a card, and its name."""
+def card(device: torch.device) -> tuple[float, str]:
+    """Return a card's memory in GiB, and its name."""
     import torch
 
     return torch.cuda.get_device_properties(device).total_memory / GIB, torch.cuda.get_device_name(device)
 
 
-def check_card(need: float, has: float, card: str, what: str, remedy: str) -> None:
-    """Raise ConfigError where a card has less than `need` GiB."""
-    if need > has:
-        raise ConfigError(f"{what} takes about {need:.0f} GiB, and {card} has {has:.0f}: {remedy}")
+def check_card(need: float, memory: float, name: str, what: str, remedy: str) -> None:
+    """Raise ConfigError where a card has less memory than needed.
+
+    Args:
+        need: GiB.
+        memory: of the card, GiB.
+        name: of the card.
+        what: needs the memory.
+        remedy: what to change, for the message.
+    """
+    if need > memory:
+        raise ConfigError(f"{what} takes about {need:.0f} GiB, and {name} has {memory:.0f}: {remedy}")
 
 
 def check_main_memory(need: float, largest: str) -> None:
@@ -106,14 +116,14 @@ def check_main_memory(need: float, largest: str) -> None:
         )
 
 
-def clip_of(sample: Sample) -> ClipSize:
-    """Look at a sample's size."""
+def clip_size(sample: RemovalSample) -> ClipSize:
+    """Return a sample's number of frames, height and width."""
     info = video_info(sample.target_video)
     return ClipSize(info.frames, info.height, info.width)
 
 
 def free_memory() -> float | None:
-    """GiB of main memory that new work can have; None where the system does not say."""
+    """Return the GiB of main memory that are available; None where the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

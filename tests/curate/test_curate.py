@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.curate import CurateResult, curate
+from ffpdata.curate.curation import CurateResult, curate
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
 from tests.fixture_run import GOOD, MIRROR, RunMaker, copy_run, local_clip, pipelines

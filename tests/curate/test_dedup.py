@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 
 from ffpdata.curate import dedup
-from ffpdata.curate.dedup import alike, components, near_duplicates, parse
+from ffpdata.curate.dedup import connected_components, find_look_alikes, near_duplicates, parse_hashes
 from ffpdata.curate.select import rank
 
 
@@ -25,22 +25,22 @@ def edges(found: dedup.LookAlikes) -> set[tuple[int, int, bool]]:
 
 def test_the_limit_is_the_mean_over_the_frames() -> None:
     clips = [hashes(1), hashes(1, flip=10), hashes(1, flip=11), hashes(2)]
-    assert (0, 1, False) in edges(alike(parse(clips), 10))
-    assert (0, 2, False) not in edges(alike(parse(clips), 10))
+    assert (0, 1, False) in edges(find_look_alikes(parse_hashes(clips), 10))
+    assert (0, 2, False) not in edges(find_look_alikes(parse_hashes(clips), 10))
     uneven = hashes(1)[:1] + hashes(1, flip=15)[1:]  # 0 + 15 + 15 bits: the mean is 10
-    assert edges(alike(parse([hashes(1), uneven]), 10)) == {(0, 1, False)}
+    assert edges(find_look_alikes(parse_hashes([hashes(1), uneven]), 10)) == {(0, 1, False)}
 
 
 def test_mirrored_copies_are_found_either_way_round() -> None:
-    assert edges(alike(parse([hashes(1), hashes(2), mirror(hashes(1))]), 10)) == {(0, 2, True)}
-    assert edges(alike(parse([mirror(hashes(1)), hashes(1, flip=3)]), 10)) == {(0, 1, True)}
+    assert edges(find_look_alikes(parse_hashes([hashes(1), hashes(2), mirror(hashes(1))]), 10)) == {(0, 2, True)}
+    assert edges(find_look_alikes(parse_hashes([mirror(hashes(1)), hashes(1, flip=3)]), 10)) == {(0, 1, True)}
 
 
 def test_equal_clips_are_all_alike_and_unhashed_ones_are_not() -> None:
-    found = edges(alike(parse([hashes(1), None, hashes(1), hashes(1), ["00"]]), 0))
+    found = edges(find_look_alikes(parse_hashes([hashes(1), None, hashes(1), hashes(1), ["00"]]), 0))
     assert {(i, j) for i, j, _ in found} == {(0, 2), (0, 3), (2, 3)}
-    assert edges(alike(parse([None, None]), 10)) == set()
-    assert edges(alike(parse([]), 10)) == set()
+    assert edges(find_look_alikes(parse_hashes([None, None]), 10)) == set()
+    assert edges(find_look_alikes(parse_hashes([]), 10)) == set()
 
 
 def test_many_clips_give_what_comparing_one_by_one_gives() -> None:
@@ -50,7 +50,7 @@ def test_many_clips_give_what_comparing_one_by_one_gives() -> None:
     pairs = {(int(a), int(b)) for a, b in rng.integers(0, count, (60, 2)) if a < b}
     for a, b in pairs:
         words[b] = words[a] ^ np.uint64(0b1011 << int(rng.integers(0, 50)))
-    found = alike(dedup.ClipHashes(words[:, :3], words[:, 3:], np.ones(count, bool)), 10)
+    found = find_look_alikes(dedup.ClipHashes(words[:, :3], words[:, 3:], np.ones(count, bool)), 10)
     slow = set()
     for a in range(count):
         near = np.bitwise_count(words[a, :3] ^ words[a + 1 :, :3]).sum(axis=1, dtype=int) <= 30
@@ -60,7 +60,7 @@ def test_many_clips_give_what_comparing_one_by_one_gives() -> None:
 
 
 def test_components_join_chains() -> None:
-    labels = components(8, np.array([6, 1, 3]), np.array([3, 0, 5]))
+    labels = connected_components(8, np.array([6, 1, 3]), np.array([3, 0, 5]))
     assert labels.tolist() == [0, 0, 2, 3, 4, 3, 3, 7]
 
 
@@ -71,8 +71,8 @@ def pair(item_id: str, source: int, target: int, score: float, **more: Any) -> d
 
 def copies(*pairs: dict[str, Any]) -> dict[str, str]:
     order = rank(pairs)
-    sources = alike(parse(p["source_hash"] for p in pairs), 10)
-    found = near_duplicates(pairs, order, sources, parse(p["target_hash"] for p in pairs), 10)
+    sources = find_look_alikes(parse_hashes(p["source_hash"] for p in pairs), 10)
+    found = near_duplicates(pairs, order, sources, parse_hashes(p["target_hash"] for p in pairs), 10)
     return {pairs[loser]["item_id"]: pairs[winner]["item_id"] for loser, winner in found.items()}
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.curate import curate
+from ffpdata.curate.curation import curate
 from ffpdata.curate.verdicts import Verdict, decide
 from ffpdata.export.pair_record import Records
 from ffpdata.export.shards import export
@@ -17,7 +17,7 @@ BOX, MASK = f"{GOOD[0]}/00/removal/bbox", f"{GOOD[0]}/00/removal/mask"
 def judge(desk: Assignments, item_id: str, **verdicts: str) -> None:
     (key,) = [key for key, pair in desk.pairs.by_key.items() if desk.pairs.row(pair)["item_id"] == item_id]
     for reviewer, verdict in verdicts.items():
-        desk.record(key, GivenVerdict(verdict, ("flicker",) if verdict == "reject" else ()), reviewer)
+        desk.import_verdict(key, GivenVerdict(verdict, ("flicker",) if verdict == "reject" else ()), reviewer)
 
 
 def decided(run: RunFolder) -> dict[str, tuple[str, str, str]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.curate import curate
+from ffpdata.curate.curation import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.loader import pairs, webdataset_pipeline
 from ffpdata.export.shards import export

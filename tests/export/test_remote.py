@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.curate import curate
+from ffpdata.curate.curation import curate
 from ffpdata.export import shards
 from ffpdata.export.loader import pairs
 from ffpdata.export.shards import export

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.curate import curate
+from ffpdata.curate.curation import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.pair_record import Records
 from ffpdata.export.reproducible_tar import DamagedTarError, Member, read_tar, write_tar

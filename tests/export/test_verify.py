@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.curate import curate
+from ffpdata.curate.curation import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.reproducible_tar import Member, write_tar
 from ffpdata.export.shard_index import read_index, write_index

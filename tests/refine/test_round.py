@@ -13,21 +13,19 @@ from ffpdata.core.errors import ConfigError, UsageError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.curate.verdicts import Decision
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.refine.removal_results import RemovalResult, dump, parse
+from ffpdata.refine.removal_results import RemovalResult, from_parquet, to_parquet
 from ffpdata.refine.round import (
     AFTER,
     BEFORE,
     TRAINING,
     Round,
     RoundPlan,
-    ask,
-    asked,
-    comparable,
+    not_trained_on,
     panel,
-    plain,
+    results_to_compare,
     rounds,
-    unseen,
-    waiting,
+    unjudged_pairs,
+    without_round_loras,
 )
 from ffpdata.refine.rounds import LoopOptions, held_out_groups, refine, roll_back
 from ffpdata.refine.settings import RefineSettings
@@ -74,8 +72,8 @@ def planned(store: Store, number: int, held_out: list[str]) -> Round:
 def test_outcomes_come_back_as_they_were_without_verdicts() -> None:
     rejected = outcome(2, status="rejected", stage="screen", reason="screened_out", screen_score=None, files={})
     judged = outcome(1, decision=Decision(1, 0))
-    assert parse(dump([judged, rejected])) == [outcome(1), rejected]
-    assert parse(dump([])) == []
+    assert from_parquet(to_parquet([judged, rejected])) == [outcome(1), rejected]
+    assert from_parquet(to_parquet([])) == []
 
 
 def test_the_panel_is_the_same_whenever_and_however_it_is_asked_for() -> None:
@@ -93,7 +91,7 @@ def test_a_source_that_any_round_trained_on_judges_no_other(tmp_path: Path) -> N
     first = planned(store, 1, held_out=["1", "2"])
     first.write_table(TRAINING, [outcome(3)])
     made = [outcome(n) for n in (1, 2, 3, 4)]
-    assert [each.source_id for each in unseen(made, {"1", "3"}, rounds(store))] == ["1"]
+    assert [each.source_id for each in not_trained_on(made, {"1", "3"}, rounds(store))] == ["1"]
 
 
 def test_what_a_gate_rejected_counts_as_refused_on_the_panel_alone(tmp_path: Path) -> None:
@@ -105,14 +103,14 @@ def test_what_a_gate_rejected_counts_as_refused_on_the_panel_alone(tmp_path: Pat
     told = {
         f"{model} {n}": Decision(1, 0) for model in ("old", "new") for n in range(8) if model == "old" or n % 2 == 0
     }
-    before, after = comparable(rounds(store), told, pairs=4)
+    before, after = results_to_compare(rounds(store), told, pairs=4)
     chosen = panel((each.item_id for each in before), 4, 0)
     assert {each.item_id for each in before if each.decision} == chosen
     assert {each.item_id for each in after if each.decision} == chosen
     assert {each.item_id for each in after if each.accepted} == {e.item_id for e in after if e.status == "ok"} & chosen
     del told["new 0"], told["new 2"], told["new 4"], told["new 6"]
-    before, after = comparable(rounds(store), told, pairs=8)
-    assert waiting(after, told) == ["new 0", "new 2", "new 4", "new 6"]
+    before, after = results_to_compare(rounds(store), told, pairs=8)
+    assert unjudged_pairs(after, told) == ["new 0", "new 2", "new 4", "new 6"]
 
 
 def test_failures_and_removals_of_one_model_alone_compare_nothing(tmp_path: Path) -> None:
@@ -120,7 +118,7 @@ def test_failures_and_removals_of_one_model_alone_compare_nothing(tmp_path: Path
     current = planned(store, 1, held_out=["1", "2", "3"])
     current.write_table(BEFORE, [outcome(1), outcome(2), outcome(4)])
     current.write_table(AFTER, [outcome(1, "new"), outcome(2, "new", status="failed"), outcome(3, "new")])
-    before, after = comparable(rounds(store), {}, pairs=0)
+    before, after = results_to_compare(rounds(store), {}, pairs=0)
     assert [each.pair for each in before] == ["old 1"]
     assert [each.pair for each in after] == ["new 1"]
 
@@ -138,11 +136,11 @@ def test_the_plain_remover_keeps_its_own_loras_and_place() -> None:
     over = SPEC.model_copy(
         update={"settings": SPEC.settings | {"loras": [own, made]}, "runtime": {"device": "cpu", "loras_root": "/run"}}
     )
-    assert plain(over).settings == {"steps": 4, "loras": [own]}
-    assert plain(over).runtime == {"device": "cpu"}
-    assert plain(SPEC) == SPEC
+    assert without_round_loras(over).settings == {"steps": 4, "loras": [own]}
+    assert without_round_loras(over).runtime == {"device": "cpu"}
+    assert without_round_loras(SPEC) == SPEC
     empty = SPEC.model_copy(update={"settings": SPEC.settings | {"loras": []}})
-    assert plain(empty).identity() == plain(SPEC).identity()
+    assert without_round_loras(empty).identity() == without_round_loras(SPEC).identity()
 
 
 def test_a_round_s_remover_has_one_key_wherever_the_run_lies(tmp_path: Path) -> None:
@@ -171,10 +169,3 @@ def test_a_remover_that_cannot_be_trained_is_named_first(
     assert rounds(run.store) == []
     with pytest.raises(UsageError, match="nothing to roll back"):
         roll_back(run)
-
-
-def test_what_is_asked_for_is_read_back(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert asked(store) == set()
-    ask(store, ["b", "a"])
-    assert asked(store) == {"a", "b"}

@@ -21,8 +21,8 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import read_video, video_info, write_video
 from ffpdata.refine.compare import CompareSettings, compare
 from ffpdata.refine.removal_results import RemovalResult
-from ffpdata.refine.round_charts import bar, curve, fates
-from ffpdata.refine.round_pairs import choose
+from ffpdata.refine.round_charts import interval_bar, outcome_counts
+from ffpdata.refine.round_pairs import choose_removals
 from ffpdata.refine.round_report import RoundFacts, RoundState, verdict, write_round_report
 from tests import chromium
 from tests.chromium import needs_chromium, wait_until
@@ -257,7 +257,7 @@ def test_pairs_are_chosen_by_verdict_gates_and_score_from_all_sources() -> None:
     before[5] = replace(before[5], decision=REJECTED)
     after[9] = replace(after[9], status="rejected", screen_score=9.9)
     after[20] = replace(after[20], files={})
-    shown = choose(before, after, 5)
+    shown = choose_removals(before, after, 5)
     assert [one.group for one in shown] == ["improved"] * 5 + ["became worse"] * 5 + ["by chance"] * 5
     assert shown[0].after is after[5]
     assert shown[5].after is after[9]
@@ -265,49 +265,31 @@ def test_pairs_are_chosen_by_verdict_gates_and_score_from_all_sources() -> None:
         assert len({one.before.source_id for one in group}) == 5
     assert len({one.before.item_id for one in shown}) == 15
     assert all(one.before.item_id == one.after.item_id for one in shown)
-    assert choose(list(reversed(before)), after, 5) == shown
+    assert choose_removals(list(reversed(before)), after, 5) == shown
     assert all(one.after.screen_score > one.before.screen_score for one in shown[1:5])
-    assert choose(before, [], 5) == []
+    assert choose_removals(before, [], 5) == []
 
 
 def test_bars_point_to_the_right_where_it_became_better() -> None:
     before = scores([5.0] * 8)
     after = [replace(one, measures=one.measures | {"flicker": 0.5 - 0.01 * n}) for n, one in enumerate(before)]
     changes = {change.name: change for change in compare(before, after, QUICK).changes}
-    shape = bar(changes["flicker"])
+    shape = interval_bar(changes["flicker"])
     assert 50 < shape.low < shape.middle < shape.high < 100
     assert shape.limit is not None
     assert shape.limit < 50
-    level = bar(changes["screen_score"])
+    level = interval_bar(changes["screen_score"])
     assert (level.low, level.middle, level.high, level.limit) == (50, 50, 50, None)
 
 
 def test_fates_count_both_models() -> None:
     before = [outcome("a/0"), outcome("b/0", status="rejected", stage="screen", reason="screened_out")]
     after = [outcome("a/0"), outcome("b/0"), outcome("c/0", status="failed", stage="synthesize", reason="timeout")]
-    assert [(f.stage, f.reason, f.before, f.after) for f in fates(before, after)] == [
+    assert [(f.stage, f.reason, f.before, f.after) for f in outcome_counts(before, after)] == [
         ("", "passed all gates", 1, 2),
         ("screen", "screened_out", 1, 0),
         ("synthesize", "timeout", 0, 1),
     ]
-
-
-def test_loss_curves() -> None:
-    drawn = curve([(n, 1.0 - n / 1000, 0.5 if n % 100 == 0 else None) for n in range(1000)])
-    assert drawn
-    assert (drawn.first, drawn.last, len(drawn.held)) == (0, 999, 10)
-    assert len(drawn.smooth.split()) == 400
-    assert drawn.begun > 0.9
-    assert drawn.ended < 0.1
-    places = [tuple(map(float, point.split(","))) for point in drawn.smooth.split()]
-    assert [x for x, _ in places] == sorted(x for x, _ in places)
-    assert [y for _, y in places] == sorted(y for _, y in places)  # it falls: y grows downwards
-    assert all(0 <= value <= 1000 for place in places for value in place)
-    assert curve([]) is None
-    assert curve([(1, float("nan"), None)]) is None
-    one = curve([(5, 0.3, None)])
-    assert one
-    assert (one.first, one.last, one.smooth) == (5, 5, "500.0,500.0")
 
 
 # --- in a browser ---

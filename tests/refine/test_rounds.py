@@ -127,10 +127,10 @@ def kill_when(run: RunFolder, reached: Callable[[], bool], what: str) -> None:
 def judge(run: RunFolder, verdict: Callable[[dict[str, Any]], str], wanted: PairFilter) -> int:
     """Judge every pair that is wanted."""
     desk, judged = Assignments(run, overlap=0), 0
-    while taken := desk.take("ann", wanted, 10):
+    while taken := desk.lease("ann", wanted, 10):
         for pair in taken:
             given = verdict(desk.pairs.row(pair))
-            desk.give("ann", pair.key, GivenVerdict(given, ("artifacts",) if given == "reject" else (), 2.0))
+            desk.submit("ann", pair.key, GivenVerdict(given, ("artifacts",) if given == "reject" else (), 2.0))
             judged += 1
     return judged
 

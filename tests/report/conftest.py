@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.curate import curate
+from ffpdata.curate.curation import curate
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.report.page import write_report
 from tests.fixture_run import copy_run

@@ -7,9 +7,9 @@ import pytest
 from ffpdata.curate.verdicts import REVIEW, pair_key
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
-from ffpdata.refine.round import ask
 from ffpdata.review.assignments import Assignments, GivenVerdict, RefusedError
 from ffpdata.review.pairs import PASSED, PairFilter
+from ffpdata.review.requests import request_verdicts
 from tests.fixture_run import copy_run, pipelines
 
 Make = Callable[[int], RunFolder]
@@ -30,11 +30,11 @@ def judge_all(desk: Assignments, reviewers: tuple[str, ...]) -> dict[str, list[s
     for turn in count():
         idle = 0
         for name in reviewers:
-            taken = desk.take(name, PairFilter(), 4)
+            taken = desk.lease(name, PairFilter(), 4)
             if not taken:
                 idle += 1
                 continue
-            desk.give(name, taken[0].key, ACCEPT if turn % 3 else REJECT)
+            desk.submit(name, taken[0].key, ACCEPT if turn % 3 else REJECT)
             seen[name].append(taken[0].key)
         if idle == len(reviewers):
             return seen
@@ -56,50 +56,50 @@ def test_two_reviewers_share_the_pairs_and_meet_only_in_the_overlap(make: Make) 
 def test_pairs_that_the_refinement_loop_waits_for_can_be_asked_for_alone(make: Make) -> None:
     run = make(6)
     wanted = sorted(Assignments(run).pairs.by_key)[2:4]
-    ask(run.store, wanted)
+    request_verdicts(run.store, wanted)
     desk = Assignments(run, overlap=0)
-    assert sorted(pair.key for pair in desk.take("ann", PairFilter(compared=True), 6)) == wanted
+    assert sorted(pair.key for pair in desk.lease("ann", PairFilter(compared=True), 6)) == wanted
     for key in wanted:
-        desk.give("ann", key, ACCEPT)
-    assert desk.take("ann", PairFilter(compared=True), 6) == []
-    assert len(desk.take("ann", PairFilter(), 6)) == 4
+        desk.submit("ann", key, ACCEPT)
+    assert desk.lease("ann", PairFilter(compared=True), 6) == []
+    assert len(desk.lease("ann", PairFilter(), 6)) == 4
 
 
 def test_a_lease_that_ran_out_goes_to_whoever_asks_and_not_before(make: Make) -> None:
     clock = Clock()
     desk = Assignments(make(3), overlap=0, lease_seconds=60, clock=clock)
-    mine = desk.take("ann", PairFilter(), 3)
-    assert desk.take("ann", PairFilter(), 3) == mine  # a page that was loaded again shows the same
+    mine = desk.lease("ann", PairFilter(), 3)
+    assert desk.lease("ann", PairFilter(), 3) == mine  # a page that was loaded again shows the same
     clock.now = 59
-    assert desk.take("bob", PairFilter(), 3) == []
+    assert desk.lease("bob", PairFilter(), 3) == []
     clock.now = 121
-    assert desk.holds("ann", mine[0].key)  # late, but nobody else has asked
-    (taken,) = desk.take("bob", PairFilter(), 1)
+    assert desk.has_lease("ann", mine[0].key)  # late, but nobody else has asked
+    (taken,) = desk.lease("bob", PairFilter(), 1)
     with pytest.raises(RefusedError, match="not leased to you"):
-        desk.give("ann", taken.key, ACCEPT)
-    desk.give("bob", taken.key, ACCEPT)
-    desk.give("ann", mine[1].key, ACCEPT)
+        desk.submit("ann", taken.key, ACCEPT)
+    desk.submit("bob", taken.key, ACCEPT)
+    desk.submit("ann", mine[1].key, ACCEPT)
     desk.release("ann", [mine[2].key])
-    assert [pair.key for pair in desk.take("bob", PairFilter(), 3)] == [mine[2].key]
+    assert [pair.key for pair in desk.lease("bob", PairFilter(), 3)] == [mine[2].key]
 
 
 def test_a_verdict_is_a_row_at_once_and_the_newest_holds(make: Make) -> None:
     run = make(4)
     desk = Assignments(run, overlap=0)
-    (pair,) = desk.take("ann", PairFilter(), 1)
-    desk.give("ann", pair.key, REJECT)
+    (pair,) = desk.lease("ann", PairFilter(), 1)
+    desk.submit("ann", pair.key, REJECT)
     with run.connect() as connection:
         (row,) = records(connection, "select * from review_history")
     expected = {"verdict": "reject", "verdict_reasons": ["flicker"], "reviewer": "ann", "verdict_seconds": 4.0}
     expected |= {"overlap": False, "status": "ok", "stage": REVIEW, "track": "local", "entered_id": row["item_id"]}
     assert {name: row[name] for name in expected} == expected
     assert pair.key == pair_key("local", row["item_id"], row["upstream"])
-    assert desk.give("ann", pair.key, REJECT).verdict == "reject"  # sent again: nothing new
+    assert desk.submit("ann", pair.key, REJECT).verdict == "reject"  # sent again: nothing new
     assert len(run.manifest.parts(REVIEW)) == 1
-    desk.give("ann", pair.key, GivenVerdict("undo"))
-    assert desk.holds("ann", pair.key)
+    desk.submit("ann", pair.key, GivenVerdict("undo"))
+    assert desk.has_lease("ann", pair.key)
     assert Assignments(run).progress()["reviewers"] == {}
-    desk.give("ann", pair.key, ACCEPT)
+    desk.submit("ann", pair.key, ACCEPT)
     assert len(run.manifest.parts(REVIEW)) == 3
     again = Assignments(run).progress()
     assert (again["reviewed"], again["pairs"]) == (1, 4)
@@ -108,14 +108,14 @@ def test_a_verdict_is_a_row_at_once_and_the_newest_holds(make: Make) -> None:
 
 def test_who_skips_leaves_the_pair_to_others_and_a_flag_is_a_filter(make: Make) -> None:
     desk = Assignments(make(2), overlap=0)
-    first, second = desk.take("ann", PairFilter(), 2)
-    desk.give("ann", first.key, GivenVerdict("skip"))
-    desk.give("ann", second.key, GivenVerdict("flag"))
-    assert desk.take("ann", PairFilter(), 2) == []
-    assert desk.take("bob", PairFilter(), 2) == [first]
-    assert desk.take("bob", PairFilter(flagged=True), 2) == [second]
-    desk.give("bob", second.key, ACCEPT)
-    assert desk.take("bob", PairFilter(flagged=True), 2) == []
+    first, second = desk.lease("ann", PairFilter(), 2)
+    desk.submit("ann", first.key, GivenVerdict("skip"))
+    desk.submit("ann", second.key, GivenVerdict("flag"))
+    assert desk.lease("ann", PairFilter(), 2) == []
+    assert desk.lease("bob", PairFilter(), 2) == [first]
+    assert desk.lease("bob", PairFilter(flagged=True), 2) == [second]
+    desk.submit("bob", second.key, ACCEPT)
+    assert desk.lease("bob", PairFilter(flagged=True), 2) == []
 
 
 def test_orders(make: Make) -> None:
@@ -124,11 +124,11 @@ def test_orders(make: Make) -> None:
     threshold = next(e.settings["min_score"] for e in pipelines()[0].stages if e.name == "verify")
 
     def scores(**wanted: object) -> list[float]:
-        return [pair.score or 0 for pair in desk.pairs.choose(PairFilter(**wanted))]  # type: ignore[arg-type]
+        return [pair.score or 0 for pair in desk.pairs.select(PairFilter(**wanted))]  # type: ignore[arg-type]
 
     assert scores(order="best") == sorted(scores(), reverse=True)
     assert scores(order="worst") == sorted(scores())
-    uncertain = desk.pairs.choose(PairFilter(order="uncertain"))
+    uncertain = desk.pairs.select(PairFilter(order="uncertain"))
     margins = [min(abs((pair.score or 0) - threshold), 9.0 - 5.0) for pair in uncertain]
     assert margins == sorted(margins)
     assert scores(order="random", seed=1) == scores(order="random", seed=1)
@@ -140,19 +140,19 @@ def test_filters_and_pairs_that_were_rejected(tmp_path: Path) -> None:
     counts = desk.pairs.counts()
     assert counts["status"] == {"measure": 1, PASSED: 16}
     assert counts["task"] == {"modification": 4, "removal": 9, "stylization": 4}
-    (rejected,) = desk.pairs.choose(PairFilter(status="measure"))
+    (rejected,) = desk.pairs.select(PairFilter(status="measure"))
     assert desk.pairs.row(rejected)["reason"] == "flicker_too_high"
-    chosen = desk.pairs.choose(PairFilter(track="local", task="removal", variant="bbox"))
+    chosen = desk.pairs.select(PairFilter(track="local", task="removal", variant="bbox"))
     assert len(chosen) == 4
-    styled = desk.pairs.choose(PairFilter(track="style"))
+    styled = desk.pairs.select(PairFilter(track="style"))
     assert all({"reference", "source", "target"} == set(desk.pairs.files(pair)) for pair in styled)
 
 
 def test_a_pair_that_was_made_anew_waits_for_a_new_verdict(make: Make) -> None:
     run = make(2)
     desk = Assignments(run)
-    (pair,) = desk.take("ann", PairFilter(), 1)
-    desk.give("ann", pair.key, REJECT)
+    (pair,) = desk.lease("ann", PairFilter(), 1)
+    desk.submit("ann", pair.key, REJECT)
     rows = run.manifest.read("verify").to_pylist()
     item = desk.pairs.row(pair)["item_id"]
     (row,) = [row for row in rows if row["item_id"] == item]
@@ -161,17 +161,17 @@ def test_a_pair_that_was_made_anew_waits_for_a_new_verdict(make: Make) -> None:
     assert pair.key not in anew.pairs.by_key
     assert anew.progress()["reviewed"] == 0
     with pytest.raises(RefusedError, match="made anew"):
-        anew.give("ann", pair.key, ACCEPT)
+        anew.submit("ann", pair.key, ACCEPT)
 
 
 def test_pairs_that_come_while_a_run_goes_on_are_found(make: Make) -> None:
     clock = Clock()
     run = make(1)
     desk = Assignments(run, clock=clock)
-    (pair,) = desk.take("ann", PairFilter(), 1)
-    desk.give("ann", pair.key, ACCEPT)
+    (pair,) = desk.lease("ann", PairFilter(), 1)
+    desk.submit("ann", pair.key, ACCEPT)
     make(3)
     clock.now = 5
-    assert desk.take("ann", PairFilter(), 5) == []  # the run was read a moment ago
+    assert desk.lease("ann", PairFilter(), 5) == []  # the run was read a moment ago
     clock.now = 20
-    assert len(desk.take("ann", PairFilter(), 5)) == 2
+    assert len(desk.lease("ann", PairFilter(), 5)) == 2

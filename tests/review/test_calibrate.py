@@ -24,17 +24,17 @@ def judged(make: Callable[[int], RunFolder]) -> RunFolder:
     """Eighty pairs with scores from 5 to 10; every fifth is judged by two people, and these agree."""
     run = make(80)
     desk = Assignments(run, overlap=1)
-    pairs = desk.take("ann", PairFilter(order="worst"), 80)
+    pairs = desk.lease("ann", PairFilter(order="worst"), 80)
     for pair in pairs:
-        desk.give(
+        desk.submit(
             "ann",
             pair.key,
             GivenVerdict("accept") if (pair.score or 0) >= CUT else GivenVerdict("reject", ("flicker",)),
         )
-    seconds = desk.take("bob", PairFilter(order="worst"), 80)
+    seconds = desk.lease("bob", PairFilter(order="worst"), 80)
     for number, pair in enumerate(seconds):
         if number % 4 == 0:
-            desk.give(
+            desk.submit(
                 "bob",
                 pair.key,
                 GivenVerdict("accept") if (pair.score or 0) >= CUT else GivenVerdict("reject", ("flicker",)),

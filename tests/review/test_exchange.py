@@ -29,14 +29,14 @@ def reviewed(make: Make) -> RunFolder:
     """Five pairs, of which four were judged: one of them by two people, one undone."""
     run = make(5)
     desk = Assignments(run, overlap=1)
-    pairs = desk.take("Ann", PairFilter(order="worst"), 5)
-    desk.give("Ann", pairs[0].key, GivenVerdict("accept", (), 1.5))
-    desk.give("Ann", pairs[1].key, GivenVerdict("reject", ("flicker", "artifacts"), 2.5))
-    desk.give("Ann", pairs[2].key, GivenVerdict("skip"))
-    desk.give("Ann", pairs[3].key, GivenVerdict("accept"))
-    desk.give("Ann", pairs[3].key, GivenVerdict("undo"))
-    desk.take("bob@example.org", PairFilter(order="worst"), 1)
-    desk.give("bob@example.org", pairs[0].key, GivenVerdict("reject", ("other",)))
+    pairs = desk.lease("Ann", PairFilter(order="worst"), 5)
+    desk.submit("Ann", pairs[0].key, GivenVerdict("accept", (), 1.5))
+    desk.submit("Ann", pairs[1].key, GivenVerdict("reject", ("flicker", "artifacts"), 2.5))
+    desk.submit("Ann", pairs[2].key, GivenVerdict("skip"))
+    desk.submit("Ann", pairs[3].key, GivenVerdict("accept"))
+    desk.submit("Ann", pairs[3].key, GivenVerdict("undo"))
+    desk.lease("bob@example.org", PairFilter(order="worst"), 1)
+    desk.submit("bob@example.org", pairs[0].key, GivenVerdict("reject", ("other",)))
     return run
 
 

@@ -23,11 +23,11 @@ def test_pairs_media_and_verdicts_of_a_run_on_s3(
         fsspec.filesystem("s3", skip_instance_cache=True).put(local.store.root, "bucket/run", recursive=True)
         run = RunFolder.existing("s3://bucket/run")
         desk, previews = Assignments(run), Previews(run.store)
-        (pair,) = desk.take("ann", PairFilter(), 1)
+        (pair,) = desk.lease("ann", PairFilter(), 1)
         files = desk.pairs.files(pair)
         assert Path(_media(run.store, previews, files, "source").path).read_bytes() == tiny_clips["source"].read_bytes()
         assert Path(_media(run.store, previews, files, "video").path).read_bytes()[4:8] == b"ftyp"
-        desk.give("ann", pair.key, GivenVerdict("accept"))
+        desk.submit("ann", pair.key, GivenVerdict("accept"))
         assert len(run.manifest.parts(REVIEW)) == 1
         assert Assignments(run).progress()["reviewed"] == 1
         previews.close()

@@ -17,9 +17,12 @@ from ffpdata.core.stage import ModelSpec
 from ffpdata.media.codec import read_masks, read_video, write_video
 from ffpdata.models.vace import VaceRoles, VaceSettings
 from ffpdata.models.wan.settings import Lora
-from ffpdata.training import trainer
-from ffpdata.training.finetune import TrainSettings, check_samples, finetune, losses_table
+from ffpdata.training import vace_lora
+from ffpdata.training.finetune import finetune
+from ffpdata.training.job import TrainSettings
+from ffpdata.training.loop import SampleOrder, seed_of
 from ffpdata.training.preflight import check_card, check_disk, check_main_memory
+from ffpdata.training.removal_sample import check_samples
 from tests.models import tiny_wan as tiny
 from tests.training.tiny_training import Forks, job_of, spec_of, write_sample
 
@@ -78,7 +81,7 @@ def test_training_asks_what_the_edit_asks(samples, tmp_path):
     sample, recorder = samples[0], Recorder()
     frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
     recorder.edit(frames, masks, prompt=sample.prompt, negative=sample.negative, seed=sample.seed)
-    ours, theirs = vars(trainer.Trainer(job).request(sample)), vars(recorder.asked)
+    ours, theirs = vars(vace_lora.VaceTrainer(job).request(sample)), vars(recorder.asked)
     assert theirs["negative"] == "a square, blurry"
     for name, value in theirs.items():
         assert np.array_equal(value, ours[name]) if isinstance(value, np.ndarray) else value == ours[name], name
@@ -90,7 +93,7 @@ def one_sample(forks, spec, samples, tmp_path_factory):
     same = replace(samples[0], item_id="same")
     settings = FEW | {"steps": 60, "learning_rate": 1e-2, "measure_every": 30}
     job = job_of(samples[:1], [same], spec, tmp_path_factory.mktemp("one"), **settings)
-    assert forks.run(trainer.main, job.write()) == 0
+    assert forks.run(vace_lora.main, job.write()) == 0
     return job
 
 
@@ -148,12 +151,12 @@ def test_a_loss_that_is_not_finite_ends_it_and_names_step_and_sample(forks, spec
     from safetensors.torch import load_file, save_file
 
     job = job_of(samples[:2], [], spec, tmp_path / "nan", **FEW, steps=4)
-    assert forks.run(trainer.main, job.write()) == 0
+    assert forks.run(vace_lora.main, job.write()) == 0
     path = job.latents_file(samples[1])
     save_file({name: value * float("nan") for name, value in load_file(path).items()}, path)
     job = job_of(samples[:2], [], spec, tmp_path / "nan", **FEW, steps=8)
-    step = next(n for n in range(4, 8) if trainer.Trainer(job).sample_at(n) == samples[1]) + 1
-    assert forks.run(trainer.main, job.write()) == 1
+    step = next(n for n in range(4, 8) if SampleOrder(job).sample(n) == samples[1]) + 1
+    assert forks.run(vace_lora.main, job.write()) == 1
     kind, said = json.loads((job.folder / "error.json").read_text())
     assert kind == "FatalError"
     assert f"step {step}: the loss of clip1/removal/bbox is not finite" in said
@@ -175,7 +178,7 @@ def measure_at_work(job):
         engine.use_loras(loras)
         losses = []
         for draw in range(job.settings.measure_draws):
-            torch.manual_seed(trainer.number(job.settings.seed, "held out", job.keys["same"], draw))
+            torch.manual_seed(seed_of(job.settings.seed, "held out", job.keys["same"], draw))
             part = {"min_timestep_boundary": draw / 2, "max_timestep_boundary": (draw + 1) / 2, "vace_scale": 1.0}
             with torch.no_grad():
                 losses.append(float(FlowMatchSFTLoss(engine.pipe, **latents, **part)))
@@ -188,7 +191,7 @@ def measure_at_work(job):
 def test_a_training_killed_at_several_instants_ends_in_the_same_bytes(forks, spec, samples, tmp_path):
     settings = FEW | {"steps": 24, "save_every": 4, "measure_every": 7, "accumulate": 2}
     whole, broken = (job_of(samples[:3], samples[3:], spec, tmp_path / n, **settings) for n in ("whole", "broken"))
-    assert forks.run(trainer.main, whole.write()) == 0
+    assert forks.run(vace_lora.main, whole.write()) == 0
 
     def latents():
         return {path.name: path.stat().st_mtime_ns for path in (broken.folder / "latents").glob("[!.]*")}
@@ -205,7 +208,7 @@ def test_a_training_killed_at_several_instants_ends_in_the_same_bytes(forks, spe
     ]
     kept = {}
     for delay, reached in zip((0, 0, 0, 0.03, 0.07), instants, strict=True):
-        process = forks.start(trainer.main, broken.write())
+        process = forks.start(vace_lora.main, broken.write())
         while not reached():
             assert process.is_alive()
             time.sleep(0.001)
@@ -217,7 +220,7 @@ def test_a_training_killed_at_several_instants_ends_in_the_same_bytes(forks, spe
         kept = latents()
     assert 0 < step() < 24
     assert not (broken.folder / "lora.safetensors").exists()
-    assert forks.run(trainer.main, broken.write()) == 0
+    assert forks.run(vace_lora.main, broken.write()) == 0
     assert (broken.folder / "lora.safetensors").read_bytes() == (whole.folder / "lora.safetensors").read_bytes()
     ours, theirs = trained(broken), trained(whole)
     assert len(theirs["losses"]) == 24
@@ -229,7 +232,7 @@ def test_a_training_killed_at_several_instants_ends_in_the_same_bytes(forks, spe
 def test_more_steps_go_on_and_other_settings_begin_anew(forks, spec, samples, tmp_path):
     def losses(folder, **settings):
         job = job_of(samples[:2], [], spec, tmp_path / folder, **FEW | settings)
-        assert forks.run(trainer.main, job.write()) == 0
+        assert forks.run(vace_lora.main, job.write()) == 0
         return trained(job)["losses"], job
 
     few, job = losses("grows", steps=3)
@@ -248,7 +251,7 @@ def test_what_is_kept_for_the_way_back_does_not_change_what_is_learned(forks, sp
     made = set()
     for how in ("off", "on", "offload"):
         job = job_of(samples[:2], [], spec, tmp_path / how, **FEW, steps=3, gradient_checkpointing=how)
-        assert forks.run(trainer.main, job.write()) == 0
+        assert forks.run(vace_lora.main, job.write()) == 0
         made.add((job.folder / "lora.safetensors").read_bytes())
     assert len(made) == 1
 
@@ -264,7 +267,7 @@ def test_two_processes_and_what_stands_in_the_folder(forks, spec, samples, tmp_p
 
     # Two processes with a sample each take the steps of one with two.
     job = job_of(samples[:3], samples[3:], spec, tmp_path / "one", **FEW, steps=4, accumulate=2, measure_every=2)
-    assert forks.run(trainer.main, job.write()) == 0
+    assert forks.run(vace_lora.main, job.write()) == 0
     assert [step for step, _ in tuned.losses] == [1, 2, 3, 4]
     assert [loss for _, loss in tuned.losses] == pytest.approx([loss for _, loss in trained(job)["losses"]], rel=0.02)
 
@@ -321,7 +324,7 @@ def test_a_back_end_that_cannot_learn_is_named(samples, tmp_path):
 def test_samples_that_do_not_fit_are_named(samples, tmp_path):
     with pytest.raises(ConfigError, match="no accepted pair"):
         check_samples([], samples)
-    with pytest.raises(ConfigError, match="clip0/removal/bbox stands in samples and in validation"):
+    with pytest.raises(ConfigError, match="clip0/removal/bbox is in samples and in validation"):
         check_samples(samples[:2], samples[:1])
     with pytest.raises(FatalError, match="clip0/removal/bbox: its target_video is missing"):
         check_samples([replace(samples[0], target_video=tmp_path / "gone.mp4")], [])
@@ -344,10 +347,3 @@ def test_too_little_disk_and_memory(tmp_path):
     check_card(78, 79.2, "a card", "training", "")
     with pytest.raises(ConfigError, match="about 1000000 GiB in main memory on 1280 x 720 x 81"):
         check_main_memory(1e6, "1280 x 720 x 81")
-
-
-def test_the_table_of_losses():
-    assert (
-        losses_table([(1, 0.5), (2, 0.25)], [(0, 1.0), (2, 0.75)])
-        == b"step,loss,held_out\n0,,1.0\n1,0.5,\n2,0.25,0.75\n"
-    )

@@ -14,11 +14,11 @@ from ffpdata.training.launch import launch
 MODULES = {
     "talks": """
         print("to the log alone")
-        tell("one")
-        tell("two")
+        report_progress("one")
+        report_progress("two")
     """,
     "refuses": """
-        report(config, ConfigError("no such layer"))
+        report_error(config, ConfigError("no such layer"))
         sys.exit(1)
     """,
     "breaks": """
@@ -52,7 +52,7 @@ def write_module(folder: Path, name: str) -> None:
         "import os, sys, time",
         "from pathlib import Path",
         "from ffpdata.core.errors import ConfigError",
-        "from ffpdata.training.launch import report, tell",
+        "from ffpdata.training.launch import report_error, report_progress",
         "config = Path(sys.argv[1])",
         *(line.removeprefix("        ") for line in MODULES[name].strip("\n").splitlines()),
     ]

@@ -13,13 +13,14 @@ import numpy as np
 
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media.codec import write_masks, write_video
-from ffpdata.training.job import Job, Sample, TrainSettings, content_key
+from ffpdata.training.job import Job, TrainSettings
+from ffpdata.training.removal_sample import RemovalSample, content_key
 
 SHAPE = (9, 64, 64, 3)
 LIBRARIES = ["diffsynth.pipelines.wan_video", "diffsynth.diffusion.training_module", "peft", "accelerate"]
 
 
-def write_sample(folder: Path, number: int) -> Sample:
+def write_sample(folder: Path, number: int) -> RemovalSample:
     """A square on waves, and the waves without it."""
     rng = np.random.default_rng(number)
     y, x = np.mgrid[: SHAPE[1], : SHAPE[2]]
@@ -39,7 +40,7 @@ def write_sample(folder: Path, number: int) -> Sample:
     write_video(paths[0], source, 16)
     write_masks(paths[1], masks, 16)
     write_video(paths[2], target, 16)
-    return Sample(
+    return RemovalSample(
         f"clip{number}/removal/bbox", *paths, f"waves {number}", "a square", number, f"pair{number}", "accepted"
     )
 
@@ -53,7 +54,9 @@ def spec_of(checkpoint: Path, **settings: Any) -> ModelSpec:
     )
 
 
-def job_of(samples: list[Sample], held_out: list[Sample], spec: ModelSpec, folder: Path, **settings: Any) -> Job:
+def job_of(
+    samples: list[RemovalSample], held_out: list[RemovalSample], spec: ModelSpec, folder: Path, **settings: Any
+) -> Job:
     folder.mkdir(parents=True, exist_ok=True)
     keys = {sample.item_id: content_key(sample) for sample in (*samples, *held_out)}
     return Job(tuple(samples), tuple(held_out), keys, spec, TrainSettings(**settings), folder)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import ConfigError, FfpdataError, RetryableError
+from ffpdata.processes.ports import free_port
 
 if TYPE_CHECKING:
     from ffpdata.models.protocols import Frames
@@ -134,14 +134,6 @@ def _end_with_parent() -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
-
-
-def free_port() -> int:
-    """Find a port of this machine at which processes can meet."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 class RankedEngine:

@@ -1,7 +1,7 @@
 """Fine-tuning VACE through diffsynth's training API: its module, its split of the pipeline and its loss.
 
 diffsynth trains in two parts (its `sft:data_process` and `sft:train`). The first runs the VAE and the text encoder once
-per sample; the second needs the transformer alone. Both are here; the loop around them is `training.trainer`.
+per sample; the second needs the transformer alone. Both are here; the loop around them is `training.loop`.
 
 Importing this module imports torch and diffsynth.
 """

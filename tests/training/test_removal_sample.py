@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ffpdata.training.job import Sample, content_key
+from ffpdata.training.removal_sample import RemovalSample, content_key
 
 
-def sample(folder: Path) -> Sample:
+def sample(folder: Path) -> RemovalSample:
     paths = {name: folder / f"{name}.mp4" for name in ("source_video", "condition_mask", "target_video")}
     folder.mkdir()
     for path in paths.values():
         path.write_text(path.name)
-    return Sample(item_id="a", prompt="A yard.", negative="dog", seed=1, pair="p", verdict="accept", **paths)
+    return RemovalSample(item_id="a", prompt="A yard.", negative="dog", seed=1, pair="p", verdict="accept", **paths)
 
 
 def test_a_sample_is_what_its_files_hold_and_what_is_asked_wherever_it_lies(tmp_path: Path) -> None:

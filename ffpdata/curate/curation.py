@@ -1,0 +1,194 @@
+"""Curation of a run: which finished pairs are kept, and in which split each source is."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from ffpdata.core.config import CurateSettings
+from ffpdata.core.keys import digest
+from ffpdata.curate import dedup, select, split, verdicts
+from ffpdata.manifests.manifest import stage_schema, worker_label
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import CURATE, literal, quote
+
+VERSION = 1
+"""Raised whenever the rules change: all decisions are then made again."""
+
+WRITES = {"split": str, "source_group": str}
+"""Columns of the `curate` manifest beside the common ones."""
+
+NOT_BEST, DUPLICATE = "not_best_variant", "near_duplicate"
+BY_REVIEWER, NOT_REVIEWED = "rejected_by_reviewer", "not_reviewed"
+
+_IDENTITY = ("item_id", "parent_id", "source_id")
+_COLUMNS = ("task", "object", "style_id", "source_hash", "target_hash", *select.RANKING)
+
+
+@dataclass(frozen=True)
+class CurateResult:
+    """Result of a curation.
+
+    Attributes:
+        pairs: number of kept pairs.
+        rejected: reason to number of pairs.
+        splits: split to number of kept pairs.
+        sources: number of sources of the kept pairs.
+        groups: number of groups of look-alike sources among these.
+        written: number of decisions that are new or changed.
+    """
+
+    pairs: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    sources: int = 0
+    groups: int = 0
+    written: int = 0
+
+
+def curate(run: RunFolder, guard: Callable[[], None] | None = None) -> CurateResult:
+    """Decide on every pair that passed all stages, of all tracks, and commit the decisions that changed.
+
+    The settings are those of the run's newest start. A second call without new pairs writes nothing.
+
+    Args:
+        run: the run; the caller holds its lock.
+        guard: called before writing; raises where the lock was lost.
+    """
+    started, clock, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
+    settings = current_settings(run)
+    pairs, current_keys = _read(run)
+    decisions = decide(pairs, settings)
+    changed = [
+        (pair, decision)
+        for pair, decision in zip(pairs, decisions, strict=True)
+        if current_keys.get((pair["track"], pair["item_id"])) != decision["key"]
+    ]
+    if changed:
+        common = {
+            "stage": CURATE,
+            "attempt": 1,
+            "started_at": started,
+            "seconds": (time.perf_counter() - clock) / len(changed),
+            "cpu_seconds": (time.process_time() - cpu) / len(changed),
+            "worker": worker_label(),
+        }
+        names = (*_IDENTITY, "track", "upstream")
+        rows = [
+            common | {name: pair[name] for name in names} | {"entered_id": pair["item_id"]} | decision
+            for pair, decision in changed
+        ]
+        if guard:
+            guard()
+        run.manifest.append(CURATE, rows, stage_schema(WRITES))
+    kept = [(p, d) for p, d in zip(pairs, decisions, strict=True) if d["status"] == "ok"]
+    return CurateResult(
+        pairs=len(kept),
+        rejected=dict(sorted(Counter(d["reason"] for d in decisions if d["reason"]).items())),
+        splits={name: sum(d["split"] == name for _, d in kept) for name in settings.splits},
+        sources=len({p["source_id"] for p, _ in kept}),
+        groups=len({d["source_group"] for _, d in kept}),
+        written=len(changed),
+    )
+
+
+def current_settings(run: RunFolder) -> CurateSettings:
+    """Return the curation settings of a run: those of its newest start apply to all tracks."""
+    starts = run.starts()
+    return CurateSettings.model_validate(starts[-1]["pipeline"]["curate"]) if starts else CurateSettings()
+
+
+def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[str, Any]]:
+    """Decide on each pair.
+
+    Args:
+        pairs: the finished pairs: identity, task, scores, hashes, and `decision` of the reviewers (a
+            `verdicts.Decision`) where there is one.
+        settings: of the curation.
+
+    Returns:
+        Per pair `status`, `reason`, `error` (which pair is better, or what reviewers decided), `split`, `source_group`
+        and `key`.
+    """
+    sources = dedup.find_look_alikes(dedup.parse_hashes(p.get("source_hash") for p in pairs), settings.duplicate_bits)
+    refused = _refused_by_reviewers(pairs, settings)
+    order = [position for position in select.rank(pairs) if position not in refused]
+    worse = select.worse_variants(pairs, order) if settings.variants == "best" else {}
+    remaining = [position for position in order if position not in worse]
+    targets = dedup.parse_hashes(p.get("target_hash") for p in pairs)
+    copies = dedup.near_duplicates(pairs, remaining, sources, targets, settings.duplicate_bits)
+    groups = split.source_groups([p["source_id"] for p in pairs], sources)
+    split_names = {group: split.split_of(group, settings.splits, settings.seed) for group in set(groups)}
+    decisions = []
+    for position, (pair, group) in enumerate(zip(pairs, groups, strict=True)):
+        reason, error = refused.get(position, (None, None))
+        if position in worse:
+            winner = pairs[worse[position]]
+            reason, error = NOT_BEST, f"{winner['item_id']} is better: {_comparison(winner, pair)}"
+        elif position in copies:
+            winner = pairs[copies[position]]
+            reason, error = DUPLICATE, f"{winner['item_id']} shows the same: {_comparison(winner, pair)}"
+        decision = {
+            "status": "rejected" if reason else "ok",
+            "reason": reason,
+            "error": error,
+            "split": split_names[group],
+            "source_group": group,
+        }
+        decisions.append(decision | {"key": digest(CURATE, VERSION, pair["track"], pair["item_id"], decision)})
+    return decisions
+
+
+def _refused_by_reviewers(pairs: list[dict[str, Any]], settings: CurateSettings) -> dict[int, tuple[str, str]]:
+    """Return position to reason and error of the pairs that reviewers keep out; these replace no other pair."""
+    if settings.verdicts == "ignore":
+        return {}
+    found = {}
+    for position, pair in enumerate(pairs):
+        decision: verdicts.Decision | None = pair.get("decision")
+        if decision is not None and not decision.accepted:
+            found[position] = (BY_REVIEWER, str(decision))
+        elif decision is None and settings.verdicts == "require":
+            found[position] = (
+                NOT_REVIEWED,
+                "curate.verdicts is `require`: only pairs that reviewers accepted are kept",
+            )
+    return found
+
+
+def _comparison(winner: Mapping[str, Any], loser: Mapping[str, Any]) -> str:
+    for name in select.RANKING:
+        if winner.get(name) != loser.get(name):
+            return f"{name} {_number(winner.get(name))} against {_number(loser.get(name))}"
+    return "equal scores, first by item id"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def _read(run: RunFolder) -> tuple[list[dict[str, Any]], dict[tuple[str, str], str]]:
+    """Read the finished pairs with the key of their last row, and the keys of the current decisions."""
+    tracks = run.tracks()
+    if not tracks:
+        return [], {}
+    with run.reading() as connection:
+        items = connection.view("items")
+        columns = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
+        finished = items.filter(f"status = 'ok' or stage = '{CURATE}'")
+        pairs: list[dict[str, Any]] = []
+        for track, stages in tracks.items():
+            last = f"{verdicts.last_key(stages)} as upstream"
+            mine = finished.filter(f"track = {literal(track)}").project(", ".join([*columns, last])).order("item_id")
+            pairs += pa.table(mine.to_arrow_table()).to_pylist()
+        decided = verdicts.decisions(verdicts.read(connection))
+        for pair in pairs if decided else []:
+            pair["decision"] = decided.get(verdicts.pair_key(pair["track"], pair["item_id"], pair["upstream"]))
+        keys = connection.view(CURATE).project("track, item_id, key").fetchall()
+    return pairs, {(track, item_id): key for track, item_id, key in keys}
