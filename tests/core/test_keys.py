@@ -15,7 +15,6 @@ from ffpdata.core.errors import ConfigError
 from ffpdata.core.keys import KEY_CHARS, canonical, child_key, digest, source_id
 from ffpdata.core.prompt import Prompt
 from ffpdata.core.stage import Item, ModelSpec, Row, Stage, StageSettings
-from ffpdata.runners.execute import stage_key
 
 BACKEND = "tests.core.test_keys:Backend"
 
@@ -82,7 +81,7 @@ def key(
 ) -> str:
     specs = {"eye": eye or spec(), "hand": hand or spec(model="org/hand")}
     made = stage(settings or Settings(), specs, {"ask": question or prompt()})
-    return stage_key(made, Item(item_id, row))
+    return made.key_of(row)
 
 
 def test_a_key_is_stable_text_across_processes() -> None:

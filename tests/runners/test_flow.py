@@ -13,10 +13,10 @@ from ffpdata.core.stage import Child, Item, Row, Stage
 from ffpdata.manifests.manifest import Manifest, ManifestWriter
 from ffpdata.manifests.views import connect, records
 from ffpdata.runners import flow as flow_module
-from ffpdata.runners.execute import Outcome, stage_key
-from ffpdata.runners.flow import Flow, Task
+from ffpdata.runners.flow import Flow
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.session import make_flow
+from ffpdata.runners.task import Outcome, Task
 from ffpdata.storage.store import Store
 
 
@@ -76,8 +76,7 @@ def answer(flow: Flow, task: Task, status: str = "ok") -> Outcome:
     stage, made = flow.stages[task.stage], Outcome(status, task.key, started_at=1.0, worker="w:1")
     if status == "ok":
         row = Row(task.item.values)
-        children = stage.expand(row) if stage.fan_out else [Child("", stage.process(row))]
-        made.children = [{"suffix": c.suffix, "source_id": c.source_id, "columns": dict(c.columns)} for c in children]
+        made.children = stage.expand(row) if stage.fan_out else [Child("", stage.process(row))]
     return made
 
 
@@ -192,7 +191,7 @@ def test_tasks_that_were_not_tried_come_first_again(writer: ManifestWriter) -> N
     taken = flow.take(0, 2)
     flow.give_back(taken)
     assert [task.item.item_id for task in flow.take(0, 3)] == ["input/0", "input/1", "input/2"]
-    assert [task.key for task in taken] == [stage_key(Name(), item) for item in inputs(*"ab")]
+    assert [task.key for task in taken] == [Name().key_of(item.values) for item in inputs(*"ab")]
     assert not flow.exhausted
     assert flow.feed() == 1
     assert flow.exhausted
