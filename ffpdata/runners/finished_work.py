@@ -126,10 +126,11 @@ class FinishedWork:
         again = {key for key, outcome in found.items() if self._redo and self._redo(stage, outcome)}
         for key in again:
             del found[key]
-        for task in tasks:
+        known = [recent.get(task.key) or found.get(task.key) for task in tasks]
+        for task, outcome in zip(tasks, known, strict=True):
             task.adopt = task.key not in again
-            task.committed = task.key not in recent and index.is_newest(task.item.item_id, task.key, task.item.upstream)
-        return [recent.get(task.key) or found.get(task.key) for task in tasks]
+            task.committed = outcome is not None and index.is_newest(outcome, task.item)
+        return known
 
     def keep(self, task: Task, outcome: Outcome) -> None:
         """Note an outcome that was computed just now: other items with the same key need not be computed."""

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ffpdata.core.stage import Item
 from ffpdata.manifests.manifest import COMMON, Manifest
 from ffpdata.manifests.views import ROW_BITS, ROW_MASK, literal, narrow, reader, stream
 from ffpdata.runners.task import Outcome
@@ -73,7 +74,7 @@ class StageIndex:
         self._keys, self._whose, self._rows = none, none, none
         """Of the finished rows, by key and then by age: hashes of the key and of whose outcome it is, and the place."""
         self._entered, self._newest, self._since = none, none, none
-        """Of the items that entered, by hash: hash of the newest row's key and lineage, and its place."""
+        """Of the items that entered, by hash: hash of the newest row's outcome and lineage, and its place."""
         self._added: set[int] = set()
         self.attempts: dict[tuple[str, str], int] = {}
         self._read_keys()
@@ -113,7 +114,7 @@ class StageIndex:
             keys, whose, entered, newest, rows, done, mine = hashed_columns(
                 connection,
                 "select key, concat_ws('|', entered_id, track, key, epoch_us(started_at)), entered_id, "
-                "concat(key, '|', upstream), row, status in ('ok', 'rejected'), "
+                "concat(key, '|', upstream, '|', epoch_us(started_at)), row, status in ('ok', 'rejected'), "
                 f"track = {literal(self._track)} from "
                 + narrow(self._store, parts, "key, entered_id, track, upstream, status, started_at"),
             )
@@ -138,10 +139,10 @@ class StageIndex:
         last = order[np.append(np.diff(entered[order]) != 0, True)] if len(order) else order
         self._entered, self._newest, self._since = entered[last], newest[last], places[last]
 
-    def is_newest(self, entered: str, key: str, upstream: str) -> bool:
-        """Whether the newest row of the item that entered has this key and lineage."""
-        at = _position(self._entered, hash(entered))
-        return at is not None and int(self._newest[at]) == hash(f"{key}|{upstream}")
+    def is_newest(self, outcome: Outcome, item: Item) -> bool:
+        """Whether the newest row of the item that entered is of this outcome and of the item's lineage."""
+        at, begun = _position(self._entered, hash(item.item_id)), round(outcome.started_at * 1e6)
+        return at is not None and int(self._newest[at]) == hash(f"{outcome.key}|{item.upstream}|{begun}")
 
     def outcomes(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """Read the newest finished outcome of each key that has one, whoever it was computed for."""

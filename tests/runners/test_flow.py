@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ffpdata.core.stage import Child, Item, Row, Stage
-from ffpdata.manifests.manifest import Manifest, ManifestWriter
+from ffpdata.manifests.manifest import Manifest, ManifestWriter, stage_schema
 from ffpdata.manifests.views import connect, records
 from ffpdata.runners import flow as flow_module
 from ffpdata.runners.flow import Flow
@@ -209,3 +209,29 @@ def test_the_next_task_of_an_item_is_found_among_those_that_came_last(writer: Ma
     assert flow.next_of("id", 1) is None
     assert [task.item.item_id for task in flow.take(1, 9)] == ["id-a", "id-c", "id-d"]
     assert flow.waiting(1) == 0
+
+
+def test_a_redone_outcome_replaces_the_row_of_every_item_with_its_key(writer: ManifestWriter) -> None:
+    flow = make(writer, inputs(*"abc"))
+    flow.feed()
+    for number, status in ((0, "ok"), (1, "ok"), (2, "rejected")):
+        for task in flow.take(number, 9):
+            flow.finish(task, answer(flow, task, status))
+    assert rows(writer, "select status, count(*) as n from length group by 1") == [{"status": "rejected", "n": 3}]
+    drive(make(writer, inputs(*"abc"), redo=lambda stage, outcome: outcome.status == "rejected"))
+    assert rows(writer, "select status, count(*) as n from length group by 1") == [{"status": "ok", "n": 3}]
+
+
+def test_a_row_that_an_interrupted_redo_left_behind_is_replaced_by_the_next_start(writer: ManifestWriter) -> None:
+    """Two items have one question; its second answer was committed for the first of them alone."""
+    drive(make(writer, inputs(*"ab")))
+    writer.flush()
+    old = rows(writer, "select * from length_history where entered_id = 'id-a'")[0]
+    new = old | {"started_at": old["started_at"].replace(year=2030), "status": "rejected", "reason": "too_long"}
+    new = {name: value for name, value in new.items() if name not in ("part", "part_row")}
+    writer.manifest.append("length", [new], stage_schema(Length.writes))
+    drive(make(writer, inputs(*"ab"), redo=lambda stage, outcome: False))
+    assert rows(writer, "select entered_id, status, reason from length order by 1") == [
+        {"entered_id": "id-a", "status": "rejected", "reason": "too_long"},
+        {"entered_id": "id-b", "status": "rejected", "reason": "too_long"},
+    ]

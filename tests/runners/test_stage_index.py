@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -153,11 +152,12 @@ def test_what_the_newest_row_of_an_item_is(fan: tuple[Manifest, StageIndex]) -> 
     commit(manifest, ("a", outcome("k2")))
     commit(manifest, ("b", outcome("k9")), track="style")
     index.refresh()
-    assert index.is_newest("a", "k2", "u")
-    assert not index.is_newest("a", "k1", "u")
-    assert not index.is_newest("a", "k2", "another")
-    assert not index.is_newest("c", "k1", "u")
-    assert index.is_newest("b", "k1", "u"), "the other track's rows are its own"
+    assert index.is_newest(outcome("k2"), Item("a", upstream="u"))
+    assert not index.is_newest(outcome("k1"), Item("a", upstream="u"))
+    assert not index.is_newest(outcome("k2"), Item("a", upstream="another"))
+    assert not index.is_newest(outcome("k1"), Item("c", upstream="u"))
+    assert index.is_newest(outcome("k1"), Item("b", upstream="u")), "the other track's rows are its own"
+    assert not index.is_newest(outcome("k2", 2.0), Item("a", upstream="u")), "computed at another time"
     commit(manifest, ("a", outcome("k2", status="failed", children=[])), upstream="v")
     index.refresh()
-    assert not index.is_newest("a", "k2", "u")
+    assert not index.is_newest(outcome("k2"), Item("a", upstream="u"))
