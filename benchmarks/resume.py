@@ -34,11 +34,11 @@ from ffpdata.core.keys import digest
 from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
 from ffpdata.manifests.manifest import Manifest, ManifestWriter, sql_type, stage_schema
 from ffpdata.manifests.run_folder import RUN_FILE, RunFolder
-from ffpdata.runners.execute import Outcome, manifest_rows, next_items, stage_key
 from ffpdata.runners.finished_inputs import FinishedInputs
 from ffpdata.runners.flow import Flow
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.session import make_flow
+from ffpdata.runners.task import Outcome
 from ffpdata.storage.store import Store
 
 TRACK = "local"
@@ -125,7 +125,7 @@ def inputs(count: int) -> list[Item]:
 
 def made_of(stage: Stage, item: Item, *, fail: bool = False) -> Outcome:
     """The outcome of a stage that is not run; one of a hundred items is rejected there."""
-    key = stage_key(stage, item)
+    key = stage.key_of(item.values)
     outcome = Outcome("ok", key, worker="node-17:4242", cpu_seconds=1.25, started_at=1.7e9, model="Toy@1")
     outcome.seconds = int(key[4:8], 16) / 1e4
     if fail:
@@ -134,10 +134,7 @@ def made_of(stage: Stage, item: Item, *, fail: bool = False) -> Outcome:
         outcome.status, outcome.reason, outcome.error = "rejected", "too_dark", "12.5 is below 20"
     else:
         row = Row({name: item.values.get(name) for name in (*stage.reads, *stage.uses)})
-        children = stage.expand(row) if stage.fan_out else [Child("", stage.process(row))]  # type: ignore[arg-type]
-        outcome.children = [
-            {"suffix": c.suffix, "source_id": c.source_id, "columns": dict(c.columns)} for c in children
-        ]
+        outcome.children = stage.expand(row) if stage.fan_out else [Child("", stage.process(row))]  # type: ignore[arg-type]
     return outcome
 
 
@@ -158,8 +155,8 @@ def build(folder: Path, begun: int, count: int) -> None:
                 after = []
                 for one in waiting:
                     outcome = made_of(stage, one, fail=number in middle and place == last - 1)
-                    writer.add(stage.name, manifest_rows(stage, one, outcome, TRACK), stage_schema(stage.writes))
-                    after += next_items(stage, one, outcome)
+                    writer.add(stage.name, outcome.rows(stage, one, TRACK), stage_schema(stage.writes))
+                    after += outcome.items(stage, one)
                     passed.append(stage.name)
                 waiting = after
             if number not in middle:

@@ -107,8 +107,8 @@ def retry(
     from ffpdata.core.stage import Stage
     from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.manifests.views import CURATE
-    from ffpdata.runners.execute import Outcome, lost_files
     from ffpdata.runners.session import StartOptions, start, status
+    from ffpdata.runners.task import Outcome
 
     folder = RunFolder.existing(run_folder)
     before = status(folder)
@@ -126,7 +126,7 @@ def retry(
     def redo(tried: Stage, outcome: Outcome) -> bool:
         if stage not in (None, tried.name):
             return False
-        if lost and lost_files(tried, outcome, folder.store):
+        if lost and outcome.lost_files(tried, folder.store):
             return True
         # Failed outcomes are never taken as done; a rejected one is where it was asked for.
         return (stage, reason) != (None, None) and outcome.status == "rejected" and reason in (None, outcome.reason)

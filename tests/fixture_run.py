@@ -17,12 +17,12 @@ import numpy as np
 
 from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.core.keys import digest
-from ffpdata.core.stage import Artifact, Item, Stage
+from ffpdata.core.stage import Artifact, Child, Item, Stage
 from ffpdata.manifests.manifest import stage_schema
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import write_gray, write_image, write_masks, write_video
 from ffpdata.media.phash import clip_hashes
-from ffpdata.runners.execute import Outcome, manifest_rows, next_items
+from ffpdata.runners.task import Outcome
 
 WIDTH, HEIGHT, FRAMES, FPS = 160, 96, 17, 16.0
 HOSTILE = (
@@ -115,9 +115,9 @@ class RunMaker:
             assert set(columns) <= set(made.writes), sorted(set(columns) - set(made.writes))
             placed = {n: self._place(made, n, v, digest(key, suffix)) for n, v in columns.items()}
             source_id = suffix.split("-")[0] if stage == "source" else ""
-            outcome.children.append({"suffix": suffix, "source_id": source_id, "columns": placed})
-        self._rows[stage] += manifest_rows(made, item, outcome, track)
-        return next_items(made, item, outcome)
+            outcome.children.append(Child(suffix, placed, source_id))
+        self._rows[stage] += outcome.rows(made, item, track)
+        return outcome.items(made, item)
 
     def walk(self, track: str, item: Item, **stages: Mapping[str, Any]) -> Item:
         """Pass several stages that do not fan out, each given its columns."""
@@ -130,7 +130,7 @@ class RunMaker:
         made = self._stages[track, stage]
         outcome = self._outcome(made, item, digest(stage, item.item_id, item.upstream), status)
         outcome.reason, outcome.error, outcome.facts = reason, error, facts
-        self._rows[stage] += manifest_rows(made, item, outcome, track)
+        self._rows[stage] += outcome.rows(made, item, track)
 
     def commit(self) -> RunFolder:
         """Commit the rows."""

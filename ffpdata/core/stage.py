@@ -33,7 +33,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ffpdata.core.errors import ConfigError, FatalError, Reject
-from ffpdata.core.keys import digest
+from ffpdata.core.keys import digest, row_key
 from ffpdata.core.prompt import Prompt
 
 __all__ = [
@@ -343,6 +343,10 @@ class Stage:
 
     # --- what the runner calls ---
 
+    def key_of(self, values: Mapping[str, Any]) -> str:
+        """Content key of a row with these column values at this stage."""
+        return row_key(self.fixed_key(self.roles(values)), self.reads, values)
+
     def fixed_key(self, roles: tuple[str, ...]) -> str:
         """Digest of what is the same for all rows that use `roles`."""
         if roles not in self._fixed:
@@ -379,8 +383,6 @@ class Item:
         source_id: hash of the source's bytes.
         values: the columns so far.
         upstream: key of the row that it last passed, the link of its lineage.
-        attempt: how often this stage was started on it before.
-        origin: number of the input that it comes from, in this start of the run.
     """
 
     item_id: str
@@ -388,5 +390,3 @@ class Item:
     parent_id: str = ""
     source_id: str = ""
     upstream: str = ""
-    attempt: int = 0
-    origin: int = -1

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from ffpdata.core.errors import FatalError
-from ffpdata.runners.execute import Outcome
-from ffpdata.runners.flow import Flow, Task
+from ffpdata.runners.flow import Flow
+from ffpdata.runners.task import Outcome, Task
 from ffpdata.runners.worker_pools import Call, WorkerHandle, WorkerPools
 
 SETUP_SECONDS = 1800.0
@@ -73,7 +73,7 @@ class Faults:
                 self.crew.of[task.stage].alone.append(task)
 
     def _convict(self, task: Task, reason: str, error: str, seconds: float) -> None:
-        attempt = task.item.attempt + max(1, task.deaths)
+        attempt = task.attempt + max(1, task.deaths)
         started = time.time() - seconds
         outcome = Outcome("failed", task.key, reason, error, attempt=attempt, started_at=started, seconds=seconds)
         self.flow.finish(task, outcome)

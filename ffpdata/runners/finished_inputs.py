@@ -1,8 +1,8 @@
-"""Inputs that are through: one row per input whose every item ended, so that a resume need not walk it again.
+"""The manifest `inputs`: one row per input of which every item has ended, so that a resumed run skips it.
 
-The rows lie in a manifest of their own, `inputs`. A row's key covers what the input says, and the row names the stages
-that its input came to. A row without an item says that the run was set up anew; its key covers how every stage is set
-up. Rows before it count no more: what was done since may have changed what holds, also if it was undone later.
+A row's key covers what the input says, and the row names the stages that its items came to. A row without an item marks
+a changed pipeline; its key covers the settings, models and prompts of every stage. Rows before it no longer count:
+later rows may have replaced what they speak of, even where the change was undone afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ffpdata.core.keys import KEY_CHARS, digest
 from ffpdata.core.stage import Item, Stage
 from ffpdata.manifests.manifest import COMMON, INPUTS, Manifest, ManifestWriter, stage_schema
 from ffpdata.manifests.views import literal, narrow, reader, stream
-from ffpdata.runners.outcome_index import Hashes, columns, hashes
+from ffpdata.runners.stage_index import TextSet, hashed_columns, hashes
 from ffpdata.storage.store import Store
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ _SCHEMA = stage_schema({"stages": list[str]})
 
 
 class FinishedInputs:
-    """Which inputs are through, and where new ones are noted.
+    """Reads which inputs are finished, and writes which are finished now.
 
     Args:
         stages: the pipeline; its settings, models and prompts count.
         store: the run folder.
-        writer: where rows go. It commits them after the rows of the stages.
+        writer: commits rows, those of inputs after those of the stages.
         track: the pipeline's track.
     """
 
@@ -46,48 +46,48 @@ class FinishedInputs:
         self._started = time.time()
 
     def unfinished(self, items: Sequence[Item], *, anew: bool = False) -> NDArray[np.int64]:
-        """Positions of the inputs that are not through, in order. What counts is an input's newest row.
+        """Positions of the inputs that are not finished, in order. An input's newest row counts.
 
         Args:
             items: all inputs of this start.
-            anew: walk every input, because finished outcomes of any of them may be computed again.
+            anew: return every input, because finished outcomes of any of them may be computed again.
         """
         parts = Manifest(self._store).parts(INPUTS)
         with reader(self._store) as connection:
             since = None if anew or not parts else self._since(connection, parts)
             if since is None:
-                self._set_up_anew()
+                self._start_over()
                 return np.arange(len(items))
             rows = narrow(self._store, parts, "item_id, key, track")
             mine = f"track = {literal(self._track)} and row > {since}"
-            names, keys, places = columns(connection, f"select item_id, key, row from {rows} where {mine}")
+            names, keys, places = hashed_columns(connection, f"select item_id, key, row from {rows} where {mine}")
         names, last = _newest(names, places)
         keys = keys[last]
         if not len(names):
             return np.arange(len(items))
         wanted = hashes((item.item_id for item in items), len(items))
         at = np.minimum(names.searchsorted(wanted), len(names) - 1)
-        through = (names[at] == wanted) & (keys[at] == hashes(map(_key, items), len(items)))
-        return np.flatnonzero(~through)
+        finished = (names[at] == wanted) & (keys[at] == hashes(map(_key, items), len(items)))
+        return np.flatnonzero(~finished)
 
-    def made(self, items: Sequence[Item], left: NDArray[np.int64]) -> Hashes:
+    def made(self, items: Sequence[Item], left: NDArray[np.int64]) -> TextSet:
         """Names of the items that the inputs which are not `left` have made at the first stage."""
         parts = Manifest(self._store).parts(self._first.name)
         if not self._first.fan_out or len(left) in (0, len(items)) or not parts:
-            return Hashes()
+            return TextSet()
         rows = narrow(self._store, parts, "entered_id, item_id, key, started_at, status, track")
         with reader(self._store) as connection:
-            entered, names, outcomes, good, places = columns(
+            entered, names, outcomes, good, places = hashed_columns(
                 connection,
                 "select entered_id, item_id, concat(key, '|', epoch_us(started_at)), status = 'ok', row "
                 f"from {rows} where track = {literal(self._track)}",
             )
         inputs, last = _newest(entered, places)
         if not len(inputs):
-            return Hashes()
+            return TextSet()
         newest = outcomes[last][inputs.searchsorted(entered)]
-        through = np.delete(hashes((item.item_id for item in items), len(items)), left)
-        return Hashes(names[(outcomes == newest) & good.astype(bool) & np.isin(entered, through)])
+        finished = np.delete(hashes((item.item_id for item in items), len(items)), left)
+        return TextSet(names[(outcomes == newest) & good.astype(bool) & np.isin(entered, finished)])
 
     def add(self, item: Item, stages: Iterable[str]) -> None:
         """Note that everything that came of an input has ended, and at which stages it left rows."""
@@ -95,7 +95,7 @@ class FinishedInputs:
         self._writer.add(INPUTS, [row], _SCHEMA)
 
     def _since(self, connection: duckdb.DuckDBPyConnection, parts: Sequence[str]) -> int | None:
-        """Place of the row from which on rows count; None where none does."""
+        """Place of the row after which rows count; None where no row counts."""
         rows = narrow(self._store, parts, "item_id, key, track, stages")
         mine = f"from {rows} where track = {literal(self._track)}"
         begun = connection.execute(f"select row, key {mine} and item_id is null order by row desc limit 1").fetchall()
@@ -106,11 +106,11 @@ class FinishedInputs:
         for batch in stream(connection, f"select stages {mine} and row > {since}"):
             passed.update(batch.column(0).flatten().unique().to_pylist())
         manifest = Manifest(self._store)
-        # Somebody deleted the manifest of a stage: its rows are needed again, whatever becomes of this start.
+        # Where somebody deleted a stage's manifest, its rows must be written again, by this start or a later one.
         return since if all(manifest.parts(name) for name in passed) else None
 
-    def _set_up_anew(self) -> None:
-        """Commit, before any row of a stage, that earlier rows count no more."""
+    def _start_over(self) -> None:
+        """Commit, before any row of a stage, that earlier rows no longer count."""
         self._writer.add(INPUTS, [self._row(None, self._plan)], _SCHEMA)
         self._writer.flush()
 
@@ -135,7 +135,7 @@ def _newest(names: NDArray[np.int64], places: NDArray[np.int64]) -> tuple[NDArra
 
 
 def _key(item: Item) -> str:
-    """Content key of an input. It is made a million times before the first task: `digest` takes four times as long.
+    """Content key of an input, made for every input before the first task: `digest` takes four times as long.
 
     The same content in another order has another key; then the input is walked again, and nothing is computed.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import Stage
-from ffpdata.runners.execute import execute
+from ffpdata.runners.execute import execute_task
 from ffpdata.runners.flow import Flow
 from ffpdata.runners.interrupts import Stop
 from ffpdata.storage.store import Store
@@ -28,8 +28,7 @@ def run_inline(flow: Flow, store: Store, stop: Stop, *, max_attempts: int = 3) -
                     ready = True  # also a set-up that fails half-way is torn down
                     set_up(stage)
                 [task] = tasks
-                outcome = execute(stage, task.item, store, key=task.key, max_attempts=max_attempts, adopt=task.adopt)
-                flow.finish(task, outcome)
+                flow.finish(task, execute_task(stage, task, store, max_attempts))
         finally:
             if ready:
                 stage.teardown()

@@ -18,7 +18,7 @@ from typing import Any
 
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.stage import Item
-from ffpdata.runners.execute import Outcome
+from ffpdata.runners.task import Outcome
 from ffpdata.storage.store import Store
 
 PROGRESS_FILE = "logs/progress.json"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from ffpdata.runners.execute import Outcome
 from ffpdata.runners.progress import PoolState
+from ffpdata.runners.task import Outcome
 
 OBSERVED_SECONDS = 0.1
 """Quicker items are counted and not timed: observing one takes Ray longer than many of them take."""

@@ -16,10 +16,11 @@ from ray.exceptions import RayError
 from ffpdata.core.errors import FatalError
 from ffpdata.processes.ray_cluster import ray_cluster
 from ffpdata.runners.faults import Faults
-from ffpdata.runners.flow import BATCH, Flow, Task
+from ffpdata.runners.flow import BATCH, Flow
 from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.placement import grow, refuse
 from ffpdata.runners.prometheus import RayMetrics
+from ffpdata.runners.task import Task
 from ffpdata.runners.worker import WorkerReply
 from ffpdata.runners.worker_pools import Call, WorkerHandle, WorkerPool, WorkerPools
 from ffpdata.storage.store import Store
@@ -248,8 +249,7 @@ class Scheduler:
         return number in actor.ready
 
     def _send(self, actor: WorkerHandle, tasks: list[Task], *, alone: bool = False) -> None:
-        work = [(task.item, task.key, task.adopt) for task in tasks]
-        ref = actor.handle.run.remote(tasks[0].stage, work)
+        ref = actor.handle.run.remote(tasks)
         self.crew.ask(actor, "run", ref, stage=tasks[0].stage, tasks=tasks, alone=alone)
 
     # --- answers come in ---

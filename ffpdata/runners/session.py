@@ -18,12 +18,11 @@ from ffpdata.manifests.manifest import COMPACT_PARTS, ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE, current, pairs, readable
 from ffpdata.models.settings import check
-from ffpdata.runners.finished_inputs import FinishedInputs
+from ffpdata.runners.finished_work import FinishedWork, Redo
 from ffpdata.runners.flow import Flow
 from ffpdata.runners.inline import run_inline
 from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import PROGRESS_FILE, Progress
-from ffpdata.runners.stage_outcomes import Redo, StageOutcomes
 from ffpdata.storage.lock import is_locked, run_lock
 from ffpdata.storage.object_store import is_s3, outage_ends_run
 from ffpdata.storage.store import Store
@@ -144,16 +143,12 @@ def make_flow(
     redo: Redo | None = None,
     passed: Any = None,
 ) -> Flow:
-    """Set up the items of a start: inputs that are through already stay out of it."""
-    finished = FinishedInputs(stages, store, writer, track)
-    ledgers = [StageOutcomes(stage, store, writer, track=track, redo=redo) for stage in stages]
-    # What is to be redone lies anywhere, so every input is walked.
-    left = finished.unfinished(items, anew=redo is not None)
-    made = finished.made(items, left)
+    """Set up the queues of a start; finished inputs stay out of them."""
+    done = FinishedWork(stages, store, writer, track=track, redo=redo)
+    left = done.unfinished(items)
     if len(left) < len(items):
-        progress.say(f"{len(items) - len(left)} of {len(items)} inputs are through already")
-    remaining = (items[number] for number in left)
-    return Flow(stages, ledgers, remaining, progress, finished=finished, only=only, made=made, passed=passed)
+        progress.say(f"{len(items) - len(left)} of {len(items)} inputs are finished already")
+    return Flow(done, (items[number] for number in left), progress, only=only, passed=passed)
 
 
 def stage_range(text: str, names: Sequence[str]) -> range:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.stage import Item, Stage
+from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import worker_label
 from ffpdata.media import clip_cache
-from ffpdata.runners.execute import Outcome, execute
+from ffpdata.runners.execute import execute_task
+from ffpdata.runners.task import Outcome, Task
 from ffpdata.storage.scratch import process_scratch
 from ffpdata.storage.store import Store
 
@@ -87,18 +88,14 @@ class Worker:
             return WorkerReply(error=traceback.format_exc())
         return WorkerReply(seconds=time.perf_counter() - start, rss_gb=rss_gb())
 
-    def run(self, number: int, work: Sequence[tuple[Item, str, bool]]) -> WorkerReply:
-        """Execute a stage on some items, given as (item, key, adopt)."""
+    def run(self, tasks: Sequence[Task]) -> WorkerReply:
+        """Execute tasks, whose stages must be set up."""
         start = time.perf_counter()
         outcomes = []
         try:
-            for item, key, adopt in work:
-                clip_cache.turn_to(item.item_id if self._keep_clips else "")
-                outcomes.append(
-                    execute(
-                        self._stages[number], item, self._store, key=key, max_attempts=self._max_attempts, adopt=adopt
-                    )
-                )
+            for task in tasks:
+                clip_cache.turn_to(task.item.item_id if self._keep_clips else "")
+                outcomes.append(execute_task(self._stages[task.stage], task, self._store, self._max_attempts))
         except FatalError as err:
             return WorkerReply(outcomes, error=str(err), fatal=True)
         except BaseException:  # noqa: BLE001

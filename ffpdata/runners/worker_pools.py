@@ -14,9 +14,9 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ffpdata.core.stage import Resources, Stage
-from ffpdata.runners.flow import Task
 from ffpdata.runners.placement import Node, place
 from ffpdata.runners.progress import PoolState
+from ffpdata.runners.task import Task
 from ffpdata.runners.worker import Worker
 from ffpdata.storage.store import Store
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
@@ -221,11 +221,9 @@ class Store:
                 temp.unlink()
             _fsync_folder(final.parent)
 
-    @contextmanager
-    def hold(self) -> Iterator[DownloadsInUse]:
+    def hold(self) -> AbstractContextManager[DownloadsInUse]:
         """Keep what `fetch` downloads for the length of a with block; afterwards the scratch is brought to its size."""
-        with process_scratch().hold() as held:
-            yield held
+        return process_scratch().hold()
 
     def fetch(self, path: str, held: DownloadsInUse | None = None) -> Path:
         """Return a local path to read a file from: the file itself, or a download.

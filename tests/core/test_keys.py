@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from ffpdata.core.errors import ConfigError
 from ffpdata.core.keys import KEY_CHARS, canonical, child_key, digest, source_id
 from ffpdata.core.prompt import Prompt
-from ffpdata.core.stage import Item, ModelSpec, Row, Stage, StageSettings
-from ffpdata.runners.execute import stage_key
+from ffpdata.core.stage import ModelSpec, Row, Stage, StageSettings
 
 BACKEND = "tests.core.test_keys:Backend"
 
@@ -78,11 +77,10 @@ def key(
     eye: ModelSpec | None = None,
     hand: ModelSpec | None = None,
     question: Prompt | None = None,
-    item_id: str = "x",
 ) -> str:
     specs = {"eye": eye or spec(), "hand": hand or spec(model="org/hand")}
     made = stage(settings or Settings(), specs, {"ask": question or prompt()})
-    return stage_key(made, Item(item_id, row))
+    return made.key_of(row)
 
 
 def test_a_key_is_stable_text_across_processes() -> None:
@@ -126,7 +124,6 @@ def test_what_must_change_a_key(changed: Any) -> None:
     [
         pytest.param(lambda: key({**ROW, "path": "/elsewhere/b.mp4"}), id="a path"),
         pytest.param(lambda: key({**ROW, "other": 2}), id="a column it does not read"),
-        pytest.param(lambda: key(item_id="y"), id="the item's name"),
         pytest.param(lambda: key(dict(reversed(ROW.items()))), id="the order of columns"),
         pytest.param(lambda: key(eye=spec(runtime={"device": "cuda:1"})), id="where the model runs"),
         pytest.param(lambda: key(eye=spec(licence="MIT")), id="a note on the model"),

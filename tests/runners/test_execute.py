@@ -12,7 +12,7 @@ import pytest
 from ffpdata.core.errors import RetryableError
 from ffpdata.core.stage import Artifact, Item, Reject, Row, Stage
 from ffpdata.runners import execute as module
-from ffpdata.runners.execute import execute, manifest_rows
+from ffpdata.runners.execute import execute
 from ffpdata.storage.store import Store
 
 
@@ -41,7 +41,7 @@ class Measures(Stage):
 
 def run(folder: Path, text: str, stage: Stage | None = None) -> dict[str, Any]:
     stage, item = stage or Measures(), Item("a", {"text": text})
-    [row] = manifest_rows(stage, item, execute(stage, item, Store(str(folder))), "t")
+    [row] = execute(stage, item, Store(str(folder))).rows(stage, item, "t")
     return row
 
 

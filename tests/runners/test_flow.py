@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from ffpdata.core.stage import Child, Item, Row, Stage
-from ffpdata.manifests.manifest import Manifest, ManifestWriter
+from ffpdata.manifests.manifest import Manifest, ManifestWriter, stage_schema
 from ffpdata.manifests.views import connect, records
 from ffpdata.runners import flow as flow_module
-from ffpdata.runners.execute import Outcome, stage_key
-from ffpdata.runners.flow import Flow, Task
+from ffpdata.runners.flow import Flow
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.session import make_flow
+from ffpdata.runners.task import Outcome, Task
 from ffpdata.storage.store import Store
 
 
@@ -76,8 +76,7 @@ def answer(flow: Flow, task: Task, status: str = "ok") -> Outcome:
     stage, made = flow.stages[task.stage], Outcome(status, task.key, started_at=1.0, worker="w:1")
     if status == "ok":
         row = Row(task.item.values)
-        children = stage.expand(row) if stage.fan_out else [Child("", stage.process(row))]
-        made.children = [{"suffix": c.suffix, "source_id": c.source_id, "columns": dict(c.columns)} for c in children]
+        made.children = stage.expand(row) if stage.fan_out else [Child("", stage.process(row))]
     return made
 
 
@@ -192,7 +191,7 @@ def test_tasks_that_were_not_tried_come_first_again(writer: ManifestWriter) -> N
     taken = flow.take(0, 2)
     flow.give_back(taken)
     assert [task.item.item_id for task in flow.take(0, 3)] == ["input/0", "input/1", "input/2"]
-    assert [task.key for task in taken] == [stage_key(Name(), item) for item in inputs(*"ab")]
+    assert [task.key for task in taken] == [Name().key_of(item.values) for item in inputs(*"ab")]
     assert not flow.exhausted
     assert flow.feed() == 1
     assert flow.exhausted
@@ -210,3 +209,29 @@ def test_the_next_task_of_an_item_is_found_among_those_that_came_last(writer: Ma
     assert flow.next_of("id", 1) is None
     assert [task.item.item_id for task in flow.take(1, 9)] == ["id-a", "id-c", "id-d"]
     assert flow.waiting(1) == 0
+
+
+def test_a_redone_outcome_replaces_the_row_of_every_item_with_its_key(writer: ManifestWriter) -> None:
+    flow = make(writer, inputs(*"abc"))
+    flow.feed()
+    for number, status in ((0, "ok"), (1, "ok"), (2, "rejected")):
+        for task in flow.take(number, 9):
+            flow.finish(task, answer(flow, task, status))
+    assert rows(writer, "select status, count(*) as n from length group by 1") == [{"status": "rejected", "n": 3}]
+    drive(make(writer, inputs(*"abc"), redo=lambda stage, outcome: outcome.status == "rejected"))
+    assert rows(writer, "select status, count(*) as n from length group by 1") == [{"status": "ok", "n": 3}]
+
+
+def test_a_row_that_an_interrupted_redo_left_behind_is_replaced_by_the_next_start(writer: ManifestWriter) -> None:
+    """Two items have one question; its second answer was committed for the first of them alone."""
+    drive(make(writer, inputs(*"ab")))
+    writer.flush()
+    old = rows(writer, "select * from length_history where entered_id = 'id-a'")[0]
+    new = old | {"started_at": old["started_at"].replace(year=2030), "status": "rejected", "reason": "too_long"}
+    new = {name: value for name, value in new.items() if name not in ("part", "part_row")}
+    writer.manifest.append("length", [new], stage_schema(Length.writes))
+    drive(make(writer, inputs(*"ab"), redo=lambda stage, outcome: False))
+    assert rows(writer, "select entered_id, status, reason from length order by 1") == [
+        {"entered_id": "id-a", "status": "rejected", "reason": "too_long"},
+        {"entered_id": "id-b", "status": "rejected", "reason": "too_long"},
+    ]

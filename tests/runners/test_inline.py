@@ -18,11 +18,11 @@ from ffpdata.manifests.manifest import ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import connect, records
 from ffpdata.runners import execute as execute_module
+from ffpdata.runners.finished_work import Redo
 from ffpdata.runners.inline import run_inline
 from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.session import make_flow
-from ffpdata.runners.stage_outcomes import Redo
 from tests import toys
 
 STAGES = ["read", "upper", "fan", "odd", "end"]

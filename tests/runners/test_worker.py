@@ -12,6 +12,7 @@ import pytest
 from ffpdata.core.stage import Item, Row, Stage
 from ffpdata.media import clip_cache
 from ffpdata.media.codec import write_video
+from ffpdata.runners.task import Task
 from ffpdata.runners.worker import Worker
 from ffpdata.storage.store import Store
 
@@ -43,8 +44,9 @@ def test_an_items_clips_stay_for_its_next_stage_and_no_longer(tmp_path: Path, ke
     worker = Worker([Look(), Look()], Store(tmp_path), 1, keep_clips=keep)
 
     def address(stage: int, name: str) -> str:
-        [outcome] = worker.run(stage, [(Item(name, {"video": f"{name}.mp4"}), f"{stage}{name}", False)]).outcomes
-        return str(outcome.children[0]["columns"]["address"])
+        task = Task(Item(name, {"video": f"{name}.mp4"}), f"{stage}{name}", stage, adopt=False)
+        [outcome] = worker.run([task]).outcomes
+        return str(outcome.children[0].columns["address"])
 
     first = address(0, "a")
     assert clip_cache.held_gb() == (CLIP_GB if keep else 0)

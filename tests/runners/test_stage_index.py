@@ -3,39 +3,32 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ffpdata.core.stage import Artifact, Item, Stage
+from ffpdata.core.stage import Artifact, Child, Item, Stage
 from ffpdata.manifests import manifest as manifest_module
 from ffpdata.manifests.manifest import Manifest, column_tag, stage_schema
 from ffpdata.manifests.views import scan
-from ffpdata.runners import outcome_index
-from ffpdata.runners.execute import Outcome, manifest_rows
-from ffpdata.runners.outcome_index import FinishedKeys, Hashes, StageIndex, hashes, not_done
+from ffpdata.runners.stage_index import StageIndex, TextSet, hashes
+from ffpdata.runners.task import Outcome
 from ffpdata.storage.store import Store
 
 
-def wanted(*keys: str) -> pa.Table:
-    return pa.table({"item_id": [f"item-{key}" for key in keys], "key": list(keys)})
-
-
-@pytest.mark.parametrize("slice_rows", [2, 1000])
-def test_only_keys_without_a_finished_row_are_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_rows: int
-) -> None:
-    monkeypatch.setattr(outcome_index, "SLICE_ROWS", slice_rows)
+def test_only_keys_without_a_finished_row_are_left(tmp_path: Path) -> None:
     store = Store(tmp_path)
     rows = [{"key": "a", "status": "ok"}, {"key": "b", "status": "rejected"}, {"key": "c", "status": "failed"}]
     Manifest(store).append("segment", rows, stage_schema({}))
     Manifest(store).append("segment", [{"key": "d", "status": "ok"}], stage_schema({}))
-    with duckdb.connect() as connection:
-        left = not_done(connection, store, "segment", wanted(*"abcdefg"))
-        assert sorted(left["key"].to_pylist()) == ["c", "e", "f", "g"]
-        assert set(left["item_id"].to_pylist()) == {"item-c", "item-e", "item-f", "item-g"}
-        assert not_done(connection, store, "segment", wanted()).num_rows == 0
-        assert not_done(connection, store, "other", wanted("a")).num_rows == 1
+    index = StageIndex(store, "segment", {}, "t")
+    assert [key for key in "abcdefg" if key not in index] == ["c", "e", "f", "g"]
+    index.refresh()
+    assert [key for key in "abcdefg" if key not in index] == ["c", "e", "f", "g"], "also with the places of the rows"
+    assert index.has_places("abd")
+    index.add("e")
+    assert [key for key in "abcdefg" if key not in index] == ["c", "f", "g"]
+    assert not index.has_places("ae"), "its row was not read"
+    assert "a" not in StageIndex(store, "other", {}, "t")
 
 
 def test_parts_with_other_columns_are_read_together(tmp_path: Path) -> None:
@@ -57,15 +50,15 @@ def test_parts_with_other_columns_are_read_together(tmp_path: Path) -> None:
 
 def test_a_set_of_texts_by_hash() -> None:
     texts = [f"{n:032x}" for n in (0, 1, 2**63 - 1 << 64, 2**63 << 64, 2**128 - 1)] + ["", "no hex at all"]
-    found = Hashes(hashes(texts * 2, len(texts) * 2))
+    found = TextSet(hashes(texts * 2, len(texts) * 2))
     assert found
     assert all(text in found for text in texts)
     assert not any(f"{n:032x}" in found for n in range(2, 1000))
     assert "later" not in found
     found.add("later")
     assert "later" in found
-    assert not Hashes()
-    assert "" not in Hashes()
+    assert not TextSet()
+    assert "" not in TextSet()
 
 
 def test_finished_keys_are_those_of_ok_and_rejected_rows(tmp_path: Path) -> None:
@@ -75,12 +68,12 @@ def test_finished_keys_are_those_of_ok_and_rejected_rows(tmp_path: Path) -> None
     rows += [{"key": "f" * 31 + "e", "entered_id": "a", "status": "failed", "attempt": n} for n in (1, 3, 2)]
     Manifest(store).append("segment", rows, stage_schema({}))
     Manifest(store).append("segment", [{"key": "1" * 32, "status": "ok", "area": 0.5}], stage_schema({"area": float}))
-    found = FinishedKeys(store, "segment")
+    found = StageIndex(store, "segment", {}, "t")
     assert all(key in found for key in (*keys, "1" * 32))
     assert "f" * 31 + "e" not in found
     assert "f" * 31 + "d" not in found, "the whole key counts"
     assert found.attempts == {("a", "f" * 31 + "e"): 3}
-    assert not FinishedKeys(store, "other")
+    assert keys[0] not in StageIndex(store, "other", {}, "t")
 
 
 # --- outcomes by place ---
@@ -94,7 +87,7 @@ class Fan(Stage):
 
 def outcome(key: str, at: float = 1.0, **changes: Any) -> Outcome:
     columns = [{"number": n, "facts": {"a": [n]}, "names": ["x", str(n)], "copy": f"artifacts/{n}"} for n in (0, 1)]
-    children = [{"suffix": str(n), "source_id": "", "columns": columns[n]} for n in (0, 1)]
+    children = [Child(str(n), columns[n]) for n in (0, 1)]
     made = Outcome("ok", key, children=children, started_at=at, seconds=0.5, worker="host:1", model="M@1")
     return replace(made, **changes)
 
@@ -106,64 +99,65 @@ def fan(tmp_path: Path) -> tuple[Manifest, StageIndex]:
 
 
 def commit(manifest: Manifest, *done: tuple[str, Outcome], track: str = "t", upstream: str = "u") -> None:
-    rows = [row for item, its in done for row in manifest_rows(Fan(), Item(item, upstream=upstream), its, track)]
+    rows = [row for item, its in done for row in its.rows(Fan(), Item(item, upstream=upstream), track)]
     manifest.append("fan", rows, stage_schema(Fan.writes))
 
 
 def test_outcomes_come_back_as_they_were_committed(fan: tuple[Manifest, StageIndex]) -> None:
-    manifest, outcome_index = fan
+    manifest, index = fan
     facts = {"number": 7, "facts": {"b": 1.5}}
     made = {
         "k1": outcome("k1", 1753000000.123456),
         "k2": outcome("k2", status="rejected", reason="too_small", error="7 is below 8", facts=facts, children=[]),
-        "k3": outcome("k3", children=[{"suffix": "own", "source_id": "sha", "columns": {"number": 1}}]),
+        "k3": outcome("k3", children=[Child("own", {"number": 1}, "sha")]),
     }
     commit(manifest, *((f"item-{key}", its) for key, its in made.items()))
-    outcome_index.refresh()
-    assert outcome_index.outcomes(["k3", "k1", "nothing", "k2", "k1"]) == made
-    assert outcome_index.outcomes([]) == {}
+    index.refresh()
+    assert index.outcomes(["k3", "k1", "nothing", "k2", "k1"]) == made
+    assert index.outcomes([]) == {}
 
 
 def test_the_newest_outcome_of_a_key_counts_once(fan: tuple[Manifest, StageIndex]) -> None:
-    manifest, outcome_index = fan
+    manifest, index = fan
     new = outcome("k", 2.0, children=outcome("k").children[:1])
     commit(manifest, ("a", outcome("k", 1.0)), ("b", new), ("b", new))
     commit(manifest, ("b", outcome("k", 3.0, status="failed", children=[])))
     commit(manifest, ("other", outcome("k", 1.5)), track="style")
-    outcome_index.refresh()
-    assert outcome_index.outcomes(["k"]) == {"k": outcome("k", 1.5)}, "whichever track it is from"
+    index.refresh()
+    assert index.outcomes(["k"]) == {"k": outcome("k", 1.5)}, "whichever track it is from"
     commit(manifest, ("b", new))
-    assert outcome_index.outcomes(["k"]) == {"k": outcome("k", 1.5)}, "parts are taken in when asked for"
-    outcome_index.refresh()
-    assert outcome_index.outcomes(["k"]) == {"k": new}
+    assert index.outcomes(["k"]) == {"k": outcome("k", 1.5)}, "parts are taken in when asked for"
+    index.refresh()
+    assert index.outcomes(["k"]) == {"k": new}
 
 
 @pytest.mark.parametrize("merged", [False, True])
 def test_a_few_rows_among_many(fan: tuple[Manifest, StageIndex], monkeypatch: pytest.MonkeyPatch, merged: bool) -> None:
     monkeypatch.setattr(manifest_module, "GROUP_ROWS", 7)
-    manifest, outcome_index = fan
+    manifest, index = fan
     for part in range(5):
         commit(manifest, *((f"item{n}", outcome(f"key{n}", n)) for n in range(10 * part, 10 * part + 10)))
     if merged:
         assert manifest.compact("fan") == 5
         [part] = manifest.parts("fan")
         assert pq.ParquetFile(manifest.store.local_path(part)).num_row_groups == 15
-    outcome_index.refresh()
+    index.refresh()
     chosen = ["key49", "key0", "key3", "key31"]
-    assert outcome_index.outcomes(chosen) == {key: outcome(key, float(key[3:])) for key in chosen}
+    assert index.outcomes(chosen) == {key: outcome(key, float(key[3:])) for key in chosen}
 
 
 def test_what_the_newest_row_of_an_item_is(fan: tuple[Manifest, StageIndex]) -> None:
-    manifest, outcome_index = fan
+    manifest, index = fan
     commit(manifest, ("a", outcome("k1")), ("b", outcome("k1")))
     commit(manifest, ("a", outcome("k2")))
     commit(manifest, ("b", outcome("k9")), track="style")
-    outcome_index.refresh()
-    assert outcome_index.held("a", "k2", "u")
-    assert not outcome_index.held("a", "k1", "u")
-    assert not outcome_index.held("a", "k2", "another")
-    assert not outcome_index.held("c", "k1", "u")
-    assert outcome_index.held("b", "k1", "u"), "the other track's rows are its own"
+    index.refresh()
+    assert index.is_newest(outcome("k2"), Item("a", upstream="u"))
+    assert not index.is_newest(outcome("k1"), Item("a", upstream="u"))
+    assert not index.is_newest(outcome("k2"), Item("a", upstream="another"))
+    assert not index.is_newest(outcome("k1"), Item("c", upstream="u"))
+    assert index.is_newest(outcome("k1"), Item("b", upstream="u")), "the other track's rows are its own"
+    assert not index.is_newest(outcome("k2", 2.0), Item("a", upstream="u")), "computed at another time"
     commit(manifest, ("a", outcome("k2", status="failed", children=[])), upstream="v")
-    outcome_index.refresh()
-    assert not outcome_index.held("a", "k2", "u")
+    index.refresh()
+    assert not index.is_newest(outcome("k2"), Item("a", upstream="u"))

@@ -1,0 +1,175 @@
+"""A task, which is one item before one stage, and its outcome.
+
+An outcome has one type on its whole way: a worker returns it, the outcome record beside the artifacts holds it as JSON,
+and the manifest holds it as one row per child. All these forms are written and read here, so that what is read back
+equals what was written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ffpdata.core.stage import Artifact, Child, Item, Stage
+from ffpdata.manifests.manifest import decode, encode
+from ffpdata.storage.store import Store
+
+
+@dataclass(eq=False)
+class Task:
+    """One item before one stage.
+
+    Attributes:
+        key: content key of the item at the stage.
+        stage: number of the stage in the pipeline.
+        order: position among the items that came to the stage.
+        origin: number of the input that the item comes from, in this start of the run.
+        attempt: how often earlier starts tried the item at this key, without success.
+        adopt: whether an outcome record in the run folder may be used.
+        committed: whether the item's newest row says what its known outcome says, so that no other is written.
+        suspect: a worker died while this may have been running: it runs alone.
+        deaths: workers that died while they ran this alone.
+    """
+
+    item: Item
+    key: str
+    stage: int
+    order: int = 0
+    origin: int = -1
+    attempt: int = 0
+    adopt: bool = True
+    committed: bool = False
+    suspect: bool = False
+    deaths: int = 0
+
+
+@dataclass
+class Outcome:
+    """What became of one item at one stage.
+
+    Attributes:
+        status: `ok`, `rejected` or `failed`.
+        key: content key of the task.
+        children: what goes on to the next stage: one per child of a fan-out, one otherwise, none unless `ok`.
+        facts: columns of a rejected row that were measured before the decision.
+        started_at: Unix time, seconds.
+        notes: what the stage noted of its work (`Row.notes`).
+    """
+
+    status: str
+    key: str
+    reason: str = ""
+    error: str = ""
+    children: list[Child] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    attempt: int = 1
+    started_at: float = 0.0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    worker: str = ""
+    model: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def items(self, stage: Stage, item: Item) -> list[Item]:
+        """The items that go on to the next stage; `item` is the one that entered."""
+        # A stage's own columns replace what an earlier stage wrote there, also when it leaves them unset.
+        kept = {k: v for k, v in item.values.items() if k not in stage.writes}
+        items = []
+        for child in self.children:
+            item_id, parent_id, source_id = item.item_id, item.parent_id, item.source_id
+            if stage.fan_out:
+                parent_id = item.item_id
+                source_id = child.source_id or item.source_id
+                item_id = child.suffix if child.source_id else f"{item.item_id}/{child.suffix}"
+            items.append(Item(item_id, {**kept, **child.columns}, parent_id, source_id, upstream=self.key))
+        return items
+
+    # --- as manifest rows ---
+
+    def rows(self, stage: Stage, item: Item, track: str) -> list[dict[str, Any]]:
+        """Manifest rows: one per child, or one for the item that was rejected or failed."""
+        base = {
+            "entered_id": item.item_id,
+            "track": track,
+            "stage": stage.name,
+            "key": self.key,
+            "upstream": item.upstream,
+            "status": self.status,
+            "reason": self.reason or None,
+            "error": self.error or None,
+            "attempt": self.attempt,
+            "started_at": datetime.fromtimestamp(self.started_at, UTC),
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "worker": self.worker,
+            "model": self.model or None,
+            "notes": json.dumps(self.notes, sort_keys=True) if self.notes else None,
+        }
+        own = [(item, self.facts)]
+        if self.status == "ok":
+            after = self.items(stage, item)
+            own = [(one, {n: one.values[n] for n in stage.writes if one.values.get(n) is not None}) for one in after]
+        return [
+            base
+            | encode(columns, stage.writes)
+            | {"item_id": one.item_id, "parent_id": one.parent_id, "source_id": one.source_id}
+            for one, columns in own
+        ]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]], writes: Mapping[str, Any]) -> Outcome:
+        """The outcome that was committed as these rows, whose `started_at` is in microseconds since 1970."""
+        row = rows[0]
+        outcome = cls(
+            status=row["status"],
+            key=row["key"],
+            reason=row["reason"] or "",
+            error=row["error"] or "",
+            attempt=row["attempt"],
+            started_at=row["started_at"] / 1e6,
+            seconds=row["seconds"],
+            cpu_seconds=row["cpu_seconds"],
+            worker=row["worker"],
+            model=row["model"] or "",
+            notes=json.loads(row.get("notes") or "{}"),
+        )
+        if row["status"] != "ok":
+            outcome.facts = decode(row, writes)
+            return outcome
+        for row in rows:
+            suffix = source_id = ""
+            if row["item_id"] != row["entered_id"]:
+                extends = row["item_id"].startswith(row["entered_id"] + "/")
+                suffix = row["item_id"][len(row["entered_id"]) + 1 :] if extends else row["item_id"]
+                source_id = "" if extends else row["source_id"]
+            outcome.children.append(Child(suffix, decode(row, writes), source_id))
+        return outcome
+
+    # --- as a record beside the artifacts ---
+
+    def save(self, store: Store) -> None:
+        """Write the outcome record."""
+        record = vars(self) | {"children": [vars(child) for child in self.children]}
+        store.write(_record_path(self.key), json.dumps(record, sort_keys=True).encode())
+
+    @classmethod
+    def load(cls, store: Store, key: str) -> Outcome | None:
+        """Read the outcome record of a key; None where there is none, or one of another release."""
+        try:
+            record = json.loads(store.read(_record_path(key)))
+            return cls(**record | {"children": [Child(**child) for child in record["children"]]})
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+
+    def lost_files(self, stage: Stage, store: Store) -> list[str]:
+        """The outcome's artifacts that are no longer in the run folder."""
+        kinds = [name for name, kind in stage.writes.items() if isinstance(kind, Artifact)]
+        paths = {child.columns.get(name) for child in self.children for name in kinds}
+        return sorted(path for path in paths if path and not store.exists(path))
+
+
+def _record_path(key: str) -> str:
+    return f"artifacts/outcome/{key[:2]}/{key}.json"
