@@ -17,6 +17,7 @@ from ffpdata import __version__
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Artifact
 from ffpdata.curate import verdicts as reviewed
+from ffpdata.export.extras import COLUMNS, Extras, finite
 from ffpdata.manifests.manifest import decode
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import in_items, of_each
@@ -64,6 +65,7 @@ SCHEMA: dict[str, Any] = {
         "verdicts": {"type": "object"},
         "facts": {"type": "object"},
         "depth": _TEXT,
+        COLUMNS: {"type": "object"},
         "geometry": {
             "type": "object",
             "required": ["width", "height", "frames", "fps"],
@@ -104,9 +106,11 @@ class Records:
     Args:
         run: the run folder.
         connection: with the views of the run.
+        extras: what the tracks add.
     """
 
-    def __init__(self, run: RunFolder, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, run: RunFolder, connection: duckdb.DuckDBPyConnection, extras: Extras | None = None) -> None:
+        self._extras = extras or Extras()
         self._stages = {track: pipeline.build() for track, pipeline in run.pipelines().items()}
         self._taken = of_each(run.tracks())
         self._prompts = _PromptHistory(run, connection, self._stages)
@@ -148,6 +152,7 @@ class Records:
             "scores": scores,
             "verdicts": verdicts,
             "facts": facts,
+            COLUMNS: self._extras.values(track, values),
             "geometry": _given(values, {n: n for n in ("width", "height", "frames", "fps")}),
             "origin": _given(values, ORIGIN),
             "lineage": lineage,
@@ -173,7 +178,11 @@ class Records:
 
 def to_json(record: Mapping[str, Any]) -> bytes:
     """Canonical bytes of a record: sorted keys, UTF-8, one spelling per content."""
-    return (json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+    try:
+        text = json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
+    except ValueError:  # a stage may write what JSON has no number for
+        text = json.dumps(finite(record), sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
+    return (text + "\n").encode()
 
 
 def _given(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
