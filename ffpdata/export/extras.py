@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,7 +115,7 @@ class Extras:
 
     def values(self, track: str, columns: Mapping[str, Any]) -> dict[str, Any]:
         """The entry `COLUMNS` of a record: every column that its track adds, None where the pair has no value."""
-        return {extra.name: finite(columns.get(extra.column)) for extra in self.columns.get(track, ())}
+        return {extra.name: columns.get(extra.column) for extra in self.columns.get(track, ())}
 
     def index_columns(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The same values as the index holds them."""
@@ -137,17 +136,6 @@ class Extras:
 def type_name(kind: Any) -> str:
     """A column's type as its stage writes it down: `float`, `list[str]`."""
     return kind.__name__ if isinstance(kind, type) else str(kind)
-
-
-def finite(value: Any) -> Any:
-    """The value without numbers that JSON does not have: NaN and the infinities become None, also inside."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: finite(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [finite(entry) for entry in value]
-    return value
 
 
 def _extra(name: str, column: str, stages: Sequence[Stage], taken: Collection[str]) -> Extra:

@@ -17,7 +17,7 @@ from ffpdata import __version__
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Artifact
 from ffpdata.curate import verdicts as reviewed
-from ffpdata.export.extras import COLUMNS, Extras, finite
+from ffpdata.export.extras import COLUMNS, Extras
 from ffpdata.manifests.manifest import decode
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import in_items, of_each
@@ -178,11 +178,7 @@ class Records:
 
 def to_json(record: Mapping[str, Any]) -> bytes:
     """Canonical bytes of a record: sorted keys, UTF-8, one spelling per content."""
-    try:
-        text = json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
-    except ValueError:  # a stage may write what JSON has no number for
-        text = json.dumps(finite(record), sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
-    return (text + "\n").encode()
+    return (json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _given(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Edges(Stage):
             "edge_count": int((edges > 40).sum()),
             "edge_strong": bool(edges.max() > 200),
             "edge_name": "horizontal \u2194",
-            "edge_rows": [float("nan"), *map(float, edges.mean(axis=1)[:2])],
+            "edge_rows": [float(mean) for mean in edges.mean(axis=1)[:2]],
             "edge_words": ["a", "b"],
-            "edge_facts": {"max": int(edges.max()), "none": float("inf")},
+            "edge_facts": {"max": int(edges.max())},
         }

@@ -23,7 +23,7 @@ from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.core.export_settings import ExportSettings
 from ffpdata.curate import curate
 from ffpdata.export.dataset import Dataset
-from ffpdata.export.extras import Extras, finite
+from ffpdata.export.extras import Extras
 from ffpdata.export.loader import Pair, pairs, webdataset_pipeline
 from ffpdata.export.shards import export
 from ffpdata.export.verify import verify
@@ -266,11 +266,6 @@ def test_verify_notices_a_list_that_differs(out: Path) -> None:
     only(verify(out, decode=False).problems, "dataset.json: lists wrongly what the pipeline adds")
 
 
-def test_numbers_that_json_lacks_become_null() -> None:
-    values = {"a": float("nan"), "b": [1.5, float("inf")], "c": {"d": -float("inf"), "e": "nan"}, "f": 1}
-    assert finite(values) == {"a": None, "b": [1.5, None], "c": {"d": None, "e": "nan"}, "f": 1}
-
-
 # --- real stages ---
 
 
@@ -290,14 +285,18 @@ def own_pipeline(folder: Path) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def mixed(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two stills and a clip to restyle; the user's stage is for stills alone."""
+    """A still and clips to restyle; the stage of the user's own is for stills alone."""
     folder = tmp_path_factory.mktemp("mixed")
     shutil.copytree(samples / "style", folder / "style")
     (folder / "content").mkdir()
-    for image in sorted((samples / "content").iterdir())[:2]:
-        shutil.copy(image, folder / "content")
+    for content in (samples / "content").iterdir():
+        shutil.copy(content, folder / "content")
     shutil.copy(min(samples.rglob("*.mp4")), folder / "content" / "clip.mp4")
     return folder
+
+
+def stills_in(folder: Path) -> list[Path]:
+    return [path for path in (folder / "content").iterdir() if path.suffix != ".mp4"]
 
 
 def test_a_stage_of_ones_own_reaches_a_trainer(mixed: Path, tmp_path: Path) -> None:
@@ -320,16 +319,16 @@ def test_a_stage_of_ones_own_reaches_a_trainer(mixed: Path, tmp_path: Path) -> N
         assert columns["edge_mean"] == pytest.approx(edges.mean())
         assert columns["edge_count"] == (edges > 40).sum()
         assert columns["edge_strong"] is bool(edges.max() > 200)
-        assert columns["edge_rows"][0] is None
+        assert columns["edge_rows"] == pytest.approx(edges.mean(axis=1)[:2])
         assert (columns["edge_words"], columns["edge_name"]) == (["a", "b"], "horizontal \u2194")
-        assert columns["edge_facts"] == {"max": int(edges.max()), "none": None}
+        assert columns["edge_facts"] == {"max": int(edges.max())}
         assert pair["negative.mp4"].shape == (5, *pair["source"].shape[1:])
         assert abs(255.0 - pair["source"][0] - pair["negative.mp4"][0]).mean() < 3
-    assert stills == 2
+    assert stills == len(stills_in(mixed)) > 0
     index = pa.concat_tables([pq.read_table(path) for path in sorted((tmp_path / "out").rglob("*.parquet"))])
     assert index.schema.field("edge_count").type == pa.int64()
     assert index.schema.field("edge_strong").type == pa.bool_()
-    assert index["edge_mean"].null_count == len(index) - 2
+    assert index["edge_mean"].null_count == len(index) - stills > 0
 
     resumed = tmp_path / "resumed"
     shutil.copytree(tmp_path / "run", resumed)
@@ -343,7 +342,7 @@ def test_a_stage_of_ones_own_reaches_a_trainer(mixed: Path, tmp_path: Path) -> N
         "       progress=lambda done, total: print(done, flush=True))"
     )
     killed = tmp_path / "killed"
-    for shards in range(1, len(dataset.shards)):
+    for shards in range(1, min(3, len(dataset.shards))):
         command = [sys.executable, "-c", code, str(resumed), str(killed)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
