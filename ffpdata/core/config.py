@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ffpdata.core.errors import ConfigError, UsageError, nearest
+from ffpdata.core.export_settings import ExportSettings
 from ffpdata.core.prompt import Prompt, TextRule
 from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage, import_object
 
@@ -95,6 +96,7 @@ class Pipeline(BaseModel):
     resources: dict[str, ResourceSettings] = {}
     """Per stage what its workers get on this hardware; counts in no key."""
     curate: CurateSettings = CurateSettings()
+    export: ExportSettings = ExportSettings()
 
     def build(self) -> list[Stage]:
         """Make the stage objects in order (no model is loaded yet)."""
@@ -226,6 +228,7 @@ def _resolve(
 ) -> Pipeline:
     entries: list[dict[str, Any]] = []
     prompts: dict[str, Any] = {}
+    writes: dict[str, Any] = {}
     given = data.get("prompts") or {}
     for name, entry in stages.items():
         try:
@@ -237,6 +240,7 @@ def _resolve(
             settings = {"clip": data.get("clip", {}), **settings}
         model = _validate(cls.Settings, settings, ("stages", name), lines, where)
         entries.append({"name": name, "use": entry["use"], "settings": model.model_dump(mode="json")})
+        writes |= cls.writes
         for prompt in cls.prompts:
             prompts[prompt] = _freeze(Prompt.load(library.file("prompts", given.get(prompt, prompt))))
     data = {**data, "stages": entries, "prompts": prompts}
@@ -246,6 +250,7 @@ def _resolve(
         if name not in stages and name not in shipped:
             spot = lines.get(("resources", name), where)
             raise ConfigError(f"{spot}: resources: no stage {name!r}{nearest(name, stages)}")
+    resolved.export.check(writes, where, lines)
     return resolved
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ffpdata.core.keys import digest
 from ffpdata.core.stage import Stage
 from ffpdata.curate.curation import current_settings
 from ffpdata.export.dataset import Shard
+from ffpdata.export.extras import Extras
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import literal, quote
 
@@ -36,9 +38,24 @@ LIMITS = {
 
 
 def describe(
-    run: RunFolder, connection: duckdb.DuckDBPyConnection, shards: Sequence[Shard], shard_size_mb: float
+    run: RunFolder,
+    connection: duckdb.DuckDBPyConnection,
+    shards: Sequence[Shard],
+    shard_size_mb: float,
+    *,
+    extras: Extras,
+    counts_of_extras: Counter[tuple[str, str]],
 ) -> dict[str, Any]:
-    """Collect what `dataset.json` tells beside the list of shards, from the table `chosen`."""
+    """Collect what `dataset.json` tells beside the list of shards, from the table `chosen`.
+
+    Args:
+        run: the run.
+        connection: with the table `chosen`.
+        shards: all of them.
+        shard_size_mb: as it was asked for.
+        extras: what the tracks add.
+        counts_of_extras: pairs that have each of it, by track and name.
+    """
     chosen = connection.table("chosen")
 
     def counts(column: str) -> dict[str, int]:
@@ -57,7 +74,11 @@ def describe(
     curate = current_settings(run)
     # Datasets from before there were reviewers stay byte for byte the same.
     told = curate.model_dump(mode="json", exclude={"verdicts"} if curate.verdicts == "use" else None)
-    settings = {"curate": told, "shard_size_mb": shard_size_mb}
+    settings: dict[str, Any] = {"curate": told, "shard_size_mb": shard_size_mb}
+    added = {}
+    if extras.settings:
+        settings["export"] = extras.settings
+        added["extras"] = extras.describe(counts_of_extras)
     return {
         "ffpdata": __version__,
         "pairs": sum(shard.pairs for shard in shards),
@@ -70,6 +91,7 @@ def describe(
         "depth": _known(counts("depth_kind")),
         "models": _models(run, chosen),
         "settings": settings | {"digest": digest(settings)},
+        **added,
     }
 
 

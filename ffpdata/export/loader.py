@@ -29,12 +29,19 @@ _READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "edited_first_frame": (FIRST_FRAME, read_image),
 }
 
+_FIXED = {RECORD, *(member for member, _ in _READERS.values())}
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v")
+
 
 class Pair(Mapping[str, Any]):
     """One sample: the entries of its record, and its videos, which are decoded when they are asked for.
 
     `source` and `target` are uint8 (T, H, W, 3) RGB, `mask` is bool (T, H, W), True on the object (local edits only),
     `edited_first_frame` is uint8 (H, W, 3) RGB. Each access decodes anew: keep what you need twice.
+
+    What a pipeline adds by its `export` section is here under the member's whole name: `pair["depth.mp4"]`, videos
+    decoded to uint8 (T, H, W, 3) RGB (three equal channels where they are gray), anything else as bytes. Its plain
+    columns are the dict `pair["columns"]`.
 
     Attributes:
         files: the sample's bytes by member name, e.g. `source.mp4`.
@@ -43,27 +50,35 @@ class Pair(Mapping[str, Any]):
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = dict(files)
         self._record: dict[str, Any] = json.loads(self.files[RECORD])
+        self._added = [name for name in self.files if name not in _FIXED]
 
     def __getitem__(self, name: str) -> Any:
+        if name in self._added:
+            return _decode(self.files[name], read_video) if name.endswith(VIDEO_SUFFIXES) else self.files[name]
         if name not in _READERS:
             return self._record[name]
         member, read = _READERS[name]
         if member not in self.files:
             raise KeyError(f"{self._record['key']} has no {name!r}: it is a {self._record['task']}")
-        with tempfile.NamedTemporaryFile(prefix="ffpdata-", suffix=f".{member}") as file:  # the decoder wants a file
-            file.write(self.files[member])
-            file.flush()
-            return read(Path(file.name))
+        return _decode(self.files[member], read)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._record
         yield from (name for name, (member, _) in _READERS.items() if member in self.files)
+        yield from self._added
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
         return f"Pair({self._record['key']!r}, {self._record['task']})"
+
+
+def _decode(data: bytes, read: Callable[[Path], Any]) -> Any:
+    with tempfile.NamedTemporaryFile(prefix="ffpdata-", suffix=".member") as file:  # the decoder wants a file
+        file.write(data)
+        file.flush()
+        return read(Path(file.name))
 
 
 def pairs(out: str | Path, split: str | None = None) -> Iterator[Pair]:

@@ -17,6 +17,7 @@ from ffpdata import __version__
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Artifact
 from ffpdata.curate import verdicts as reviewed
+from ffpdata.export.extras import COLUMNS, Extras
 from ffpdata.manifests.manifest import decode
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import in_items, of_each
@@ -64,6 +65,7 @@ SCHEMA: dict[str, Any] = {
         "verdicts": {"type": "object"},
         "facts": {"type": "object"},
         "depth": _TEXT,
+        COLUMNS: {"type": "object"},
         "geometry": {
             "type": "object",
             "required": ["width", "height", "frames", "fps"],
@@ -104,9 +106,11 @@ class Records:
     Args:
         run: the run folder.
         connection: with the views of the run.
+        extras: what the tracks add.
     """
 
-    def __init__(self, run: RunFolder, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, run: RunFolder, connection: duckdb.DuckDBPyConnection, extras: Extras | None = None) -> None:
+        self._extras = extras or Extras()
         self._stages = {track: pipeline.build() for track, pipeline in run.pipelines().items()}
         self._taken = of_each(run.tracks())
         self._prompts = _PromptHistory(run, connection, self._stages)
@@ -148,6 +152,7 @@ class Records:
             "scores": scores,
             "verdicts": verdicts,
             "facts": facts,
+            COLUMNS: self._extras.values(track, values),
             "geometry": _given(values, {n: n for n in ("width", "height", "frames", "fps")}),
             "origin": _given(values, ORIGIN),
             "lineage": lineage,

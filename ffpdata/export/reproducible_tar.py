@@ -1,7 +1,8 @@
 """A tar that is byte-identical for the same samples: plain headers, no time, no owner, no host.
 
-webdataset's TarWriter opens its tar in another format than the one it is asked for and copies everything through blocks
-of 10 KB; here every byte passes once, while it is in the cache, for hash and file together.
+`tarfile` writes it. Beside that, the index needs where every file lies and its hash, which `webdataset.TarWriter`, that
+takes each file whole into memory, does not tell; and reading back must notice every byte that differs, also those that
+`tarfile` does not look at.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO, FileIO
+from io import BufferedWriter, BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,26 +64,34 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Sequence[Member]]]) -> Wr
             `<key>.<member name>`.
     """
     written = []
-    buffer = memoryview(bytearray(_CHUNK))
-    with path.open("wb", buffering=0) as out, _flushing(out) as flush:
-        for key, members in samples:
-            flush()
-            placed = []
-            for member in members:
-                with _opened(member.content) as (stream, size):
-                    out.write(header(f"{key}.{member.name}", size))
-                    offset, sha = out.tell(), hashlib.sha256()
-                    while count := stream.readinto(buffer):
-                        sha.update(buffer[:count])
-                        _write_all(out, buffer[:count])
-                if out.tell() != offset + size:
-                    raise OSError(f"{member.name} of {key} changed while it was read")
-                out.write(bytes(-size % BLOCK))
-                placed.append({"name": member.name, "offset": offset, "bytes": size, "sha256": sha.hexdigest()})
-            written.append(placed)
-        out.write(bytes(2 * BLOCK))
-        out.write(bytes(-out.tell() % RECORD))
+    with path.open("wb") as out, _flushing(out) as flush:
+        with tarfile.TarFile(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_CHUNK) as tar:
+            for key, members in samples:
+                flush()
+                written.append([_add(tar, out.tell(), key, member) for member in members])
         return WrittenTar(out.tell(), written)
+
+
+def _add(tar: tarfile.TarFile, place: int, key: str, member: Member) -> dict[str, Any]:
+    with _opened(member.content) as (stream, size):
+        hashed = _Hashed(stream)
+        tar.addfile(_info(f"{key}.{member.name}", size), hashed)
+        if stream.read(1):
+            raise OSError(f"{member.name} of {key} grew while it was read")
+    return {"name": member.name, "offset": place + BLOCK, "bytes": size, "sha256": hashed.sha.hexdigest()}
+
+
+class _Hashed:
+    """A stream whose bytes are hashed as they are read, while they are in the cache."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.sha = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self.sha.update(data)
+        return data
 
 
 def read_tar(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes]]:
@@ -112,13 +121,17 @@ def read_tar(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes]]:
 
 def header(name: str, size: int) -> bytes:
     """Return the header block of a file."""
+    return _info(name, size).tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, MEMBER_MODE
-    return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+    return info
 
 
 @contextmanager
-def _flushing(out: FileIO) -> Iterator[Callable[[], None]]:
+def _flushing(out: BufferedWriter) -> Iterator[Callable[[], None]]:
     """Let the disk write what there is while the next bytes are hashed: the final fsync then has little left to do."""
     with ThreadPoolExecutor(1) as pool:
         under_way: Future[None] | None = None
@@ -137,10 +150,10 @@ def _flushing(out: FileIO) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _opened(content: bytes | Path) -> Iterator[tuple[BytesIO | FileIO, int]]:
+def _opened(content: bytes | Path) -> Iterator[tuple[IO[bytes], int]]:
     """A stream over a member's bytes, and their number."""
     if isinstance(content, Path):
-        with content.open("rb", buffering=0) as stream:
+        with content.open("rb") as stream:
             yield stream, os.fstat(stream.fileno()).st_size
     else:
         yield BytesIO(content), len(content)
@@ -151,8 +164,3 @@ def _read(stream: IO[bytes], size: int) -> bytes:
     if len(data) != size:
         raise DamagedTarError(f"it ends {size - len(data)} bytes too early")
     return data
-
-
-def _write_all(out: IO[bytes], data: memoryview) -> None:
-    while data:
-        data = data[out.write(data) :]

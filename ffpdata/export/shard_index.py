@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ffpdata.export.dataset import Shard
+from ffpdata.export.extras import Extras
 from ffpdata.storage.store import Store
 
 MEMBER = pa.struct([("name", pa.string()), ("offset", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string())])
@@ -40,27 +41,33 @@ INDEX = pa.schema(
     ]
 )
 """Columns of the index: one row per sample. `source_group` names the sources that look alike; `bytes` counts all
-members."""
+members. Plain columns that a pipeline adds by its `export` section stand behind them."""
 
 _METADATA = b"ffpdata"
 
 
-def index_row(record: Mapping[str, Any], source_group: str, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def index_row(
+    record: Mapping[str, Any], source_group: str, members: Sequence[Mapping[str, Any]], extras: Extras
+) -> dict[str, Any]:
     """Row of one sample."""
     row = {name: record.get(name) for name in INDEX.names} | dict(record["geometry"])
-    return row | {
+    own = {
         "source_group": source_group,
         "licence": record["origin"].get("licence"),
         "score": record["scores"].get("score"),
         "bytes": sum(m["bytes"] for m in members),
         "members": list(members),
     }
+    return row | own | extras.index_columns(record)
 
 
-def write_index(store: Store, shard: Shard, rows: Sequence[Mapping[str, Any]]) -> Shard:
-    """Write a shard's index, with size and plan of the tar in its metadata; returns the shard with the index's hash."""
+def write_index(store: Store, shard: Shard, rows: Sequence[Mapping[str, Any]], extra: Sequence[pa.Field] = ()) -> Shard:
+    """Write a shard's index, with size and plan of the tar in its metadata; returns the shard with the index's hash.
+
+    `extra` are the columns that it has beside those of `INDEX`.
+    """
     facts = {name: value for name, value in vars(shard).items() if name != "index_sha256"}
-    schema = INDEX.with_metadata({_METADATA: json.dumps(facts, sort_keys=True).encode()})
+    schema = pa.schema([*INDEX, *extra], {_METADATA: json.dumps(facts, sort_keys=True).encode()})
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), sink, compression="zstd")
     store.write(shard.twin, sink.getvalue())
@@ -77,7 +84,8 @@ def read_index(store: Store, twin: str) -> tuple[Shard, pa.Table]:
     data = store.read(twin)
     try:
         table = pq.read_table(io.BytesIO(data))
+        extra = [table.schema.field(place) for place in range(len(INDEX), table.num_columns)]
         facts = json.loads((table.schema.metadata or {})[_METADATA])
-        return Shard(**facts, index_sha256=hashlib.sha256(data).hexdigest()), table.cast(INDEX)
+        return Shard(**facts, index_sha256=hashlib.sha256(data).hexdigest()), table.cast(pa.schema([*INDEX, *extra]))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as err:
         raise ValueError(f"not a readable index: {err}") from err

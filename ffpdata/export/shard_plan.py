@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.keys import digest
+from ffpdata.export.extras import Extras
 from ffpdata.export.pair_record import MEMBERS
 from ffpdata.manifests.views import CURATE, quote
 from ffpdata.storage.store import Store
@@ -59,7 +60,9 @@ class ShardPlan:
     entries: Sequence[PlannedPair]
 
 
-def choose(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> int:
+def choose(
+    connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]], extras: Extras | None = None
+) -> int:
     """Freeze the accepted pairs in export order into the table `chosen` and count them.
 
     The order is that of a hash, so that every shard is a fair mixture of sources and tasks. A pair that is not
@@ -71,6 +74,7 @@ def choose(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[
     accepted = connection.view("items").filter(f"status = 'ok' and stage = '{CURATE}'")
     stages = {CURATE, *(stage for names in tracks.values() for stage in names)}
     untold = {"source_hash", "target_hash", *(f"{stage}_{name}" for stage in stages for name in _UNTOLD)}
+    untold -= extras.given if extras else set()
     told = [quote(name) for name in accepted.columns if name not in untold]
     accepted.project(", ".join([*told, order])).create_view("_accepted")
     connection.execute("create temp table chosen as select * from _accepted")
@@ -84,13 +88,13 @@ def rows(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> list[d
     return table
 
 
-def plan_shards(connection: duckdb.DuckDBPyConnection, store: Store, limit: int) -> list[ShardPlan]:
+def plan_shards(connection: duckdb.DuckDBPyConnection, store: Store, limit: int, extras: Extras) -> list[ShardPlan]:
     """Cut the chosen pairs into shards of at most about `limit` bytes, in order.
 
     Raises:
         FatalError: a file that a manifest names is not there.
     """
-    return list(_cut(_entries(connection, store), limit))
+    return list(_cut(_entries(connection, store, extras), limit))
 
 
 def sample_key(item_id: str) -> str:
@@ -98,12 +102,13 @@ def sample_key(item_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", item_id.replace("/", "-"))
 
 
-def _entries(connection: duckdb.DuckDBPyConnection, store: Store) -> list[PlannedPair]:
+def _entries(connection: duckdb.DuckDBPyConnection, store: Store, extras: Extras) -> list[PlannedPair]:
     view = connection.table("chosen")
-    columns = [c for c in ("width", "height", *MEMBERS.values()) if c in view.columns]
+    wanted = dict.fromkeys(["width", "height", *MEMBERS.values(), *sorted(extras.given)])
+    columns = [quote(c) for c in wanted if c in view.columns]
     found = view.project(", ".join(["place", "track", "item_id", "split", *columns])).order("place")
     pairs = pa.table(found.to_arrow_table()).to_pylist()
-    paths = [{m: p[c] for m, c in MEMBERS.items() if p.get(c)} for p in pairs]
+    paths = [{m: p[c] for m, c in MEMBERS.items() if p.get(c)} | extras.files(p) for p in pairs]
     with ThreadPoolExecutor(16) as pool:  # waiting for an object store, mostly
         sizes = list(pool.map(lambda files: {m: _size(store, path) for m, path in files.items()}, paths))
     entries = []

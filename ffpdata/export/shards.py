@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ffpdata import __version__
 from ffpdata.core.errors import FatalError, FfpdataError
+from ffpdata.core.export_settings import ExportSettings
 from ffpdata.core.keys import digest
 from ffpdata.export import card
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, check_place, only_writer, remove_stale, twin_of
+from ffpdata.export.extras import COLUMNS, Extras, type_name
 from ffpdata.export.pair_record import FIRST_FRAME, RECORD, TARGET, Records, to_json
 from ffpdata.export.reproducible_tar import Member, write_tar
 from ffpdata.export.shard_index import index_row, read_index, write_index
@@ -37,6 +39,7 @@ def export(
     out: str | Path,
     *,
     shard_size_mb: float = SHARD_MB,
+    sections: Mapping[str, ExportSettings] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Write the pairs that curation accepted, with index and dataset card, and return what the export holds.
@@ -45,28 +48,31 @@ def export(
         run: a curated run.
         out: folder or URL: new, empty, or an earlier export, which is brought up to date.
         shard_size_mb: size that a shard keeps below, unless one pair alone is larger.
+        sections: per track what holds in place of the `export` section of its pipeline, as of its newest start.
         progress: called after each shard with the number of pairs done and of pairs in all.
 
     Raises:
-        FatalError: there is nothing to export, `out` holds something else, an artifact is gone, or the disk is full.
+        FatalError: there is nothing to export, `out` holds something else, an artifact is gone, the disk is full, or a
+            section names a column that cannot be exported.
     """
     store = Store(out)
     with run.reading() as connection:
-        tracks = run.tracks()
-        total = choose(connection, tracks) if tracks else 0
+        tracks, pipelines = run.tracks(), run.pipelines()
+        extras = Extras.of(pipelines, sections)
+        total = choose(connection, tracks, extras) if tracks else 0
         if not total:
             raise FatalError(_why_nothing(run))
         check_place(store)
         with only_writer(store), ThreadPoolExecutor(os.cpu_count()) as pool:
-            writer = _Writer(store, run.store, pool)
-            records = Records(run, connection)
+            writer = _Writer(store, run.store, pool, extras)
+            records = Records(run, connection, extras)
             shards: list[Shard] = []
-            for plan in plan_shards(connection, run.store, int(shard_size_mb * 1e6)):
+            for plan in plan_shards(connection, run.store, int(shard_size_mb * 1e6), extras):
                 table = rows(connection, plan.entries[0].place, plan.entries[-1].place)
                 shards.append(writer.shard(plan, table, records))
                 if progress:
                     progress(sum(s.pairs for s in shards), total)
-            about = card.describe(run, connection, shards, shard_size_mb)
+            about = card.describe(run, connection, shards, shard_size_mb, extras=extras, counts_of_extras=writer.counts)
             Dataset(True, shards, about).save(store)
             store.write(CARD, card.write(about).encode())
             remove_stale(store, shards)
@@ -81,6 +87,9 @@ class _Writer:
     store: Store
     artifacts: Store
     pool: ThreadPoolExecutor
+    extras: Extras
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Pairs that have a member or a value in a column, by track and name."""
 
     def __post_init__(self) -> None:
         if not self.store.exists(DATASET):
@@ -92,7 +101,10 @@ class _Writer:
         made = [records.record(row, entry.key) for row, entry in zip(table, plan.entries, strict=True)]
         texts = [to_json(record) for record in made]
         files = [sorted(entry.files.items()) for entry in plan.entries]
-        key = digest(__version__, plan.path, files, [hashlib.sha256(text).hexdigest() for text in texts])
+        kinds = {name: type_name(kind) for name, kind in self.extras.kinds.items()}
+        more = [kinds] if kinds else []  # the columns of another track are in this index, too
+        key = digest(__version__, plan.path, files, [hashlib.sha256(text).hexdigest() for text in texts], *more)
+        self._count(plan, made)
         shard = self._kept(plan, key)
         if shard:
             return shard
@@ -110,8 +122,14 @@ class _Writer:
             temp.unlink(missing_ok=True)
         shard = Shard(plan.path, plan.split, len(made), written.bytes, "", key)
         groups = [row["source_group"] for row in table]
-        index = [index_row(*sample) for sample in zip(made, groups, written.samples, strict=True)]
-        return write_index(self.store, shard, index)
+        index = [index_row(*sample, self.extras) for sample in zip(made, groups, written.samples, strict=True)]
+        return write_index(self.store, shard, index, self.extras.schema)
+
+    def _count(self, plan: ShardPlan, records: Sequence[Mapping[str, Any]]) -> None:
+        for entry, record in zip(plan.entries, records, strict=True):
+            values = record.get(COLUMNS, {})
+            names = [*entry.files, *(name for name in values if values[name] is not None)]
+            self.counts.update((record["track"], name) for name in names)
 
     def _kept(self, plan: ShardPlan, key: str) -> Shard | None:
         """The shard that is in place already, where it is the one that is wanted."""

@@ -18,7 +18,8 @@ from ffpdata.core.errors import FfpdataError
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, shard_files
 from ffpdata.export.pair_record import FIRST_FRAME, MASK, RECORD, SCHEMA, SOURCE, TARGET
 from ffpdata.export.reproducible_tar import DamagedTarError, read_tar
-from ffpdata.export.shard_index import read_index
+from ffpdata.export.shard_index import INDEX, read_index
+from ffpdata.export.verify_extras import ExtraChecks
 from ffpdata.media.codec import read_image, read_masks, read_video, video_info
 from ffpdata.storage.store import Store, storage_errors
 
@@ -68,7 +69,7 @@ def verify(out: str | Path, *, decode: bool = True, progress: Callable[[int, int
     dataset = Dataset.load(store)
     if not dataset.complete:
         report.problems.append(f"{DATASET}: the export was interrupted: run `ffpdata export` again")
-    checks = _Checks(store, report, decode)
+    checks = _Checks(store, report, decode, ExtraChecks(dataset.about))
     total = sum(shard.pairs for shard in dataset.shards)
     for shard in dataset.shards:
         report.shards += 1
@@ -83,8 +84,8 @@ def verify(out: str | Path, *, decode: bool = True, progress: Callable[[int, int
 class _Checks:
     """The checks of one export, and what they remember across shards."""
 
-    def __init__(self, store: Store, report: VerifyReport, decode: bool) -> None:
-        self._store, self._report, self._decode = store, report, decode
+    def __init__(self, store: Store, report: VerifyReport, decode: bool, extras: ExtraChecks) -> None:
+        self._store, self._report, self._decode, self._extras = store, report, decode, extras
         self._homes: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._keys: Counter[str] = Counter()
         self._tasks: Counter[tuple[str, str]] = Counter()
@@ -102,6 +103,8 @@ class _Checks:
                 self._problem(shard.twin, f"is not the index that {DATASET} lists: its hash or its facts differ")
             if len(rows) != shard.pairs:
                 self._problem(shard.twin, f"has {len(rows)} samples, {DATASET} says {shard.pairs}")
+            for text in self._extras.index(table.column_names[len(INDEX) :]):
+                self._problem(shard.twin, text)
         except FileNotFoundError:
             self._problem(shard.twin, "is missing")
         except ValueError as err:
@@ -157,12 +160,10 @@ class _Checks:
                 self._problem(where, f"its record has the key {record.get('key')!r}")
             if record.get("split") != shard.split:
                 self._problem(where, f"belongs to the split {record.get('split')!r} and lies in {shard.split!r}")
+            self._columns(where, files, record, row or {})
         if row is not None:
             self._homes["source", row["source_id"]].add(shard.split)
             self._homes["group of sources", row["source_group"]].add(shard.split)
-            for name in ("item_id", "source_id", "task", "split", "instruction"):
-                if record is not None and row[name] != record.get(name):
-                    self._problem(where, f"its index says {name} {row[name]!r}, its record {record.get(name)!r}")
         wanted = {SOURCE, TARGET, FIRST_FRAME, RECORD}
         if record and record.get("task") != "stylization":
             wanted.add(MASK)
@@ -170,7 +171,17 @@ class _Checks:
         if missing:
             self._problem(where, f"lacks {', '.join(missing)}")
         elif record is not None and self._decode:
-            self._media(where, {name: data for name, (_, data) in files.items()}, record)
+            content = {name: data for name, (_, data) in files.items()}
+            self._media(where, content, record)
+            for text in self._extras.unreadable(content, str(record["track"])):
+                self._problem(where, text)
+
+    def _columns(self, where: str, files: Mapping[str, Any], record: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        for name in ("item_id", "source_id", "task", "split", "instruction"):
+            if name in row and row[name] != record.get(name):
+                self._problem(where, f"its index says {name} {row[name]!r}, its record {record.get(name)!r}")
+        for text in self._extras.sample(files, record, row):
+            self._problem(where, text)
 
     def _members(self, where: str, files: Mapping[str, tuple[int, bytes]], row: Mapping[str, Any]) -> None:
         listed = {member["name"]: member for member in row["members"]}
@@ -238,6 +249,8 @@ class _Checks:
                 self._problem("keys", f"{key} occurs {times} times")
         if dataset.complete:
             self._counts(dataset)
+            for text in [self._extras.damaged] if self._extras.damaged else self._extras.counts():
+                self._problem(DATASET, text)
         if dataset.complete and not self._store.exists(CARD):
             self._problem(CARD, "is missing: the dataset has no card")
         known = {name for shard in dataset.shards for name in (shard.path, shard.twin)}

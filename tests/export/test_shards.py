@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -281,6 +282,24 @@ def test_a_tar_is_as_the_standard_library_reads_it(tmp_path: Path) -> None:
         assert (offset, len(content)) == (member["offset"], member["bytes"])
         assert content == contents[member["name"]]
         assert hashlib.sha256(content).hexdigest() == member["sha256"]
+
+
+@pytest.mark.parametrize("change", [b"", b"longer than before"])
+def test_a_file_that_changes_while_it_is_copied_is_an_error(tmp_path: Path, change: bytes) -> None:
+    (tmp_path / "m").write_bytes(b"0123456789")
+    seen: list[os.stat_result] = []
+
+    def fstat(handle: int) -> os.stat_result:
+        seen.append(os_fstat(handle))
+        (tmp_path / "m").write_bytes(change)
+        return seen[-1]
+
+    os_fstat = os.fstat
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ffpdata.export.reproducible_tar.os.fstat", fstat)
+        with pytest.raises(OSError, match=r"unexpected end of data|m\.bin of key grew while it was read"):
+            write_tar(tmp_path / "a.tar", [("key", [Member("m.bin", tmp_path / "m")])])
+    assert seen
 
 
 def test_every_flipped_byte_of_a_tar_is_noticed(tmp_path: Path) -> None:

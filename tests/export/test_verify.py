@@ -13,7 +13,7 @@ from ffpdata.core.errors import FatalError
 from ffpdata.curate.curation import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.reproducible_tar import Member, write_tar
-from ffpdata.export.shard_index import read_index, write_index
+from ffpdata.export.shard_index import INDEX, read_index, write_index
 from ffpdata.export.shards import export
 from ffpdata.export.verify import verify
 from ffpdata.storage.store import Store
@@ -54,7 +54,7 @@ def rewrite(out: Path, tar: str, change: Callable[[dict[str, bytes]], None]) -> 
     before, table = read_index(store, tar.replace(".tar", ".parquet"))
     placed = dict(zip(samples, written.samples, strict=True))
     rows = [row | {"members": placed[row["key"]]} for row in table.to_pylist()]
-    shard = write_index(store, replace(before, bytes=written.bytes), rows)
+    shard = write_index(store, replace(before, bytes=written.bytes), rows, list(table.schema)[len(INDEX) :])
     dataset = Dataset.load(store)
     shards = [shard if s.path == tar else s for s in dataset.shards]
     Dataset(True, shards, dataset.about).save(store)
