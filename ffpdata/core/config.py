@@ -161,7 +161,7 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
     data, lines = read(path)
     names = [name.strip() for name in str(profile or data.get("profile") or "").split(",") if name.strip()]
     profiles = [library.file("pipelines/profiles", name) for name in names]
-    draft = _Draft(path, data, lines, library, search_folders([path, *profiles]))
+    draft = _Draft(path, data, lines, library, search_folders(library.own([path, *profiles])))
     draft.take_stages()
     data["profile"] = ",".join([draft.overlay(file) for file in profiles])
     sections = set(Pipeline.model_fields) - {"stages"}
@@ -202,6 +202,7 @@ class _Draft:
         folders: where code and questions of the user's own are sought.
         stages: name to `use`, `settings` and `code`, in order.
         classes: name to class.
+        spots: name to the place of its entry in the pipeline; a profile's entry for it stands elsewhere.
     """
 
     path: Path
@@ -211,6 +212,7 @@ class _Draft:
     folders: Sequence[Path]
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     classes: dict[str, type[Stage]] = field(default_factory=dict)
+    spots: dict[str, str] = field(default_factory=dict)
     shipped: Collection[str] = field(default_factory=lambda: _stage_names())  # noqa: PLW0108 - it stands below
 
     def take_stages(self) -> None:
@@ -252,7 +254,7 @@ class _Draft:
         if not isinstance(settings, dict):
             raise ConfigError(f"{where}: the settings of stage {name!r} must be a mapping, found {settings!r}")
         self.stages[name] = {"use": use, "settings": dict(settings), "code": code}
-        self.classes[name] = cls
+        self.classes[name], self.spots[name] = cls, where
 
     def overlay(self, file: Path) -> str:
         """Lay a profile over the pipeline and return its name."""
@@ -266,7 +268,8 @@ class _Draft:
             if name in self.stages:
                 merge(self.stages[name]["settings"], settings or {}, (name,))
         known = {role for cls in self.classes.values() for role in cls.models}
-        for role in overlay.get("models") or {}:
+        models = overlay.get("models")
+        for role in models if isinstance(models, dict) else ():
             if role not in known and role not in (known := known | self._shipped_roles()):
                 raise ConfigError(f"{self._spot('models', role)}: no stage has a model {role!r}{nearest(role, known)}")
         overlay.pop("about", None)
@@ -287,8 +290,8 @@ class _Draft:
         for name in data.get("resources") or {}:
             self._check_name("resources", name)
         resolved: Pipeline = validate(Pipeline, data, (), self.lines, str(self.path))
-        check_columns(self.classes, lambda name: self._spot("stages", name))
-        check_prompts(self.classes, prompts, lambda name: self._spot("stages", name))
+        check_columns(self.classes, self.spots.__getitem__)
+        check_prompts(self.classes, prompts, self.spots.__getitem__)
         models = {role: self._located(role, spec) for role, spec in resolved.models.items()}
         return resolved.model_copy(update={"models": models})
 
@@ -310,12 +313,13 @@ class _Draft:
                 raise ConfigError(f"{self._spot('prompts', name)}: no stage asks {name!r}{nearest(name, known)}")
         for stage, cls in self.classes.items():
             module = getattr(sys.modules[cls.__module__], "__file__", None)
-            folders = [*self.folders[:-1], *([Path(module).parent] if module else []), self.folders[-1]]
+            beside = [Path(module).parent] if module and not cls.__module__.startswith("ffpdata.") else []
+            folders = [*self.folders[:-1], *beside, self.folders[-1]]
             for name in cls.prompts:
                 try:
                     file = self.library.prompt(name, str(given.get(name) or ""), folders)
                 except ConfigError as err:
-                    spot = self._spot("prompts", name) if name in given else self._spot("stages", stage)
+                    spot = self._spot("prompts", name) if name in given else self.spots[stage]
                     raise type(err)(f"{spot}: stage {stage!r}: {err}") from err
                 found[name] = (Prompt.load(file), str(file))
         return found

@@ -39,6 +39,11 @@ class Library:
         known = self.names(kind)
         raise UsageError(f"no {kind.rsplit('/', 1)[-1].removesuffix('s')} {name!r}{nearest(given.stem, known)}")
 
+    def own(self, files: Iterable[Path]) -> list[Path]:
+        """Those of `files` that do not come with ffpdata."""
+        shipped = {self.root / "pipelines", self.root / "pipelines/profiles"}
+        return [file for file in files if file.resolve().parent not in shipped]
+
     def names(self, kind: str) -> list[str]:
         """What comes with ffpdata in `pipelines`, `pipelines/profiles` or `prompts`."""
         return sorted(path.stem for path in (self.root / kind).glob("*.yaml"))

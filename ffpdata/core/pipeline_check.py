@@ -126,7 +126,8 @@ def check_columns(stages: Mapping[str, type[Stage]], spot: Spot) -> None:
         for column in (*cls.reads, *cls.uses):
             if column in there or column in cls.optional:
                 continue
-            later = [other for other in names[number + 1 :] if column in stages[other].writes]
+            behind = {other: stages[other] for other in names[number + 1 :]}  # one that reads it only changes it
+            later = [other for other, its in behind.items() if column in its.writes and column not in its.reads]
             raise ConfigError(f"{spot(name)}: stage {name!r} reads {column!r}, {_why(name, column, later, there)}")
         there |= set(cls.writes)
 

@@ -52,6 +52,7 @@ def locate(path: str, folders: Sequence[Path]) -> str:
     module = _module_of(path)
     top = module.partition(".")[0]
     elsewhere = ""
+    importlib.invalidate_caches()  # a notebook may have written the module a moment ago
     if known := _find(module):
         elsewhere = str(_root(known, module))
         for folder in folders:
