@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import yaml
 
-from ffpdata.core.config import Library, load_pipeline
+from ffpdata.core.config import load_pipeline
+from ffpdata.core.library import Library
 from ffpdata.export.loader import pairs
 from ffpdata.export.verify import verify
 from ffpdata.manifests.run_folder import RunFolder

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ffpdata.core.errors import ConfigError, UsageError, nearest
+from ffpdata.core.entries import read, validate
+from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.export_settings import ExportSettings
+from ffpdata.core.library import Library
+from ffpdata.core.overlay import Lines, assign, assignment, merge, override
+from ffpdata.core.pipeline_check import check_columns, check_prompts, stage_class
+from ffpdata.core.plugins import locate, search_folders
 from ffpdata.core.prompt import Prompt, TextRule
-from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage, import_object
+from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage
 
 S = TypeVar("S", bound=BaseModel)
-
-Lines = dict[tuple[str, ...], str]
-"""Path of an entry to the `file:line` that set it."""
 
 
 class InputSettings(BaseModel):
@@ -74,7 +76,10 @@ class StageEntry(BaseModel):
 
     name: str
     use: str
+    """Import path `package.module:Class`."""
     settings: dict[str, Any] = {}
+    code: str = ""
+    """Absolute folder that the class is imported from, noted at the start of a run; empty where it is installed."""
 
 
 class Pipeline(BaseModel):
@@ -99,10 +104,17 @@ class Pipeline(BaseModel):
     export: ExportSettings = ExportSettings()
 
     def build(self) -> list[Stage]:
-        """Make the stage objects in order (no model is loaded yet)."""
+        """Make the stage objects in order (no model is loaded yet).
+
+        Raises:
+            ConfigError: a stage of the user's own is no longer where it was at the start; with what to do.
+        """
         stages = []
         for entry in self.stages:
-            cls: type[Stage] = import_object(entry.use)
+            try:
+                cls = stage_class(entry.use, entry.code)
+            except ConfigError as err:
+                raise ConfigError(f"stage {entry.name!r}: {err}") from err
             prompts = {name: _thaw(self.prompts[name]) for name in cls.prompts if name in self.prompts}
             stage = cls(cls.Settings.model_validate(entry.settings), self.models, prompts)
             models = [self.models[role].resources for role in cls.models if role in self.models]
@@ -124,48 +136,22 @@ def _thaw(data: Mapping[str, Any]) -> Prompt:
     return Prompt(**{**data, "inputs": tuple(data["inputs"]), "rules": rules})
 
 
-@dataclass(frozen=True)
-class Library:
-    """Where pipelines, profiles and prompts lie: beside the package in a checkout, inside it in an installed wheel."""
-
-    root: Path
-
-    @classmethod
-    def find(cls) -> Library:
-        """Locate the files that come with ffpdata."""
-        package = Path(__file__).resolve().parents[1]
-        for root in (package.parent, package / "_data"):
-            if (root / "pipelines").is_dir() and (root / "prompts").is_dir():
-                return cls(root)
-        raise ConfigError(f"no pipelines/ and prompts/ beside {package}: reinstall ffpdata")
-
-    def file(self, kind: str, name: str) -> Path:
-        """Resolve a name or path: `local_editing`, `pipelines/local_editing.yaml` or a file of the user's own."""
-        given = Path(name)
-        if given.suffix in (".yaml", ".yml"):
-            for path in (given, self.root / given):
-                if path.is_file():
-                    return path
-        path = self.root / kind / f"{name}.yaml"
-        if path.is_file():
-            return path
-        known = [p.stem for p in (self.root / kind).glob("*.yaml")]
-        raise UsageError(f"no {kind.rsplit('/', 1)[-1].removesuffix('s')} {name!r}{nearest(given.stem, known)}")
-
-
 def pipeline_names() -> list[str]:
     """Names of the pipelines that come with ffpdata; pipelines/ holds settings of other commands, too."""
     files = sorted((Library.find().root / "pipelines").glob("*.yaml"))
-    return [path.stem for path in files if "stages" in _read(path)[0]]
+    return [path.stem for path in files if "stages" in read(path)[0]]
 
 
 def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
     """Read a pipeline, lay its profile and the overrides over it and check every entry.
 
+    Stages, back ends and questions of the user's own are found in the folder of the pipeline file, in those of the
+    profile files and in the working directory (`plugins.locate`, `Library.prompt`).
+
     Args:
         pipeline: name or path.
         profile: name or path; by default what the pipeline names. Several with commas between are laid over it in turn:
-            `gpu,calibrated.yaml`.
+            `gpu,calibrated.yaml`. A role that one of them names is replaced whole, the other roles stay.
         overrides: `a.b=c` texts, the value read as YAML. The first part is a section (`clip`, `models`, `curate`,
             `input`, `stages`) or directly a stage's name.
 
@@ -174,26 +160,16 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
     """
     library = Library.find()
     path = library.file("pipelines", pipeline)
-    data, lines = _read(path)
-    shipped = _stage_names()
-    stages = _stage_map(data.pop("stages", None), path, lines, shipped)
+    data, lines = read(path)
     names = [name.strip() for name in str(profile or data.get("profile") or "").split(",") if name.strip()]
-    known = []
-    for name in names:
-        profile_path = library.file("pipelines/profiles", name)
-        overlay, overlay_lines = _read(profile_path)
-        lines |= overlay_lines
-        # A profile serves every pipeline: what it sets for stages that this one lacks is not for it.
-        for stage, settings in (overlay.pop("stages", None) or {}).items():
-            if stage in stages:
-                _merge(stages[stage]["settings"], settings or {}, (stage,))
-        known.append(str(overlay.pop("name", profile_path.stem)))
-        overlay.pop("about", None)
-        _merge(data, overlay, ())
-    data["profile"] = ",".join(known)
+    profiles = [library.file("pipelines/profiles", name) for name in names]
+    draft = _Draft(path, data, lines, library, search_folders(library.own([path, *profiles])))
+    draft.take_stages()
+    data["profile"] = ",".join([draft.overlay(file) for file in profiles])
+    sections = set(Pipeline.model_fields) - {"stages"}
     for text in overrides:
-        _override(data, stages, text, lines)
-    return _resolve(data, stages, lines, library, str(path), shipped=shipped)
+        override(data, draft.stages, sections, text, lines)
+    return draft.resolve()
 
 
 def load_settings(model: type[S], name: str, overrides: Sequence[str] = ()) -> S:
@@ -208,108 +184,173 @@ def load_settings(model: type[S], name: str, overrides: Sequence[str] = ()) -> S
         ConfigError: with file, line, value and the nearest valid name.
     """
     path = Library.find().file("pipelines", name)
-    data, lines = _read(path)
+    data, lines = read(path)
     for text in overrides:
-        parts, value = _assignment(text)
-        _assign(data, parts, value, text)
+        parts, value = assignment(text)
+        assign(data, parts, value, text)
         lines[tuple(parts)] = f"--set {text}"
-    settings: S = _validate(model, data, (), lines, str(path))
+    settings: S = validate(model, data, (), lines, str(path))
     return settings
 
 
-def _resolve(
-    data: dict[str, Any],
-    stages: dict[str, Any],
-    lines: Lines,
-    library: Library,
-    where: str,
-    *,
-    shipped: Collection[str],
-) -> Pipeline:
-    entries: list[dict[str, Any]] = []
-    prompts: dict[str, Any] = {}
-    writes: dict[str, Any] = {}
-    given = data.get("prompts") or {}
-    for name, entry in stages.items():
-        try:
-            cls = import_object(entry["use"])
-        except ConfigError as err:
-            raise ConfigError(f"{lines.get(('stages', name), where)}: stage {name!r}: {err}") from err
-        settings = dict(entry["settings"])
-        if "clip" in cls.Settings.model_fields:
-            settings = {"clip": data.get("clip", {}), **settings}
-        model = _validate(cls.Settings, settings, ("stages", name), lines, where)
-        entries.append({"name": name, "use": entry["use"], "settings": model.model_dump(mode="json")})
-        writes |= cls.writes
-        for prompt in cls.prompts:
-            prompts[prompt] = _freeze(Prompt.load(library.file("prompts", given.get(prompt, prompt))))
-    data = {**data, "stages": entries, "prompts": prompts}
-    resolved: Pipeline = _validate(Pipeline, data, (), lines, where)
-    for name in resolved.resources:
-        # A profile serves every pipeline, so a stage that only another one has is no error there.
-        if name not in stages and name not in shipped:
-            spot = lines.get(("resources", name), where)
-            raise ConfigError(f"{spot}: resources: no stage {name!r}{nearest(name, stages)}")
-    resolved.export.check(writes, where, lines)
-    return resolved
+@dataclass
+class _Draft:
+    """A pipeline in the making.
 
+    Attributes:
+        path: its file.
+        data: its sections, the profiles laid over them.
+        lines: where each entry stands.
+        folders: where code and questions of the user's own are sought.
+        stages: name to `use`, `settings` and `code`, in order.
+        classes: name to class.
+        spots: name to the place of its entry in the pipeline; a profile's entry for it stands elsewhere.
+    """
 
-def _read(path: Path) -> tuple[dict[str, Any], Lines]:
-    """Parse YAML into plain data and the line of every entry."""
-    text = path.read_text(encoding="utf-8")
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        raise ConfigError(f"{path}: not valid YAML: {err}") from err
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping at the top, found {type(data).__name__}")
-    return data, {where: f"{path}:{line}" for where, line in _walk(node, ())}
+    path: Path
+    data: dict[str, Any]
+    lines: Lines
+    library: Library
+    folders: Sequence[Path]
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    classes: dict[str, type[Stage]] = field(default_factory=dict)
+    spots: dict[str, str] = field(default_factory=dict)
+    shipped: Collection[str] = field(default_factory=lambda: _stage_names())  # noqa: PLW0108 - it stands below
 
+    def take_stages(self) -> None:
+        """Read the list of stages and import them."""
+        entries = self.data.pop("stages", None)
+        if entries is None:
+            raise ConfigError(f"{self.path}: no pipeline to run, for it has no `stages`; another command reads it")
+        if not isinstance(entries, list) or not entries:
+            raise ConfigError(f"{self.path}: `stages` must be a list of stage names, found {entries!r}")
+        for entry in entries:
+            use, settings = entry, None
+            if isinstance(entry, dict):
+                if len(entry) != 1:
+                    raise ConfigError(
+                        f"{self.path}: write one stage per list entry as `- name: {{settings}}`, found {entry!r}"
+                    )
+                use, settings = next(iter(entry.items()))
+            self._take(str(use), settings or {})
 
-def _walk(node: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*where, str(key.value))
-            yield here, key.start_mark.line + 1
-            yield from _walk(value, here)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            if isinstance(value, yaml.MappingNode):  # `- segment: {...}` is found under the stage's name
-                yield from _walk(value, where)
-            else:
-                yield (*where, str(value.value)), value.start_mark.line + 1
-
-
-def _stage_map(entries: Any, path: Path, lines: Lines, shipped: Collection[str]) -> dict[str, Any]:
-    """Turn the list of stages into name -> {use, settings}, in order; `shipped` come with ffpdata."""
-    if entries is None:
-        raise ConfigError(f"{path}: no pipeline to run, for it has no `stages`; another command reads it")
-    if not isinstance(entries, list) or not entries:
-        raise ConfigError(f"{path}: `stages` must be a list of stage names, found {entries!r}")
-    stages: dict[str, Any] = {}
-    for entry in entries:
-        name: Any = entry
-        settings: Any = {}
-        if isinstance(entry, dict):
-            if len(entry) != 1:
-                raise ConfigError(f"{path}: write one stage per list entry as `- name: {{settings}}`, found {entry!r}")
-            name, settings = next(iter(entry.items()))
-        use = str(name)
-        where = lines.get(("stages", use), str(path))
+    def _take(self, use: str, settings: Any) -> None:
+        where = self._spot("stages", use)
+        name, code = use, ""
         if ":" in use:  # a stage of the user's own: package.module:Class
-            name = getattr(import_object(use), "name", "")
+            try:
+                code = locate(use, self.folders)
+                cls = stage_class(use, code)
+            except ConfigError as err:
+                raise ConfigError(f"{where}: {err}") from err
+            name = cls.name
+            for entry in [entry for entry in self.lines if entry[:2] == ("stages", use)]:
+                self.lines.setdefault(("stages", name, *entry[2:]), self.lines[entry])
         else:
-            if use not in shipped:
-                raise ConfigError(f"{where}: no stage {use!r}{nearest(use, shipped)}")
-            use = f"ffpdata.stages.{use}:{_class_name(use)}"
-        if name in stages:
+            if use not in self.shipped:
+                raise ConfigError(f"{where}: no stage {use!r}{nearest(use, self.shipped)}")
+            use = f"ffpdata.stages.{name}:{_class_name(name)}"
+            cls = stage_class(use)
+        if name in self.stages:
             raise ConfigError(f"{where}: stage {name!r} stands in the pipeline twice")
-        if not isinstance(settings or {}, dict):
+        if not isinstance(settings, dict):
             raise ConfigError(f"{where}: the settings of stage {name!r} must be a mapping, found {settings!r}")
-        lines.setdefault(("stages", str(name)), where)
-        stages[str(name)] = {"use": use, "settings": dict(settings or {})}
-    return stages
+        self.stages[name] = {"use": use, "settings": dict(settings), "code": code}
+        self.classes[name], self.spots[name] = cls, where
+
+    def overlay(self, file: Path) -> str:
+        """Lay a profile over the pipeline and return its name."""
+        overlay, lines = read(file)
+        self.lines |= lines
+        stages = overlay.pop("stages", None) or {}
+        if not isinstance(stages, dict):
+            raise ConfigError(f"{file}: a profile's `stages` maps a stage's name to settings, found {stages!r}")
+        for name, settings in stages.items():
+            self._check_name("stages", name)
+            if name in self.stages:
+                merge(self.stages[name]["settings"], settings or {}, (name,))
+        known = {role for cls in self.classes.values() for role in cls.models}
+        models = overlay.get("models")
+        for role in models if isinstance(models, dict) else ():
+            if role not in known and role not in (known := known | self._shipped_roles()):
+                raise ConfigError(f"{self._spot('models', role)}: no stage has a model {role!r}{nearest(role, known)}")
+        overlay.pop("about", None)
+        title = str(overlay.pop("name", file.stem))
+        merge(self.data, overlay)
+        return title
+
+    def _shipped_roles(self) -> set[str]:
+        """Roles that the stages of ffpdata have, those of other pipelines too."""
+        return set(read(self.library.file("pipelines/profiles", "cpu"))[0]["models"])
+
+    def resolve(self) -> Pipeline:
+        """Check every entry, and how the stages fit together."""
+        entries = [self._entry(name) for name in self.stages]
+        prompts = self._prompts()
+        frozen = {name: _freeze(prompt) for name, (prompt, _) in prompts.items()}
+        data = {**self.data, "stages": entries, "prompts": frozen}
+        for name in data.get("resources") or {}:
+            self._check_name("resources", name)
+        resolved: Pipeline = validate(Pipeline, data, (), self.lines, str(self.path))
+        check_columns(self.classes, self.spots.__getitem__)
+        check_prompts(self.classes, prompts, self.spots.__getitem__)
+        writes = {name: kind for cls in self.classes.values() for name, kind in cls.writes.items()}
+        resolved.export.check(writes, str(self.path), self.lines)
+        models = {role: self._located(role, spec) for role, spec in resolved.models.items()}
+        return resolved.model_copy(update={"models": models})
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        settings, model = self.stages[name]["settings"], self.classes[name].Settings
+        if "clip" in model.model_fields:
+            settings = {"clip": self.data.get("clip", {}), **settings}
+        checked = validate(model, settings, ("stages", name), self.lines, str(self.path))
+        return self.stages[name] | {"name": name, "settings": checked.model_dump(mode="json")}
+
+    def _prompts(self) -> dict[str, tuple[Prompt, str]]:
+        """The questions of all stages, each with its file."""
+        given, found = self.data.get("prompts") or {}, {}
+        asked = {prompt for cls in self.classes.values() for prompt in cls.prompts}
+        if not isinstance(given, dict):
+            raise ConfigError(f"{self._spot('prompts')}: `prompts` maps a question to its file, found {given!r}")
+        for name in given:
+            if name not in asked and name not in (known := asked | set(self.library.names("prompts"))):
+                raise ConfigError(f"{self._spot('prompts', name)}: no stage asks {name!r}{nearest(name, known)}")
+        for stage, cls in self.classes.items():
+            module = getattr(sys.modules[cls.__module__], "__file__", None)
+            beside = [Path(module).parent] if module and not cls.__module__.startswith("ffpdata.") else []
+            folders = [*self.folders[:-1], *beside, self.folders[-1]]
+            for name in cls.prompts:
+                try:
+                    file = self.library.prompt(name, str(given.get(name) or ""), folders)
+                except ConfigError as err:
+                    spot = self._spot("prompts", name) if name in given else self.spots[stage]
+                    raise type(err)(f"{spot}: stage {stage!r}: {err}") from err
+                found[name] = (Prompt.load(file), str(file))
+        return found
+
+    def _located(self, role: str, spec: ModelSpec) -> ModelSpec:
+        """A role with the folder of its back end; what the pipeline's stages use must be there and be a back end."""
+        used = any(role in cls.models for cls in self.classes.values())
+        try:
+            own = not spec.backend.startswith("ffpdata.")
+            found = spec.model_copy(update={"code": spec.code or locate(spec.backend, self.folders)}) if own else spec
+            if used and own:
+                found.identity()
+        except ConfigError as err:
+            if used:
+                raise ConfigError(f"{self._spot('models', role, 'backend')}: models.{role}: {err}") from err
+            return spec
+        return found
+
+    def _check_name(self, section: str, name: str) -> None:
+        """Refuse a stage that nobody has. A profile serves every pipeline: one that another one has is no error."""
+        if name not in self.stages and name not in self.shipped:
+            raise ConfigError(f"{self._spot(section, name)}: {section}: no stage {name!r}{nearest(name, self.stages)}")
+
+    def _spot(self, *entry: str) -> str:
+        """`file:line` of an entry, or of what it stands in."""
+        parts = (entry[:n] for n in range(len(entry), 0, -1))
+        return next((self.lines[part] for part in parts if part in self.lines), str(self.path))
 
 
 def _stage_names() -> frozenset[str]:
@@ -319,83 +360,3 @@ def _stage_names() -> frozenset[str]:
 
 def _class_name(module: str) -> str:
     return "".join(part.capitalize() for part in module.split("_"))
-
-
-def _merge(base: dict[str, Any], overlay: Mapping[str, Any], where: tuple[str, ...]) -> None:
-    """Lay `overlay` over `base`: mappings merge (a model is replaced whole), everything else is replaced."""
-    for name, value in overlay.items():
-        here = (*where, name)
-        if isinstance(value, Mapping) and isinstance(base.get(name), dict) and here[:1] != ("models",):
-            _merge(base[name], value, here)
-        else:
-            base[name] = dict(value) if isinstance(value, Mapping) else value
-
-
-def _override(data: dict[str, Any], stages: dict[str, Any], text: str, lines: Lines) -> None:
-    parts, value = _assignment(text)
-    if parts[0] == "stages":
-        parts = parts[1:]
-    sections = set(Pipeline.model_fields) - {"stages"}
-    if parts and parts[0] in stages and len(parts) > 1:
-        _assign(stages[parts[0]]["settings"], parts[1:], value, text)
-        lines["stages", *parts] = f"--set {text}"
-    elif parts and parts[0] in sections:
-        _assign(data, parts, value, text)
-        lines[tuple(parts)] = f"--set {text}"
-    else:
-        first = parts[0] if parts else ""
-        raise UsageError(f"--set {text!r}: no section or stage {first!r}{nearest(first, {*sections, *stages})}")
-
-
-def _assignment(text: str) -> tuple[list[str], Any]:
-    """Take `a.b=c` apart, the value read as YAML."""
-    path, sign, value = text.partition("=")
-    parts = path.strip().split(".")
-    if not sign or not all(parts):
-        raise UsageError(f"--set {text!r}: write a.b=c, e.g. --set segment.min_area=0.01")
-    try:
-        return parts, yaml.safe_load(value)
-    except yaml.YAMLError as err:
-        raise UsageError(f"--set {text!r}: the value is not valid YAML: {err}") from err
-
-
-def _assign(target: dict[str, Any], parts: Sequence[str], value: Any, text: str) -> None:
-    for part in parts[:-1]:
-        target = target.setdefault(part, {})
-        if not isinstance(target, dict):
-            raise UsageError(f"--set {text!r}: {part!r} holds a value, not a section")
-    target[parts[-1]] = value
-
-
-def _validate(model: type[BaseModel], data: Mapping[str, Any], where: tuple[str, ...], lines: Lines, file: str) -> Any:
-    try:
-        return model.model_validate(data)
-    except ValidationError as err:
-        raise ConfigError("\n".join(_explain(model, e, where, lines, file) for e in err.errors()[:5])) from None
-
-
-def _explain(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str, ...], lines: Lines, file: str) -> str:
-    """One line: place, entry, what is wrong, the value, the nearest valid name."""
-    path = tuple(str(p) for p in error["loc"])
-    full = (*where, *path)
-    if path[:1] == ("clip",) and where and full not in lines:  # handed down from the top of the pipeline
-        full = path
-    spot = next((lines[full[:n]] for n in range(len(full), 0, -1) if full[:n] in lines), file)
-    entry = ".".join(full)
-    if error["type"] == "extra_forbidden":
-        return f"{spot}: unknown entry {entry!r}{nearest(path[-1], _fields_at(model, path[:-1]))}"
-    message = re.sub(r"^Input should be", "must be", error["msg"])
-    return f"{spot}: {entry}: {message} (got {error.get('input')!r})"
-
-
-def _fields_at(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
-    """Names of the fields of the model that lies at `path` inside `model`."""
-    kind: Any = model
-    for part in path:
-        fields = getattr(kind, "model_fields", None)
-        if fields is not None:
-            kind = fields[part].annotation if part in fields else None
-        else:  # an entry of a mapping or a list: the last type argument is that of the values
-            kind = next(reversed(get_args(kind)), None)
-    kinds = [kind, *get_args(kind)]
-    return list(next((k.model_fields for k in kinds if hasattr(k, "model_fields")), {}))

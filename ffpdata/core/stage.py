@@ -23,7 +23,6 @@ Every stage must be safe to run twice on the same row: the second result replace
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.keys import digest, row_key
+from ffpdata.core.plugins import import_object
 from ffpdata.core.prompt import Prompt
 
 __all__ = [
@@ -116,10 +116,20 @@ class ModelSpec(BaseModel):
     settings: dict[str, Any] = {}
     runtime: dict[str, Any] = {}
     resources: ResourceSettings | None = None
+    code: str = ""
+    """Absolute folder that the back end is imported from, noted at the start of a run; empty where it is installed."""
 
     def load_class(self) -> type:
-        """Import the back end's class."""
-        found: type = import_object(self.backend)
+        """Import the back end's class.
+
+        Raises:
+            ConfigError: it cannot be imported, or is no class.
+        """
+        found: type = import_object(self.backend, self.code)
+        if not isinstance(found, type):
+            raise ConfigError(
+                f"{self.backend} is no class but {found!r}: a back end is a class that is called with its ModelSpec"
+            )
         return found
 
     def identity(self) -> dict[str, Any]:
@@ -271,7 +281,9 @@ class Stage:
     reads: ClassVar[tuple[str, ...]] = ()
     """Columns whose values count in the key."""
     uses: ClassVar[tuple[str, ...]] = ()
-    """Columns that are needed but do not count: where something lies, not what it is."""
+    """Columns that are needed but do not count: where something lies, not what it is; or what `applies` alone reads."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Those of `reads` and `uses` that no stage before need write: read them with `row.get(name)`."""
     writes: ClassVar[Mapping[str, Any]] = {}
     """Column name to type: `str`, `int`, `float`, `bool`, `list[str]`, `dict` (stored as JSON) or `Artifact(ext)`."""
     facts_column: ClassVar[str] = ""
@@ -279,7 +291,9 @@ class Stage:
     models: ClassVar[tuple[str, ...]] = ()
     """Model roles that the stage may use."""
     prompts: ClassVar[tuple[str, ...]] = ()
-    """Prompt files that the stage asks."""
+    """Prompt files that the stage asks. Their inputs are columns of `reads` and `uses`, and `fields`."""
+    fields: ClassVar[tuple[str, ...]] = ()
+    """Inputs of its prompts that the stage makes itself and that are no columns."""
     resources: Resources = Resources()
     """What one worker needs; a profile may say otherwise for its model, `resources` in a pipeline for its hardware."""
     fan_out: ClassVar[bool] = False
@@ -355,22 +369,6 @@ class Stage:
             prompts = {name: prompt.key for name, prompt in self.questions.items()}
             self._fixed[roles] = digest(self.name, self.version, settings, prompts, models)
         return self._fixed[roles]
-
-
-def import_object(path: str) -> Any:
-    """Import `package.module:Name`; a wrong path raises ConfigError with the part that failed."""
-    module_name, _, attribute = path.partition(":")
-    if not attribute:
-        raise ConfigError(f"{path!r} is not an import path: write package.module:Class")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as err:
-        hint = f": {err.name!r} is not installed" if err.name and not module_name.startswith(err.name) else ""
-        raise ConfigError(f"cannot import {module_name!r}{hint}") from err
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        raise ConfigError(f"module {module_name!r} has no {attribute!r}") from None
 
 
 @dataclass(frozen=True)

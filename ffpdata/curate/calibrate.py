@@ -279,7 +279,7 @@ class _ReviewedScores:
         self.share = (share[order] - error) / (1 - 2 * error)
 
     def curve(self, every: Floats, weights: NDArray[Any]) -> _Curve:
-        """Fit the probability of acceptance, with a weight per pair; returns the curve over the sorted scores `every`."""
+        """Fit the probability of acceptance with a weight per pair; return the curve over the sorted scores `every`."""
         from scipy.optimize import isotonic_regression
 
         kept = weights > 0

@@ -16,7 +16,7 @@ from ffpdata.core.keys import digest
 from ffpdata.curate import dedup, select, split, verdicts
 from ffpdata.manifests.manifest import stage_schema, worker_label
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import CURATE, literal, quote
+from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR, literal, quote
 
 VERSION = 1
 """Raised whenever the rules change: all decisions are then made again."""
@@ -180,8 +180,10 @@ def _read(run: RunFolder) -> tuple[list[dict[str, Any]], dict[tuple[str, str], s
         return [], {}
     with run.reading() as connection:
         items = connection.view("items")
+        if not set(PAIR) <= set(items.columns):  # nothing here makes pairs
+            return [], {}
         columns = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
-        finished = items.filter(f"status = 'ok' or stage = '{CURATE}'")
+        finished = items.filter(f"(status = 'ok' or stage = '{CURATE}') and {IS_PAIR}")
         pairs: list[dict[str, Any]] = []
         for track, stages in tracks.items():
             last = f"{verdicts.last_key(stages)} as upstream"

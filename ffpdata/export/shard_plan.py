@@ -16,7 +16,7 @@ from ffpdata.core.errors import FatalError
 from ffpdata.core.keys import digest
 from ffpdata.export.extras import Extras
 from ffpdata.export.pair_record import MEMBERS
-from ffpdata.manifests.views import CURATE, quote
+from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR, quote
 from ffpdata.storage.store import Store
 
 MAX_KEY = 64
@@ -68,10 +68,10 @@ def choose(
     The order is that of a hash, so that every shard is a fair mixture of sources and tasks. A pair that is not
     curated counts as not accepted.
     """
-    if "split" not in connection.view("items").columns:  # never curated
+    if not {"split", *PAIR} <= set(connection.view("items").columns):  # never curated, or nothing here makes pairs
         return 0
     order = "row_number() over (order by split, md5(track || '|' || item_id), track, item_id) - 1 as place"
-    accepted = connection.view("items").filter(f"status = 'ok' and stage = '{CURATE}'")
+    accepted = connection.view("items").filter(f"status = 'ok' and stage = '{CURATE}' and {IS_PAIR}")
     stages = {CURATE, *(stage for names in tracks.values() for stage in names)}
     untold = {"source_hash", "target_hash", *(f"{stage}_{name}" for stage in stages for name in _UNTOLD)}
     untold -= extras.given if extras else set()

@@ -28,6 +28,7 @@ from ffpdata.export.reproducible_tar import Member, write_tar
 from ffpdata.export.shard_index import index_row, read_index, write_index
 from ffpdata.export.shard_plan import PlannedPair, ShardPlan, choose, plan_shards, rows
 from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.views import IS_PAIR, PAIR
 from ffpdata.media.codec import png, read_first_frame
 from ffpdata.storage.store import Store, storage_errors
 
@@ -190,6 +191,17 @@ def _why_nothing(run: RunFolder) -> str:
         return f"{run.store.root} has no pairs: no pipeline was started in it"
     with run.reading() as connection:
         counts = dict(connection.execute("select status, count(*) from items group by status").fetchall())
+        columns = connection.view("items").columns
+        lacking = [column for column in PAIR if column not in columns]
+        finished = connection.view("items").filter("status = 'ok'")
+        pairs = 0 if lacking else len(finished.filter(IS_PAIR))
+    if counts.get("ok") and not pairs:
+        names = " and ".join(f"`{column}`" for column in PAIR)
+        why = f"no stage writes `{lacking[0]}`" if lacking else "none of them has both"
+        return (
+            f"{run.store.root}: {counts['ok']} items are finished, and none is a pair, which is {names}: {why}. Add a "
+            f"stage to the pipeline that does, and run it again; `ffpdata sql` has what the stages found out"
+        )
     if counts.get("ok"):
         return f"{run.store.root}: {counts['ok']} pairs are finished but not curated: let `ffpdata run` end first"
     ends = ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) or "nothing was put in"

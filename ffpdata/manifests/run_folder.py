@@ -17,7 +17,7 @@ from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import Manifest, sql_type
-from ffpdata.manifests.views import connect, readable
+from ffpdata.manifests.views import PAIR, connect, readable
 from ffpdata.storage.store import Store
 
 RUN_FILE = "run.yaml"
@@ -91,6 +91,13 @@ class RunFolder:
     def tracks(self) -> dict[str, list[str]]:
         """Per track the names of its stages in order, as of its newest start."""
         return {track: [s["name"] for s in start["pipeline"]["stages"]] for track, start in self.latest().items()}
+
+    def pair_makers(self) -> dict[str, list[set[str]]]:
+        """Per track and column of `PAIR` the stages that write it, as of the newest start."""
+        return {
+            track: [{stage for stage, written in start["columns"].items() if column in written} for column in PAIR]
+            for track, start in self.latest().items()
+        }
 
     def pipelines(self) -> dict[str, Pipeline]:
         """Per track the pipeline of its newest start."""

@@ -27,6 +27,11 @@ CURATE = "curate"
 
 STREAM_ROWS = 65_536
 
+PAIR = ("source_video", "target_video")
+"""Columns that make an item a pair."""
+IS_PAIR = " and ".join(f"{column} is not null" for column in PAIR)
+"""SQL condition for a row of `items`, where it has these columns."""
+
 ROW_BITS = 32
 ROW_MASK = (1 << ROW_BITS) - 1
 """A place among rows: the number of the part, shifted by `ROW_BITS`, and the row in it."""
@@ -201,23 +206,39 @@ def _choose(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, in
     connection.execute("drop table _rows; drop table _newest; drop table _holding; drop table if exists _mine")
 
 
-def pairs(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> int:
-    """Count the finished pairs among the rows of `current`: what `items` has with status `ok`."""
+def pairs(
+    connection: duckdb.DuckDBPyConnection,
+    tracks: Mapping[str, Sequence[str]],
+    made_by: Mapping[str, Sequence[Container[str]]] | None = None,
+) -> int:
+    """Count the finished pairs among the rows of `current`: what `items` has with status `ok`.
+
+    Args:
+        connection: of `current`.
+        tracks: per track the names of its stages in order.
+        made_by: per track, for each of `PAIR`, the stages that write it. An item that passed none of them is no pair.
+            None where every finished item is one.
+    """
     found = 0
     for track, stages in tracks.items():
         if not stages:
             continue
-        query = ""
+        query, halves = "", (made_by or {}).get(track, () if made_by is None else ((),))
+        made = [f"made_{number}" for number in range(len(halves))]
         for stage in (*stages, CURATE):
             ends = stage in (stages[-1], CURATE)
             mine = f"track = {literal(track)} and stage = {literal(stage)}"
-            rows = f"(select entered, item, status, {ends} as ends from _now join _stages using (number) where {mine})"
+            makes = "".join(f", {stage in half} as {name}" for half, name in zip(halves, made, strict=True))
+            columns = f"entered, item, status, {ends} as ends{makes}"
+            rows = f"(select {columns} from _now join _stages using (number) where {mine})"
             if query:
                 columns = ", ".join(f"coalesce(b.{c}, a.{c}) as {c}" for c in ("item", "status", "ends"))
-                query = f"select {columns} from ({query}) a left join {rows} b on b.entered = a.item"
+                flags = "".join(f", a.{name} or coalesce(b.{name}, false) as {name}" for name in made)
+                query = f"select {columns}{flags} from ({query}) a left join {rows} b on b.entered = a.item"
             else:
-                query = f"select item, status, ends from {rows}"
-        [(count,)] = connection.execute(f"select count(*) from ({query}) where status = 'ok' and ends").fetchall()
+                query = f"select item, status, ends{''.join(f', {name}' for name in made)} from {rows}"
+        wanted = " and ".join(["status = 'ok'", "ends", *made])
+        [(count,)] = connection.execute(f"select count(*) from ({query}) where {wanted}").fetchall()
         found += count
     return found
 

@@ -30,15 +30,21 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def check(spec: ModelSpec) -> None:
-    """Validate a role's entry before anything is loaded, where its back end says what it takes.
+    """Validate a role's entry before anything is loaded.
 
     Raises:
-        ConfigError: as `parse`.
+        ConfigError: as `parse`; a back end without a class for the section takes none.
     """
     backend = spec.load_class()
     for section, values in (("Settings", spec.settings), ("Runtime", spec.runtime)):
+        place = f"{section.lower()} of {spec.backend}"
         if model := getattr(backend, section, None):
-            parse(model, values, f"{section.lower()} of {spec.backend}")
+            parse(model, values, place)
+        elif values:
+            raise ConfigError(
+                f"{place}: no entry {next(iter(values))!r}: this back end takes none. One that does names them in a "
+                f"pydantic model, as its class attribute `{section}`"
+            )
 
 
 def parse_settings(model: type[M], spec: ModelSpec) -> M:
@@ -57,6 +63,9 @@ def parse(model: type[M], values: Mapping[str, Any], section: str) -> M:
     Raises:
         ConfigError: with the section, the entry, its value and the nearest valid name.
     """
+    if model.model_config.get("extra", "ignore") == "ignore":  # pydantic's own default would lose a misspelt entry
+        for entry in set(values) - set(model.model_fields):
+            raise ConfigError(f"{section}: no entry {entry!r}{nearest(entry, model.model_fields)}")
     try:
         return model.model_validate(values)
     except ValidationError as err:

@@ -182,7 +182,7 @@ def status(run: RunFolder) -> Status:
             counted[stage].append(tuple(found))
         for stage, entered, seconds in connection.execute(_SLOWEST).fetchall():
             slowest[stage][entered] = seconds
-        result.pairs = pairs(connection, tracks)
+        result.pairs = pairs(connection, tracks, run.pair_makers())
     for stage in order:
         now = live.get("stages", {}).get(stage, {})
         counts: dict[str, Any] = {"ok": 0, "rejected": 0, "failed": 0, "running": now.get("running", 0), "reasons": {}}

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ffpdata.core.stage import Resources, Stage
 from ffpdata.runners.placement import Node, place
 from ffpdata.runners.progress import PoolState
+from ffpdata.runners.shipped_stages import ShippedStages
 from ffpdata.runners.task import Task
 from ffpdata.runners.worker import Worker
 from ffpdata.storage.store import Store
@@ -125,7 +126,7 @@ class WorkerPools:
         self.nodes: dict[str, Node] = {}
         self._looked = 0.0
         self._names = [stage.name for stage in stages]
-        self._shipped = ray.put(list(stages))
+        self._shipped = ray.put(ShippedStages(stages))
         self._store, self._max_attempts = store, max_attempts
         self.look(now=True)
 

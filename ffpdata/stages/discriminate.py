@@ -15,6 +15,7 @@ class Discriminate(VisionStage):
 
     name, version = "discriminate", 1
     reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
+    optional = ("mask_video", "edit_facts", *METRICS)
     writes = {"task": str, "discriminate_reason": str}
     prompts = ("discriminate",)
 

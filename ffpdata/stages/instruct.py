@@ -15,6 +15,7 @@ class Instruct(VisionStage):
 
     name, version = "instruct", 1
     reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
+    optional = ("mask_video", "edit_facts", *METRICS)
     writes = {"instruction": str}
     prompts = ("instruct",)
 

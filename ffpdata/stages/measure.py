@@ -48,6 +48,7 @@ class Measure(Stage):
 
     name, version = "measure", 1
     reads = ("source_video", "target_video", "mask_video", "condition_mask", "edit_facts", "task")
+    optional = ("mask_video", "condition_mask", "edit_facts")
     writes = {
         **dict.fromkeys(METRICS, float),
         "source_hash": list[str],

@@ -14,6 +14,7 @@ class RemovalCaption(VisionStage):
 
     name, version = "removal_caption", 1
     reads = ("source_video", "caption", "object")
+    uses = ("task",)
     writes = {"target_caption": str}
     prompts = ("removal_caption",)
 

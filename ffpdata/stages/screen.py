@@ -22,6 +22,7 @@ class Screen(VisionStage):
 
     name, version = "screen", 1
     reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
+    optional = ("mask_video", "edit_facts", *METRICS)
     writes = {"screen_score": float, "screen_reason": str, "screen": dict}
     prompts = ("screen",)
     Settings = ScreenSettings

@@ -17,6 +17,7 @@ class Segment(Stage):
     name, version = "segment", 1
     reads = ("source_video", "objects", "box")
     uses = ("fps",)
+    optional = ("box",)
     writes = {
         "mask_video": Artifact("mp4"),
         "phrase": str,

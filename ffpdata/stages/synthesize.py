@@ -29,6 +29,7 @@ class Synthesize(Stage):
     name, version = "synthesize", 1
     reads = ("source_video", "condition_mask", "task", "caption", "target_caption", "object", "seed")
     uses = ("fps",)
+    optional = ("target_caption",)
     writes = {"target_video": Artifact("mp4"), "edit_facts": dict}
     facts_column = "edit_facts"
     models = ("remover", "swapper")

@@ -33,6 +33,7 @@ class Verify(VisionStage):
         "edit_facts",
         *METRICS,
     )
+    optional = ("mask_video", "reference_image", "object", "style", "edit_facts", *METRICS)
     writes = {"verify_score": float, "verify_reason": str, "score": float}
     prompts = ("verify",)
     Settings = VerifySettings

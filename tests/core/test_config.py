@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.core.config import Library, load_pipeline
+from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import ConfigError, UsageError
+from ffpdata.core.library import Library
 
 PIPELINE = """\
 name: mine
@@ -18,6 +19,12 @@ stages:
   - source
   - ingest:
       clips_per_source: 2
+  - identify
+  - caption
+  - propose
+  - segment
+  - condition
+  - synthesize
   - measure:
       limits:
         removal: {{psnr_outside: {{min: 20}}}}
@@ -58,7 +65,7 @@ def test_profile_and_overrides_lie_over_the_pipeline(write) -> None:
     assert set(settings(made, "measure")["limits"]["removal"]) == {"psnr_outside", "unrevealed"}
     assert made.profile == "tiny"
     assert made.curate.seed == 3
-    assert [s.name for s in made.build()] == ["source", "ingest", "measure"]
+    assert [s.name for s in made.build()][:3] == ["source", "ingest", "identify"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +77,7 @@ def test_profile_and_overrides_lie_over_the_pipeline(write) -> None:
         ("frames: 33", "frames: 32", 4, "4n+1"),
         ("width: 320", "widht: 320", 4, "did you mean 'width'?"),
         ("clips_per_source: 2", "clips_per_source: many", 8, "got 'many'"),
-        ("{{min: 20}}", "{{minimum: 20}}", 11, "did you mean 'min'?"),
+        ("{{min: 20}}", "{{minimum: 20}}", 17, "did you mean 'min'?"),
     ],
 )
 def test_errors_name_file_line_and_remedy(write, old: str, new: str, line: int, message: str) -> None:
@@ -105,8 +112,12 @@ def test_overrides_are_checked_too(write, text: str, message: str) -> None:
 
 
 def test_a_stage_of_the_users_own(write) -> None:
-    made = load_pipeline(write(PIPELINE.replace("  - measure:", "  - tests.toys:Upper: {{mark: '?'}}\n  - measure:")))
-    assert [s.name for s in made.build()] == ["source", "ingest", "upper", "measure"]
+    made = load_pipeline(
+        write(
+            PIPELINE.replace("  - measure:", "  - tests.toys:Read\n  - tests.toys:Upper: {{mark: '?'}}\n  - measure:")
+        )
+    )
+    assert [s.name for s in made.build()][-3:] == ["read", "upper", "measure"]
     assert settings(made, "upper") == {"mark": "?"}
 
 

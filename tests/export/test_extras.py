@@ -21,7 +21,7 @@ import pytest
 from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.core.export_settings import ExportSettings
-from ffpdata.curate import curate
+from ffpdata.curate.curation import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.extras import Extras
 from ffpdata.export.loader import Pair, pairs, webdataset_pipeline

@@ -228,6 +228,7 @@ def test_a_lost_or_damaged_artifact_is_named(run: RunFolder, tmp_path: Path) -> 
 def test_what_no_record_tells_is_left_out_by_name() -> None:
     """A stage of the user's own may call its columns what it likes."""
     told = {"item_id": "'a'", "track": "'t'", "split": "'train'", "scene_hash": "'x'", "shown_seconds": "2.5"}
+    told |= {"source_video": "'s'", "target_video": "'t'"}
     untold = {"target_hash": "['y']", "cut_seconds": "1.0", "cut_cpu_seconds": "1.0", "curate_attempt": "1"}
     columns = {"status": "'ok'", "stage": "'curate'", **told, **untold}
     with duckdb.connect() as connection:

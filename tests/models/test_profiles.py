@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ffpdata.core.config import Library, load_pipeline
+from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import ConfigError
+from ffpdata.core.library import Library
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media.geometry import check_clip
 from ffpdata.models.grounded_sam2 import GroundedSam2

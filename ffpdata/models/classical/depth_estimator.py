@@ -39,10 +39,11 @@ class PseudoDepth:
 
     name = "pseudo_depth"
     version = 1
+    Settings = DepthSettings
     kind = "pseudo"
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(DepthSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
 
     def close(self) -> None:
         """Nothing is held."""

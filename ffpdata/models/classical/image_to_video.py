@@ -61,9 +61,10 @@ class ParallaxAnimator:
 
     name = "parallax"
     version = 1
+    Settings = ParallaxSettings
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(ParallaxSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
         self._depth = PseudoDepth(spec.model_copy(update={"settings": {}}))
 
     def close(self) -> None:

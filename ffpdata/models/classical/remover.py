@@ -76,9 +76,10 @@ class TemporalFill:
 
     name = "temporal_fill"
     version: int = 2
+    Settings = TemporalFillSettings
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(TemporalFillSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
 
     def close(self) -> None:
         """Free nothing: no process and no memory is held."""

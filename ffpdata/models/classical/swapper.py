@@ -77,9 +77,10 @@ class Recolour:
 
     name = "recolour"
     version = 1
+    Settings = RecolourSettings
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(RecolourSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -75,9 +75,10 @@ class MotionSegmenter:
 
     name = "motion_segmenter"
     version: int = 1
+    Settings = MotionSegmenterSettings
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(MotionSegmenterSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
 
     def close(self) -> None:
         """Free nothing: no process and no memory is held."""

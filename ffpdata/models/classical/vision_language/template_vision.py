@@ -44,13 +44,14 @@ class TemplateVision:
 
     name = "template_vision"
     version = 2
+    Settings = TemplateSettings
     measures = True
     """Ask it with every medium and number at hand: it measures instead of looking."""
     kind = "template"
     """How its captions are marked in the data."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.settings = parse_settings(TemplateSettings, spec)
+        self.settings = parse_settings(self.Settings, spec)
         self._answers: dict[str, Callable[[Prompt, Media, Fields], dict[str, Any]]] = {
             "identify": _identify,
             "caption": _caption,
