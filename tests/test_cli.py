@@ -41,7 +41,7 @@ def begun(root: Path | str, source: Path, stages: str = "") -> RunFolder:
     for text in ("alpha", "reject"):
         (source / f"{text}.txt").write_text(text)
     run = RunFolder(root)
-    entries = [StageEntry(name=name.lower(), use=f"tests.toys:{name}") for name in ("Read", "Upper")]
+    entries = [StageEntry(name=name.lower(), use=f"tests.toys:{name}") for name in ("Read", "Upper", "End")]
     pipeline = Pipeline(name="toys", track="t", stages=entries)
     start(run, pipeline, str(source), StartOptions(stages=stages, quiet=True))
     return run

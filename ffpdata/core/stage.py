@@ -315,7 +315,10 @@ class Stage:
     # --- what a subclass overrides ---
 
     def applies(self, row: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        """Say whether the item passes through this stage; where it does not, it goes on unchanged without a row."""
+        """Say whether the item passes through this stage; where it does not, it goes on unchanged without a row.
+
+        `row` has all columns; declare those that it looks at in `reads` or `uses`, so that they are there.
+        """
         return True
 
     def roles(self, row: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002

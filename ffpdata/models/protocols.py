@@ -9,10 +9,10 @@ or `FatalError`.
 A back end is a class `Backend(spec: ModelSpec)`. Its constructor loads the weights (it is called in a stage's `setup`,
 once per worker); importing its module must be cheap. It has the class attributes `name` (str), which counts in keys and
 never changes, and `version` (int), raised whenever its answers change, and `close()`, which frees processes and memory.
-`Settings` and `Runtime`, where it has them, are the pydantic models of these sections of its profile entry. A class
-method `adapters(spec) -> tuple[str, ...]`, where it has one, names what lies over its weights as `name@revision`; the
-manifest's `model`, the card and the report show it behind the model, `Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34`.
-It counts in no key; settings do.
+`Settings` and `Runtime` are the pydantic models of these sections of its profile entry; one that it does not have takes
+no entries. A class method `adapters(spec) -> tuple[str, ...]`, where it has one, names what lies over its weights as
+`name@revision`; the manifest's `model`, the card and the report show it behind the model,
+`Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34`. It counts in no key; settings do.
 """
 
 from __future__ import annotations

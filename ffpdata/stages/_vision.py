@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.stage import Reject, Row, Stage
 from ffpdata.media.clip_cache import see_masks, see_video
 from ffpdata.media.codec import read_first_frame, read_image
@@ -34,11 +35,15 @@ class VisionStage(Stage):
 
         Raises:
             Reject: `answer_breaks_rules`, with every rule that was broken.
+            ConfigError: the prompt shows something that the stage does not have.
         """
         model, prompt = self.model("vision_language"), self.questions[self.prompts[0]]
         columns = media or {name: column for name, column in MEDIA.items() if row.get(column)}
         # A model that looks is given what the prompt shows; one that measures may use everything there is.
         if not getattr(model, "measures", False):
+            for name in prompt.media:
+                if name not in columns:
+                    raise ConfigError(_cannot_show(self.name, prompt.name, name, columns))
             columns = {name: columns[name] for name in prompt.media}
         shown = {name: _load(row, column, prompt.media.get(name, "clip")) for name, column in columns.items()}
         fields = {name: value for name, value in fields.items() if value is not None}
@@ -57,6 +62,13 @@ class VisionStage(Stage):
     def answered_by(self) -> str:
         """How an answer came about: `model`, or what the back end calls itself (`template`)."""
         return str(getattr(self.model("vision_language"), "kind", "model"))
+
+
+def _cannot_show(stage: str, prompt: str, name: str, columns: Mapping[str, str]) -> str:
+    said = f"prompt {prompt!r} shows {name!r}"
+    if name not in {*MEDIA, *columns}:
+        return f"{said}, which is no medium{nearest(name, {*MEDIA, *columns})}"
+    return f"{said}, and stage {stage!r} has no {MEDIA.get(name, name)!r} to show: add that column to its `reads`"
 
 
 def measured(row: Row) -> dict[str, Any]:

@@ -28,9 +28,8 @@ HEAD = "from ffpdata.core.stage import Artifact, Stage\n\n\n"
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(plugins, "_used", {})
-    before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:
+    for name in [name for name in sys.modules if name.startswith("zz_")]:
         del sys.modules[name]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core import plugins
+from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import ConfigError
 from ffpdata.core.plugins import import_object, locate, search_folders
 
@@ -18,9 +19,8 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """This process imports as before afterwards."""
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])  # as the console script starts
     monkeypatch.setattr(plugins, "_used", {})
-    before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:
+    for name in [name for name in sys.modules if name.startswith("zz_")]:
         del sys.modules[name]
 
 
@@ -128,3 +128,40 @@ def test_a_class_that_is_not_there(tmp_path: Path) -> None:
     module(tmp_path, "zz_other", "from pathlib import Path\nclass Blur: pass\n")
     with pytest.raises(ConfigError, match=r"module 'zz_other' has no 'Blurr'; did you mean 'Blur'\?"):
         import_object("zz_other:Blurr", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class Fill: version = 1\n", "zz_models:Fill: a back end needs a class attribute `name`"),
+        ("class Fill: name = 'fill'\n", "zz_models:Fill: a back end needs a class attribute `version`"),
+        ("def Fill(spec): pass\n", "zz_models:Fill is no class but <function Fill"),
+        ("class Fil: pass\n", r"module 'zz_models' has no 'Fill'; did you mean 'Fil'\?"),
+        ("import zz_absent\n", r"cannot import 'zz_models': .*zz_models\.py:1: 'zz_absent' is not installed"),
+        (None, r"cannot import 'zz_models': it is not installed, and it is not in .*Put 'zz_models' into"),
+    ],
+)
+def test_a_back_end_that_cannot_be_names_its_entry(tmp_path: Path, text: str | None, message: str) -> None:
+    if text:
+        module(tmp_path, "zz_models", text)
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("name: mine\nmodels:\n  remover:\n    licence: MIT\n    backend: zz_models:Fill\n")
+    with pytest.raises(ConfigError, match=f"^{profile}:5: models.remover: {message}"):
+        load_pipeline("local_editing", f"cpu,{profile}")
+    load_pipeline("stylization", f"cpu,{profile}")  # which has no remover
+
+
+def test_a_stage_of_an_installed_package_brings_its_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "from ffpdata.core.stage import Stage\nclass Mine(Stage):\n    name = 'mine'\n    prompts = ('zz_beside',)\n"
+        "    def process(self, row): return {}\n"
+    )
+    module(tmp_path / "site", "zz_package.mine", text)
+    (tmp_path / "site/zz_package/prompts").mkdir()
+    question = "name: zz_beside\nabout: x\ntext: Is it?\nanswer: {there: {type: boolean}}\n"
+    (tmp_path / "site/zz_package/prompts/zz_beside.yaml").write_text(question)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    (tmp_path / "mine.yaml").write_text("name: mine\ntrack: t\nstages:\n  - zz_package.mine:Mine\n")
+    made = load_pipeline(str(tmp_path / "mine.yaml"))
+    assert made.prompts["zz_beside"]["text"] == "Is it?"
+    assert made.stages[0].code == "", "it is installed"

@@ -1,16 +1,20 @@
-"""Which stages a start computes."""
+"""Which stages a start computes, and what is counted as a pair."""
 
 from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
-from ffpdata.core.errors import UsageError
+from ffpdata.core.config import Pipeline, StageEntry, load_pipeline
+from ffpdata.core.errors import ConfigError, FatalError, UsageError
+from ffpdata.curate import curate
+from ffpdata.export.shards import export
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.runners.progress import PROGRESS_FILE
-from ffpdata.runners.session import stage_range, status
+from ffpdata.runners.session import StartOptions, stage_range, start, status
 from ffpdata.storage.lock import run_lock
 from tests.s3_server import s3_proxy
 
@@ -58,3 +62,43 @@ def test_whether_a_run_goes_on_is_told_by_its_lease(monkeypatch: pytest.MonkeyPa
             assert status(run).pools == [pool]
         run.store.write(PROGRESS_FILE, json.dumps(state | {"at": time.time()}).encode())
         assert status(run).pools == [], "what a killed run left"
+
+
+def toys(folder: Path, *stages: str) -> RunFolder:
+    """A finished run of three inputs through stages of `tests.toys`."""
+    (folder / "in").mkdir()
+    for text in ("pair one", "pair two", "other"):
+        (folder / "in" / f"{text}.txt").write_text(text)
+    entries = [StageEntry(name=name.lower(), use=f"tests.toys:{name}") for name in stages]
+    run = RunFolder(folder / "run")
+    start(run, Pipeline(name="toys", track="t", stages=entries), str(folder / "in"), StartOptions(quiet=True))
+    return run
+
+
+def test_what_has_no_target_is_no_pair(tmp_path: Path) -> None:
+    run = toys(tmp_path, "Read", "Upper")
+    found = status(run)
+    assert (found.stages["upper"]["ok"], found.stages["curate"]["ok"], found.pairs) == (3, 0, 0)
+    assert curate(run).pairs == 0
+    with pytest.raises(FatalError, match=r"3 items are finished, and none is a pair.*no stage writes `source_video`"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_items_that_got_a_target_are_pairs(tmp_path: Path) -> None:
+    run = toys(tmp_path, "Read", "Upper", "Pair")
+    assert (status(run).stages["upper"]["ok"], status(run).stages["pair"]["ok"], status(run).pairs) == (3, 2, 2)
+    assert curate(run).pairs == 2
+    with run.reading() as connection:
+        rows = connection.execute("select text, stage from items order by text").fetchall()
+    assert rows == [("other", "upper"), ("pair one", "curate"), ("pair two", "curate")]
+
+
+@pytest.mark.parametrize("section", ["settings", "runtime"])
+def test_a_misspelt_entry_of_a_model_stops_the_start(tmp_path: Path, section: str) -> None:
+    (tmp_path / "clip.mp4").touch()
+    entries = {"settings": "raduis", "runtime": "devise"}
+    pipeline = load_pipeline("local_editing", overrides=[f"models.swapper.{section}.{entries[section]}=1"])
+    with pytest.raises(ConfigError, match=f"^{section} of .*:Recolour: no entry '{entries[section]}'"):
+        start(RunFolder(tmp_path / "run"), pipeline, str(tmp_path), StartOptions(quiet=True))
+    assert not (tmp_path / "run").exists()
