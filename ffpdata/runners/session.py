@@ -25,7 +25,6 @@ from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import PROGRESS_FILE, Progress
 from ffpdata.storage.lock import is_locked, run_lock
 from ffpdata.storage.object_store import is_s3, outage_ends_run
-from ffpdata.storage.store import Store
 
 STALE_SECONDS = 60.0
 """Where no lock tells whether a run goes on, what it said of itself longer ago than this is no longer true."""
@@ -116,9 +115,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
             for name in run.manifest.stages():
                 if merged := run.manifest.compact(name, COMPACT_PARTS):
                     progress.say(f"merged {merged} parts of the manifest of {name}")
-            flow = make_flow(
-                stages, items, run.store, writer, progress, track=pipeline.track, only=only, redo=work.redo
-            )
+            flow = make_flow(stages, items, writer, progress, track=pipeline.track, only=only, redo=work.redo)
             if work.runner == "ray":
                 from ffpdata.runners.ray import run_ray
 
@@ -134,7 +131,6 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
 def make_flow(
     stages: Sequence[Stage],
     items: Sequence[Item],
-    store: Store,
     writer: ManifestWriter,
     progress: Progress,
     *,
@@ -144,7 +140,7 @@ def make_flow(
     passed: Any = None,
 ) -> Flow:
     """Set up the queues of a start; finished inputs stay out of them."""
-    done = FinishedWork(stages, store, writer, track=track, redo=redo)
+    done = FinishedWork(stages, writer, track=track, redo=redo)
     left = done.unfinished(items)
     if len(left) < len(items):
         progress.say(f"{len(items) - len(left)} of {len(items)} inputs are finished already")
