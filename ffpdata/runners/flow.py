@@ -209,7 +209,7 @@ class Flow:
             self._release(task, None, computed=False)
 
     def _release(self, task: Task, outcome: Outcome | None, *, computed: bool) -> None:
-        """Settle an outcome; those of a fan-out of inputs in the inputs' order, because the first of equal inputs counts."""
+        """Settle an outcome; at a fan-out of inputs in their order, because the first of two equal inputs counts."""
         if task.stage or not self.stages[0].fan_out:
             self._settle(task, outcome, computed=computed)
             return
