@@ -1,8 +1,8 @@
 """The manifest `inputs`: one row per input of which every item has ended, so that a resumed run skips it.
 
 A row's key covers what the input says, and the row names the stages that its items came to. A row without an item marks
-a changed pipeline; its key covers the settings, models and prompts of every stage. Rows before it no longer count:
-later rows may have replaced what they speak of, even where the change was undone afterwards.
+a changed pipeline or a retry; its key covers the settings, models and prompts of every stage. Earlier rows do not
+count, because later rows of the stages may have replaced what they speak of.
 """
 
 from __future__ import annotations
