@@ -87,7 +87,6 @@ def ours(stages: list[Stage], count: int) -> tuple[float, float, list[float]]:
             flow = make_flow(
                 stages,
                 items,
-                run.store,
                 writer,
                 progress,
                 track="t",

@@ -78,6 +78,7 @@ def child(case: str, folder: Path) -> None:
     """Measure one case in this process and print seconds, megabytes and what was found."""
     import duckdb
 
+    from ffpdata.manifests.manifest import Manifest
     from ffpdata.manifests.views import scan
     from ffpdata.runners.stage_index import StageIndex
     from ffpdata.storage.store import Store
@@ -90,7 +91,7 @@ def child(case: str, folder: Path) -> None:
             query = f"select count(*), max(seconds) from {scan(store, STAGE)}"
             found = connection.execute(query).fetchall()[0][0]
     else:
-        index = StageIndex(store, STAGE, {"mask_video": Artifact("mp4")}, "local")
+        index = StageIndex(Manifest(store), STAGE, {"mask_video": Artifact("mp4")}, "local")
         found = sum(key in index for key in keys)
     seconds = time.perf_counter() - start
     memory = peak_megabytes()

@@ -32,7 +32,7 @@ import yaml
 from benchmarks.timing import peak_megabytes, verdict
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
-from ffpdata.manifests.manifest import Manifest, ManifestWriter, sql_type, stage_schema
+from ffpdata.manifests.manifest import Manifest, ManifestWriter, sql_types, stage_schema
 from ffpdata.manifests.run_folder import RUN_FILE, RunFolder
 from ffpdata.runners.finished_inputs import FinishedInputs
 from ffpdata.runners.flow import Flow
@@ -141,11 +141,11 @@ def made_of(stage: Stage, item: Item, *, fail: bool = False) -> Outcome:
 def build(folder: Path, begun: int, count: int) -> None:
     """Write the run folder, stage after stage in parts of 500 rows, as a run would with full buffers."""
     stages, store = pipeline(count), Store(folder)
-    columns = {s.name: {name: sql_type(kind) for name, kind in sorted(s.writes.items())} for s in stages}
+    columns = {s.name: sql_types(s.writes) for s in stages}
     begin = {"pipeline": {"track": TRACK, "stages": [{"name": s.name} for s in stages]}, "columns": columns}
     store.write(RUN_FILE, yaml.safe_dump(begin, explicit_start=True).encode())
     with ManifestWriter(Manifest(store), seconds=3600) as writer:
-        finished = FinishedInputs(stages, store, writer, TRACK)
+        finished = FinishedInputs(stages, writer, TRACK)
         finished.unfinished([])
         middle = range(begun, begun + MIDDLE)
         for number, item in enumerate(inputs(begun + len(middle))):
@@ -219,7 +219,7 @@ def child(job: str, case: str, folder: Path) -> dict[str, Any]:
     run = RunFolder(folder)
     start, cpu = time.perf_counter(), time.process_time()
     with ManifestWriter(run.manifest, seconds=3600) as writer, Progress(run.store, quiet=True) as progress:
-        flow = make_flow(stages, items, run.store, writer, progress, track=TRACK)
+        flow = make_flow(stages, items, writer, progress, track=TRACK)
         made = time.perf_counter() - start
         taken = walk(flow, first=not changed)
         seconds = time.perf_counter() - start

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -103,6 +104,11 @@ def sql_type(kind: Any) -> str:
     return _SQL[arrow_type(kind)]
 
 
+def sql_types(writes: Mapping[str, Any]) -> dict[str, str]:
+    """A stage's own columns, sorted, and DuckDB's names of their types."""
+    return {name: sql_type(kind) for name, kind in sorted(writes.items())}
+
+
 def stage_schema(writes: Mapping[str, Any]) -> pa.Schema:
     """Schema of a stage's manifest: the common columns, then its own in sorted order."""
     clash = sorted(set(writes) & set(COMMON.names))
@@ -170,9 +176,8 @@ class Manifest:
         parts = parts[large[-1] + 1 :] if large else parts
         if len(parts) < at_least:
             return 0
-        schemas = {column_tag(part) or part: part for part in parts}
         schema = pa.unify_schemas(
-            [pq.read_schema(io.BytesIO(self.store.read(part))) for part in schemas.values()],
+            [pq.read_schema(io.BytesIO(self.store.read(alike[-1]))) for alike in by_columns(parts).values()],
             promote_options="permissive",
         )
         merged = self.store.temp_file("merged.parquet")
@@ -230,6 +235,14 @@ def column_tag(part: str) -> str:
     """Tag in a part's name: parts with the same tag have the same columns. Empty for a part that others wrote."""
     fields = part.rsplit("/", 1)[1].split("-")
     return fields[2] if len(fields) == 4 else ""
+
+
+def by_columns(parts: Iterable[str]) -> dict[str, list[str]]:
+    """Parts of one stage in groups that have the same columns, by tag; a part without a tag is a group of its own."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for part in parts:
+        groups[column_tag(part) or part].append(part)
+    return groups
 
 
 def _as_one(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:

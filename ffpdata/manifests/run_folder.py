@@ -16,7 +16,7 @@ from ffpdata import __version__
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import Stage
-from ffpdata.manifests.manifest import Manifest, sql_type
+from ffpdata.manifests.manifest import Manifest, sql_types
 from ffpdata.manifests.views import PAIR, connect, readable
 from ffpdata.storage.store import Store
 
@@ -73,7 +73,7 @@ class RunFolder:
             "limit": limit,
             "stages": stages,
             "pipeline": pipeline.model_dump(mode="json"),
-            "columns": {stage.name: _sql_types(stage) for stage in built or pipeline.build()},
+            "columns": {stage.name: sql_types(stage.writes) for stage in built or pipeline.build()},
         }
         text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, explicit_start=True)
         self.store.write(RUN_FILE, self._text() + text.encode())
@@ -116,8 +116,3 @@ class RunFolder:
             for stage, types in start.get("columns", {}).items():
                 columns.setdefault(stage, {}).update(types)
         return connect(self.store, self.tracks(), columns)
-
-
-def _sql_types(stage: Stage) -> dict[str, str]:
-    """A stage's own columns and their SQL types, as `run.yaml` keeps them."""
-    return {name: sql_type(kind) for name, kind in sorted(stage.writes.items())}

@@ -8,7 +8,6 @@ entered the stage and its upstream row holds too. `<stage>_history` shows all ro
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +17,7 @@ import pyarrow as pa
 
 from ffpdata.core.errors import FatalError
 from ffpdata.manifests.duckdb_files import ManifestFiles
-from ffpdata.manifests.manifest import COMMON, MANIFESTS, Manifest, column_tag
+from ffpdata.manifests.manifest import COMMON, MANIFESTS, Manifest, by_columns
 from ffpdata.storage.object_store import latest_outage
 from ffpdata.storage.store import Store
 
@@ -58,12 +57,9 @@ def scan(store: Store, parts: Sequence[str]) -> str:
     Parts with the same columns are read together: DuckDB reads files that may differ at half the speed. They are named
     one by one, so that a part that is gone when it is read is an error.
     """
-    alike: dict[str, list[str]] = defaultdict(list)
-    for part in parts:
-        alike[column_tag(part) or part].append(literal(store.url(part)))
     rows = "select * exclude (filename, file_row_number), parse_filename(filename) as part, file_row_number as part_row"
-    lists = (", ".join(alike[tag]) for tag in sorted(alike))
-    sources = (f"read_parquet([{names}], filename = true, file_row_number = true)" for names in lists)
+    alike = sorted(by_columns(parts).items())
+    sources = (f"read_parquet([{_names(store, these)}], filename = true, file_row_number = true)" for _, these in alike)
     return "(" + " union all by name ".join(f"{rows} from {source}" for source in sources) + ")"
 
 
@@ -75,8 +71,13 @@ def narrow(store: Store, parts: Sequence[str], columns: str) -> str:
     row = f"(file_index::bigint << {ROW_BITS}) | file_row_number as row"
     if not parts:
         return f"(select {columns}, 0::bigint as row from _common limit 0)"
-    names = ", ".join(literal(store.url(part)) for part in parts)
-    return f"(select {columns}, {row} from read_parquet([{names}]))"
+    return f"(select {columns}, {row} from read_parquet([{_names(store, parts)}]))"
+
+
+def _names(store: Store, parts: Sequence[str]) -> str:
+    """Full locations of parts, as SQL texts."""
+    root = store.url("")
+    return ", ".join(literal(f"{root}/{part}") for part in parts)
 
 
 def reader(store: Store) -> duckdb.DuckDBPyConnection:

@@ -264,16 +264,11 @@ def _read(path: Path, channels: int, limit: int | None = None) -> NDArray[np.uin
         shape = (expected, stream.height, stream.width)
         out = np.empty((*shape, 3) if channels == 3 else shape, np.uint8)
         converter = pixels.Converter(stream.width, stream.height)
-        found = 0
         try:
-            for frame in container.decode(stream):
-                if found < expected:
-                    converter.copy(frame, out[found])
-                found += 1
-                if found == limit:
-                    break
+            converter.copy(container.decode(stream), out, limit)
         except (av.error.FFmpegError, ValueError) as err:
-            raise FfpdataError(f"{path}: cannot be decoded past frame {found} of {expected} ({err})") from err
-    if found != expected:
-        raise FfpdataError(f"{path}: has {found} frames, its header says {expected}")
+            at = f"{converter.found} of {expected}"
+            raise FfpdataError(f"{path}: cannot be decoded past frame {at} ({err})") from err
+    if converter.found != expected:
+        raise FfpdataError(f"{path}: has {converter.found} frames, its header says {expected}")
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -24,25 +25,39 @@ _YUV_TO_RGB = np.c_[_FROM_709, -_FROM_709 @ [16, 128, 128]]
 
 
 class Converter:
-    """Copies decoded frames of one clip into arrays. Its buffers are made once: new memory costs more than the work."""
+    """Copies the decoded frames of one clip into an array. Its buffers are made once, because new memory costs time.
+
+    Attributes:
+        found: frames that were decoded so far.
+    """
 
     def __init__(self, width: int, height: int) -> None:
+        self.found = 0
         self._size = width, height
         self._tall = np.empty((height, width // 2), np.uint8)
         self._between = np.empty_like(self._tall)
         self._planes = [np.empty((height, width), np.uint8) for _ in range(2)]
         self._yuv = np.empty((height, width, 3), np.uint8)
 
-    def copy(self, frame: Any, out: NDArray[np.uint8]) -> None:
-        """Copy a frame (`av.VideoFrame`).
+    def copy(self, frames: Iterable[Any], out: NDArray[np.uint8], limit: int | None = None) -> None:
+        """Copy frames (`av.VideoFrame`); those for which `out` has no room are counted and not copied.
 
         Args:
-            frame: the frame.
-            out: where to: uint8 (H, W, 3) for RGB, or (H, W) for the untouched luma plane.
+            frames: decoded as they are asked for.
+            out: where to: uint8 (T, H, W, 3) for RGB, or (T, H, W) for the untouched luma plane.
+            limit: stop after so many.
 
         Raises:
-            ValueError: the frame has another size.
+            ValueError: a frame has another size.
         """
+        for frame in frames:
+            if self.found < len(out):
+                self._copy(frame, out[self.found])
+            self.found += 1
+            if self.found == limit:
+                return
+
+    def _copy(self, frame: Any, out: NDArray[np.uint8]) -> None:
         width, height = self._size
         if (frame.width, frame.height) != self._size:
             raise ValueError(f"frame of {frame.width}x{frame.height} in a clip of {width}x{height}")

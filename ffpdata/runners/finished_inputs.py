@@ -1,8 +1,8 @@
 """The manifest `inputs`: one row per input of which every item has ended, so that a resumed run skips it.
 
 A row's key covers what the input says, and the row names the stages that its items came to. A row without an item marks
-a changed pipeline; its key covers the settings, models and prompts of every stage. Rows before it no longer count:
-later rows may have replaced what they speak of, even where the change was undone afterwards.
+a changed pipeline or a retry; its key covers the settings, models and prompts of every stage. Earlier rows do not
+count, because later rows of the stages may have replaced what they speak of.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import numpy as np
 
 from ffpdata.core.keys import KEY_CHARS, digest
 from ffpdata.core.stage import Item, Stage
-from ffpdata.manifests.manifest import COMMON, INPUTS, Manifest, ManifestWriter, stage_schema
+from ffpdata.manifests.manifest import COMMON, INPUTS, ManifestWriter, stage_schema
 from ffpdata.manifests.views import literal, narrow, reader, stream
 from ffpdata.runners.stage_index import TextSet, hashed_columns, hashes
-from ffpdata.storage.store import Store
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,15 +33,14 @@ class FinishedInputs:
 
     Args:
         stages: the pipeline; its settings, models and prompts count.
-        store: the run folder.
         writer: commits rows, those of inputs after those of the stages.
         track: the pipeline's track.
     """
 
-    def __init__(self, stages: Sequence[Stage], store: Store, writer: ManifestWriter, track: str) -> None:
+    def __init__(self, stages: Sequence[Stage], writer: ManifestWriter, track: str) -> None:
         self._plan = digest([stage.fixed_key(stage.models) for stage in stages])
         self._first = stages[0]
-        self._store, self._writer, self._track = store, writer, track
+        self._manifest, self._writer, self._track = writer.manifest, writer, track
         self._started = time.time()
 
     def unfinished(self, items: Sequence[Item], *, anew: bool = False) -> NDArray[np.int64]:
@@ -52,13 +50,13 @@ class FinishedInputs:
             items: all inputs of this start.
             anew: return every input, because finished outcomes of any of them may be computed again.
         """
-        parts = Manifest(self._store).parts(INPUTS)
-        with reader(self._store) as connection:
+        parts = self._manifest.parts(INPUTS)
+        with reader(self._manifest.store) as connection:
             since = None if anew or not parts else self._since(connection, parts)
             if since is None:
                 self._start_over()
                 return np.arange(len(items))
-            rows = narrow(self._store, parts, "item_id, key, track")
+            rows = narrow(self._manifest.store, parts, "item_id, key, track")
             mine = f"track = {literal(self._track)} and row > {since}"
             names, keys, places = hashed_columns(connection, f"select item_id, key, row from {rows} where {mine}")
         names, last = _newest(names, places)
@@ -72,11 +70,11 @@ class FinishedInputs:
 
     def made(self, items: Sequence[Item], left: NDArray[np.int64]) -> TextSet:
         """Names of the items that the inputs which are not `left` have made at the first stage."""
-        parts = Manifest(self._store).parts(self._first.name)
+        parts = self._manifest.parts(self._first.name)
         if not self._first.fan_out or len(left) in (0, len(items)) or not parts:
             return TextSet()
-        rows = narrow(self._store, parts, "entered_id, item_id, key, started_at, status, track")
-        with reader(self._store) as connection:
+        rows = narrow(self._manifest.store, parts, "entered_id, item_id, key, started_at, status, track")
+        with reader(self._manifest.store) as connection:
             entered, names, outcomes, good, places = hashed_columns(
                 connection,
                 "select entered_id, item_id, concat(key, '|', epoch_us(started_at)), status = 'ok', row "
@@ -96,7 +94,7 @@ class FinishedInputs:
 
     def _since(self, connection: duckdb.DuckDBPyConnection, parts: Sequence[str]) -> int | None:
         """Place of the row after which rows count; None where no row counts."""
-        rows = narrow(self._store, parts, "item_id, key, track, stages")
+        rows = narrow(self._manifest.store, parts, "item_id, key, track, stages")
         mine = f"from {rows} where track = {literal(self._track)}"
         begun = connection.execute(f"select row, key {mine} and item_id is null order by row desc limit 1").fetchall()
         if not begun or begun[0][1] != self._plan:
@@ -105,9 +103,8 @@ class FinishedInputs:
         passed: set[str] = set()
         for batch in stream(connection, f"select stages {mine} and row > {since}"):
             passed.update(batch.column(0).flatten().unique().to_pylist())
-        manifest = Manifest(self._store)
         # Where somebody deleted a stage's manifest, its rows must be written again, by this start or a later one.
-        return since if all(manifest.parts(name) for name in passed) else None
+        return since if all(self._manifest.parts(name) for name in passed) else None
 
     def _start_over(self) -> None:
         """Commit, before any row of a stage, that earlier rows no longer count."""

@@ -22,7 +22,6 @@ from ffpdata.manifests.manifest import ManifestWriter, stage_schema
 from ffpdata.runners.finished_inputs import FinishedInputs
 from ffpdata.runners.stage_index import StageIndex, TextSet
 from ffpdata.runners.task import Outcome, Task
-from ffpdata.storage.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,20 +66,19 @@ class FinishedWork:
 
     Args:
         stages: the pipeline.
-        store: the run folder.
-        writer: commits rows.
+        writer: commits rows to the run's manifests, which are read, too.
         track: the pipeline's track.
         redo: which finished outcomes are computed again; None redoes nothing.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], store: Store, writer: ManifestWriter, *, track: str, redo: Redo | None = None
+        self, stages: Sequence[Stage], writer: ManifestWriter, *, track: str, redo: Redo | None = None
     ) -> None:
         self.stages = list(stages)
         self._writer, self._track, self._redo = writer, track, redo
-        self._inputs = FinishedInputs(stages, store, writer, track)
+        self._inputs = FinishedInputs(stages, writer, track)
         self._accounts = [
-            _StageAccount(StageIndex(store, stage.name, stage.writes, track), stage_schema(stage.writes))
+            _StageAccount(StageIndex(writer.manifest, stage.name, stage.writes, track), stage_schema(stage.writes))
             for stage in stages
         ]
         self._open: dict[int, _OpenInput] = {}

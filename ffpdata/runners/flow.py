@@ -30,7 +30,7 @@ class _StageQueues:
     Attributes:
         queue: tasks that a runner can take.
         lookups: tasks that may be done, and wait to be looked up together.
-        flying: keys that are being computed, with the tasks that wait for the same answer.
+        computing: keys that are being computed, with the tasks that wait for the same answer.
         open: tasks that are here.
         arrived: tasks that ever came.
         finished: tasks that were computed.
@@ -41,7 +41,7 @@ class _StageQueues:
 
     queue: deque[Task] = field(default_factory=deque)
     lookups: list[Task] = field(default_factory=list)
-    flying: dict[str, list[Task]] = field(default_factory=dict)
+    computing: dict[str, list[Task]] = field(default_factory=dict)
     open: int = 0
     arrived: int = 0
     finished: int = 0
@@ -53,10 +53,10 @@ class Flow:
     """The items of a run between its stages.
 
     Args:
-        done: what is finished; it has the stages, too.
+        done: the account of finished work, which has the stages.
         items: the inputs; read as they are fed.
         progress: is told what happens.
-        only: numbers of the stages to compute; items that would need another one stay where they are.
+        only: numbers of the stages to compute; an item that needs another stage stops before it.
         passed: called with every item that passed the last stage.
     """
 
@@ -74,12 +74,12 @@ class Flow:
         self.exhausted = False
         self._done, self._passed = done, passed
         self._items: Iterator[Item] = iter(items)
-        self._stations = [_StageQueues() for _ in self.stages]
+        self._queues = [_StageQueues() for _ in self.stages]
 
-    # --- what a runner asks ---
+    # --- for runners ---
 
     def feed(self, count: int | None = None) -> int:
-        """Let up to `count` inputs in (all by default) and return how many came."""
+        """Take in up to `count` inputs (all by default) and return how many there were."""
         came = 0
         while not self.exhausted and (count is None or came < count):
             item = next(self._items, None)
@@ -92,32 +92,32 @@ class Flow:
 
     def waiting(self, stage: int) -> int:
         """Tasks that can be taken now."""
-        return len(self._stations[stage].queue)
+        return len(self._queues[stage].queue)
 
     def open(self, stage: int) -> int:
-        """Items at a stage: waiting, taken, or waiting for the answer to an equal one."""
-        return self._stations[stage].open
+        """Tasks at a stage: waiting, taken, or waiting for the outcome of a task with the same key."""
+        return self._queues[stage].open
 
     def load(self, stage: int) -> float:
-        """Items that come to a stage per input, as far as it can be told."""
-        first, here = self._stations[0], self._stations[stage]
+        """Items that arrive at a stage per input, as measured so far."""
+        first, here = self._queues[0], self._queues[stage]
         return here.arrived / first.finished if first.finished and here.arrived else 1.0
 
     def drained(self, stage: int) -> bool:
         """Whether no item is at the stage and none can come any more."""
-        return self.exhausted and not any(station.open for station in self._stations[: stage + 1])
+        return self.exhausted and not any(queues.open for queues in self._queues[: stage + 1])
 
     def coming(self, stage: int) -> bool:
         """Whether something is being computed, or waits to be, before a stage."""
-        return any(station.flying for station in self._stations[:stage])
+        return any(queues.computing for queues in self._queues[:stage])
 
     def ended(self) -> bool:
         """Whether every item has ended."""
-        return self.drained(len(self._stations) - 1)
+        return self.drained(len(self._queues) - 1)
 
     def take(self, stage: int, count: int = 1) -> list[Task]:
         """Take up to `count` waiting tasks of a stage."""
-        queue = self._stations[stage].queue
+        queue = self._queues[stage].queue
         taken = [queue.popleft() for _ in range(min(count, len(queue)))]
         for _ in taken:
             self.progress.begin(self.stages[stage].name)
@@ -125,13 +125,13 @@ class Flow:
 
     def next_of(self, item_id: str, stage: int) -> Task | None:
         """The first task of an item, or of those fanned out of it, among those that came last to a stage's queue."""
-        queue = self._stations[stage].queue
+        queue = self._queues[stage].queue
         last = (queue[-place] for place in range(min(len(queue), RECENT), 0, -1))
         return next((task for task in last if is_of(task.item.item_id, item_id)), None)
 
     def take_this(self, task: Task) -> Task:
         """Take one task out of its queue."""
-        self._stations[task.stage].queue.remove(task)
+        self._queues[task.stage].queue.remove(task)
         self.progress.begin(self.stages[task.stage].name)
         return task
 
@@ -139,41 +139,41 @@ class Flow:
         """Put tasks that were taken and not tried to the front of their queue."""
         for task in reversed(tasks):
             self.progress.put_back(self.stages[task.stage].name)
-            self._stations[task.stage].queue.appendleft(task)
+            self._queues[task.stage].queue.appendleft(task)
 
     def finish(self, task: Task, outcome: Outcome) -> None:
-        """Note the outcome of a task; what waits for the same answer has it too."""
-        station = self._stations[task.stage]
+        """Record the outcome of a task; tasks that wait for the same key get it, too."""
+        queues = self._queues[task.stage]
         self.progress.end(self.stages[task.stage].name, task.item, outcome)
         self._done.keep(task, outcome)
-        parked = station.flying.pop(task.key)
-        station.finished += 1
+        parked = queues.computing.pop(task.key)
+        queues.finished += 1
         self._release(task, outcome, computed=True)
         for other in parked:
             self._enter(other, outcome if outcome.status != "failed" else None)
 
     def idle(self) -> bool:
-        """Let inputs in until something must be computed; True where nothing must."""
+        """Feed inputs until something must be computed; True where nothing must."""
         while True:
             for number in range(len(self.stages)):
                 while self.resolve(number):
                     pass
-            if any(station.queue for station in self._stations):
+            if any(queues.queue for queues in self._queues):
                 return False
             if not self.feed(BATCH):
                 return True
 
     def resolve(self, stage: int, *, at_least: int = 1) -> bool:
-        """Look up in the manifest what may be known there; False where fewer than `at_least` items ask for it."""
-        station = self._stations[stage]
-        if len(station.lookups) < at_least:
+        """Look up tasks that may be done, up to `BATCH`; False where fewer than `at_least` wait for it."""
+        queues = self._queues[stage]
+        if len(queues.lookups) < at_least:
             return False
-        tasks, station.lookups = station.lookups[:BATCH], station.lookups[BATCH:]
+        tasks, queues.lookups = queues.lookups[:BATCH], queues.lookups[BATCH:]
         for task, outcome in zip(tasks, self._done.look_up(tasks), strict=True):
             self._enter(task, outcome)
         return True
 
-    # --- how items move ---
+    # --- from stage to stage ---
 
     def _arrive(self, item: Item, number: int, origin: int) -> None:
         """Take an item of the input `origin` to the next stage that applies to it, from stage `number` on."""
@@ -184,44 +184,44 @@ class Flow:
                 self._passed(item)
             self._done.leave(origin)
             return
-        station, stage = self._stations[number], self.stages[number]
-        task = Task(item, stage.key_of(item.values), number, station.arrived, origin)
-        station.arrived += 1
-        station.open += 1
+        queues, stage = self._queues[number], self.stages[number]
+        task = Task(item, stage.key_of(item.values), number, queues.arrived, origin)
+        queues.arrived += 1
+        queues.open += 1
         self.progress.arrive(stage.name)
-        if self._done.may_be_done(task) and task.key not in station.flying:
-            station.lookups.append(task)
+        if self._done.may_be_done(task) and task.key not in queues.computing:
+            queues.lookups.append(task)
         else:
             self._enter(task, None)
 
     def _enter(self, task: Task, known: Outcome | None) -> None:
-        """Settle a task whose outcome is known, let it wait for an equal one, or queue it."""
-        station = self._stations[task.stage]
-        if task.key in station.flying:
-            station.flying[task.key].append(task)
+        """Settle a task whose outcome is known, let it wait for one with the same key, or queue it."""
+        queues = self._queues[task.stage]
+        if task.key in queues.computing:
+            queues.computing[task.key].append(task)
         elif known is not None and known.reason != DUPLICATE:
             self.progress.kept(self.stages[task.stage].name)
             self._release(task, known, computed=False)
         elif task.stage in self.only:
-            station.flying[task.key] = []
-            station.queue.append(task)
+            queues.computing[task.key] = []
+            queues.queue.append(task)
         else:
             self._release(task, None, computed=False)
 
     def _release(self, task: Task, outcome: Outcome | None, *, computed: bool) -> None:
-        """Settle an outcome; at a fan-out of the inputs in their order, because of two equal ones the first counts."""
+        """Settle an outcome; at a fan-out of inputs in their order, because the first of two equal inputs counts."""
         if task.stage or not self.stages[0].fan_out:
             self._settle(task, outcome, computed=computed)
             return
-        station = self._stations[0]
-        station.early[task.order] = (task, outcome, computed)
-        while station.released in station.early:
-            first, its, new = station.early.pop(station.released)
-            station.released += 1
+        queues = self._queues[0]
+        queues.early[task.order] = (task, outcome, computed)
+        while queues.released in queues.early:
+            first, its, new = queues.early.pop(queues.released)
+            queues.released += 1
             self._settle(first, its, computed=new)
 
     def _settle(self, task: Task, outcome: Outcome | None, *, computed: bool) -> None:
-        self._stations[task.stage].open -= 1
+        self._queues[task.stage].open -= 1
         if outcome is None:  # not to be computed in this start
             self._done.leave(task.origin, clean=False)
             return

@@ -1,4 +1,4 @@
-"""The inline runner: stages in order, items in order, in this process. For small runs, tests and debugging."""
+"""The inline runner: one stage after another, one item after another, in this process. For small runs and debugging."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def run_inline(flow: Flow, store: Store, stop: Stop, *, max_attempts: int = 3) -
     """Take all items through all stages.
 
     Raises:
-        KeyboardInterrupt: it was asked to stop; the item at work was finished first.
+        KeyboardInterrupt: it was asked to stop; the running item was finished first.
     """
     flow.feed()
     for number, stage in enumerate(flow.stages):
@@ -36,7 +36,11 @@ def run_inline(flow: Flow, store: Store, stop: Stop, *, max_attempts: int = 3) -
 
 
 def set_up(stage: Stage) -> None:
-    """Set a stage up; whatever goes wrong there is the run's error, with the stage named."""
+    """Set a stage up.
+
+    Raises:
+        FatalError: it failed, for whatever reason; the message names the stage.
+    """
     try:
         stage.setup()
     except FatalError:

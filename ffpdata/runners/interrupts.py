@@ -1,4 +1,4 @@
-"""Stopping a run: the first SIGINT or SIGTERM lets finish what is running, the second ends it at once."""
+"""Stopping a run: after the first SIGINT or SIGTERM running items are finished, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Listens to the two signals while it is entered. In another thread than the main one it hears none."""
+    """Handles the two signals while it is entered; outside the main thread it handles none.
+
+    Attributes:
+        asked: whether a signal came.
+        guard: called by `check`; raises where the run must not go on.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -25,7 +30,7 @@ class Stop:
         return self
 
     def listen(self) -> None:
-        """Hear the signals, also after another library took them."""
+        """Install the handlers, also after another library replaced them."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 handler = signal.signal(number, self._hear)
@@ -38,7 +43,7 @@ class Stop:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt where a stop was asked for, and whatever `guard` raises."""
+        """Raise KeyboardInterrupt where a signal came, and whatever `guard` raises."""
         if self.guard:
             self.guard()
         if self.asked:
@@ -49,5 +54,5 @@ class Stop:
             raise KeyboardInterrupt
         self.asked = True
         text = "Stopping once what is running is finished; the same command goes on from there. Again stops at once.\n"
-        with suppress(OSError):  # not by the stream: in the middle of a line it refuses to be entered again
+        with suppress(OSError):  # not by sys.stderr, which cannot be written in the middle of another write
             os.write(2, text.encode())

@@ -1,7 +1,7 @@
-"""Where workers go: how many of each pool, on which node, so that the slowest stage is as fast as it can be.
+"""How many workers each pool gets, and on which nodes, so that the slowest stage is as fast as possible.
 
-Pure arithmetic over what the nodes have. A pool's rate is its workers over its seconds per item; the rate of a run is
-that of its slowest pool, so every further worker goes to that pool until it fits nowhere.
+Arithmetic on the resources of the nodes. A pool's rate is its workers over its seconds per item; the rate of a run is
+that of its slowest pool, so every further worker goes to that pool, as long as a node has room.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EPS = 1e-6
 
 @dataclass
 class Node:
-    """What one machine has left: CPUs, GB of memory, and of every GPU the free fraction."""
+    """Free resources of one machine: CPUs, GB of memory, and the free fraction of every GPU."""
 
     node_id: str
     cpus: float
@@ -24,9 +24,9 @@ class Node:
     gpus: list[float] = field(default_factory=list)
 
     def take(self, need: Resources) -> list[int] | None:
-        """Take what a worker needs and return its GPUs; None where it does not fit.
+        """Reserve what a worker needs and return its GPUs; None where it does not fit.
 
-        A worker on a GPU holds no CPU: many GPUs may stand beside few cores, and it mostly waits for its GPU.
+        A worker on a GPU reserves no CPU: it mostly waits for its GPU, and a machine may have many GPUs and few cores.
         """
         if need.gpus:
             chosen = self._choose(need.gpus)
@@ -42,7 +42,7 @@ class Node:
         return []
 
     def give(self, need: Resources, gpus: Sequence[int]) -> None:
-        """Give back what `take` took."""
+        """Free what `take` reserved."""
         for gpu in gpus:
             self.gpus[gpu] += min(need.gpus, 1.0)
         if not need.gpus:
@@ -53,15 +53,15 @@ class Node:
         if gpus >= 1:
             whole = [i for i, free in enumerate(self.gpus) if free > 1 - _EPS]
             return whole[: int(gpus)] if len(whole) >= gpus else None
-        # The fullest GPU that still has room: fractions gather, whole GPUs stay whole.
+        # The fullest GPU that still has room, so that other GPUs stay whole.
         fitting = [i for i, free in enumerate(self.gpus) if free + _EPS >= gpus]
         return [min(fitting, key=lambda i: (self.gpus[i], i))] if fitting else None
 
 
 def place(need: Resources, nodes: Sequence[Node]) -> tuple[Node, list[int]] | None:
-    """Find the node for one more worker and take its share there; None where it fits nowhere.
+    """Choose the node for one more worker and reserve its share there; None where it fits nowhere.
 
-    A fraction of a GPU goes where it fills a GPU up, anything else to the node with most room.
+    A fraction of a GPU goes to the fullest GPU with room, anything else to the node with most room.
     """
     if 0 < need.gpus < 1:
         free = [min((f for f in node.gpus if f + _EPS >= need.gpus), default=2.0) for node in nodes]
@@ -77,7 +77,7 @@ def place(need: Resources, nodes: Sequence[Node]) -> tuple[Node, list[int]] | No
 
 
 def refuse(needs: Mapping[str, Resources], nodes: Sequence[Node]) -> str | None:
-    """Say which stage fits on no node even if it had the node alone; None where all do."""
+    """The error for a stage that does not fit on any node, even if it had the node alone; None where all fit."""
     for name, need in needs.items():
         if any(Node(node.node_id, node.cpus, node.memory_gb, list(node.gpus)).take(need) is not None for node in nodes):
             continue
@@ -100,15 +100,16 @@ def grow(
     *,
     stop_when_full: bool,
 ) -> None:
-    """Add workers: first one for every pool in order, then ever one more for the slowest.
+    """Add workers: first one for every pool in order, then one after another for the slowest pool.
 
     Args:
-        workers: how many each pool has, in the order of the pipeline; where not all fit, those that come first are
-            served first and the others wait for what they free.
-        cost: what each has to do, in seconds of one worker; None while it is not known.
+        workers: how many each pool has, in the order of the pipeline; where not all fit, the first pools are served
+            first, and the others wait until these free their resources.
+        cost: seconds of one worker that each pool still has to do; None while unknown.
         most: how many workers each can use.
-        put: places one more worker of a pool and says whether it fits.
-        stop_when_full: where the slowest fits nowhere, no other pool gets more: that would not make the run faster.
+        put: starts one more worker of a pool and says whether it fits.
+        stop_when_full: where a worker of the slowest pool fits nowhere, no other pool gets one, because that would not
+            make the run faster.
     """
     count = dict(workers)
     for name, has in workers.items():

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a live table on a terminal, plain flushed lines elsewhere, files for others.
+"""Progress of a run: a live table on a terminal, plain lines elsewhere, and files for other processes.
 
 `logs/progress.json` is what `ffpdata status` reads; `logs/items-<start>.jsonl` has one line per outcome.
 """
@@ -27,14 +27,14 @@ FILE_SECONDS = 1.0
 REMOTE_SECONDS = 15.0
 """On an object store every write is a request."""
 PATIENCE_SECONDS = 5.0
-"""So long an object store is tried, and so long each request may take: the run has better things to do."""
+"""How long writing progress to an object store is tried, and how long each request may take."""
 
 Listener = Callable[[str, Outcome], None]
 
 
 @dataclass
 class PoolState:
-    """Workers of a runner: the stages that they serve, how many there are, and how busy they have been."""
+    """Workers of a pool: the stages they serve, how many are up and starting, and how busy they are, 0 to 1."""
 
     stages: list[str]
     workers: int
@@ -55,18 +55,18 @@ class StageProgress:
 
     @property
     def done(self) -> int:
-        """Items that ended, the ones of earlier starts included."""
+        """Items that ended, those of earlier starts included."""
         return self.kept + sum(self.counts.values())
 
     @property
     def per_minute(self) -> float:
-        """Items computed per minute since the stage began; 0 while that is too short to tell."""
+        """Items computed per minute since the stage began; 0 in the first second."""
         seconds = time.monotonic() - self.started if self.started else 0.0
         return 60 * sum(self.counts.values()) / seconds if seconds > 1 else 0.0
 
     @property
     def eta(self) -> float | None:
-        """Seconds until everything that has come so far is done; None before the first item."""
+        """Seconds until all items that have arrived are done; None before the first item."""
         rate = self.per_minute
         return 60 * (self.total - self.done) / rate if rate else None
 
@@ -113,11 +113,11 @@ class Progress:
             self._store.remove(PROGRESS_FILE, seconds=PATIENCE_SECONDS)
 
     def arrive(self, stage: str) -> None:
-        """An item came to a stage."""
+        """An item arrived at a stage."""
         self._stages.setdefault(stage, StageProgress()).total += 1
 
     def leave(self, stage: str) -> None:
-        """A stage has nothing left to do."""
+        """A stage has finished all its items."""
         progress = self._stages.get(stage)
         if progress and progress.total and not progress.left:
             progress.left = True
@@ -125,11 +125,11 @@ class Progress:
                 self._say(stage)
 
     def kept(self, stage: str) -> None:
-        """An item was done in an earlier start."""
+        """An item's outcome is known already."""
         self._stages[stage].kept += 1
 
     def begin(self, stage: str) -> None:
-        """An item is being worked on."""
+        """An item is being computed."""
         progress = self._stages[stage]
         progress.running += 1
         progress.started = progress.started or time.monotonic()
@@ -165,12 +165,12 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
     def tick(self) -> None:
-        """Write the files for others; often called, seldom done."""
+        """Write the files for other processes, where the last time was long enough ago."""
         now = time.monotonic()
         if now - self._file < (FILE_SECONDS if self._store.local else REMOTE_SECONDS):
             return
         self._file = now
-        with suppress(OSError, FfpdataError):  # a run does not stop because it cannot say how it does
+        with suppress(OSError, FfpdataError):  # a run goes on where its progress cannot be written
             self._write_events()
             self._write_progress()
 

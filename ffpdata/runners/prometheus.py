@@ -1,4 +1,4 @@
-"""Numbers for Prometheus, through Ray's own exporter: what `docker/grafana/ffpdata.json` draws."""
+"""Metrics for Prometheus, through Ray's own exporter; `docker/grafana/ffpdata.json` draws them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ffpdata.runners.progress import PoolState
 from ffpdata.runners.task import Outcome
 
 OBSERVED_SECONDS = 0.1
-"""Quicker items are counted and not timed: observing one takes Ray longer than many of them take."""
+"""Quicker items are counted and not timed: one observation costs more time than such an item."""
 SECONDS_BOUNDS = [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]
 
 
@@ -34,7 +34,7 @@ class RayMetrics:
             self._seconds.observe(outcome.seconds, {"stage": stage})
 
     def show(self, pools: Sequence[PoolState], waiting: Mapping[str, int]) -> None:
-        """Tell how many ended and wait, and how busy the workers are."""
+        """Export how many items ended and wait, and how busy the workers are."""
         for (stage, status), count in self._ended.items():
             self._items.inc(count, {"stage": stage, "status": status})
         self._ended.clear()

@@ -25,10 +25,9 @@ from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import PROGRESS_FILE, Progress
 from ffpdata.storage.lock import is_locked, run_lock
 from ffpdata.storage.object_store import is_s3, outage_ends_run
-from ffpdata.storage.store import Store
 
 STALE_SECONDS = 60.0
-"""Where no lock tells whether a run goes on, what it said of itself longer ago than this is no longer true."""
+"""Where no lock shows whether a run goes on, a progress file older than this counts as that of a dead run."""
 
 
 _SLOWEST = """
@@ -43,12 +42,12 @@ where seconds >= least and seconds > 0
 group by stage, entered_id qualify row_number() over (partition by stage order by s desc, entered_id) <= 3
 order by s desc, entered_id
 """
-"""The three slowest items of every stage: the names of the other ones are not looked at."""
+"""The three slowest items of every stage, without reading the names of the other ones."""
 
 
 @dataclass
 class Status:
-    """Where a run stands.
+    """State of a run.
 
     Attributes:
         stages: per stage in order: `ok`, `rejected`, `failed`, `running` and `reasons` (reason to count); while the
@@ -69,7 +68,7 @@ class Status:
 
 @dataclass(frozen=True)
 class StartOptions:
-    """How a start is to be done.
+    """Options of a start.
 
     Attributes:
         runner: `inline` or `ray`.
@@ -87,7 +86,7 @@ class StartOptions:
 
 
 def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | None = None) -> Status:
-    """Run a pipeline on an input until every item ended, and curate what came out.
+    """Run a pipeline on an input until every item ended, then curate the pairs.
 
     Raises:
         ConfigError: a model's entry in the profile is wrong.
@@ -116,9 +115,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
             for name in run.manifest.stages():
                 if merged := run.manifest.compact(name, COMPACT_PARTS):
                     progress.say(f"merged {merged} parts of the manifest of {name}")
-            flow = make_flow(
-                stages, items, run.store, writer, progress, track=pipeline.track, only=only, redo=work.redo
-            )
+            flow = make_flow(stages, items, writer, progress, track=pipeline.track, only=only, redo=work.redo)
             if work.runner == "ray":
                 from ffpdata.runners.ray import run_ray
 
@@ -134,7 +131,6 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
 def make_flow(
     stages: Sequence[Stage],
     items: Sequence[Item],
-    store: Store,
     writer: ManifestWriter,
     progress: Progress,
     *,
@@ -144,7 +140,7 @@ def make_flow(
     passed: Any = None,
 ) -> Flow:
     """Set up the queues of a start; finished inputs stay out of them."""
-    done = FinishedWork(stages, store, writer, track=track, redo=redo)
+    done = FinishedWork(stages, writer, track=track, redo=redo)
     left = done.unfinished(items)
     if len(left) < len(items):
         progress.say(f"{len(items) - len(left)} of {len(items)} inputs are finished already")
@@ -198,7 +194,7 @@ def status(run: RunFolder) -> Status:
 
 
 def _live(run: RunFolder) -> dict[str, Any]:
-    """What the run that goes on now says of itself; empty where none does."""
+    """The progress file of the run that goes on now; empty where none does."""
     leased = run.store.local or is_s3(run.store.root)
     if leased and not is_locked(run.store):  # what a killed run left
         return {}

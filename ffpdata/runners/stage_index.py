@@ -16,7 +16,6 @@ from ffpdata.core.stage import Item
 from ffpdata.manifests.manifest import COMMON, Manifest
 from ffpdata.manifests.views import ROW_BITS, ROW_MASK, literal, narrow, reader, stream
 from ffpdata.runners.task import Outcome
-from ffpdata.storage.store import Store
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,7 +56,7 @@ class StageIndex:
     when the first row is asked for: reading them takes three times as long as reading the keys.
 
     Args:
-        store: the run folder.
+        manifest: of the run.
         stage: name of the stage.
         writes: the stage's own columns.
         track: whose items `is_newest` tells of; a finished outcome counts from whichever track it is.
@@ -66,8 +65,8 @@ class StageIndex:
         attempts: per entered item and key, how often it was started there and failed.
     """
 
-    def __init__(self, store: Store, stage: str, writes: Mapping[str, Any], track: str) -> None:
-        self._store, self._stage, self._writes, self._track = store, stage, writes, track
+    def __init__(self, manifest: Manifest, stage: str, writes: Mapping[str, Any], track: str) -> None:
+        self._manifest, self._stage, self._writes, self._track = manifest, stage, writes, track
         self._parts: list[str] = []
         """Parts whose rows have their places here."""
         none = np.empty(0, np.int64)
@@ -80,11 +79,11 @@ class StageIndex:
         self._read_keys()
 
     def _read_keys(self) -> None:
-        parts = Manifest(self._store).parts(self._stage)
+        parts = self._manifest.parts(self._stage)
         if not parts:
             return
-        with reader(self._store) as connection:
-            rows = narrow(self._store, parts, "key, status, entered_id, attempt")
+        with reader(self._manifest.store) as connection:
+            rows = narrow(self._manifest.store, parts, "key, status, entered_id, attempt")
             [keys] = hashed_columns(connection, f"select key from {rows} where status in ('ok', 'rejected')")
             self._keys = np.unique(keys)
             for entered, key, attempt in connection.execute(
@@ -107,16 +106,16 @@ class StageIndex:
     def refresh(self) -> None:
         """Read the places of the rows in parts that came since the last time."""
         known = set(self._parts)
-        parts = [part for part in Manifest(self._store).parts(self._stage) if part not in known]
+        parts = [part for part in self._manifest.parts(self._stage) if part not in known]
         if not parts:
             return
-        with reader(self._store) as connection:
+        with reader(self._manifest.store) as connection:
             keys, whose, entered, newest, rows, done, mine = hashed_columns(
                 connection,
                 "select key, concat_ws('|', entered_id, track, key, epoch_us(started_at)), entered_id, "
                 "concat(key, '|', upstream, '|', epoch_us(started_at)), row, status in ('ok', 'rejected'), "
                 f"track = {literal(self._track)} from "
-                + narrow(self._store, parts, "key, entered_id, track, upstream, status, started_at"),
+                + narrow(self._manifest.store, parts, "key, entered_id, track, upstream, status, started_at"),
             )
         rows += len(self._parts) << ROW_BITS
         if not self._parts:  # the keys that were read without their places are among these
@@ -168,7 +167,7 @@ class StageIndex:
         numbers = places >> ROW_BITS
         for number in np.unique(numbers).tolist():
             rows = places[numbers == number] & ROW_MASK
-            with pq.ParquetFile(self._store.fetch(self._parts[number])) as file:
+            with pq.ParquetFile(self._manifest.store.fetch(self._parts[number])) as file:
                 names = [name for name in (*_OUTCOME_COLUMNS, *self._writes) if name in file.schema_arrow.names]
                 base = 0
                 for group in range(file.num_row_groups):

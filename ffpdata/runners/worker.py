@@ -1,4 +1,4 @@
-"""What runs on a worker of the Ray runner: stages that are set up once and then take items."""
+"""The process of a Ray worker: it sets stages up once and then executes tasks."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class WorkerReply:
     """What a worker answers to a call.
 
     Attributes:
-        outcomes: one per item.
-        error: why the stage could not start, or why the run cannot go on.
+        outcomes: one per task.
+        error: why the stage could not start, or why the run must stop.
         fatal: whether the run must stop.
         seconds: how long the call took.
-        rss_gb: memory that the worker holds now, without the clips at hand.
+        rss_gb: memory of the worker process, GB, without the clips of `clip_cache`.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -42,15 +42,15 @@ class WorkerReply:
 
 
 class Worker:
-    """One process of a pool. Its methods never raise: an exception would look like a fault of the engine.
+    """One process of a pool. Its methods never raise: what raises on a worker counts as an error of the engine.
 
     Args:
         stages: the whole pipeline, none set up.
         store: the run folder.
         max_attempts: how often a RetryableError is tried.
-        memory_gb: above this the worker ends itself, before the machine's memory is gone; 0 sets no limit.
+        memory_gb: above this the worker ends itself, before the machine runs out of memory; 0 sets no limit.
         threads: threads that libraries may use; there is a worker per core already.
-        keep_clips: whether what was decoded stays at hand for the item's next stage.
+        keep_clips: whether decoded clips stay in memory for the item's next stage.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Worker:
         return WorkerReply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - clip_cache.held_gb())
 
     def close(self) -> WorkerReply:
-        """Tear every stage down and remove what was downloaded."""
+        """Tear every stage down and remove downloaded files."""
         errors = []
         for number in sorted(self._ready):
             try:
@@ -117,7 +117,7 @@ class Worker:
 
 
 def rss_gb() -> float:
-    """Memory that this process holds, GB."""
+    """Resident memory of this process, GB."""
     try:
         with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123
             return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9

@@ -1,4 +1,4 @@
-"""The workers of a Ray run: processes in pools on nodes, and the calls that they have not answered."""
+"""The workers of a Ray run: processes in pools on nodes, and the calls that they have not answered yet."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ NODES_SECONDS = 5.0
 
 @dataclass(eq=False)
 class Call:
-    """A question to a worker that it has not answered yet.
+    """A call to a worker that it has not answered yet.
 
     Attributes:
-        kind: `hello`, `setup`, `run` or `close`; `ping` asks a node whether it lives and has no actor.
-        alone: the tasks are suspects that have the worker for themselves.
-        begun: since when the worker has been at it, as far as can be told.
-        error: of a ping, what became of the worker.
+        kind: `hello`, `setup`, `run` or `close`; `ping` asks whether a node answers, and has no actor.
+        alone: the task is a suspect, and the worker runs nothing else.
+        begun: when the worker began, as far as this process knows.
+        error: of a ping, the error of the worker that was lost.
     """
 
     kind: str
@@ -49,13 +49,13 @@ class WorkerHandle:
     """A worker as the scheduler sees it.
 
     Attributes:
-        calls: what it was asked, oldest first.
+        calls: not answered yet, oldest first.
         ready: the stages that it has set up.
-        name: empty until it said hello.
-        busy: seconds that it worked, those of calls at the same time each counted.
-        first_gb: what it held after its first items.
-        item_id: the item that it was at last, where its clips are still at hand.
-        retiring: it gets nothing more.
+        name: empty until it answered `hello`.
+        busy: seconds of all its calls; those of calls at the same time are added up.
+        first_gb: memory after its first tasks.
+        item_id: the item it computed last, where its clips are still in memory.
+        retiring: it is sent no more tasks.
     """
 
     handle: Any
@@ -78,27 +78,27 @@ class WorkerHandle:
 
 @dataclass(eq=False)
 class WorkerPool:
-    """Workers that are alike: the stages that they serve, what each holds, and the suspects that wait for one alone."""
+    """Workers of one kind: the stages they serve, what each needs, and the suspects that wait for a worker alone."""
 
     stages: list[int]
     need: Resources
     actors: list[WorkerHandle] = field(default_factory=list)
     alone: deque[Task] = field(default_factory=deque)
-    births_failed: int = 0
+    starts_failed: int = 0
 
     @property
     def keeps_clips(self) -> bool:
-        """Whether a worker may be given the next stage of the item that it was at."""
+        """Whether a worker may be sent the next stage of the item it computed last."""
         return len(self.stages) > 1 and self.need.concurrency == 1
 
     @property
     def memory_limit_gb(self) -> float:
-        """Above this a worker without a GPU ends itself; what a model loads has no common measure."""
+        """Above this a worker without a GPU ends itself; 0, no limit, on GPUs, where models differ too much."""
         return 0.0 if self.need.gpus else 2 * self.need.memory_gb + 0.5
 
 
 def pools_of(needs: Sequence[Resources]) -> list[WorkerPool]:
-    """Stages on the CPU that ask for the same share a pool; a stage on a GPU has its own."""
+    """Make one pool for the CPU stages that ask for the same resources, and one for each stage on a GPU."""
     pools: dict[Any, WorkerPool] = {}
     for number, need in enumerate(needs):
         name = number if need.gpus else (need.cpus, need.memory_gb, need.concurrency)
@@ -107,14 +107,14 @@ def pools_of(needs: Sequence[Resources]) -> list[WorkerPool]:
 
 
 def _ping() -> None:
-    """Show that a node lives."""
+    """Runs on a node to show that it answers."""
 
 
 class WorkerPools:
     """All workers of a run.
 
     Args:
-        stages: the pipeline, sent to every worker once.
+        stages: the pipeline; each worker is sent it once.
         store: the run folder.
         max_attempts: how often a worker tries a RetryableError.
     """
@@ -136,7 +136,7 @@ class WorkerPools:
         return (actor for pool in self.pools for actor in list(pool.actors))
 
     def look(self, *, now: bool = False) -> None:
-        """See which nodes there are; they come and go while a run goes on."""
+        """Update the list of nodes, which may join and leave during a run."""
         if not now and time.monotonic() - self._looked < NODES_SECONDS:
             return
         self._looked = time.monotonic()
@@ -149,7 +149,7 @@ class WorkerPools:
             self.nodes[node_id] = Node(node_id, has.get("CPU", 0.0), has.get("memory", 0.0) / 1e9, gpus)
 
     def spawn(self, pool: WorkerPool) -> bool:
-        """Start one more worker where it fits; False where it fits nowhere."""
+        """Start one more worker on a node with room; False where no node has."""
         placed = place(pool.need, list(self.nodes.values()))
         if placed is None:
             return False
@@ -178,32 +178,32 @@ class WorkerPools:
         return True
 
     def ask(self, actor: WorkerHandle | None, kind: str, ref: Any, **more: Any) -> None:
-        """Note a call."""
+        """Record a call that was sent."""
         call = Call(kind, actor, **more)
         self.calls[ref] = call
         if actor:
             actor.calls.append(call)
 
     def ping(self, node: Node, call: Call, error: str) -> None:
-        """Ask a node whether it lives, because a worker on it died over a call."""
+        """Ask whether a node answers, because a worker on it died during a call."""
         strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         probe: Any = ray.remote(_ping)
         ref = probe.options(num_cpus=0, max_retries=0, scheduling_strategy=strategy).remote()
         self.ask(None, "ping", ref, stage=call.stage, tasks=call.tasks, alone=call.alone, error=error)
 
     def forget(self, *calls: Call) -> None:
-        """Expect no answer to these calls."""
+        """Ignore the answers to these calls."""
         self.calls = {ref: call for ref, call in self.calls.items() if call not in calls}
 
     def close(self, actor: WorkerHandle) -> None:
-        """Let a worker that is at rest tear its stages down; its answer is its last."""
+        """Let an idle worker tear its stages down; that is its last call."""
         if not actor.ready:
             self.kill(actor)
         elif not actor.has("close"):
             self.ask(actor, "close", actor.handle.close.remote())
 
     def kill(self, actor: WorkerHandle) -> None:
-        """End a worker's process and forget it; what it was doing must have been taken care of."""
+        """End a worker's process and remove it; the caller takes care of its tasks."""
         with suppress(RayError, ValueError):
             ray.kill(actor.handle, no_restart=True)
         actor.pool.actors.remove(actor)
@@ -212,7 +212,7 @@ class WorkerPools:
         actor.calls.clear()
 
     def states(self) -> list[PoolState]:
-        """How many workers every pool has and how busy they have been."""
+        """Workers of every pool, and how busy they have been."""
         now, states = time.monotonic(), []
         for pool in self.pools:
             up = [actor for actor in pool.actors if actor.name]

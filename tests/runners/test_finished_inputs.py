@@ -62,7 +62,7 @@ def go(
     """Start the run on the inputs, stop after `most` tasks, and return the inputs that were walked."""
     walked = []
     with ManifestWriter(run.manifest) as writer, Progress(run.store, quiet=True) as progress, Stop() as stop:
-        flow = make_flow(stages(mark), items, run.store, writer, progress, track="t", only=only, redo=redo)
+        flow = make_flow(stages(mark), items, writer, progress, track="t", only=only, redo=redo)
         feed = flow._items
         flow._items = (walked.append(item.item_id) or item for item in feed)
 

@@ -23,7 +23,7 @@ def writer(tmp_path: Path) -> Iterator[ManifestWriter]:
 
 
 def account(writer: ManifestWriter, redo: Redo | None = None) -> FinishedWork:
-    return FinishedWork([toys.End()], writer.manifest.store, writer, track="t", redo=redo)
+    return FinishedWork([toys.End()], writer, track="t", redo=redo)
 
 
 def done(key: str, status: str = "ok") -> Outcome:

@@ -67,9 +67,7 @@ def inputs(*texts: str) -> list[Item]:
 
 def make(writer: ManifestWriter, items: list[Item], **options: Any) -> Flow:
     store = writer.manifest.store
-    return make_flow(
-        [Name(), Shout(), Length()], items, store, writer, Progress(store, quiet=True), track="t", **options
-    )
+    return make_flow([Name(), Shout(), Length()], items, writer, Progress(store, quiet=True), track="t", **options)
 
 
 def answer(flow: Flow, task: Task, status: str = "ok") -> Outcome:

@@ -52,9 +52,7 @@ def inputs(folder: Path, texts: list[str]) -> list[Item]:
 def go(run: RunFolder, items: list[Item], made: list[Stage] | None = None, redo: Redo | None = None) -> list[Item]:
     passed: list[Item] = []
     with ManifestWriter(run.manifest) as writer, Progress(run.store, quiet=True) as progress, Stop() as stop:
-        flow = make_flow(
-            made or stages(), items, run.store, writer, progress, track="t", redo=redo, passed=passed.append
-        )
+        flow = make_flow(made or stages(), items, writer, progress, track="t", redo=redo, passed=passed.append)
         run_inline(flow, run.store, stop)
     return passed
 

@@ -47,7 +47,7 @@ def cluster() -> Iterator[Cluster]:
 
 def go(run: RunFolder, stages: list[Stage], items: list[Item], **more: Any) -> None:
     with ManifestWriter(run.manifest) as writer, Progress(run.store, quiet=True) as progress, Stop() as stop:
-        ray_runner.run_ray(make_flow(stages, items, run.store, writer, progress, track="t", **more), run.store, stop)
+        ray_runner.run_ray(make_flow(stages, items, writer, progress, track="t", **more), run.store, stop)
 
 
 def rows(run: RunFolder, stages: list[Stage], sql: str) -> list[dict[str, Any]]:

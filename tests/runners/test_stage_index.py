@@ -20,7 +20,7 @@ def test_only_keys_without_a_finished_row_are_left(tmp_path: Path) -> None:
     rows = [{"key": "a", "status": "ok"}, {"key": "b", "status": "rejected"}, {"key": "c", "status": "failed"}]
     Manifest(store).append("segment", rows, stage_schema({}))
     Manifest(store).append("segment", [{"key": "d", "status": "ok"}], stage_schema({}))
-    index = StageIndex(store, "segment", {}, "t")
+    index = StageIndex(Manifest(store), "segment", {}, "t")
     assert [key for key in "abcdefg" if key not in index] == ["c", "e", "f", "g"]
     index.refresh()
     assert [key for key in "abcdefg" if key not in index] == ["c", "e", "f", "g"], "also with the places of the rows"
@@ -28,7 +28,7 @@ def test_only_keys_without_a_finished_row_are_left(tmp_path: Path) -> None:
     index.add("e")
     assert [key for key in "abcdefg" if key not in index] == ["c", "f", "g"]
     assert not index.has_places("ae"), "its row was not read"
-    assert "a" not in StageIndex(store, "other", {}, "t")
+    assert "a" not in StageIndex(Manifest(store), "other", {}, "t")
 
 
 def test_parts_with_other_columns_are_read_together(tmp_path: Path) -> None:
@@ -68,12 +68,12 @@ def test_finished_keys_are_those_of_ok_and_rejected_rows(tmp_path: Path) -> None
     rows += [{"key": "f" * 31 + "e", "entered_id": "a", "status": "failed", "attempt": n} for n in (1, 3, 2)]
     Manifest(store).append("segment", rows, stage_schema({}))
     Manifest(store).append("segment", [{"key": "1" * 32, "status": "ok", "area": 0.5}], stage_schema({"area": float}))
-    found = StageIndex(store, "segment", {}, "t")
+    found = StageIndex(Manifest(store), "segment", {}, "t")
     assert all(key in found for key in (*keys, "1" * 32))
     assert "f" * 31 + "e" not in found
     assert "f" * 31 + "d" not in found, "the whole key counts"
     assert found.attempts == {("a", "f" * 31 + "e"): 3}
-    assert keys[0] not in StageIndex(store, "other", {}, "t")
+    assert keys[0] not in StageIndex(Manifest(store), "other", {}, "t")
 
 
 # --- outcomes by place ---
@@ -95,7 +95,7 @@ def outcome(key: str, at: float = 1.0, **changes: Any) -> Outcome:
 @pytest.fixture
 def fan(tmp_path: Path) -> tuple[Manifest, StageIndex]:
     store = Store(tmp_path)
-    return Manifest(store), StageIndex(store, "fan", Fan.writes, "t")
+    return Manifest(store), StageIndex(Manifest(store), "fan", Fan.writes, "t")
 
 
 def commit(manifest: Manifest, *done: tuple[str, Outcome], track: str = "t", upstream: str = "u") -> None:
