@@ -31,7 +31,9 @@ LEVEL = {
     "refine": 8,
     "doctor": 9,
     "serve": 9,
+    "api": 9,
     "cli": 10,
+    "__main__": 10,
 }
 HEAVY = {"torch", "transformers", "diffsynth", "ray", "vllm", "onnxruntime", "fastapi", "uvicorn", "starlette"}
 ON_DEMAND = {

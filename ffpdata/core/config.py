@@ -12,19 +12,17 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ffpdata.core.errors import ConfigError, UsageError, nearest
 from ffpdata.core.prompt import Prompt, TextRule
-from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage, import_object
+from ffpdata.core.stage import INTERACTIVE, ModelSpec, ResourceSettings, Stage, import_object
+from ffpdata.core.validation import Lines, validate
 
 S = TypeVar("S", bound=BaseModel)
-
-Lines = dict[tuple[str, ...], str]
-"""Path of an entry to the `file:line` that set it."""
 
 
 class InputSettings(BaseModel):
@@ -96,6 +94,19 @@ class Pipeline(BaseModel):
     """Per stage what its workers get on this hardware; counts in no key."""
     curate: CurateSettings = CurateSettings()
 
+    @classmethod
+    def of(cls, stages: Sequence[Any], **entries: Any) -> Pipeline:
+        """Make a pipeline from Python classes; see `ffpdata.core.from_classes.pipeline_of` for what it takes."""
+        from ffpdata.core.from_classes import pipeline_of  # it reads this module
+
+        return pipeline_of(stages, **entries)
+
+    @property
+    def interactive(self) -> list[str]:
+        """Import paths of classes of a notebook or script, which no other process can import."""
+        paths = [entry.use for entry in self.stages] + [spec.backend for spec in self.models.values()]
+        return [path for path in paths if path.startswith(f"{INTERACTIVE}:")]
+
     def build(self) -> list[Stage]:
         """Make the stage objects in order (no model is loaded yet)."""
         stages = []
@@ -157,7 +168,13 @@ def pipeline_names() -> list[str]:
     return [path.stem for path in files if "stages" in _read(path)[0]]
 
 
-def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
+def load_pipeline(
+    pipeline: str | Path,
+    profile: str | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    models: Mapping[str, Any] | None = None,
+) -> Pipeline:
     """Read a pipeline, lay its profile and the overrides over it and check every entry.
 
     Args:
@@ -165,14 +182,32 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
         profile: name or path; by default what the pipeline names. Several with commas between are laid over it in turn:
             `gpu,calibrated.yaml`.
         overrides: `a.b=c` texts, the value read as YAML. The first part is a section (`clip`, `models`, `curate`,
-            `input`, `stages`) or directly a stage's name.
+            `input`, `stages`) or directly a stage's name. Or a mapping: `{"clip.frames": 49}` sets an entry as a text
+            does, `{"segment": {"min_area": 0.01}}` lays the inner entries over those that are there.
+        models: roles to fill otherwise than the profile: a back end's class, its import path, or a `ModelSpec`.
 
     Raises:
         ConfigError: with file, line, value and the nearest valid name.
     """
-    library = Library.find()
-    path = library.file("pipelines", pipeline)
+    from ffpdata.core.from_classes import override_texts, spec_of  # it reads this module
+
+    path = Library.find().file("pipelines", str(pipeline))
     data, lines = _read(path)
+    roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
+    return assemble(data, lines, str(path), profile=profile, overrides=override_texts(overrides), models=roles)
+
+
+def assemble(
+    data: dict[str, Any],
+    lines: Lines,
+    path: str,
+    *,
+    profile: str | None,
+    overrides: Sequence[str],
+    models: Mapping[str, ModelSpec],
+) -> Pipeline:
+    """Make a checked pipeline of what a pipeline file holds: `data`, whose entries stand at `lines` of `path`."""
+    library = Library.find()
     shipped = _stage_names()
     stages = _stage_map(data.pop("stages", None), path, lines, shipped)
     names = [name.strip() for name in str(profile or data.get("profile") or "").split(",") if name.strip()]
@@ -189,9 +224,10 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
         overlay.pop("about", None)
         _merge(data, overlay, ())
     data["profile"] = ",".join(known)
+    data["models"] = {**(data.get("models") or {}), **models}
     for text in overrides:
         _override(data, stages, text, lines)
-    return _resolve(data, stages, lines, library, str(path), shipped=shipped)
+    return _resolve(data, stages, lines, library, path, shipped=shipped)
 
 
 def load_settings(model: type[S], name: str, overrides: Sequence[str] = ()) -> S:
@@ -211,7 +247,7 @@ def load_settings(model: type[S], name: str, overrides: Sequence[str] = ()) -> S
         parts, value = _assignment(text)
         _assign(data, parts, value, text)
         lines[tuple(parts)] = f"--set {text}"
-    settings: S = _validate(model, data, (), lines, str(path))
+    settings: S = validate(model, data, (), lines, str(path))
     return settings
 
 
@@ -235,12 +271,14 @@ def _resolve(
         settings = dict(entry["settings"])
         if "clip" in cls.Settings.model_fields:
             settings = {"clip": data.get("clip", {}), **settings}
-        model = _validate(cls.Settings, settings, ("stages", name), lines, where)
+        model = validate(cls.Settings, settings, ("stages", name), lines, where)
         entries.append({"name": name, "use": entry["use"], "settings": model.model_dump(mode="json")})
         for prompt in cls.prompts:
-            prompts[prompt] = _freeze(Prompt.load(library.file("prompts", given.get(prompt, prompt))))
+            asked = given.get(prompt, prompt)
+            found = asked if isinstance(asked, Prompt) else Prompt.load(library.file("prompts", str(asked)))
+            prompts[prompt] = _freeze(found)
     data = {**data, "stages": entries, "prompts": prompts}
-    resolved: Pipeline = _validate(Pipeline, data, (), lines, where)
+    resolved: Pipeline = validate(Pipeline, data, (), lines, where)
     for name in resolved.resources:
         # A profile serves every pipeline, so a stage that only another one has is no error there.
         if name not in stages and name not in shipped:
@@ -276,7 +314,7 @@ def _walk(node: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
                 yield (*where, str(value.value)), value.start_mark.line + 1
 
 
-def _stage_map(entries: Any, path: Path, lines: Lines, shipped: Collection[str]) -> dict[str, Any]:
+def _stage_map(entries: Any, path: str, lines: Lines, shipped: Collection[str]) -> dict[str, Any]:
     """Turn the list of stages into name -> {use, settings}, in order; `shipped` come with ffpdata."""
     if entries is None:
         raise ConfigError(f"{path}: no pipeline to run, for it has no `stages`; another command reads it")
@@ -291,7 +329,7 @@ def _stage_map(entries: Any, path: Path, lines: Lines, shipped: Collection[str])
                 raise ConfigError(f"{path}: write one stage per list entry as `- name: {{settings}}`, found {entry!r}")
             name, settings = next(iter(entry.items()))
         use = str(name)
-        where = lines.get(("stages", use), str(path))
+        where = lines.get(("stages", use), path)
         if ":" in use:  # a stage of the user's own: package.module:Class
             name = getattr(import_object(use), "name", "")
         else:
@@ -320,7 +358,11 @@ def _merge(base: dict[str, Any], overlay: Mapping[str, Any], where: tuple[str, .
     """Lay `overlay` over `base`: mappings merge (a model is replaced whole), everything else is replaced."""
     for name, value in overlay.items():
         here = (*where, name)
-        if isinstance(value, Mapping) and isinstance(base.get(name), dict) and here[:1] != ("models",):
+        if (
+            isinstance(value, Mapping)
+            and isinstance(base.get(name), dict)
+            and not (here[0] == "models" and len(here) > 1)
+        ):
             _merge(base[name], value, here)
         else:
             base[name] = dict(value) if isinstance(value, Mapping) else value
@@ -360,37 +402,3 @@ def _assign(target: dict[str, Any], parts: Sequence[str], value: Any, text: str)
         if not isinstance(target, dict):
             raise UsageError(f"--set {text!r}: {part!r} holds a value, not a section")
     target[parts[-1]] = value
-
-
-def _validate(model: type[BaseModel], data: Mapping[str, Any], where: tuple[str, ...], lines: Lines, file: str) -> Any:
-    try:
-        return model.model_validate(data)
-    except ValidationError as err:
-        raise ConfigError("\n".join(_explain(model, e, where, lines, file) for e in err.errors()[:5])) from None
-
-
-def _explain(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str, ...], lines: Lines, file: str) -> str:
-    """One line: place, entry, what is wrong, the value, the nearest valid name."""
-    path = tuple(str(p) for p in error["loc"])
-    full = (*where, *path)
-    if path[:1] == ("clip",) and where and full not in lines:  # handed down from the top of the pipeline
-        full = path
-    spot = next((lines[full[:n]] for n in range(len(full), 0, -1) if full[:n] in lines), file)
-    entry = ".".join(full)
-    if error["type"] == "extra_forbidden":
-        return f"{spot}: unknown entry {entry!r}{nearest(path[-1], _fields_at(model, path[:-1]))}"
-    message = re.sub(r"^Input should be", "must be", error["msg"])
-    return f"{spot}: {entry}: {message} (got {error.get('input')!r})"
-
-
-def _fields_at(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
-    """Names of the fields of the model that lies at `path` inside `model`."""
-    kind: Any = model
-    for part in path:
-        fields = getattr(kind, "model_fields", None)
-        if fields is not None:
-            kind = fields[part].annotation if part in fields else None
-        else:  # an entry of a mapping or a list: the last type argument is that of the values
-            kind = next(reversed(get_args(kind)), None)
-    kinds = [kind, *get_args(kind)]
-    return list(next((k.model_fields for k in kinds if hasattr(k, "model_fields")), {}))

@@ -41,7 +41,7 @@ class Pair(Mapping[str, Any]):
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        self.files = dict(files)
+        self.files = files
         self._record: dict[str, Any] = json.loads(self.files[RECORD])
 
     def __getitem__(self, name: str) -> Any:
