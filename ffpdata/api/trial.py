@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,9 +61,10 @@ class Trial:
 
     def __repr__(self) -> str:
         lines = [f"{self.stage}: {self.status} in {self.seconds:.2f} s"]
-        if self.reason:
-            told = self.error.strip() if self.status == "rejected" else self.error.strip().rpartition("\n")[2]
-            lines[0] += f", {self.reason}" + (f" ({told})" if told else "")
+        if self.status == "rejected":
+            lines[0] += f", {self.reason}" + (f": {self.error}" if self.error else "")
+        elif self.status == "failed":
+            lines[0] += f", {self.error.strip().splitlines()[-1]}"
         if len(self.rows) > 1:
             lines[0] += f", {len(self.rows)} rows, the first of them:"
         lines += [f"  {name} = {value!r}" for name, value in self.columns.items()]
@@ -123,8 +125,11 @@ class TrialStore(Store):
     def fetch(self, path: str, held: DownloadsInUse | None = None) -> Path:
         """Return the path of a file: as it was given, else in the folder."""
         given = Path(path)
-        if given.is_absolute() or given.exists():
+        if given.exists():
             return given
+        missing = given.is_absolute() or not self.exists(path)
+        if missing:
+            raise FileNotFoundError(errno.ENOENT, "no such file; name it by a path from the working directory", path)
         return super().fetch(path, held)
 
 

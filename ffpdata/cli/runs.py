@@ -19,7 +19,6 @@ from ffpdata.cli.options import (
     Runner,
     RunnerOption,
 )
-from ffpdata.cli.tables import print_rows, print_status
 
 if TYPE_CHECKING:
     from ffpdata.runners.session import Status
@@ -91,7 +90,7 @@ def status(run_folder: RunArgument, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(vars(found)))
     else:
-        print_status(found)
+        typer.echo(str(found))
 
 
 def sql(
@@ -102,6 +101,7 @@ def sql(
 ) -> None:
     """Query the manifests: a view per stage, `<stage>_history` with all rows, and the wide view `items`."""
     from ffpdata.api.run import open_run
+    from ffpdata.runners.tables import rows_text
 
     rows = open_run(run_folder).sql(query).to_pylist()
     if as_json:
@@ -113,7 +113,7 @@ def sql(
         writer.writeheader()
         writer.writerows(rows)
     else:
-        print_rows(rows)
+        typer.echo(rows_text(rows))
 
 
 def export(
@@ -151,7 +151,7 @@ def report(run_folder: RunArgument) -> None:
 
 
 def _finish(result: Status, *, strict: bool) -> None:
-    print_status(result)
+    typer.echo(str(result))
     if strict and result.failed:
         typer.echo(f"{result.failed} items failed (--strict)", err=True)
         raise typer.Exit(EXIT_FAILED_ITEMS)

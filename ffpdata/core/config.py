@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ffpdata.core.errors import ConfigError, UsageError, nearest
 from ffpdata.core.prompt import Prompt, TextRule
-from ffpdata.core.stage import INTERACTIVE, ModelSpec, ResourceSettings, Stage, import_object
+from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage, import_object
 from ffpdata.core.validation import Lines, validate
 
 S = TypeVar("S", bound=BaseModel)
@@ -100,12 +100,6 @@ class Pipeline(BaseModel):
         from ffpdata.core.from_classes import pipeline_of  # it reads this module
 
         return pipeline_of(stages, **entries)
-
-    @property
-    def interactive(self) -> list[str]:
-        """Import paths of classes of a notebook or script, which no other process can import."""
-        paths = [entry.use for entry in self.stages] + [spec.backend for spec in self.models.values()]
-        return [path for path in paths if path.startswith(f"{INTERACTIVE}:")]
 
     def build(self) -> list[Stage]:
         """Make the stage objects in order (no model is loaded yet)."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ffpdata.core.config import Pipeline, assemble
 from ffpdata.core.errors import ConfigError, nearest
-from ffpdata.core.stage import ModelSpec, Stage, StageSettings, import_path
+from ffpdata.core.stage import INTERACTIVE, ModelSpec, Stage, StageSettings, import_path
 
 
 def pipeline_of(
@@ -125,6 +125,12 @@ def spec_of(role: str, model: Any) -> ModelSpec:
         wrong = first["type"] == "extra_forbidden"
         why = f"no entry {entry!r}{nearest(entry, ModelSpec.model_fields)}" if wrong else f"{entry}: {first['msg']}"
         raise ConfigError(f"models.{role}: {why}") from None
+
+
+def interactive_classes(pipeline: Pipeline) -> list[str]:
+    """Return the import paths of its classes of a notebook or script, which no other process can import."""
+    paths = [entry.use for entry in pipeline.stages] + [spec.backend for spec in pipeline.models.values()]
+    return [path for path in paths if path.startswith(f"{INTERACTIVE}:")]
 
 
 def override_texts(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
