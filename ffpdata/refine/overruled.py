@@ -17,7 +17,8 @@ def overruled(run: RunFolder, pipeline: Pipeline) -> str:
     refined, given = promoted(run), pipeline.models.get(ROLE)
     if not refined or not given or given.identity() == refined.identity():
         return ""
+    profile = ",".join(filter(None, (pipeline.profile, run.store.url(PROMOTED))))
     return (
         f"This run was refined, and this start makes all removals by {given.label} again. To keep those of the "
-        f"refinement: --profile {pipeline.profile},{run.store.url(PROMOTED)}"
+        f"refinement: --profile {profile}"
     )
