@@ -36,7 +36,7 @@ def test_every_name_is_there(name: str) -> None:
 
 def test_an_editor_sees_the_same_names() -> None:
     tree = ast.parse(Path(ffpdata.__file__).read_text())
-    [typing_only] = [node for node in tree.body if isinstance(node, ast.If)]
+    typing_only = next(node for node in tree.body if isinstance(node, ast.If))
     found = {
         alias.name: statement.module
         for statement in typing_only.body

@@ -7,61 +7,24 @@ nearest valid name.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ffpdata.core.errors import ConfigError, UsageError, nearest
+from ffpdata.core.from_classes import override_texts, spec_of, stage_entry
 from ffpdata.core.prompt import Prompt, TextRule
-from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage, import_object
+from ffpdata.core.sections import CurateSettings, InputSettings
+from ffpdata.core.stage import INTERACTIVE, ModelSpec, ResourceSettings, Stage, import_object
 from ffpdata.core.validation import Lines, validate
 
+__all__ = ["CurateSettings", "InputSettings", "Library", "Pipeline", "StageEntry", "load_pipeline", "load_settings"]
+
 S = TypeVar("S", bound=BaseModel)
-
-
-class InputSettings(BaseModel):
-    """How `--input` is read."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Literal["clips", "styled"] = "clips"
-    """`clips`: a folder, glob or table of videos. `styled`: sources with style references (`content/` and `style/`)."""
-    root: str = ""
-    """Folder that every path of a table must lie in; by default the folder of the table."""
-    styles_per_source: int = Field(default=2, ge=1)
-    """How many style references a source gets where the table names none."""
-
-
-class CurateSettings(BaseModel):
-    """What happens to finished pairs before export; see `ffpdata/curate/`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    variants: Literal["best", "all"] = "best"
-    """Keep only the better of an item's variants by score, or all of them."""
-    duplicate_bits: int = Field(default=10, ge=0, le=64)
-    """Two frames whose 64-bit perceptual hashes differ in at most so many bits count as the same picture."""
-    verdicts: Literal["use", "ignore", "require"] = "use"
-    """Of reviewers: `use` keeps out what they reject, `require` also what they did not accept, `ignore` neither."""
-    splits: dict[str, float] = {"train": 0.9, "validation": 0.05, "test": 0.05}
-    """Split name to fraction; a source belongs to exactly one."""
-    seed: int = 0
-
-    @field_validator("splits")
-    @classmethod
-    def _check_splits(cls, splits: dict[str, float]) -> dict[str, float]:
-        bad = sorted(name for name in splits if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name))
-        if bad:
-            raise ValueError(f"a split names a folder of the export: use letters, digits, - and _, not {bad}")
-        if not splits or min(splits.values()) < 0 or not 0 < sum(splits.values()) < math.inf:
-            raise ValueError("the fractions must be at least 0 and one of them above it")
-        return splits
 
 
 class StageEntry(BaseModel):
@@ -95,11 +58,47 @@ class Pipeline(BaseModel):
     curate: CurateSettings = CurateSettings()
 
     @classmethod
-    def of(cls, stages: Sequence[Any], **entries: Any) -> Pipeline:
-        """Make a pipeline from Python classes; see `ffpdata.core.from_classes.pipeline_of` for what it takes."""
-        from ffpdata.core.from_classes import pipeline_of  # it reads this module
+    def of(
+        cls,
+        stages: Sequence[Any],
+        *,
+        name: str = "custom",
+        track: str = "",
+        profile: str | None = None,
+        models: Mapping[str, Any] | None = None,
+        overrides: Sequence[str] | Mapping[str, Any] = (),
+        **sections: Any,
+    ) -> Pipeline:
+        """Make a checked pipeline from Python classes.
 
-        return pipeline_of(stages, **entries)
+        A class of a notebook or script (`__main__`) works in its own process and on Ray. Another process, such as the
+        `ffpdata` command on the same run folder, cannot import it and says so.
+
+        Args:
+            stages: in order, each a stage's class, an instance (`Blur(radius=9)`), a pair of a class or name and its
+                settings, the name of a stage that comes with ffpdata (`"ingest"`), or `"package.module:Class"`.
+            name: of the pipeline.
+            track: that rows carry; by default `name`. Pipelines of different tracks may share a run folder.
+            profile: name or path of the profile whose models the stages use; none by default.
+            models: roles that the profile does not fill, or that are to be filled otherwise: a back end's class, its
+                import path, a profile's mapping or a `ModelSpec`.
+            overrides: as in `load_pipeline`.
+            sections: what else a pipeline file has, e.g. `clip={"frames": 49}`, `input={"kind": "styled"}`,
+                `curate={"variants": "all"}`, `resources`, `max_attempts`; `prompts` maps names to paths or `Prompt`s.
+
+        Raises:
+            ConfigError: with the value and the nearest valid name.
+        """
+        data = {"name": name, "track": track or name, "stages": [stage_entry(stage) for stage in stages], **sections}
+        roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
+        texts = override_texts(overrides)
+        return assemble(data, {}, f"pipeline {name!r}", profile=profile, overrides=texts, models=roles)
+
+    @property
+    def interactive(self) -> list[str]:
+        """Import paths of classes of a notebook or script, which no other process can import."""
+        paths = [entry.use for entry in self.stages] + [spec.backend for spec in self.models.values()]
+        return [path for path in paths if path.startswith(f"{INTERACTIVE}:")]
 
     def build(self) -> list[Stage]:
         """Make the stage objects in order (no model is loaded yet)."""
@@ -183,8 +182,6 @@ def load_pipeline(
     Raises:
         ConfigError: with file, line, value and the nearest valid name.
     """
-    from ffpdata.core.from_classes import override_texts, spec_of  # it reads this module
-
     path = Library.find().file("pipelines", str(pipeline))
     data, lines = _read(path)
     roles = {role: spec_of(role, model) for role, model in (models or {}).items()}

@@ -8,68 +8,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ffpdata.core.config import Pipeline, assemble
 from ffpdata.core.errors import ConfigError, nearest
-from ffpdata.core.stage import INTERACTIVE, ModelSpec, Stage, StageSettings, import_path
-
-
-def pipeline_of(
-    stages: Sequence[Any],
-    *,
-    name: str = "custom",
-    track: str = "",
-    profile: str | None = None,
-    models: Mapping[str, Any] | None = None,
-    prompts: Mapping[str, Any] | None = None,
-    clip: Mapping[str, Any] | None = None,
-    input: Mapping[str, Any] | None = None,  # noqa: A002 - it is called so in a pipeline file
-    curate: Mapping[str, Any] | None = None,
-    resources: Mapping[str, Any] | None = None,
-    max_attempts: int = 3,
-    about: str = "",
-    overrides: Sequence[str] | Mapping[str, Any] = (),
-) -> Pipeline:
-    """Make a checked pipeline from Python classes.
-
-    A class of a notebook or script (`__main__`) works in its own process and on Ray. Another process, such as the
-    `ffpdata` command on the same run folder, cannot import it and says so.
-
-    Args:
-        stages: in order, each a stage's class, an instance (`Blur(radius=9)`), a pair of a class or name and its
-            settings, the name of a stage that comes with ffpdata (`"ingest"`), or `"package.module:Class"`.
-        name: of the pipeline.
-        track: that rows carry; by default `name`. Pipelines of different tracks may share a run folder.
-        profile: name or path of the profile whose models the stages use; none by default.
-        models: roles that the profile does not fill, or that are to be filled otherwise: a back end's class, its
-            import path, a profile's mapping or a `ModelSpec`.
-        prompts: questions of one's own: prompt name to a `Prompt`, a name or a path.
-        clip: size, rate and length of clips: `width`, `height`, `fps`, `frames`.
-        input: how the input is read, e.g. `{"kind": "styled"}`.
-        curate: what happens to finished pairs.
-        resources: per stage what its workers get.
-        max_attempts: how often an item that raises `RetryableError` is tried.
-        about: one line for the report.
-        overrides: as in `load_pipeline`.
-
-    Raises:
-        ConfigError: with the value and the nearest valid name.
-    """
-    data: dict[str, Any] = {
-        "name": name,
-        "track": track or name,
-        "about": about,
-        "stages": [stage_entry(stage) for stage in stages],
-        "max_attempts": max_attempts,
-    }
-    sections = {"prompts": prompts, "clip": clip, "input": input, "curate": curate, "resources": resources}
-    data |= {section: dict(given) for section, given in sections.items() if given}
-    roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
-    texts = override_texts(overrides)
-    return assemble(data, {}, f"pipeline {name!r}", profile=profile, overrides=texts, models=roles)
+from ffpdata.core.stage import ModelSpec, Stage, StageSettings, import_path
 
 
 def stage_entry(stage: Any) -> str | dict[str, dict[str, Any]]:
-    """Return the entry that a pipeline file would have for a stage, in any form that `pipeline_of` takes.
+    """Return the entry that a pipeline file would have for a stage, in any form that `Pipeline.of` takes.
 
     Raises:
         ConfigError: it is none of them, or a class that cannot be imported.
@@ -104,7 +48,7 @@ def _given(settings: StageSettings) -> dict[str, Any]:
 
 
 def spec_of(role: str, model: Any) -> ModelSpec:
-    """Return the spec of a model, in any form that `pipeline_of` takes.
+    """Return the spec of a model, in any form that `Pipeline.of` takes.
 
     Raises:
         ConfigError: it is none of them, or has an entry that no profile has.
@@ -125,12 +69,6 @@ def spec_of(role: str, model: Any) -> ModelSpec:
         wrong = first["type"] == "extra_forbidden"
         why = f"no entry {entry!r}{nearest(entry, ModelSpec.model_fields)}" if wrong else f"{entry}: {first['msg']}"
         raise ConfigError(f"models.{role}: {why}") from None
-
-
-def interactive_classes(pipeline: Pipeline) -> list[str]:
-    """Return the import paths of its classes of a notebook or script, which no other process can import."""
-    paths = [entry.use for entry in pipeline.stages] + [spec.backend for spec in pipeline.models.values()]
-    return [path for path in paths if path.startswith(f"{INTERACTIVE}:")]
 
 
 def override_texts(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:

@@ -275,14 +275,11 @@ class Stage:
         try:
             return cls.Settings(**values)
         except ValidationError as err:
-            entry = ".".join(str(part) for part in err.errors()[0]["loc"])
-            if err.errors()[0]["type"] == "extra_forbidden":
-                raise ConfigError(
-                    f"stage {cls.name!r} has no setting {entry!r}{nearest(entry, cls.Settings.model_fields)}"
-                ) from None
-            raise ConfigError(
-                f"stage {cls.name!r}: {entry}: {err.errors()[0]['msg']} (got {err.errors()[0]['input']!r})"
-            ) from None
+            first = err.errors()[0]
+            entry, why = ".".join(str(part) for part in first["loc"]), f"{first['msg']} (got {first['input']!r})"
+            if first["type"] == "extra_forbidden":
+                why = f"the stage has no such setting{nearest(entry, cls.Settings.model_fields)}"
+            raise ConfigError(f"stage {cls.name!r}: {entry}: {why}") from None
 
     # --- what a subclass overrides ---
 

@@ -15,7 +15,6 @@ import yaml
 from ffpdata import __version__
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import FatalError
-from ffpdata.core.from_classes import interactive_classes
 from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import Manifest, sql_type
 from ffpdata.manifests.views import connect, readable
@@ -76,8 +75,8 @@ class RunFolder:
             "pipeline": pipeline.model_dump(mode="json"),
             "columns": {stage.name: _sql_types(stage) for stage in built or pipeline.build()},
         }
-        if interactive := interactive_classes(pipeline):
-            entry["not_importable"] = interactive
+        if pipeline.interactive:
+            entry["not_importable"] = pipeline.interactive
         text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, explicit_start=True)
         self.store.write(RUN_FILE, self._text() + text.encode())
 

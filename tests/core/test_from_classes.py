@@ -9,7 +9,7 @@ import pytest
 
 from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.core.errors import ConfigError, UsageError
-from ffpdata.core.from_classes import interactive_classes, override_texts
+from ffpdata.core.from_classes import override_texts
 from ffpdata.core.prompt import Prompt
 from ffpdata.core.stage import ModelSpec, Stage, import_object
 from ffpdata.models.classical.remover import TemporalFill
@@ -97,7 +97,7 @@ def test_what_is_wrong_is_named(stages: list[Any], entries: dict[str, Any], said
 
 
 def test_a_misspelt_setting_of_an_instance() -> None:
-    with pytest.raises(ConfigError, match="stage 'upper' has no setting 'marc'; did you mean 'mark'"):
+    with pytest.raises(ConfigError, match="stage 'upper': marc: the stage has no such setting; did you mean 'mark'"):
         Upper(marc="?")
     with pytest.raises(ConfigError, match=r"stage 'upper': mark: .*\(got 7\)"):
         Upper(mark=7)
@@ -120,9 +120,9 @@ def test_a_class_that_was_defined_again(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_classes_of_the_main_module_are_told() -> None:
     pipeline = Pipeline.of([Read])
-    assert interactive_classes(pipeline) == []
+    assert pipeline.interactive == []
     pipeline.models["x"] = ModelSpec(backend="__main__:Tiny")
-    assert interactive_classes(pipeline) == ["__main__:Tiny"]
+    assert pipeline.interactive == ["__main__:Tiny"]
     with pytest.raises(ConfigError, match=r"'__main__:Tiny' was defined in a notebook.*e\.g\. tiny\.py"):
         import_object("__main__:Tiny")
 
