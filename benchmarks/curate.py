@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from ffpdata.core.config import CurateSettings
+from ffpdata.core.sections import CurateSettings
 from ffpdata.curate.curation import decide
 
 PAIRS_PER_CLIP = 2

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ffpdata import cli
-from ffpdata.core.config import Pipeline, StageEntry
+from ffpdata.core.config import Pipeline
+from ffpdata.core.pipeline import StageEntry
 from ffpdata.manifests.manifest import COMMON
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.runners.session import StartOptions, start

@@ -33,7 +33,9 @@ LEVEL = {
     "report": 7,
     "runners": 7,
     "refine": 8,
-    "cli": 9,
+    "api": 9,
+    "cli": 10,
+    "__main__": 10,
 }
 HEAVY = {"torch", "transformers", "diffsynth", "ray", "vllm", "onnxruntime", "fastapi", "uvicorn", "starlette"}
 ON_DEMAND = {

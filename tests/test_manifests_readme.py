@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.core.config import InputSettings, load_pipeline
+from ffpdata.core.config import load_pipeline
+from ffpdata.core.sections import InputSettings
 from ffpdata.curate import verdicts
 from ffpdata.curate.curation import WRITES
 from ffpdata.export.shard_index import INDEX

@@ -7,133 +7,28 @@ nearest valid name.
 
 from __future__ import annotations
 
-import math
-import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel
 
 from ffpdata.core.entries import read, validate
 from ffpdata.core.errors import ConfigError, nearest
-from ffpdata.core.export_settings import ExportSettings
+from ffpdata.core.from_classes import override_texts, spec_of
 from ffpdata.core.library import Library
 from ffpdata.core.overlay import Lines, assign, assignment, merge, override
+from ffpdata.core.pipeline import Pipeline, freeze
 from ffpdata.core.pipeline_check import check_columns, check_prompts, stage_class
 from ffpdata.core.plugins import locate, search_folders
-from ffpdata.core.prompt import Prompt, TextRule
-from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage
+from ffpdata.core.prompt import Prompt
+from ffpdata.core.stage import ModelSpec, Stage
+
+__all__ = ["Library", "Pipeline", "assemble", "load_pipeline", "load_settings", "pipeline_names"]
 
 S = TypeVar("S", bound=BaseModel)
-
-
-class InputSettings(BaseModel):
-    """How `--input` is read."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Literal["clips", "styled"] = "clips"
-    """`clips`: a folder, glob or table of videos. `styled`: sources with style references (`content/` and `style/`)."""
-    root: str = ""
-    """Folder that every path of a table must lie in; by default the folder of the table."""
-    styles_per_source: int = Field(default=2, ge=1)
-    """How many style references a source gets where the table names none."""
-
-
-class CurateSettings(BaseModel):
-    """What happens to finished pairs before export; see `ffpdata/curate/`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    variants: Literal["best", "all"] = "best"
-    """Keep only the better of an item's variants by score, or all of them."""
-    duplicate_bits: int = Field(default=10, ge=0, le=64)
-    """Two frames whose 64-bit perceptual hashes differ in at most so many bits count as the same picture."""
-    verdicts: Literal["use", "ignore", "require"] = "use"
-    """Of reviewers: `use` keeps out what they reject, `require` also what they did not accept, `ignore` neither."""
-    splits: dict[str, float] = {"train": 0.9, "validation": 0.05, "test": 0.05}
-    """Split name to fraction; a source belongs to exactly one."""
-    seed: int = 0
-
-    @field_validator("splits")
-    @classmethod
-    def _check_splits(cls, splits: dict[str, float]) -> dict[str, float]:
-        bad = sorted(name for name in splits if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name))
-        if bad:
-            raise ValueError(f"a split names a folder of the export: use letters, digits, - and _, not {bad}")
-        if not splits or min(splits.values()) < 0 or not 0 < sum(splits.values()) < math.inf:
-            raise ValueError("the fractions must be at least 0 and one of them above it")
-        return splits
-
-
-class StageEntry(BaseModel):
-    """One stage of a pipeline: its name, its class and its settings."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    use: str
-    """Import path `package.module:Class`."""
-    settings: dict[str, Any] = {}
-    code: str = ""
-    """Absolute folder that the class is imported from, noted at the start of a run; empty where it is installed."""
-
-
-class Pipeline(BaseModel):
-    """A resolved pipeline: nothing is left to look up."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    track: str
-    profile: str = ""
-    about: str = ""
-    input: InputSettings = InputSettings()
-    clip: dict[str, Any] = {}
-    max_attempts: int = Field(default=3, ge=1)
-    stages: list[StageEntry]
-    models: dict[str, ModelSpec] = {}
-    prompts: dict[str, dict[str, Any]] = {}
-    """The questions with their whole text: a run keeps what it asked, whatever becomes of the prompt files."""
-    resources: dict[str, ResourceSettings] = {}
-    """Per stage what its workers get on this hardware; counts in no key."""
-    curate: CurateSettings = CurateSettings()
-    export: ExportSettings = ExportSettings()
-
-    def build(self) -> list[Stage]:
-        """Make the stage objects in order (no model is loaded yet).
-
-        Raises:
-            ConfigError: a stage of the user's own is no longer where it was at the start; with what to do.
-        """
-        stages = []
-        for entry in self.stages:
-            try:
-                cls = stage_class(entry.use, entry.code)
-            except ConfigError as err:
-                raise ConfigError(f"stage {entry.name!r}: {err}") from err
-            prompts = {name: _thaw(self.prompts[name]) for name in cls.prompts if name in self.prompts}
-            stage = cls(cls.Settings.model_validate(entry.settings), self.models, prompts)
-            models = [self.models[role].resources for role in cls.models if role in self.models]
-            try:
-                stage.resources = cls.resources.overlaid(*models, self.resources.get(entry.name))
-            except ValidationError as err:
-                raise ConfigError(f"resources of stage {entry.name!r}: {err.errors()[0]['msg']}") from None
-            stages.append(stage)
-        return stages
-
-
-def _freeze(prompt: Prompt) -> dict[str, Any]:
-    rules = {name: rule.model_dump(mode="json", exclude_defaults=True) for name, rule in prompt.rules.items()}
-    return {**vars(prompt), "inputs": list(prompt.inputs), "rules": rules}
-
-
-def _thaw(data: Mapping[str, Any]) -> Prompt:
-    rules = {name: TextRule.model_validate(rule) for name, rule in data["rules"].items()}
-    return Prompt(**{**data, "inputs": tuple(data["inputs"]), "rules": rules})
 
 
 def pipeline_names() -> list[str]:
@@ -142,7 +37,13 @@ def pipeline_names() -> list[str]:
     return [path.stem for path in files if "stages" in read(path)[0]]
 
 
-def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence[str] = ()) -> Pipeline:
+def load_pipeline(
+    pipeline: str | Path,
+    profile: str | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    models: Mapping[str, Any] | None = None,
+) -> Pipeline:
     """Read a pipeline, lay its profile and the overrides over it and check every entry.
 
     Stages, back ends and questions of the user's own are found in the folder of the pipeline file, in those of the
@@ -153,19 +54,52 @@ def load_pipeline(pipeline: str, profile: str | None = None, overrides: Sequence
         profile: name or path; by default what the pipeline names. Several with commas between are laid over it in turn:
             `gpu,calibrated.yaml`. A role that one of them names is replaced whole, the other roles stay.
         overrides: `a.b=c` texts, the value read as YAML. The first part is a section (`clip`, `models`, `curate`,
-            `input`, `stages`) or directly a stage's name.
+            `input`, `stages`) or directly a stage's name. Or a mapping: `{"clip.frames": 49}` sets an entry as a text
+            does, `{"segment": {"min_area": 0.01}}` lays the inner entries over those that are there.
+        models: roles to fill otherwise than the profile: a back end's class, its import path, or a `ModelSpec`.
 
     Raises:
         ConfigError: with file, line, value and the nearest valid name.
     """
-    library = Library.find()
-    path = library.file("pipelines", pipeline)
+    path = Library.find().file("pipelines", str(pipeline))
     data, lines = read(path)
+    roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
+    texts = override_texts(overrides)
+    return assemble(data, lines, path, str(path), profile=profile, overrides=texts, models=roles)
+
+
+def assemble(
+    data: dict[str, Any],
+    lines: Lines,
+    file: Path | None,
+    where: str,
+    *,
+    profile: str | None,
+    overrides: Sequence[str],
+    models: Mapping[str, ModelSpec],
+    columns: Collection[str] = (),
+) -> Pipeline:
+    """Make a checked pipeline of what a pipeline file holds.
+
+    Args:
+        data: the file's content.
+        lines: where each of its entries stands.
+        file: the file; None where the pipeline was made of Python objects.
+        where: what messages call it.
+        profile: as in `load_pipeline`.
+        overrides: `a.b=c` texts.
+        models: roles that are filled otherwise than by the profile.
+        columns: columns that items have from the start, beside those of the input.
+    """
+    library = Library.find()
     names = [name.strip() for name in str(profile or data.get("profile") or "").split(",") if name.strip()]
     profiles = [library.file("pipelines/profiles", name) for name in names]
-    draft = _Draft(path, data, lines, library, search_folders(library.own([path, *profiles])))
+    files = [file, *profiles] if file else profiles
+    draft = _Draft(where, data, lines, library, search_folders(library.own(files)), columns)
     draft.take_stages()
     data["profile"] = ",".join([draft.overlay(file) for file in profiles])
+    if models:
+        data["models"] = {**(data.get("models") or {}), **models}
     sections = set(Pipeline.model_fields) - {"stages"}
     for text in overrides:
         override(data, draft.stages, sections, text, lines)
@@ -198,20 +132,22 @@ class _Draft:
     """A pipeline in the making.
 
     Attributes:
-        path: its file.
+        where: its file, or what messages call it.
         data: its sections, the profiles laid over them.
         lines: where each entry stands.
+        columns: columns that items have from the start, beside those of the input.
         folders: where code and questions of the user's own are sought.
         stages: name to `use`, `settings` and `code`, in order.
         classes: name to class.
         spots: name to the place of its entry in the pipeline; a profile's entry for it stands elsewhere.
     """
 
-    path: Path
+    where: str
     data: dict[str, Any]
     lines: Lines
     library: Library
     folders: Sequence[Path]
+    columns: Collection[str]
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     classes: dict[str, type[Stage]] = field(default_factory=dict)
     spots: dict[str, str] = field(default_factory=dict)
@@ -221,15 +157,15 @@ class _Draft:
         """Read the list of stages and import them."""
         entries = self.data.pop("stages", None)
         if entries is None:
-            raise ConfigError(f"{self.path}: no pipeline to run, for it has no `stages`; another command reads it")
+            raise ConfigError(f"{self.where}: no pipeline to run, for it has no `stages`; another command reads it")
         if not isinstance(entries, list) or not entries:
-            raise ConfigError(f"{self.path}: `stages` must be a list of stage names, found {entries!r}")
+            raise ConfigError(f"{self.where}: `stages` must be a list of stage names, found {entries!r}")
         for entry in entries:
             use, settings = entry, None
             if isinstance(entry, dict):
                 if len(entry) != 1:
                     raise ConfigError(
-                        f"{self.path}: write one stage per list entry as `- name: {{settings}}`, found {entry!r}"
+                        f"{self.where}: write one stage per list entry as `- name: {{settings}}`, found {entry!r}"
                     )
                 use, settings = next(iter(entry.items()))
             self._take(str(use), settings or {})
@@ -287,15 +223,15 @@ class _Draft:
         """Check every entry, and how the stages fit together."""
         entries = [self._entry(name) for name in self.stages]
         prompts = self._prompts()
-        frozen = {name: _freeze(prompt) for name, (prompt, _) in prompts.items()}
+        frozen = {name: freeze(prompt) for name, (prompt, _) in prompts.items()}
         data = {**self.data, "stages": entries, "prompts": frozen}
         for name in data.get("resources") or {}:
             self._check_name("resources", name)
-        resolved: Pipeline = validate(Pipeline, data, (), self.lines, str(self.path))
-        check_columns(self.classes, self.spots.__getitem__)
-        check_prompts(self.classes, prompts, self.spots.__getitem__)
+        resolved: Pipeline = validate(Pipeline, data, (), self.lines, self.where)
+        check_columns(self.classes, self.spots.__getitem__, self.columns)
+        check_prompts(self.classes, prompts, self.spots.__getitem__, self.columns)
         writes = {name: kind for cls in self.classes.values() for name, kind in cls.writes.items()}
-        resolved.export.check(writes, str(self.path), self.lines)
+        resolved.export.check(writes, self.where, self.lines)
         models = {role: self._located(role, spec) for role, spec in resolved.models.items()}
         return resolved.model_copy(update={"models": models})
 
@@ -303,7 +239,7 @@ class _Draft:
         settings, model = self.stages[name]["settings"], self.classes[name].Settings
         if "clip" in model.model_fields:
             settings = {"clip": self.data.get("clip", {}), **settings}
-        checked = validate(model, settings, ("stages", name), self.lines, str(self.path))
+        checked = validate(model, settings, ("stages", name), self.lines, self.where)
         return self.stages[name] | {"name": name, "settings": checked.model_dump(mode="json")}
 
     def _prompts(self) -> dict[str, tuple[Prompt, str]]:
@@ -320,6 +256,9 @@ class _Draft:
             beside = [Path(module).parent] if module and not cls.__module__.startswith("ffpdata.") else []
             folders = [*self.folders[:-1], *beside, self.folders[-1]]
             for name in cls.prompts:
+                if isinstance(given.get(name), Prompt):
+                    found[name] = (given[name], f"prompt {name!r}")
+                    continue
                 try:
                     file = self.library.prompt(name, str(given.get(name) or ""), folders)
                 except ConfigError as err:
@@ -350,7 +289,7 @@ class _Draft:
     def _spot(self, *entry: str) -> str:
         """`file:line` of an entry, or of what it stands in."""
         parts = (entry[:n] for n in range(len(entry), 0, -1))
-        return next((self.lines[part] for part in parts if part in self.lines), str(self.path))
+        return next((self.lines[part] for part in parts if part in self.lines), self.where)
 
 
 def _stage_names() -> frozenset[str]:

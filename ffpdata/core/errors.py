@@ -12,6 +12,10 @@ class FfpdataError(Exception):
     """Base of every error that ffpdata raises on purpose. Its text says what was wrong, the value and what to do."""
 
 
+class FfpdataWarning(UserWarning):
+    """Something that a person may not have meant; nothing stops."""
+
+
 class Reject(FfpdataError):
     """A decision against an item, not a fault: the item ends as `rejected` with `reason` and is never tried again.
 

@@ -24,6 +24,9 @@ from typing import Any
 
 from ffpdata.core.errors import ConfigError, nearest
 
+INTERACTIVE = "__main__"
+"""Module of the classes of a notebook or of the script that was started."""
+
 PSEUDO = ("/proc", "/dev", "/sys")
 """Folders whose content depends on who looks: `/proc/self/cwd` is another one for each process."""
 
@@ -50,6 +53,8 @@ def locate(path: str, folders: Sequence[Path]) -> str:
         ConfigError: the module is nowhere, or another package of its name comes first; with what to do.
     """
     module = _module_of(path)
+    if module == INTERACTIVE:
+        return ""
     top = module.partition(".")[0]
     elsewhere = ""
     importlib.invalidate_caches()  # a notebook may have written the module a moment ago
@@ -104,8 +109,27 @@ def import_object(path: str, folder: str = "") -> Any:
     try:
         return getattr(module, attribute)
     except AttributeError:
+        if name == INTERACTIVE:
+            raise ConfigError(
+                f"{path!r} was defined in a notebook or script, which this process cannot import: save the class in a "
+                f"file, e.g. {attribute.lower()}.py, name it {attribute.lower()}:{attribute} in the pipeline and start "
+                "the run again with that; what is finished is kept, for keys hold no import path"
+            ) from None
         own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == name]
         raise ConfigError(f"module {name!r} has no {attribute!r}{nearest(attribute, own)}") from None
+
+
+def import_path(cls: type) -> str:
+    """Return the `package.module:Name` of a class, for `import_object`; where it has none, ConfigError says why."""
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    found = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)
+    if found is None:
+        raise ConfigError(
+            f"{path} cannot be imported: define the class at the top level of a module, script or notebook cell"
+        )
+    if found is not cls:
+        raise ConfigError(f"{path} names another class by now, for it was defined again: use the new one")
+    return path
 
 
 def use_folder(folder: str, top: str) -> None:

@@ -2,7 +2,7 @@
 
 A newcomer needs four words: `Stage`, `Row`, `Resources` and `Reject`.
 
-    from ffpdata.core.stage import Artifact, Reject, Resources, Row, Stage, StageSettings
+    from ffpdata import Artifact, Reject, Resources, Row, Stage, StageSettings
 
     class Brighten(Stage):
         name, version = "brighten", 1
@@ -29,12 +29,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from ffpdata.core.errors import ConfigError, FatalError, Reject
+from ffpdata.core.errors import ConfigError, FatalError, Reject, nearest
 from ffpdata.core.keys import digest, row_key
-from ffpdata.core.plugins import import_object
+from ffpdata.core.plugins import INTERACTIVE, import_object, import_path
 from ffpdata.core.prompt import Prompt
+from ffpdata.core.resources import Resources, ResourceSettings
 
 __all__ = [
     "Artifact",
@@ -48,54 +49,8 @@ __all__ = [
     "Stage",
     "StageSettings",
     "import_object",
+    "import_path",
 ]
-
-
-class Resources(BaseModel):
-    """What one worker of a stage holds while it lives, and how long an item may take it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cpus: float = Field(default=1.0, ge=0)
-    gpus: float = Field(default=0.0, ge=0)
-    """Whole GPUs, or a fraction below 1 of one GPU that stages share."""
-    memory_gb: float = Field(default=1.5, gt=0)
-    gpu_memory_gb: float | None = Field(default=None, gt=0)
-    """GPU memory that its model takes; `ffpdata doctor` compares it with the cards."""
-    concurrency: int = Field(default=1, ge=1)
-    """Items that one worker holds at once, each in a thread: above 1 only for stages that wait for a service."""
-    timeout: float = Field(default=3600.0, gt=0)
-    """Seconds that an item may take; after that its worker is killed and the item fails with `timeout`."""
-    seconds: float | None = Field(default=None, gt=0)
-    """Expected seconds per item, from which worker counts are planned; measured by the first items where unset."""
-
-    @field_validator("gpus")
-    @classmethod
-    def _whole(cls, gpus: float) -> float:
-        if gpus > 1 and gpus != int(gpus):
-            raise ValueError("above one GPU, ask for whole GPUs")
-        return gpus
-
-    def overlaid(self, *overlays: ResourceSettings | None) -> Resources:
-        """Return the same with what the overlays set, later ones winning."""
-        merged = self.model_dump()
-        for overlay in overlays:
-            merged |= overlay.model_dump(exclude_none=True) if overlay else {}
-        return Resources(**merged)
-
-
-class ResourceSettings(BaseModel):
-    """What a profile or a pipeline changes in a stage's `Resources`; None leaves it as it is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cpus: float | None = Field(default=None, ge=0)
-    gpus: float | None = Field(default=None, ge=0)
-    memory_gb: float | None = Field(default=None, gt=0)
-    gpu_memory_gb: float | None = Field(default=None, gt=0)
-    concurrency: int | None = Field(default=None, ge=1)
-    timeout: float | None = Field(default=None, gt=0)
-    seconds: float | None = Field(default=None, gt=0)
 
 
 class ModelSpec(BaseModel):
@@ -118,6 +73,13 @@ class ModelSpec(BaseModel):
     resources: ResourceSettings | None = None
     code: str = ""
     """Absolute folder that the back end is imported from, noted at the start of a run; empty where it is installed."""
+    _interactive: type | None = PrivateAttr(None)
+    """A class of a notebook or script: it travels with the spec to workers, which cannot import it."""
+
+    @classmethod
+    def of(cls, backend: type, **entries: Any) -> ModelSpec:
+        """Make the spec of a back end's class; `entries` are those of a profile (`model`, `settings`, `runtime`)."""
+        return cls(backend=import_path(backend), **entries)
 
     def load_class(self) -> type:
         """Import the back end's class.
@@ -125,11 +87,18 @@ class ModelSpec(BaseModel):
         Raises:
             ConfigError: it cannot be imported, or is no class.
         """
-        found: type = import_object(self.backend, self.code)
+        try:
+            found: type = import_object(self.backend, self.code)
+        except ConfigError:
+            if self._interactive is None:
+                raise
+            return self._interactive
         if not isinstance(found, type):
             raise ConfigError(
                 f"{self.backend} is no class but {found!r}: a back end is a class that is called with its ModelSpec"
             )
+        if found.__module__ == INTERACTIVE:
+            self._interactive = found
         return found
 
     def identity(self) -> dict[str, Any]:
@@ -305,12 +274,25 @@ class Stage:
         settings: StageSettings | None = None,
         specs: Mapping[str, ModelSpec] | None = None,
         prompts: Mapping[str, Prompt] | None = None,
+        **values: Any,
     ) -> None:
-        self.settings: Any = settings if settings is not None else self.Settings()
+        self.settings: Any = settings if settings is not None else self._settings(values)
         self.specs = {role: (specs or {})[role] for role in self.models if role in (specs or {})}
         self.questions = {name: (prompts or {})[name] for name in self.prompts if name in (prompts or {})}
         self._loaded: dict[str, Any] = {}
         self._fixed: dict[tuple[str, ...], str] = {}
+
+    @classmethod
+    def _settings(cls, values: Mapping[str, Any]) -> StageSettings:
+        """Check settings that were given by name: `Blur(radius=9)`."""
+        try:
+            return cls.Settings(**values)
+        except ValidationError as err:
+            first = err.errors()[0]
+            entry, why = ".".join(str(part) for part in first["loc"]), f"{first['msg']} (got {first['input']!r})"
+            if first["type"] == "extra_forbidden":
+                why = f"the stage has no such setting{nearest(entry, cls.Settings.model_fields)}"
+            raise ConfigError(f"stage {cls.name!r}: {entry}: {why}") from None
 
     # --- what a subclass overrides ---
 

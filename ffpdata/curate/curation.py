@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ffpdata.core.config import CurateSettings
 from ffpdata.core.keys import digest
+from ffpdata.core.sections import CurateSettings
 from ffpdata.curate import dedup, select, split, verdicts
 from ffpdata.manifests.manifest import stage_schema, worker_label
 from ffpdata.manifests.run_folder import RunFolder

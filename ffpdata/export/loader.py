@@ -48,7 +48,7 @@ class Pair(Mapping[str, Any]):
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        self.files = dict(files)
+        self.files = files
         self._record: dict[str, Any] = json.loads(self.files[RECORD])
         self._added = [name for name in self.files if name not in _FIXED]
 

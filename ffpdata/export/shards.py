@@ -63,10 +63,10 @@ def export(
         total = choose(connection, tracks, extras) if tracks else 0
         if not total:
             raise FatalError(_why_nothing(run))
+        records = Records(run, connection, extras)  # what is wrong with the run is told before anything is written
         check_place(store)
         with only_writer(store), ThreadPoolExecutor(os.cpu_count()) as pool:
             writer = _Writer(store, run.store, pool, extras)
-            records = Records(run, connection, extras)
             shards: list[Shard] = []
             for plan in plan_shards(connection, run.store, int(shard_size_mb * 1e6), extras):
                 table = rows(connection, plan.entries[0].place, plan.entries[-1].place)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ffpdata.core.config import InputSettings
 from ffpdata.core.errors import ConfigError, FatalError, UsageError, nearest
 from ffpdata.core.keys import digest
+from ffpdata.core.sections import InputSettings
 from ffpdata.core.stage import Item
 from ffpdata.inputs.locations import (
     IMAGE_SUFFIXES,

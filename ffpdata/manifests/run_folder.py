@@ -75,6 +75,8 @@ class RunFolder:
             "pipeline": pipeline.model_dump(mode="json"),
             "columns": {stage.name: sql_types(stage.writes) for stage in built or pipeline.build()},
         }
+        if pipeline.interactive:
+            entry["not_importable"] = pipeline.interactive
         text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, explicit_start=True)
         self.store.write(RUN_FILE, self._text() + text.encode())
 

@@ -23,6 +23,7 @@ from ffpdata.runners.flow import Flow
 from ffpdata.runners.inline import run_inline
 from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import PROGRESS_FILE, Progress
+from ffpdata.runners.tables import status_text
 from ffpdata.storage.lock import is_locked, run_lock
 from ffpdata.storage.object_store import is_s3, outage_ends_run
 
@@ -59,6 +60,10 @@ class Status:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairs: int = 0
     pools: list[dict[str, Any]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """The table of `ffpdata status`."""
+        return status_text(self)
 
     @property
     def failed(self) -> int:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from ffpdata.core import plugins
-from ffpdata.core.config import InputSettings, Pipeline, load_pipeline
+from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.core.errors import ConfigError
 from ffpdata.core.pipeline_check import COLUMN_TYPES, INPUT_COLUMNS, TABLE_COLUMNS, stage_class
+from ffpdata.core.sections import InputSettings
 from ffpdata.core.stage import Stage
 from ffpdata.inputs.listing import list_inputs
 from ffpdata.manifests.manifest import COMMON, arrow_type

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ffpdata.core.config import InputSettings
 from ffpdata.core.errors import ConfigError, UsageError
+from ffpdata.core.sections import InputSettings
 from ffpdata.inputs.listing import list_inputs
 
 CLIPS = InputSettings()

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ffpdata.core.config import InputSettings
 from ffpdata.core.errors import ConfigError, FatalError, Reject, UsageError
+from ffpdata.core.sections import InputSettings
 from ffpdata.core.stage import Row
 from ffpdata.inputs import locations
 from ffpdata.inputs.listing import list_inputs

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from ffpdata.core.config import CurateSettings, Pipeline, StageEntry, load_pipeline
+from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.core.errors import FatalError, RunLockedError
+from ffpdata.core.pipeline import StageEntry
+from ffpdata.core.sections import CurateSettings
 from ffpdata.manifests.manifest import COMMON
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.core.config import Pipeline, StageEntry, load_pipeline
+from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.core.errors import ConfigError, FatalError, UsageError
-from ffpdata.curate import curate
+from ffpdata.core.pipeline import StageEntry
+from ffpdata.curate.curation import curate
 from ffpdata.export.shards import export
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.runners.progress import PROGRESS_FILE

@@ -1,0 +1,215 @@
+"""Running a pipeline from Python, and what can be asked of a run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ffpdata.core.config import Pipeline, load_pipeline
+from ffpdata.core.errors import FfpdataWarning, UsageError, nearest
+from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.refine.overruled import overruled
+from ffpdata.runners.session import StartOptions, Status, start, status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ffpdata.export.dataset import Dataset
+    from ffpdata.export.loader import Pair
+
+Runner = Literal["inline", "ray"]
+RUNNERS = ("inline", "ray")
+
+
+def run(
+    pipeline: str | Path | Pipeline,
+    input: str | Path,  # noqa: A002 - `--input` of the command
+    run_folder: str | Path,
+    *,
+    profile: str | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    models: Mapping[str, Any] | None = None,
+    runner: Runner = "inline",
+    limit: int | None = None,
+    stages: str = "",
+    quiet: bool = True,
+) -> Run:
+    """Run a pipeline on an input. The same call again resumes: what is done is kept.
+
+    Args:
+        pipeline: name, path, or a `Pipeline`.
+        input: folder, glob, or CSV, TSV or Parquet table with a `path` column; local or `s3://`.
+        run_folder: where manifests and artifacts go; local or `s3://`.
+        profile: which models; by default the pipeline's.
+        overrides: settings, as `load_pipeline` takes them: `["clip.frames=49"]` or `{"clip": {"frames": 49}}`.
+        models: roles to fill by a back end of one's own: `{"remover": MyRemover}`.
+        runner: `inline`: in this process. `ray`: on all cores, or on the cluster of `RAY_ADDRESS`.
+        limit: take only the first so many entries of the input.
+        stages: compute only these stages: `a..b`, `a..`, `..b` or `a`.
+        quiet: show no progress.
+
+    Returns:
+        The run; its `result` says what came of this start.
+
+    Raises:
+        ConfigError: the pipeline, the profile or a setting is wrong.
+        FatalError: the run cannot go on; what is finished is kept.
+        RunLockedError: another process writes this folder.
+        KeyboardInterrupt: SIGINT or SIGTERM; finished items are committed.
+    """
+    _check_runner(runner)
+    if isinstance(pipeline, Pipeline):
+        if profile or overrides or models:
+            raise UsageError(
+                "a Pipeline is complete: give profile, overrides and models to load_pipeline or Pipeline.of"
+            )
+    else:
+        pipeline = load_pipeline(pipeline, profile, overrides, models=models)
+    folder = RunFolder(run_folder)
+    if warning := overruled(folder, pipeline):
+        warnings.warn(warning, FfpdataWarning, stacklevel=2)
+    options = StartOptions(runner=runner, limit=limit, stages=stages, quiet=quiet)
+    return Run(folder, start(folder, pipeline, str(input), options))
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run that was started before, also while it goes on.
+
+    Raises:
+        FatalError: there is no run.
+    """
+    return Run(RunFolder.existing(path))
+
+
+class Run:
+    """A run: what came out of it, and what can be done with that.
+
+    Attributes:
+        folder: its files and manifests.
+        result: where it stood at the end of the start that this object made; None where it was opened.
+    """
+
+    def __init__(self, folder: RunFolder, result: Status | None = None) -> None:
+        self.folder = folder
+        self.result = result
+
+    def __repr__(self) -> str:
+        return f"Run({self.path!r})"
+
+    @property
+    def path(self) -> str:
+        """The run folder, absolute, or its URL."""
+        return self.folder.store.root
+
+    @property
+    def pipelines(self) -> dict[str, Pipeline]:
+        """Per track the pipeline of its newest start."""
+        return self.folder.pipelines()
+
+    def status(self) -> Status:
+        """Count where the items stand, per stage; works while the run goes on."""
+        return status(self.folder)
+
+    def sql(self, query: str) -> pa.Table:
+        """Query the manifests: a view per stage, `<stage>_history` with all rows, and the wide view `items`.
+
+        Args:
+            query: DuckDB's SQL.
+
+        Returns:
+            An Arrow table; `.to_pylist()` makes dicts of it and, where pandas is installed, `.to_pandas()` a frame.
+
+        Raises:
+            UsageError: the query is wrong.
+            FatalError: the manifests cannot be read.
+        """
+        import duckdb
+        import pyarrow as pa
+
+        from ffpdata.manifests.views import about_manifests
+
+        with self.folder.reading() as connection:
+            try:
+                found = connection.sql(query)
+                return pa.table({}) if found is None else found.to_arrow_table()
+            except duckdb.Error as err:
+                if about_manifests(err):
+                    raise
+                raise UsageError(f"SQL: {err}") from err
+
+    def pairs(self, split: str | None = None) -> Iterator[Pair]:
+        """Read the accepted pairs, as of the end of the last start or export, without exporting them.
+
+        Each is a mapping as `ffpdata.pairs` gives it: the entries of the record, and `source`, `target`, `mask` and
+        `edited_first_frame` as arrays, decoded when they are asked for.
+
+        Args:
+            split: one split; all of them by default.
+        """
+        from ffpdata.export.run_pairs import run_pairs
+
+        return run_pairs(self.folder, split)
+
+    def export(
+        self, out: str | Path, *, shard_size_mb: float = 1000, progress: Callable[[int, int], None] | None = None
+    ) -> Dataset:
+        """Write the accepted pairs as WebDataset shards with an index and a dataset card.
+
+        Curation decides anew before: verdicts that reviewers gave meanwhile count.
+
+        Args:
+            out: folder or URL: new, empty, or an earlier export, which is brought up to date.
+            shard_size_mb: largest size of a shard.
+            progress: called after each shard with the number of pairs done and of pairs in all.
+
+        Raises:
+            FatalError: there is nothing to export, or `out` cannot take it.
+            RunLockedError: the run is going on.
+        """
+        from ffpdata.curate.curation import curate
+        from ffpdata.export.shards import export
+        from ffpdata.storage.lock import run_lock
+
+        with run_lock(self.folder.store) as lock:
+            curate(self.folder, guard=lock.check)
+        return export(self.folder, out, shard_size_mb=shard_size_mb, progress=progress)
+
+    def report(self) -> Path | str:
+        """Write the report page and return where it is: a path, or the URL where the run is not local."""
+        from ffpdata.report.page import write_report
+
+        return write_report(self.folder)
+
+    def retry(
+        self,
+        *,
+        stage: str | None = None,
+        reason: str | None = None,
+        lost: bool = False,
+        runner: Runner = "inline",
+        quiet: bool = True,
+    ) -> Status:
+        """Try failed items again as the run was set up, and what else is asked for.
+
+        Args:
+            stage: also items that this stage rejected.
+            reason: also items that were rejected for this reason.
+            lost: also outcomes whose files are gone from the folder.
+            runner: `inline` or `ray`.
+            quiet: show no progress.
+
+        Raises:
+            UsageError: the run has no such stage or reason.
+        """
+        from ffpdata.runners.retry import retry
+
+        _check_runner(runner)
+        self.result = retry(self.folder, stage=stage, reason=reason, lost=lost, runner=runner, quiet=quiet)
+        return self.result
+
+
+def _check_runner(runner: str) -> None:
+    if runner not in RUNNERS:
+        raise UsageError(f"runner {runner!r}: no such runner{nearest(runner, RUNNERS)}")

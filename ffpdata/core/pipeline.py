@@ -1,0 +1,134 @@
+"""A resolved pipeline: its stages, models and questions with every setting, as `run.yaml` keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ffpdata.core.errors import ConfigError
+from ffpdata.core.export_settings import ExportSettings
+from ffpdata.core.from_classes import override_texts, spec_of, stage_entry
+from ffpdata.core.pipeline_check import stage_class
+from ffpdata.core.plugins import INTERACTIVE
+from ffpdata.core.prompt import Prompt, TextRule
+from ffpdata.core.sections import CurateSettings, InputSettings
+from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage
+
+
+class StageEntry(BaseModel):
+    """One stage of a pipeline: its name, its class and its settings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    use: str
+    """Import path `package.module:Class`."""
+    settings: dict[str, Any] = {}
+    code: str = ""
+    """Absolute folder that the class is imported from, noted at the start of a run; empty where it is installed."""
+
+
+class Pipeline(BaseModel):
+    """A resolved pipeline: nothing is left to look up."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    track: str
+    profile: str = ""
+    about: str = ""
+    input: InputSettings = InputSettings()
+    clip: dict[str, Any] = {}
+    max_attempts: int = Field(default=3, ge=1)
+    stages: list[StageEntry]
+    models: dict[str, ModelSpec] = {}
+    prompts: dict[str, dict[str, Any]] = {}
+    """The questions with their whole text: a run keeps what it asked, whatever becomes of the prompt files."""
+    resources: dict[str, ResourceSettings] = {}
+    """Per stage what its workers get on this hardware; counts in no key."""
+    curate: CurateSettings = CurateSettings()
+    export: ExportSettings = ExportSettings()
+
+    @classmethod
+    def of(
+        cls,
+        stages: Sequence[Any],
+        *,
+        name: str = "custom",
+        track: str = "",
+        profile: str | None = None,
+        models: Mapping[str, Any] | None = None,
+        overrides: Sequence[str] | Mapping[str, Any] = (),
+        columns: Collection[str] = (),
+        **sections: Any,
+    ) -> Pipeline:
+        """Make a checked pipeline from Python classes.
+
+        A class of a notebook or script (`__main__`) works in its own process and on Ray. Another process, such as the
+        `ffpdata` command on the same run folder, cannot import it and says so.
+
+        Args:
+            stages: in order, each a stage's class, an instance (`Blur(radius=9)`), a pair of a class or name and its
+                settings, the name of a stage that comes with ffpdata (`"ingest"`), or `"package.module:Class"`.
+            name: of the pipeline.
+            track: that rows carry; by default `name`. Pipelines of different tracks may share a run folder.
+            profile: name or path of the profile whose models the stages use; none by default.
+            models: roles that the profile does not fill, or that are to be filled otherwise: a back end's class, its
+                import path, a profile's mapping or a `ModelSpec`.
+            overrides: as in `load_pipeline`.
+            columns: columns that items have from the start, beside those of the input.
+            sections: what else a pipeline file has, e.g. `clip={"frames": 49}`, `input={"kind": "styled"}`,
+                `curate={"variants": "all"}`, `resources`, `max_attempts`; `prompts` maps names to paths or `Prompt`s.
+
+        Raises:
+            ConfigError: with the value and the nearest valid name.
+        """
+        from ffpdata.core.config import assemble
+
+        data = {"name": name, "track": track or name, "stages": [stage_entry(stage) for stage in stages], **sections}
+        roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
+        texts = override_texts(overrides)
+        return assemble(
+            data, {}, None, f"pipeline {name!r}", profile=profile, overrides=texts, models=roles, columns=columns
+        )
+
+    @property
+    def interactive(self) -> list[str]:
+        """Import paths of classes of a notebook or script, which no other process can import."""
+        paths = [entry.use for entry in self.stages] + [spec.backend for spec in self.models.values()]
+        return [path for path in paths if path.startswith(f"{INTERACTIVE}:")]
+
+    def build(self) -> list[Stage]:
+        """Make the stage objects in order (no model is loaded yet).
+
+        Raises:
+            ConfigError: a stage of the user's own is no longer where it was at the start; with what to do.
+        """
+        stages = []
+        for entry in self.stages:
+            try:
+                cls = stage_class(entry.use, entry.code)
+            except ConfigError as err:
+                raise ConfigError(f"stage {entry.name!r}: {err}") from err
+            prompts = {name: _thaw(self.prompts[name]) for name in cls.prompts if name in self.prompts}
+            stage = cls(cls.Settings.model_validate(entry.settings), self.models, prompts)
+            models = [self.models[role].resources for role in cls.models if role in self.models]
+            try:
+                stage.resources = cls.resources.overlaid(*models, self.resources.get(entry.name))
+            except ValidationError as err:
+                raise ConfigError(f"resources of stage {entry.name!r}: {err.errors()[0]['msg']}") from None
+            stages.append(stage)
+        return stages
+
+
+def freeze(prompt: Prompt) -> dict[str, Any]:
+    """Return a question as plain data that `run.yaml` keeps."""
+    rules = {name: rule.model_dump(mode="json", exclude_defaults=True) for name, rule in prompt.rules.items()}
+    return {**vars(prompt), "inputs": list(prompt.inputs), "rules": rules}
+
+
+def _thaw(data: Mapping[str, Any]) -> Prompt:
+    rules = {name: TextRule.model_validate(rule) for name, rule in data["rules"].items()}
+    return Prompt(**{**data, "inputs": tuple(data["inputs"]), "rules": rules})

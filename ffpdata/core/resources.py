@@ -1,0 +1,52 @@
+"""What a stage's workers get of a machine."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Resources(BaseModel):
+    """What one worker of a stage holds while it lives, and how long an item may take it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0)
+    """Whole GPUs, or a fraction below 1 of one GPU that stages share."""
+    memory_gb: float = Field(default=1.5, gt=0)
+    gpu_memory_gb: float | None = Field(default=None, gt=0)
+    """GPU memory that its model takes; `ffpdata doctor` compares it with the cards."""
+    concurrency: int = Field(default=1, ge=1)
+    """Items that one worker holds at once, each in a thread: above 1 only for stages that wait for a service."""
+    timeout: float = Field(default=3600.0, gt=0)
+    """Seconds that an item may take; after that its worker is killed and the item fails with `timeout`."""
+    seconds: float | None = Field(default=None, gt=0)
+    """Expected seconds per item, from which worker counts are planned; measured by the first items where unset."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("above one GPU, ask for whole GPUs")
+        return gpus
+
+    def overlaid(self, *overlays: ResourceSettings | None) -> Resources:
+        """Return the same with what the overlays set, later ones winning."""
+        merged = self.model_dump()
+        for overlay in overlays:
+            merged |= overlay.model_dump(exclude_none=True) if overlay else {}
+        return Resources(**merged)
+
+
+class ResourceSettings(BaseModel):
+    """What a profile or a pipeline changes in a stage's `Resources`; None leaves it as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: float | None = Field(default=None, ge=0)
+    gpus: float | None = Field(default=None, ge=0)
+    memory_gb: float | None = Field(default=None, gt=0)
+    gpu_memory_gb: float | None = Field(default=None, gt=0)
+    concurrency: int | None = Field(default=None, ge=1)
+    timeout: float | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0)
