@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -39,12 +38,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def command(example: Path, *words: Any, code: int = 0) -> str:
-    # The folder of the example is on the path, as the console script is to have it by itself.
-    path = os.pathsep.join([str(example), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", "ffpdata", *map(str, words)],
         cwd=example,
-        env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=280,
