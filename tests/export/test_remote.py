@@ -9,6 +9,7 @@ import pytest
 
 from ffpdata.core.errors import FatalError
 from ffpdata.curate.curation import curate
+from ffpdata.core.export_settings import ExportSettings
 from ffpdata.export import shards
 from ffpdata.export.loader import pairs
 from ffpdata.export.shards import export
@@ -37,8 +38,9 @@ def test_a_remote_run_is_curated_exported_verified_read_and_reported(
     run = RunFolder.existing("s3://bucket/run")
     assert curate(run) == curate(local)
     export(run, "s3://bucket/out", shard_size_mb=0.12)
-    dataset = export(run, "s3://bucket/out")
-    export(local, tmp_path / "out")
+    sections = {"style": ExportSettings(members={"depth.mp4": "depth_video"}, columns=["depth_kind"])}
+    dataset = export(run, "s3://bucket/out", sections=sections)
+    export(local, tmp_path / "out", sections=sections)
     remote = {name.removeprefix("bucket/out/"): bucket.cat_file(name) for name in bucket.find("bucket/out")}
     assert len(dataset.shards) == 2
     assert {name: hashlib.sha256(data).hexdigest() for name, data in remote.items()} == {
