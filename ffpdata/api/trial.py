@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ffpdata.core.config import Pipeline
+from ffpdata.core.config import assemble
+from ffpdata.core.from_classes import spec_of, stage_entry
 from ffpdata.core.stage import Artifact, Item, Stage
 from ffpdata.models.settings import check
 from ffpdata.runners.execute import execute
@@ -99,7 +100,9 @@ def try_stage(
         FatalError: the stage cannot start, for a model is missing.
     """
     where = Path(folder) if folder is not None else Path(tempfile.mkdtemp(prefix="ffpdata-trial-"))
-    [made] = Pipeline.of([stage], profile=profile, models=models, columns=row, prompts=prompts or {}).build()
+    data = {"name": "trial", "track": "trial", "stages": [stage_entry(stage)], "prompts": dict(prompts or {})}
+    roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
+    [made] = assemble(data, {}, None, "try_stage", profile=profile, models=roles, alone=True).build()
     for spec in made.specs.values():
         check(spec)
     values = {name: str(value) if isinstance(value, Path) else value for name, value in row.items()}

@@ -75,9 +75,9 @@ def assemble(
     where: str,
     *,
     profile: str | None,
-    overrides: Sequence[str],
+    overrides: Sequence[str] = (),
     models: Mapping[str, ModelSpec],
-    columns: Collection[str] = (),
+    alone: bool = False,
 ) -> Pipeline:
     """Make a checked pipeline of what a pipeline file holds.
 
@@ -89,13 +89,13 @@ def assemble(
         profile: as in `load_pipeline`.
         overrides: `a.b=c` texts.
         models: roles that are filled otherwise than by the profile.
-        columns: columns that items have from the start, beside those of the input.
+        alone: whether stages are tried without those before them, so that nobody writes the columns that they read.
     """
     library = Library.find()
     names = [name.strip() for name in str(profile or data.get("profile") or "").split(",") if name.strip()]
     profiles = [library.file("pipelines/profiles", name) for name in names]
     files = [file, *profiles] if file else profiles
-    draft = _Draft(where, data, lines, library, search_folders(library.own(files)), columns)
+    draft = _Draft(where, data, lines, library, search_folders(library.own(files)))
     draft.take_stages()
     data["profile"] = ",".join([draft.overlay(file) for file in profiles])
     if models:
@@ -103,7 +103,7 @@ def assemble(
     sections = set(Pipeline.model_fields) - {"stages"}
     for text in overrides:
         override(data, draft.stages, sections, text, lines)
-    return draft.resolve()
+    return draft.resolve(alone=alone)
 
 
 def load_settings(model: type[S], name: str, overrides: Sequence[str] = ()) -> S:
@@ -135,7 +135,6 @@ class _Draft:
         where: its file, or what messages call it.
         data: its sections, the profiles laid over them.
         lines: where each entry stands.
-        columns: columns that items have from the start, beside those of the input.
         folders: where code and questions of the user's own are sought.
         stages: name to `use`, `settings` and `code`, in order.
         classes: name to class.
@@ -147,7 +146,6 @@ class _Draft:
     lines: Lines
     library: Library
     folders: Sequence[Path]
-    columns: Collection[str]
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     classes: dict[str, type[Stage]] = field(default_factory=dict)
     spots: dict[str, str] = field(default_factory=dict)
@@ -219,8 +217,8 @@ class _Draft:
         """Roles that the stages of ffpdata have, those of other pipelines too."""
         return set(read(self.library.file("pipelines/profiles", "cpu"))[0]["models"])
 
-    def resolve(self) -> Pipeline:
-        """Check every entry, and how the stages fit together."""
+    def resolve(self, *, alone: bool) -> Pipeline:
+        """Check every entry, and how the stages fit together where they are not tried alone."""
         entries = [self._entry(name) for name in self.stages]
         prompts = self._prompts()
         frozen = {name: freeze(prompt) for name, (prompt, _) in prompts.items()}
@@ -228,8 +226,9 @@ class _Draft:
         for name in data.get("resources") or {}:
             self._check_name("resources", name)
         resolved: Pipeline = validate(Pipeline, data, (), self.lines, self.where)
-        check_columns(self.classes, self.spots.__getitem__, self.columns)
-        check_prompts(self.classes, prompts, self.spots.__getitem__, self.columns)
+        if not alone:
+            check_columns(self.classes, self.spots.__getitem__)
+            check_prompts(self.classes, prompts, self.spots.__getitem__)
         writes = {name: kind for cls in self.classes.values() for name, kind in cls.writes.items()}
         resolved.export.check(writes, self.where, self.lines)
         models = {role: self._located(role, spec) for role, spec in resolved.models.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -61,7 +61,6 @@ class Pipeline(BaseModel):
         profile: str | None = None,
         models: Mapping[str, Any] | None = None,
         overrides: Sequence[str] | Mapping[str, Any] = (),
-        columns: Collection[str] = (),
         **sections: Any,
     ) -> Pipeline:
         """Make a checked pipeline from Python classes.
@@ -78,7 +77,6 @@ class Pipeline(BaseModel):
             models: roles that the profile does not fill, or that are to be filled otherwise: a back end's class, its
                 import path, a profile's mapping or a `ModelSpec`.
             overrides: as in `load_pipeline`.
-            columns: columns that items have from the start, beside those of the input.
             sections: what else a pipeline file has, e.g. `clip={"frames": 49}`, `input={"kind": "styled"}`,
                 `curate={"variants": "all"}`, `resources`, `max_attempts`; `prompts` maps names to paths or `Prompt`s.
 
@@ -90,9 +88,7 @@ class Pipeline(BaseModel):
         data = {"name": name, "track": track or name, "stages": [stage_entry(stage) for stage in stages], **sections}
         roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
         texts = override_texts(overrides)
-        return assemble(
-            data, {}, None, f"pipeline {name!r}", profile=profile, overrides=texts, models=roles, columns=columns
-        )
+        return assemble(data, {}, None, f"pipeline {name!r}", profile=profile, overrides=texts, models=roles)
 
     @property
     def interactive(self) -> list[str]:

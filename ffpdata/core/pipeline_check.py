@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.plugins import import_object
@@ -110,18 +110,17 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def check_columns(stages: Mapping[str, type[Stage]], spot: Spot, given: Collection[str] = ()) -> None:
+def check_columns(stages: Mapping[str, type[Stage]], spot: Spot) -> None:
     """Check that every column that a stage needs is written before it, by the input or by a stage.
 
     Args:
         stages: name to class, in order.
         spot: where a stage's entry stands.
-        given: columns that items have from the start, beside those of the input.
 
     Raises:
         ConfigError: with file and line of the stage, the column and the nearest one that there is.
     """
-    there = {*INPUT_COLUMNS, *given}
+    there = set(INPUT_COLUMNS)
     names = list(stages)
     for number, (name, cls) in enumerate(stages.items()):
         for column in (*cls.reads, *cls.uses):
@@ -143,24 +142,18 @@ def _why(name: str, column: str, later: Sequence[str], there: set[str]) -> str:
     return f"which neither the input has nor a stage before it writes. {remedy}"
 
 
-def check_prompts(
-    stages: Mapping[str, type[Stage]],
-    prompts: Mapping[str, tuple[Prompt, str]],
-    spot: Spot,
-    given: Collection[str] = (),
-) -> None:
+def check_prompts(stages: Mapping[str, type[Stage]], prompts: Mapping[str, tuple[Prompt, str]], spot: Spot) -> None:
     """Check that every input of a question is a column that its stage has, or a field that the stage makes.
 
     Args:
         stages: name to class, in order.
         prompts: what a stage calls a question, to the question and its file.
         spot: where a stage's entry stands.
-        given: columns that items have from the start, beside those of the input.
 
     Raises:
         ConfigError: with the file of the question, the input and the nearest column.
     """
-    there = {*INPUT_COLUMNS, *given}
+    there = set(INPUT_COLUMNS)
     for name, cls in stages.items():
         has = {column for column in (*cls.reads, *cls.uses) if column in there} | set(cls.fields)
         for asked in cls.prompts:

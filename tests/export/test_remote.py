@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.curate.curation import curate
 from ffpdata.core.export_settings import ExportSettings
+from ffpdata.curate.curation import curate
 from ffpdata.export import shards
 from ffpdata.export.loader import pairs
 from ffpdata.export.shards import export
