@@ -52,8 +52,8 @@ class TextSet:
 class StageIndex:
     """The keys of a stage's finished rows, 8 bytes each; after `refresh` also where the rows lie, 40 bytes each.
 
-    Most keys that a start asks for are not there, or belong to inputs that need no row. So the places are read only
-    when the first row is asked for: reading them takes three times as long as reading the keys.
+    Most keys that a start asks for have no row, or need not be read, so the places are read when the first row is asked
+    for: that takes four texts of every row, where the keys take one.
 
     Args:
         manifest: of the run.
