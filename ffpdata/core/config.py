@@ -215,7 +215,8 @@ def assemble(
         overlay.pop("about", None)
         _merge(data, overlay, ())
     data["profile"] = ",".join(known)
-    data["models"] = {**(data.get("models") or {}), **models}
+    if models:
+        _merge(data, {"models": models}, ())
     for text in overrides:
         _override(data, stages, text, lines)
     return _resolve(data, stages, lines, library, path, shipped=shipped)
