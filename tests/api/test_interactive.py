@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.fixture_run import copy_run
+
 CLASSES = """
 from pathlib import Path
 
@@ -99,13 +101,19 @@ def test_another_process_is_told_what_to_do(folder: Path) -> None:
     python(folder, "script.py", "inline")
     [*_, start] = yaml.safe_load_all((folder / "run/run.yaml").read_text())
     assert start["not_importable"] == ["__main__:Read", "__main__:Shout", "__main__:Marker"]
-    assert "2 pairs" in python(folder, "-m", "ffpdata", "status", "run")
+    assert "too_long 1" in python(folder, "-m", "ffpdata", "status", "run")
     assert "too_long" in python(folder, "-m", "ffpdata", "sql", "run", "select reason from shout")
-    for command in (["retry", "run"], ["export", "run", "out"]):
-        said = python(folder, "-m", "ffpdata", *command, code=1)
-        assert said.startswith("ffpdata: "), said
-        assert "'__main__:Read' was defined in a notebook or script" in said
-        assert "save the class in a file, e.g. read.py, name it read:Read in the pipeline" in said
+    said = python(folder, "-m", "ffpdata", "retry", "run", code=1)
+    assert said.startswith("ffpdata: "), said
+    assert "'__main__:Read' was defined in a notebook or script" in said
+    assert "save the class in a file, e.g. read.py, name it read:Read in the pipeline" in said
+
+
+def test_an_export_is_told_before_it_writes(folder: Path) -> None:
+    begun = copy_run(folder / "run").store.local_path("run.yaml")
+    begun.write_text(begun.read_text().replace("ffpdata.stages.caption:Caption", "__main__:Caption"))
+    said = python(folder, "-m", "ffpdata", "export", "run", "out", code=1)
+    assert "'__main__:Caption' was defined in a notebook or script" in said
     assert not (folder / "out").exists()
 
 
