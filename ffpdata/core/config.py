@@ -99,7 +99,7 @@ def assemble(
     draft.take_stages()
     data["profile"] = ",".join([draft.overlay(file) for file in profiles])
     if models:
-        data["models"] = {**(data.get("models") or {}), **models}
+        merge(data, {"models": models})
     sections = set(Pipeline.model_fields) - {"stages"}
     for text in overrides:
         override(data, draft.stages, sections, text, lines)
