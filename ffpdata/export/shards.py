@@ -50,6 +50,7 @@ def export(
 
     Raises:
         FatalError: there is nothing to export, `out` holds something else, an artifact is gone, or the disk is full.
+        ConfigError: a stage or a back end of the user's own is no longer where it was; nothing is written.
     """
     store = Store(out)
     with run.reading() as connection:
@@ -57,10 +58,12 @@ def export(
         total = choose(connection, tracks) if tracks else 0
         if not total:
             raise FatalError(_why_nothing(run))
+        records = Records(run, connection)
+        for spec in records.models():  # the card asks them for their names: better now than when the shards are written
+            spec.load_class()
         check_place(store)
         with only_writer(store), ThreadPoolExecutor(os.cpu_count()) as pool:
             writer = _Writer(store, run.store, pool)
-            records = Records(run, connection)
             shards: list[Shard] = []
             for plan in plan_shards(connection, run.store, int(shard_size_mb * 1e6)):
                 table = rows(connection, plan.entries[0].place, plan.entries[-1].place)
