@@ -213,7 +213,13 @@ def test_all_commands_find_code_beside_the_pipeline(tmp_path: Path, elsewhere: P
         assert f"at the start it was in {project}, which is not there now" in said
         assert "PYTHONPATH" in said
         assert "Traceback" not in said
-    assert not (tmp_path / "out2").exists() or not any((tmp_path / "out2").iterdir())
+    for stray in ("colorsys.py", "cv2.py", "yaml.py"):  # PYTHONPATH does come first: Python's own rule
+        (moved / stray).unlink()
+    (moved / "mymodels.py").rename(tmp_path / "mymodels.py")
+    said = ffpdata(elsewhere, "export", run, tmp_path / "out2", path=str(moved), code=1)
+    assert "cannot import 'mymodels'" in said
+    (tmp_path / "mymodels.py").rename(moved / "mymodels.py")
+    assert not (tmp_path / "out2").exists()
     ffpdata(elsewhere, "export", run, tmp_path / "out2", path=str(moved))
 
 

@@ -15,7 +15,7 @@ import duckdb
 
 from ffpdata import __version__
 from ffpdata.core.keys import digest
-from ffpdata.core.stage import Artifact
+from ffpdata.core.stage import Artifact, ModelSpec
 from ffpdata.curate import verdicts as reviewed
 from ffpdata.export.extras import COLUMNS, Extras
 from ffpdata.manifests.manifest import decode
@@ -115,6 +115,10 @@ class Records:
         self._taken = of_each(run.tracks())
         self._prompts = _PromptHistory(run, connection, self._stages)
         self._decisions = reviewed.decisions(reviewed.read(connection))
+
+    def models(self) -> list[ModelSpec]:
+        """The models of all stages."""
+        return [spec for stages in self._stages.values() for stage in stages for spec in stage.specs.values()]
 
     def record(self, row: Mapping[str, Any], key: str) -> dict[str, Any]:
         """Return the record of one row of `items` under its sample key."""

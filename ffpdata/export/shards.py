@@ -55,6 +55,7 @@ def export(
     Raises:
         FatalError: there is nothing to export, `out` holds something else, an artifact is gone, the disk is full, or a
             section names a column that cannot be exported.
+        ConfigError: a stage or a back end of the user's own is no longer where it was; nothing is written.
     """
     store = Store(out)
     with run.reading() as connection:
@@ -64,6 +65,8 @@ def export(
         if not total:
             raise FatalError(_why_nothing(run))
         records = Records(run, connection, extras)  # what is wrong with the run is told before anything is written
+        for spec in records.models():  # the card asks them for their names: better now than when the shards are written
+            spec.load_class()
         check_place(store)
         with only_writer(store), ThreadPoolExecutor(os.cpu_count()) as pool:
             writer = _Writer(store, run.store, pool, extras)
