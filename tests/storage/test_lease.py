@@ -74,7 +74,7 @@ def test_of_drivers_that_start_at_the_same_moment_one_wins(proxy: FlakyProxy) ->
 
 
 HOLD = (
-    "import sys, time; from ffpdata.core import lease; lease.LEASE_SECONDS = 4.0\n"
+    "import sys, time; from ffpdata.storage import lease; lease.LEASE_SECONDS = 4.0\n"
     "{}\n"
     "from ffpdata.storage.lock import run_lock; from ffpdata.storage.store import Store\n"
     "with run_lock(Store('s3://bucket/run')):\n    print('held', flush=True); time.sleep(60)"

@@ -62,7 +62,8 @@ def test_a_full_disk_is_one_clear_message(tmp_path: Path) -> None:
     """A real full device: a tiny tmpfs, or a file size limit where mounting is not allowed."""
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from ffpdata.core import errors, store\n"
+        "from ffpdata.core import errors\n"
+        "from ffpdata.storage import store\n"
         "import errno, os\n"
         "errors._FULL.add(errno.EFBIG)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
