@@ -84,7 +84,7 @@ def kind_of(source: str) -> str:
 
 
 def parent(source: str) -> str:
-    """The folder that a file lies in."""
+    """Return the folder of a file."""
     return source.rpartition("/")[0] if "://" in source else str(Path(source).parent.resolve())
 
 
@@ -105,13 +105,13 @@ def match(pattern: str) -> tuple[Location, list[str]]:
     return LocalLocation(Path(_fixed_part(str(Path(pattern).absolute())))), [str(Path(m).absolute()) for m in found]
 
 
-def fetch_input(url: str, max_bytes: float, held: DownloadsInUse | None = None) -> Path:
+def fetch_input(url: str, max_bytes: float, in_use: DownloadsInUse | None = None) -> Path:
     """Download a file of a remote input into this process's scratch and return its path.
 
     Args:
         url: of the file.
         max_bytes: largest size.
-        held: from `Scratch.hold`; keeps the copy until the end of that block.
+        in_use: from `Scratch.hold`; keeps the copy until the end of that block.
 
     Raises:
         Reject: it is missing, too large, or the credentials do not allow reading it.
@@ -127,7 +127,7 @@ def fetch_input(url: str, max_bytes: float, held: DownloadsInUse | None = None) 
         raise Reject("too_large", f"{name} has {info['size'] / 1e9:.1f} GB, the limit is {limit} GB")
     # The copy's name contains the fingerprint, because a file of an input may change.
     copy = f"{fingerprint(info)}/{url}"
-    return process_scratch().fetch(copy, lambda to: _input(url, lambda: fs.get_file(url, str(to))), held)
+    return process_scratch().fetch(copy, lambda to: _input(url, lambda: fs.get_file(url, str(to))), in_use)
 
 
 def _input(url: str, call: Callable[[], T]) -> T:

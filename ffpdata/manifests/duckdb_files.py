@@ -77,12 +77,12 @@ class ManifestFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         """Open the local copy for reading."""
         if "w" in mode or "a" in mode:
             raise PermissionError(f"{path}: manifests are not written by SQL")
-        with self._store.hold() as held:
-            return _Handle(self._store.fetch(self._relative(path), held).open("rb"))
+        with self._store.hold() as in_use:
+            return _Handle(self._store.fetch(self._relative(path), in_use).open("rb"))
 
     def _stat(self, path: str) -> os.stat_result:
-        with self._store.hold() as held:
-            return self._store.fetch(self._relative(path), held).stat()
+        with self._store.hold() as in_use:
+            return self._store.fetch(self._relative(path), in_use).stat()
 
     def _relative(self, path: str) -> str:
         return path.removeprefix(f"{self._store.root}/")

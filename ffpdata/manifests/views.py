@@ -233,9 +233,9 @@ def of_each(tracks: Mapping[str, Sequence[str]]) -> set[str]:
     return {f"{stage}_{c}" for stages in tracks.values() for stage in (*stages, CURATE) for c in OF_EACH}
 
 
-def in_items(stage: str, column: str, taken: Container[str]) -> str:
-    """Return the name of a stage's own column in `items`; `taken` are the names of `of_each`."""
-    return f"{stage}_{column}" if column in taken else column
+def in_items(stage: str, column: str, reserved: Container[str]) -> str:
+    """Return the name of a stage's own column in `items`; `reserved` are the names of `of_each`."""
+    return f"{stage}_{column}" if column in reserved else column
 
 
 def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> None:
@@ -244,19 +244,21 @@ def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[s
     It has `<stage>_<column>` for each stage and each column of `OF_EACH`. A stage's own column with the same name as
     one of these becomes `<stage>_<column>`, too: `source_seconds` of `ingest` is `ingest_source_seconds`.
     """
-    taken = of_each(tracks)
-    parts = [_wide_track(connection, track, stages, taken) for track, stages in tracks.items() if stages]
+    reserved = of_each(tracks)
+    parts = [_wide_track(connection, track, stages, reserved) for track, stages in tracks.items() if stages]
     connection.execute("create view items as " + " union all by name ".join(f"({p})" for p in parts))
 
 
-def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str], taken: Container[str]) -> str:
+def _wide_track(
+    connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str], reserved: Container[str]
+) -> str:
     shared = ("item_id", "parent_id", "source_id", "stage", "status", "reason", "error")
     seen: list[str] = []
     query = ""
     for stage in (*stages, CURATE):
         described = connection.execute(f"describe {quote(stage)}").fetchall()
         written = [name for name, *_ in described if name not in COMMON.names]
-        own = [in_items(stage, name, taken) for name in written]
+        own = [in_items(stage, name, reserved) for name in written]
         extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in OF_EACH]
         renamed = ", ".join(f"{quote(a)} as {quote(b)}" for a, b in zip(written, own, strict=True) if a != b)
         every = f"* rename ({renamed})" if renamed else "*"

@@ -85,18 +85,18 @@ class Scratch:
         """Return a new path for an unfinished file; it ends in `name`."""
         return self.folder / f"{uuid.uuid4().hex[:12]}-{name[-NAME_LENGTH:]}"
 
-    def fetch(self, name: str, download: Callable[[Path], None], held: DownloadsInUse | None = None) -> Path:
+    def fetch(self, name: str, download: Callable[[Path], None], in_use: DownloadsInUse | None = None) -> Path:
         """Return the path of the local copy of a remote file.
 
         Args:
             name: key of the copy; its last part is the file's name.
             download: writes the file to a path; called where there is no copy.
-            held: from `hold`; keeps the copy until the end of that block.
+            in_use: from `hold`; keeps the copy until the end of that block.
 
         Raises:
             FatalError: the folder is full, missing or not writable. Other errors of `download` are passed on.
         """
-        found = self._use(name, held)
+        found = self._use(name, in_use)
         if found is not None:
             return found
         folder = self.folder / f"copy-{digest(name)[:20]}-{uuid.uuid4().hex[:8]}"
@@ -112,11 +112,11 @@ class Scratch:
                 raise self._broken(err) from err
             raise
         with self._lock:
-            found = self._use(name, held)
+            found = self._use(name, in_use)
             if found is None:
                 self._copies[name] = _Download(path, size)
                 self._size += size
-                self._use(name, held)
+                self._use(name, in_use)
                 self._trim()
                 return path
         shutil.rmtree(folder, ignore_errors=True)  # another thread was faster
@@ -125,12 +125,12 @@ class Scratch:
     @contextmanager
     def hold(self) -> Iterator[DownloadsInUse]:
         """Keep every copy that is fetched with the yielded object; at the end, copies over the limit are removed."""
-        held = DownloadsInUse()
+        in_use = DownloadsInUse()
         try:
-            yield held
+            yield in_use
         finally:
             with self._lock:
-                for copy in held.copies:
+                for copy in in_use.copies:
                     copy.users -= 1
                 self._trim()
 
@@ -147,7 +147,7 @@ class Scratch:
             self._copies.clear()
             self._size = 0
 
-    def _use(self, name: str, held: DownloadsInUse | None) -> Path | None:
+    def _use(self, name: str, in_use: DownloadsInUse | None) -> Path | None:
         with self._lock:
             copy = self._copies.get(name)
             if copy is None:
@@ -156,8 +156,8 @@ class Scratch:
                 self._drop(name)
                 return None
             self._copies.move_to_end(name)
-            if held is not None:
-                held.copies.append(copy)
+            if in_use is not None:
+                in_use.copies.append(copy)
                 copy.users += 1
             return copy.path
 

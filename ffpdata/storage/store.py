@@ -225,17 +225,17 @@ class Store:
     @contextmanager
     def hold(self) -> Iterator[DownloadsInUse]:
         """Keep what `fetch` downloads until the end of a with block; then downloads over the limit are removed."""
-        with process_scratch().hold() as held:
-            yield held
+        with process_scratch().hold() as in_use:
+            yield in_use
 
-    def fetch(self, path: str, held: DownloadsInUse | None = None) -> Path:
+    def fetch(self, path: str, in_use: DownloadsInUse | None = None) -> Path:
         """Return a local path to read a file from: the file itself, or a download.
 
         Files of a run are named by their content and never change, so an existing copy is used again.
 
         Args:
             path: relative path.
-            held: from `hold`; keeps the download until the end of that block.
+            in_use: from `hold`; keeps the download until the end of that block.
         """
         if self.local:
             return self.local_path(path)
@@ -243,7 +243,7 @@ class Store:
         def download(to: Path) -> None:
             self._do(path, lambda url: self.fs.get_file(url, str(to)))
 
-        return process_scratch().fetch(self.url(path), download, held)
+        return process_scratch().fetch(self.url(path), download, in_use)
 
     def remove(self, path: str, *, seconds: float | None = None) -> None:
         """Delete a file, if it exists. `seconds` as in `write`."""
