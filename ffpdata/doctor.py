@@ -1,4 +1,4 @@
-"""`ffpdata doctor`: does this machine have what a profile needs, and may one use its models?"""
+"""`ffpdata doctor`: checks that this machine has what a profile needs, and the licences of its models."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MIN_DISK_GB = 5.0
 NON_COMMERCIAL = ("NC", "non-commercial", "research")
 """Words in a licence that forbid or restrict commercial use."""
 EXTRAS = {"openai": "vlm"}
-"""Module to the extra that installs it, where that is not `models`."""
+"""Module to the extra of ffpdata that installs it, where that is not `models`."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination; `level` is `ok`, `warning` or `error`."""
+    """One line of the result; `level` is `ok`, `warning` or `error`."""
 
     level: Level
     subject: str
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card, as the driver tells of it."""
+    """A GPU as the driver describes it; memory in 10^9 bytes."""
 
     name: str
     memory_gb: float
@@ -46,7 +46,7 @@ class Gpu:
 
 
 def examine(profile: str) -> list[Finding]:
-    """Check the machine and every model of a profile. A profile that does not exist raises UsageError."""
+    """Check the machine and every model of a profile; raises UsageError where there is no such profile."""
     pipelines = [load_pipeline(name, profile) for name in pipeline_names()]
     models = {role: spec for pipeline in pipelines for role, spec in sorted(pipeline.models.items())}
     cards = gpus()
@@ -56,7 +56,7 @@ def examine(profile: str) -> list[Finding]:
         found += _model(role, spec, needs)
     found += _packages(needs)
     found += _weights(needs)
-    found += _places(models, needs, cards)
+    found += _resources(models, needs, cards)
     return found
 
 
@@ -105,7 +105,7 @@ def _output(*command: str) -> str:
 
 
 def memory_gb() -> float | None:
-    """Main memory of this machine, 10^9 bytes; None where the system does not tell."""
+    """Return the main memory of this machine, 10^9 bytes; None where the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (ValueError, OSError, AttributeError):
@@ -113,7 +113,7 @@ def memory_gb() -> float | None:
 
 
 def gpus() -> list[Gpu]:
-    """NVIDIA's cards in this machine; none where there is no working driver."""
+    """List the NVIDIA GPUs of this machine; empty where there is no working driver."""
     query = "--query-gpu=name,memory.total,driver_version"
     try:
         lines = _output("nvidia-smi", query, "--format=csv,noheader,nounits").splitlines()
@@ -134,14 +134,14 @@ def _model(role: str, spec: ModelSpec, needs: dict[str, Requirements]) -> Iterat
     try:
         backend = spec.load_class()
         check(spec)
-        if spec.model == "embedded":  # small enough to try
+        if spec.model == "embedded":  # small enough to start
             backend(spec).close()
         elif hasattr(backend, "needs"):
             needs[role] = backend.needs(spec)
     except FfpdataError as err:
         yield Finding("error", role, str(err))
         return
-    except Exception as err:  # noqa: BLE001 - whatever a back end raises is the finding
+    except Exception as err:  # noqa: BLE001 - any error of a back end is a finding
         yield Finding("error", role, f"{spec.backend} does not start: {type(err).__name__}: {err}")
         return
     restricted = any(word in spec.licence for word in NON_COMMERCIAL)
@@ -161,10 +161,10 @@ def _packages(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
 
 
 def _weights(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
-    """Where each checkpoint is, once however many roles load it, and whether the rest has room."""
+    """Check where each checkpoint is, once for all roles that load it, and the free disk for missing ones."""
     parts = {checkpoint: role for role, need in needs.items() for checkpoint in need.checkpoints}
     if parts and not importlib.util.find_spec("huggingface_hub"):
-        return  # `_packages` said so
+        return  # `_packages` reports it
     missing = 0.0
     for checkpoint, role in parts.items():
         found = look_for(checkpoint)
@@ -179,8 +179,10 @@ def _weights(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
         yield Finding(level, "room for weights", f"{missing:.1f} GB to fetch, {free:.1f} GB free at {HF_HUB_CACHE}")
 
 
-def _places(models: Mapping[str, ModelSpec], needs: Mapping[str, Requirements], cards: list[Gpu]) -> Iterator[Finding]:
-    """Services, and whether each model fits the cards and the memory of this machine."""
+def _resources(
+    models: Mapping[str, ModelSpec], needs: Mapping[str, Requirements], cards: list[Gpu]
+) -> Iterator[Finding]:
+    """Check services, and whether each model fits the GPUs and the memory of this machine."""
     memory = memory_gb()
     for role, need in needs.items():
         if need.reach:
@@ -188,15 +190,17 @@ def _places(models: Mapping[str, ModelSpec], needs: Mapping[str, Requirements], 
                 yield Finding("ok", f"{role}: service", need.reach())
             except (FfpdataError, ImportError) as err:
                 yield Finding("error", f"{role}: service", str(err))
-        wanted = models[role].resources
+        required = models[role].resources
         if need.gpu and not cards:
             yield Finding("error", f"{role}: gpu", "it runs on a GPU, and nvidia-smi finds none here")
         largest = max((card.memory_gb for card in cards), default=0.0)
-        if need.gpu and cards and wanted and (wanted.gpu_memory_gb or 0) > largest:
-            text = f"it takes {wanted.gpu_memory_gb:g} GB, the largest card has {largest:.0f}"
+        if need.gpu and cards and required and (required.gpu_memory_gb or 0) > largest:
+            text = f"it takes {required.gpu_memory_gb:g} GB, the largest card has {largest:.0f}"
             yield Finding("error", f"{role}: gpu", text)
-        if wanted and wanted.memory_gb and memory and wanted.memory_gb > memory:
-            yield Finding("error", f"{role}: memory", f"a worker takes {wanted.memory_gb:g} GB, here are {memory:.0f}")
+        if required and required.memory_gb and memory and required.memory_gb > memory:
+            yield Finding(
+                "error", f"{role}: memory", f"a worker takes {required.memory_gb:g} GB, here are {memory:.0f}"
+            )
     if cards and any(need.gpu for need in needs.values()) and importlib.util.find_spec("torch"):
         import torch
 

@@ -125,7 +125,7 @@ def try_stage(
 class TrialStore(Store):
     """The folder of a trial: what a row names and lies anywhere on this machine can be read, too."""
 
-    def fetch(self, path: str, held: DownloadsInUse | None = None) -> Path:
+    def fetch(self, path: str, in_use: DownloadsInUse | None = None) -> Path:
         """Return the path of a file: as it was given, else in the folder."""
         given = Path(path)
         if given.exists():
@@ -133,7 +133,7 @@ class TrialStore(Store):
         missing = given.is_absolute() or not self.exists(path)
         if missing:
             raise FileNotFoundError(errno.ENOENT, "no such file; name it by a path from the working directory", path)
-        return super().fetch(path, held)
+        return super().fetch(path, in_use)
 
 
 def _located(columns: Mapping[str, Any], stage: Stage, store: Store) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class Calibration:
         """Format the thresholds as lines of the terminal."""
         if not self.cuts:
             return [f"Too few verdicts: at least {MIN_REVIEWED} pairs with a score, accepted ones and rejected ones."]
-        how = "estimated from pairs that several judged" if self.estimated else "as given, or unknown and taken as 0"
+        how = "read from the pairs that several judged" if self.estimated else "as given, or unknown and taken as 0"
         return [
             *(cut.line(f"{name} {task}".strip()) for (name, task), cut in self.cuts.items()),
             f"Reviewers err in {self.error:.1%} of verdicts ({how}).",

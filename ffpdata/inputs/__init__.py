@@ -1,1 +1,1 @@
-"""What a run is given: `--input` listed into items, on a local disk or an object store."""
+"""The input of a run: a folder, glob or table, local or remote, goes in; items and copies of their files come out."""

@@ -1,7 +1,7 @@
-"""`--input` into items: a folder, a glob or a table, local or remote, each entry with what the user knows about it.
+"""Lists an `--input` as items: a folder, a glob or a table, local or remote, with what the user knows about each entry.
 
-Listing opens no media file. An entry that cannot be used (outside the input's folder, no path) is an item all the same:
-it carries its `problem`, and the first stage turns that into a row with its reason.
+Listing opens no media file. An entry that cannot be used (outside the input's folder, no path) becomes an item, too: it
+has a `problem`, which the first stage turns into a row with the reason.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ffpdata.inputs.locations import (
     IMAGE_SUFFIXES,
     Location,
     kind_of,
+    location_of,
     match,
     open_source,
     parent,
-    place_at,
     plain,
 )
 
@@ -41,11 +41,12 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
         source: folder, glob, or a CSV, TSV or Parquet table with a `path` column; local or a URL such as
             `s3://bucket/clips`.
         settings: how to read it.
-        limit: keep only the first so many entries.
+        limit: number of entries to keep, from the first; None keeps all.
 
     Raises:
-        ConfigError: nothing is there, nothing matches, or a table cannot be read.
-        FatalError: the object store refuses it.
+        UsageError: nothing is there or matches, or the input is empty.
+        ConfigError: a table cannot be read.
+        FatalError: the object store refuses access.
         RetryableError: the object store does not answer.
     """
     try:
@@ -57,16 +58,16 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
 def _list(source: str, settings: InputSettings, limit: int | None) -> list[Item]:
     kind = kind_of(source)
     if kind == "file" and PurePosixPath(source).suffix.lower() in TABLE_SUFFIXES:
-        place = place_at(settings.root or parent(source))
-        entries = list(_from_table(source, place, settings))
+        location = location_of(settings.root or parent(source))
+        entries = list(_from_table(source, location, settings))
     elif kind == "folder":
-        place = place_at(source)
-        entries = list(_from_folder(place, settings))
+        location = location_of(source)
+        entries = list(_from_folder(location, settings))
     elif kind == "file":
-        place = place_at(parent(source))
+        location = location_of(parent(source))
         entries = [{"path": source if "://" in source else str(Path(source).absolute())}]
     else:
-        place, matches = match(source)
+        location, matches = match(source)
         if not matches:
             raise UsageError(
                 f"--input {source!r}: no such folder, file or glob match. Give a folder, a glob such as 'clips/*.mp4', "
@@ -80,36 +81,38 @@ def _list(source: str, settings: InputSettings, limit: int | None) -> list[Item]
     items: list[Item] = []
     seen: dict[str, int] = {}
     entries = entries[:limit] if limit is not None else entries
-    marks = place.fingerprints(str(path) for e in entries for path in (e.get("path") or "", *(e.get("style") or [])))
+    fingerprints = location.fingerprints(
+        str(path) for e in entries for path in (e.get("path") or "", *(e.get("style") or []))
+    )
     for entry in entries:
-        item = _item(entry, place, marks)
+        item = _item(entry, location, fingerprints)
         seen[item.item_id] = seen.get(item.item_id, 0) + 1
-        if seen[item.item_id] > 1:  # the same line twice: the second must still end in a row of its own
+        if seen[item.item_id] > 1:  # the same line twice: each needs a row of its own
             item = Item(f"{item.item_id}-{seen[item.item_id]}", item.values)
         items.append(item)
     return items
 
 
-def _from_folder(place: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
-    """Every file below a folder, hidden ones left out; `content/` and `style/` for stylization."""
+def _from_folder(location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
+    """List the files below a folder without hidden ones; for stylization those of `content/`, with their styles."""
     if settings.kind == "clips":
-        yield from ({"path": p} for p in place.files(place.root))
+        yield from ({"path": p} for p in location.files(location.root))
         return
-    content, style = place.folder(CONTENT), place.folder(STYLE)
+    content, style = location.folder(CONTENT), location.folder(STYLE)
     if bool(content) != bool(style):
-        there, lacking = (CONTENT, STYLE) if content else (STYLE, CONTENT)
+        present, missing = (CONTENT, STYLE) if content else (STYLE, CONTENT)
         raise UsageError(
-            f"--input {place.root}: there is {there}/ but no {lacking}/: put the {lacking} files in "
-            f"{place.root}/{lacking}"
+            f"--input {location.root}: there is {present}/ but no {missing}/: put the {missing} files in "
+            f"{location.root}/{missing}"
         )
     # Without the two sub-folders, every file is content and every image is a style for the others.
-    entries = [{"path": p} for p in place.files(content or place.root)]
-    _pair_styles(entries, place.files(style or place.root), settings)
+    entries = [{"path": p} for p in location.files(content or location.root)]
+    _pair_styles(entries, location.files(style or location.root), settings)
     yield from entries
 
 
 def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: InputSettings) -> None:
-    """Give each entry without styles its share of the images, by hash: adding one image moves few of the others."""
+    """Choose style images for each entry without any, by hash: a new image changes few of the other choices."""
     images = [f for f in files if Path(f).suffix.lower() in IMAGE_SUFFIXES]
     for entry in entries:
         if not entry.get("style"):
@@ -120,7 +123,7 @@ def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: 
             entry["style"] = sorted(ranked[: settings.styles_per_source])
 
 
-def _from_table(table: str, place: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
+def _from_table(table: str, location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
     rows = list(_read_table(table))
     columns = list(rows[0]) if rows else []
     if rows and "path" not in columns:
@@ -132,19 +135,19 @@ def _from_table(table: str, place: Location, settings: InputSettings) -> Iterato
         entry = {name: row.get(name) for name in KNOWN_COLUMNS}
         if isinstance(entry["style"], str):
             entry["style"] = [s.strip() for s in entry["style"].split(";") if s.strip()]
-        entry["style"] = [place.join(str(s)) for s in entry["style"] or []]
-        entry["path"] = place.join(str(entry["path"])) if entry["path"] else ""
+        entry["style"] = [location.join(str(s)) for s in entry["style"] or []]
+        entry["path"] = location.join(str(entry["path"])) if entry["path"] else ""
         entry["meta"] = {k: v for k, v in row.items() if k not in KNOWN_COLUMNS and v not in (None, "")}
         entries.append(entry)
     if settings.kind == "styled":
         entries = _join_styles(entries)
-        folder = place.folder(STYLE)
-        _pair_styles(entries, place.files(folder) if folder else [], settings)
+        folder = location.folder(STYLE)
+        _pair_styles(entries, location.files(folder) if folder else [], settings)
     yield from entries
 
 
 def _join_styles(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry per source, however many lines name it: their styles together, in the order of the table."""
+    """Join the lines of each source to one entry with all their styles, in the order of the table."""
     joined: dict[str, dict[str, Any]] = {}
     for entry in entries:
         same = digest({k: v for k, v in entry.items() if k != "style"})
@@ -175,12 +178,12 @@ def _read_table(table: str) -> Iterator[dict[str, Any]]:
             raise ConfigError(f"{table}: not a readable CSV file in UTF-8: {err}") from err
 
 
-def _item(entry: Mapping[str, Any], place: Location, marks: Mapping[str, str]) -> Item:
+def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[str, str]) -> Item:
     path = str(entry.get("path") or "")
-    values: dict[str, Any] = {"path": path, "root": place.root, "fingerprint": marks[path]}
-    problem = place.problem(path) if path else ["missing_path", "the row's `path` is empty"]
+    values: dict[str, Any] = {"path": path, "root": location.root, "fingerprint": fingerprints[path]}
+    problem = location.problem(path) if path else ["missing_path", "the row's `path` is empty"]
     for style in entry.get("style") or []:
-        problem = problem or place.problem(style)
+        problem = problem or location.problem(style)
     if problem:
         values["problem"] = problem
     for name in ("object", "caption"):
@@ -199,7 +202,7 @@ def _item(entry: Mapping[str, Any], place: Location, marks: Mapping[str, str]) -
             values[name] = str(entry[name])
     if entry.get("style"):
         values["style_paths"] = list(entry["style"])
-        values["style_fingerprints"] = [marks[s] for s in entry["style"]]
+        values["style_fingerprints"] = [fingerprints[s] for s in entry["style"]]
     if entry.get("meta"):
         values["meta"] = {k: v if isinstance(v, (str, int, float, bool)) else str(v) for k, v in entry["meta"].items()}
     hints = {k: v for k, v in values.items() if k.startswith("given_") or k in ("licence", "style_paths")}

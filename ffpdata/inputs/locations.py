@@ -1,4 +1,4 @@
-"""Where an input lies: a local folder or an object store. Listing, containment and fingerprints of both are alike."""
+"""The location of an input: a local folder or a prefix of an object store, with the same methods."""
 
 from __future__ import annotations
 
@@ -35,42 +35,42 @@ VIDEO_SUFFIXES = {
     ".flv",
 }
 MISSING = "missing"
-"""Fingerprint of a file that is not there."""
+"""Fingerprint of a missing file."""
 LISTED_AT_ONCE = 200
-"""So many files of one remote folder are looked up by listing it, fewer one by one, `THREADS` at a time."""
+"""From this number of files, a remote folder is listed; fewer files are looked up one by one, `THREADS` at a time."""
 THREADS = 16
 
 
 class Location(Protocol):
-    """The root that every file of an input lies in."""
+    """The root of an input, which contains all of its files."""
 
     root: str
 
     def folder(self, name: str) -> str:
-        """Location of a sub-folder where it exists, otherwise empty."""
+        """Return the location of a sub-folder; empty where it does not exist."""
 
     def files(self, folder: str) -> Iterable[str]:
-        """Every file below a folder in sorted order, hidden ones left out."""
+        """List the files below a folder, sorted, without hidden ones."""
 
     def join(self, path: str) -> str:
-        """Location of a path relative to the root; a whole location stays as it is."""
+        """Return the location of a path relative to the root; an absolute one is returned as it is."""
 
     def problem(self, path: str) -> list[str] | None:
-        """Why a location cannot be used, as [reason, detail]; None where it can."""
+        """Return why a location cannot be used, as [reason, detail]; None where it can."""
 
     def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
-        """What tells cheaply that a file must be hashed again, per location."""
+        """Return a fingerprint per file: when it changes, the file must be hashed again."""
 
 
 def plain(source: str) -> str:
-    """A source in the form that the rest works with: `file://` taken off, a URL checked for credentials."""
+    """Return a source without `file://`; raises ConfigError for a URL with credentials."""
     if source.startswith("file://"):
         return source.removeprefix("file://")
     return check_url(source) if "://" in source else source
 
 
-def place_at(root: str) -> Location:
-    """The place of a folder or URL."""
+def location_of(root: str) -> Location:
+    """Return the location of a folder or URL."""
     root = plain(root)
     return RemoteLocation(root) if "://" in root else LocalLocation(Path(root))
 
@@ -84,7 +84,7 @@ def kind_of(source: str) -> str:
 
 
 def parent(source: str) -> str:
-    """The folder that a file lies in."""
+    """Return the folder of a file."""
     return source.rpartition("/")[0] if "://" in source else str(Path(source).parent.resolve())
 
 
@@ -97,21 +97,26 @@ def open_source(source: str) -> IO[bytes]:
 
 
 def match(pattern: str) -> tuple[Location, list[str]]:
-    """The files that a glob finds, sorted, and the folder before its first wildcard."""
+    """Return the folder before a glob's first wildcard, and the files that it matches, sorted."""
     if "://" in pattern:
-        place = RemoteLocation(_fixed_part(pattern))
-        return place, place.match(pattern)
+        location = RemoteLocation(_fixed_part(pattern))
+        return location, location.match(pattern)
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns, which Path.glob refuses
     return LocalLocation(Path(_fixed_part(str(Path(pattern).absolute())))), [str(Path(m).absolute()) for m in found]
 
 
-def fetch_input(url: str, max_bytes: float, held: DownloadsInUse | None = None) -> Path:
-    """Download a file of a remote input into this process's scratch.
+def fetch_input(url: str, max_bytes: float, in_use: DownloadsInUse | None = None) -> Path:
+    """Download a file of a remote input into this process's scratch and return its path.
+
+    Args:
+        url: of the file.
+        max_bytes: largest size.
+        in_use: from `Scratch.hold`; keeps the copy until the end of that block.
 
     Raises:
-        Reject: it is not there, it is too large, or the credentials do not allow to read it.
+        Reject: it is missing, too large, or the credentials do not allow reading it.
         RetryableError: the object store does not answer.
-        FatalError: the scratch cannot hold it.
+        FatalError: the scratch has no space for it.
     """
     name, fs = url.rpartition("/")[2], open_fs(url)
     info = _input(url, lambda: fs.info(url))
@@ -120,13 +125,13 @@ def fetch_input(url: str, max_bytes: float, held: DownloadsInUse | None = None) 
     if info["size"] > max_bytes:
         limit = f"{max_bytes / 1e9:g}"
         raise Reject("too_large", f"{name} has {info['size'] / 1e9:.1f} GB, the limit is {limit} GB")
-    # The fingerprint is part of the copy's name, because a file of an input may change.
+    # The copy's name contains the fingerprint, because a file of an input may change.
     copy = f"{fingerprint(info)}/{url}"
-    return process_scratch().fetch(copy, lambda to: _input(url, lambda: fs.get_file(url, str(to))), held)
+    return process_scratch().fetch(copy, lambda to: _input(url, lambda: fs.get_file(url, str(to))), in_use)
 
 
 def _input(url: str, call: Callable[[], T]) -> T:
-    """Ask for a file of an input; that it is not there, or not for us, is decided against its item."""
+    """Call an operation on a file of an input; a missing or forbidden file rejects its item."""
     try:
         return patient(url, call)
     except FileNotFoundError:
@@ -136,27 +141,27 @@ def _input(url: str, call: Callable[[], T]) -> T:
 
 
 def fingerprint(info: dict[str, Any]) -> str:
-    """Fingerprint of a remote file by what its listing says."""
+    """Return the fingerprint of a remote file by its listing entry."""
     tag = next((info[name] for name in ("ETag", "etag", "LastModified", "mtime", "created") if info.get(name)), "")
     return f"{info['size']}-{str(tag).strip(chr(34))}"
 
 
 class LocalLocation:
-    """A folder of this machine, symbolic links resolved."""
+    """A folder of this machine, with symbolic links resolved."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self.root = str(self._root)
 
     def folder(self, name: str) -> str:
-        """Location of a sub-folder where it exists, otherwise empty."""
+        """Return the location of a sub-folder; empty where it does not exist."""
         return str(self._root / name) if (self._root / name).is_dir() else ""
 
     def files(self, folder: str) -> Iterator[str]:
-        """Entries below a folder in sorted order; a folder whose name looks like a media file counts as an entry."""
+        """List the entries below a folder, sorted; a folder with the suffix of a media file is an entry."""
         try:
             paths = sorted(Path(folder).iterdir(), key=lambda p: p.name)
-        except OSError:  # not ours to read: the folder itself becomes the entry, and its row says so
+        except OSError:  # not readable: the folder itself becomes an entry, whose row says so
             yield folder
             return
         for path in paths:
@@ -168,12 +173,12 @@ class LocalLocation:
                 yield str(path)
 
     def join(self, path: str) -> str:
-        """Location of a path relative to the root; a whole location stays as it is."""
+        """Return the location of a path relative to the root; an absolute one is returned as it is."""
         path = path.removeprefix("file://")
         return path if "://" in path else str(self._root / path)
 
     def problem(self, path: str) -> list[str] | None:
-        """Why a location cannot be used, as [reason, detail]; None where it can."""
+        """Return why a location cannot be used, as [reason, detail]; None where it can."""
         if "://" in path:
             return _outside(path, self.root)
         if "\0" in path:
@@ -185,7 +190,7 @@ class LocalLocation:
         return None if real.is_relative_to(self._root) else _outside(path, self.root)
 
     def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
-        """Size and time of each file."""
+        """Return size and modification time of each file."""
         found = dict.fromkeys(paths, MISSING)
         for path in found:
             try:
@@ -207,7 +212,7 @@ class RemoteLocation:
 
     @property
     def kind(self) -> str:
-        """`file`, `folder`, or nothing."""
+        """`file`, `folder`, or empty where nothing exists."""
         try:
             info = patient(self.root, lambda: self._fs.info(self.root))
         except FileNotFoundError:
@@ -215,43 +220,43 @@ class RemoteLocation:
         return "file" if info["type"] == "file" else "folder"
 
     def folder(self, name: str) -> str:
-        """Location of a sub-folder where something lies below it, otherwise empty."""
+        """Return the location of a sub-folder; empty where it has no files."""
         url = f"{self.root}/{name}"
         return url if RemoteLocation(url).kind == "folder" else ""
 
     def files(self, folder: str) -> list[str]:
-        """Every file below a folder in the order in which a local folder is listed, hidden ones left out."""
+        """List the files below a folder without hidden ones, in the order of a local listing."""
         return self._note(patient(folder, lambda: self._fs.find(folder, detail=True)))
 
     def match(self, pattern: str) -> list[str]:
-        """Files that a pattern finds, in sorted order."""
+        """List the files that a pattern matches, sorted."""
         return self._note(patient(pattern, lambda: self._fs.glob(pattern, detail=True)))
 
     def join(self, path: str) -> str:
-        """Location of a path relative to the root; a whole location stays as it is."""
+        """Return the location of a path relative to the root; an absolute one is returned as it is."""
         return path if "://" in path or path.startswith("/") else f"{self.root}/{path.removeprefix('./')}"
 
     def problem(self, path: str) -> list[str] | None:
-        """Why a location cannot be used, as [reason, detail]; None where it can."""
+        """Return why a location cannot be used, as [reason, detail]; None where it can."""
         below = path.removeprefix(f"{self.root}/")
         if below == path or ".." in below.split("/"):
             return _outside(path, self.root)
         return None
 
     def fingerprints(self, paths: Iterable[str]) -> dict[str, str]:
-        """Size and etag of each file."""
+        """Return size and etag of each file."""
         found = {path: self._seen.get(path, MISSING) for path in paths}
         folders: dict[str, list[str]] = defaultdict(list)
-        for path, known in found.items():
-            if known == MISSING and self.problem(path) is None:
+        for path, fingerprint_seen in found.items():
+            if fingerprint_seen == MISSING and self.problem(path) is None:
                 folders[path.rpartition("/")[0]].append(path)
         single = []
-        for folder, wanted in folders.items():
-            if len(wanted) >= LISTED_AT_ONCE:
+        for folder, members in folders.items():
+            if len(members) >= LISTED_AT_ONCE:
                 self._note(patient(folder, partial(self._list, folder)))
-                found |= {path: self._seen.get(path, MISSING) for path in wanted}
+                found |= {path: self._seen.get(path, MISSING) for path in members}
             else:
-                single += wanted
+                single += members
         with ThreadPoolExecutor(THREADS) as threads:
             found |= zip(single, threads.map(self._look, single), strict=True)
         return found
@@ -267,7 +272,7 @@ class RemoteLocation:
         return fingerprint(info) if info["type"] == "file" else MISSING
 
     def _note(self, listed: dict[str, Any]) -> list[str]:
-        """Remember what a listing says of its files and return their locations."""
+        """Store the fingerprints of listed files and return their locations, without hidden ones."""
         found = []
         for name, info in listed.items():
             url = f"{self._protocol}://{name.lstrip('/')}"
@@ -280,7 +285,7 @@ class RemoteLocation:
 
 
 def _fixed_part(pattern: str) -> str:
-    """The folder of a glob before its first wildcard."""
+    """Return the folder of a glob before its first wildcard."""
     parts = []
     for part in pattern.split("/")[:-1]:
         if any(c in part for c in "*?["):

@@ -1,1 +1,1 @@
-"""What every stage decided: Parquet manifests, the SQL views over them, and the run folder that holds them."""
+"""The manifests of a run folder: rows of stages go in as Parquet parts; SQL views of the current rows come out."""

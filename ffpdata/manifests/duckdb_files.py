@@ -1,6 +1,6 @@
-"""What DuckDB reads a remote run folder through: every file is downloaded once and then read from the local scratch.
+"""The file system through which DuckDB reads a remote run folder: each file is downloaded once into the local scratch.
 
-DuckDB asks for a file's facts hundreds of times where it binds views, which on an object store is a request each time.
+DuckDB asks for a file's size and time hundreds of times while it binds views; on an object store each is a request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Handle:
-    """An open file. DuckDB drops files without closing them."""
+    """An open file that closes itself, because DuckDB drops files without closing them."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -29,12 +29,12 @@ class _Handle:
 
 
 class ManifestFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """The files of a remote store as they were when each folder was first listed; for one connection.
+    """The files of a remote store, with each folder as it was first listed; for one connection.
 
-    Only files whose content never changes may be read through it, as manifest parts.
+    Only for files whose content never changes, such as parts of manifests.
 
     Args:
-        store: a remote one.
+        store: a remote run folder.
     """
 
     cachable = False
@@ -50,11 +50,11 @@ class ManifestFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         return str(path)
 
     def unstrip_protocol(self, name: str) -> str:
-        """Locations are whole URLs everywhere."""
+        """Return the location, which is a full URL already."""
         return name
 
     def glob(self, path: str, maxdepth: int | None = None, **_: Any) -> list[str]:  # noqa: ARG002
-        """Files of one folder whose names match; a location without a wildcard is taken at its word."""
+        """List the files of one folder whose names match; a location without a wildcard is returned unchecked."""
         folder, _slash, pattern = self._relative(path).rpartition("/")
         if not any(c in pattern for c in "*?["):
             return [path]
@@ -63,12 +63,12 @@ class ManifestFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         return [self._store.url(f) for f in self._listed[folder] if fnmatch.fnmatchcase(f.rpartition("/")[2], pattern)]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Size and time of a file."""
+        """Return size and time of a file."""
         stat = self._stat(path)
         return {"name": path, "size": stat.st_size, "type": "file", "mtime": stat.st_mtime}
 
     def modified(self, path: str) -> Any:
-        """Time of the local copy, which is as good as any: the content never changes."""
+        """Return the time of the local copy, which suffices because the content never changes."""
         from datetime import UTC, datetime
 
         return datetime.fromtimestamp(self._stat(path).st_mtime, UTC)
@@ -77,12 +77,12 @@ class ManifestFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         """Open the local copy for reading."""
         if "w" in mode or "a" in mode:
             raise PermissionError(f"{path}: manifests are not written by SQL")
-        with self._store.hold() as held:
-            return _Handle(self._store.fetch(self._relative(path), held).open("rb"))
+        with self._store.hold() as in_use:
+            return _Handle(self._store.fetch(self._relative(path), in_use).open("rb"))
 
     def _stat(self, path: str) -> os.stat_result:
-        with self._store.hold() as held:
-            return self._store.fetch(self._relative(path), held).stat()
+        with self._store.hold() as in_use:
+            return self._store.fetch(self._relative(path), in_use).stat()
 
     def _relative(self, path: str) -> str:
         return path.removeprefix(f"{self._store.root}/")

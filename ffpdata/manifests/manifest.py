@@ -1,9 +1,9 @@
-"""Append-only Parquet manifests: what every stage decided about every item, with the newest row winning.
+"""Append-only Parquet manifests: the outcome of every stage for every item; of several rows the newest counts.
 
-One stage has one folder `manifests/<stage>/` of parts. A part's name begins with a number that only grows, so parts
-sort in the order in which they were written; then comes a tag of its columns, so that parts with the same columns can
-be read together fast. Rows that belong together (all children of one fan-out) share a part, so a kill leaves either all
-of them or none.
+A stage has a folder `manifests/<stage>/` of parts. The name of a part begins with a number that always increases, so
+parts sort in the order in which they were written; then comes a tag of its columns, so that parts with the same columns
+can be read together. Rows that belong together (all children of one fan-out) are in one part, so a kill leaves all of
+them or none.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from ffpdata.storage.store import Store
 
 MANIFESTS = "manifests"
 INPUTS = "inputs"
-"""Manifest of the inputs that are through; not a stage."""
+"""Manifest of the finished inputs; not a stage."""
 FLUSH_ROWS = 500
 FLUSH_SECONDS = 2.0
 COMPACT_PARTS = 256
-"""More parts than this in one stage are merged into one."""
+"""Most parts of a stage; more are merged into one."""
 LARGE_BYTES = 64 << 20
-"""A part of this size is not merged again."""
+"""From this size, a part is not merged again."""
 THREADS = 16
-"""Parts that are read or deleted at the same time where they are merged."""
+"""Parts that a merge reads or deletes at the same time."""
 GROUP_ROWS = 16_384
-"""Rows of a row group in a merged part: few of its rows can be read without all the others."""
+"""Rows per row group of a merged part: a few rows can be read without the whole part."""
 
 COMMON = pa.schema(
     [
@@ -86,7 +86,7 @@ _ARROW: dict[Any, pa.DataType] = {
 
 
 def arrow_type(kind: Any) -> pa.DataType:
-    """Arrow type of a column that a stage declares in `writes`."""
+    """Return the Arrow type of a column that a stage declares in `writes`; raises TypeError for an unsupported one."""
     if isinstance(kind, Artifact):
         return pa.string()
     if kind in _ARROW:
@@ -100,7 +100,7 @@ def arrow_type(kind: Any) -> pa.DataType:
 
 
 def sql_type(kind: Any) -> str:
-    """DuckDB's name for the type of a declared column."""
+    """Return DuckDB's name for the type of a declared column."""
     return _SQL[arrow_type(kind)]
 
 
@@ -110,7 +110,7 @@ def sql_types(writes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def stage_schema(writes: Mapping[str, Any]) -> pa.Schema:
-    """Schema of a stage's manifest: the common columns, then its own in sorted order."""
+    """Return the schema of a stage's manifest: the common columns, then its own, sorted."""
     clash = sorted(set(writes) & set(COMMON.names))
     if clash:
         raise ValueError(f"a stage cannot write the manifest's own columns {clash}: rename them")
@@ -118,7 +118,7 @@ def stage_schema(writes: Mapping[str, Any]) -> pa.Schema:
 
 
 def encode(columns: Mapping[str, Any], writes: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn column values into what Parquet holds: dicts become JSON text."""
+    """Return column values as Parquet stores them: dicts become JSON text."""
     return {
         name: json.dumps(value, sort_keys=True) if writes.get(name) is dict and value is not None else value
         for name, value in columns.items()
@@ -126,7 +126,7 @@ def encode(columns: Mapping[str, Any], writes: Mapping[str, Any]) -> dict[str, A
 
 
 def decode(row: Mapping[str, Any], writes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stage's own columns of a manifest row as Python values; unset ones are left out."""
+    """Return the stage's own columns of a manifest row as Python values, without unset ones."""
     values = {name: row[name] for name in writes if row.get(name) is not None}
     return {name: json.loads(value) if writes[name] is dict else value for name, value in values.items()}
 
@@ -140,33 +140,33 @@ class Manifest:
         self._lock = threading.Lock()
 
     def stages(self) -> list[str]:
-        """Names of the stages that have a manifest, sorted."""
+        """List the stages that have a manifest, sorted."""
         return self.store.folders(MANIFESTS)
 
     def parts(self, stage: str) -> list[str]:
-        """Relative paths of a stage's parts, oldest first."""
+        """List the relative paths of a stage's parts, oldest first."""
         return self.store.list(f"{MANIFESTS}/{stage}", ".parquet")
 
     def listing(self) -> dict[str, list[str]]:
-        """The parts of every stage that has a manifest, oldest first."""
+        """Return the parts of every stage that has a manifest, oldest first."""
         return {stage: self.parts(stage) for stage in self.stages()}
 
     def append(self, stage: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> str:
-        """Write rows as one new part, all or none, and return its path."""
+        """Write rows atomically as one new part, and return its path."""
         table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
         return self._write(stage, table, self._sequence())
 
     def read(self, stage: str) -> pa.Table:
-        """All rows of a stage in the order in which they were written (columns of all parts together)."""
+        """Read all rows of a stage in the order in which they were written, with the columns of all parts."""
         tables = [pq.read_table(io.BytesIO(self.store.read(part))) for part in self.parts(stage)]
         return pa.concat_tables(tables, promote_options="permissive") if tables else COMMON.empty_table()
 
     def compact(self, stage: str, at_least: int = 2) -> int:
-        """Merge a stage's small parts into one where there are `at_least` so many; returns how many were merged.
+        """Merge a stage's small parts into one, if there are at least `at_least`; returns how many were merged.
 
-        Large parts stay, and what is older than one of them: the order of the rows is kept. A kill between the merged
-        part and the deletion of the old ones leaves rows twice, which changes nothing: the newest row of an item and
-        key wins.
+        Large parts and all older ones are left, so that the order of the rows stays. A kill between writing the merged
+        part and deleting the old ones leaves duplicate rows, which changes nothing: of an item and key the newest row
+        counts.
         """
         parts = self.parts(stage)
         if len(parts) < at_least:
@@ -183,14 +183,14 @@ class Manifest:
         merged = self.store.temp_file("merged.parquet")
         try:
             with pq.ParquetWriter(merged, schema, compression="zstd") as writer:
-                waiting: list[pa.Table] = []
+                buffered: list[pa.Table] = []
                 for table in self._tables(parts):
-                    waiting.append(table)
-                    if sum(table.num_rows for table in waiting) >= GROUP_ROWS:
-                        writer.write_table(_as_one(waiting, schema), GROUP_ROWS)
-                        waiting = []
-                if waiting:
-                    writer.write_table(_as_one(waiting, schema), GROUP_ROWS)
+                    buffered.append(table)
+                    if sum(table.num_rows for table in buffered) >= GROUP_ROWS:
+                        writer.write_table(_concatenate(buffered, schema), GROUP_ROWS)
+                        buffered = []
+                if buffered:
+                    writer.write_table(_concatenate(buffered, schema), GROUP_ROWS)
             self.store.commit(merged, self._name(stage, schema, _number(parts[-1])))
         finally:
             merged.unlink(missing_ok=True)
@@ -199,7 +199,7 @@ class Manifest:
         return len(parts)
 
     def _tables(self, parts: Sequence[str]) -> Iterator[pa.Table]:
-        """The rows of each part in turn, a few parts being read at a time: an object store takes its time for each."""
+        """Yield the rows of each part, oldest first; several are read at a time, because object stores are slow."""
         with ThreadPoolExecutor(THREADS) as pool:
             for first in range(0, len(parts), THREADS):
                 for data in pool.map(self.store.read, parts[first : first + THREADS]):
@@ -217,7 +217,7 @@ class Manifest:
         return f"{MANIFESTS}/{stage}/part-{number:020d}-{tag}-{uuid.uuid4().hex[:8]}.parquet"
 
     def _sequence(self) -> int:
-        """A number above that of every part there is, also where the clock was set back."""
+        """Return a number above that of every existing part, also where the clock was set back."""
         with self._lock:
             if not self._last:
                 numbers = [_number(part) for parts in self.listing().values() for part in parts]
@@ -227,12 +227,12 @@ class Manifest:
 
 
 def worker_label() -> str:
-    """Host and process, as rows name who computed them."""
+    """Return host and process id, as in the column `worker`."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def column_tag(part: str) -> str:
-    """Tag in a part's name: parts with the same tag have the same columns. Empty for a part that others wrote."""
+    """Return the tag in a part's name: the same tag means the same columns. Empty for parts of other programs."""
     fields = part.rsplit("/", 1)[1].split("-")
     return fields[2] if len(fields) == 4 else ""
 
@@ -245,8 +245,8 @@ def by_columns(parts: Iterable[str]) -> dict[str, list[str]]:
     return groups
 
 
-def _as_one(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
-    """Tables one after the other, with all columns of `schema` in its order."""
+def _concatenate(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Concatenate tables, with all columns of `schema` in its order."""
     whole = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
     return whole.select(schema.names).cast(schema).combine_chunks()
 
@@ -256,15 +256,15 @@ def _number(part: str) -> int:
 
 
 class ManifestWriter:
-    """Commits rows by count or after at most two seconds, from whichever thread they come.
+    """Commits rows in batches, by number or after at most two seconds; threads may share it.
 
-    Use it as a context manager: leaving it writes what is buffered.
+    Use it as a context manager: at its end all buffered rows are written.
 
     Args:
         manifest: of the run.
-        seconds: rows wait no longer than this.
-        rows: so many are committed at once.
-        guard: raises where nothing may be written any more, as when the run folder belongs to another run.
+        seconds: longest time that rows are buffered.
+        rows: number of rows from which on they are committed.
+        guard: called before writing; raises where the run's lock was lost.
     """
 
     def __init__(
@@ -293,7 +293,7 @@ class ManifestWriter:
         try:
             self.flush()
         except BaseException:
-            if kind is None:  # otherwise the first error is the one to tell
+            if kind is None:  # otherwise the first error is the one to raise
                 raise
 
     def add(self, stage: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
@@ -306,14 +306,14 @@ class ManifestWriter:
                 self.flush()
 
     def flush(self) -> None:
-        """Commit everything that is buffered.
+        """Commit all buffered rows.
 
         Raises:
-            FatalError: an object store was away for too long, or the run folder was lost.
+            FatalError: an object store was unreachable for too long, or the run's lock was lost.
         """
         with self._lock, outage_ends_run(self.manifest.store.root):
             self._raise()
-            # What says that an input is through comes after the rows that it speaks of.
+            # The row of a finished input comes after the rows of its items.
             for stage in sorted(self._buffers, key=lambda name: name == INPUTS):
                 schema, rows = self._buffers[stage]
                 if rows:

@@ -24,7 +24,7 @@ RUN_FILE = "run.yaml"
 
 
 class RunFolder:
-    """One run, local or remote. Tracks may share it: rows carry their track, artifacts are found by content."""
+    """One run, local or remote. Several tracks may share it: rows have their track, artifacts are named by content."""
 
     def __init__(self, root: str | Path) -> None:
         self.store = Store(root)
@@ -33,16 +33,16 @@ class RunFolder:
 
     @classmethod
     def existing(cls, root: str | Path) -> RunFolder:
-        """Open a run that was started before; anything else is a FatalError that says so."""
+        """Open an existing run; raises FatalError where the folder is none."""
         run = cls(root)
         if not run.store.exists(RUN_FILE):
             raise FatalError(f"{run.store.root} is no run folder: it has no {RUN_FILE}. Start one with `ffpdata run`.")
         return run
 
     def starts(self) -> list[dict[str, Any]]:
-        """Every start of this run, oldest first, each with its resolved pipeline."""
+        """List the starts of this run, oldest first, each with its resolved pipeline."""
         text = self._text()
-        if text != self._read[0]:  # a run that was resumed often has a long file, which many ask for
+        if text != self._read[0]:  # the file of an often resumed run is long, and is read often
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
             self._read = (text, [doc for doc in yaml.load_all(text, Loader=loader) if doc])
         return self._read[1]
@@ -87,11 +87,11 @@ class RunFolder:
             return b""
 
     def latest(self) -> dict[str, dict[str, Any]]:
-        """The newest start of each track."""
+        """Return the newest start of each track."""
         return {start["pipeline"]["track"]: start for start in self.starts()}
 
     def tracks(self) -> dict[str, list[str]]:
-        """Per track the names of its stages in order, as of its newest start."""
+        """Return per track the names of its stages in order, as of its newest start."""
         return {track: [s["name"] for s in start["pipeline"]["stages"]] for track, start in self.latest().items()}
 
     def pair_makers(self) -> dict[str, list[set[str]]]:
@@ -102,17 +102,17 @@ class RunFolder:
         }
 
     def pipelines(self) -> dict[str, Pipeline]:
-        """Per track the pipeline of its newest start."""
+        """Return per track the pipeline of its newest start."""
         return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """`connect` for the length of a with block, where manifests that cannot be read are one FatalError."""
+        """Connect for the length of a with block, in which unreadable manifests are a FatalError."""
         with readable(self.store), self.connect() as connection:
             yield connection
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """DuckDB with a view per stage, `<stage>_history` and the wide view `items`."""
+        """Connect DuckDB, with a view per stage, `<stage>_history` and the wide view `items`."""
         columns: dict[str, dict[str, str]] = {}
         for start in self.starts():
             for stage, types in start.get("columns", {}).items():

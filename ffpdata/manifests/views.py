@@ -1,8 +1,8 @@
-"""DuckDB over the manifests: a view per stage with the rows that hold now, and the wide view `items`.
+"""DuckDB views of the manifests: a view per stage with its current rows, and the wide view `items`.
 
-Which rows hold now? Going back to an earlier setting computes nothing, so time alone cannot tell. A row names the key
-of the row that its item passed before (`upstream`); a row holds when it is of the newest outcome of the item that
-entered the stage and its upstream row holds too. `<stage>_history` shows all rows that were ever committed.
+The newest row need not be the current one, because going back to an earlier setting computes nothing. A row names the
+key of the row that its item came from (`upstream`). A row is current when it belongs to the newest outcome of the item
+that entered the stage, and its upstream row is current, too. `<stage>_history` has all rows ever committed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ffpdata.storage.object_store import latest_outage
 from ffpdata.storage.store import Store
 
 CURATE = "curate"
-"""The whole-table step after the last stage; its rows live in a manifest of their own."""
+"""The step over the whole table after the last stage; its rows have a manifest of their own."""
 
 STREAM_ROWS = 65_536
 
@@ -33,10 +33,10 @@ IS_PAIR = " and ".join(f"{column} is not null" for column in PAIR)
 
 ROW_BITS = 32
 ROW_MASK = (1 << ROW_BITS) - 1
-"""A place among rows: the number of the part, shifted by `ROW_BITS`, and the row in it."""
+"""The position of a row: the number of its part, shifted by `ROW_BITS`, and its number in the part."""
 
 OF_EACH = ("key", "seconds", "cpu_seconds", "model", "attempt")
-"""Common columns that `items` has once per stage, as `<stage>_<column>`."""
+"""Common columns that `items` has of each stage, as `<stage>_<column>`."""
 
 _ORDER = {"part": "varchar", "part_row": "bigint"}
 
@@ -52,10 +52,10 @@ def literal(text: str) -> str:
 
 
 def scan(store: Store, parts: Sequence[str]) -> str:
-    """SQL table expression over parts of one stage, with `part` and `part_row` to order the rows by.
+    """Return an SQL table expression over parts of one stage, with `part` and `part_row` to order the rows by.
 
-    Parts with the same columns are read together: DuckDB reads files that may differ at half the speed. They are named
-    one by one, so that a part that is gone when it is read is an error.
+    Parts with the same columns are read together: DuckDB reads files that may differ at half the speed. They are listed
+    one by one, so that a part that is missing when it is read is an error.
     """
     rows = "select * exclude (filename, file_row_number), parse_filename(filename) as part, file_row_number as part_row"
     alike = sorted(by_columns(parts).items())
@@ -64,9 +64,9 @@ def scan(store: Store, parts: Sequence[str]) -> str:
 
 
 def narrow(store: Store, parts: Sequence[str], columns: str) -> str:
-    """SQL table expression over common columns of some parts, which may have other columns that differ.
+    """Return an SQL table expression over common columns of some parts, whose other columns may differ.
 
-    `row` orders the rows as the parts are given.
+    Its column `row` orders the rows as the parts are listed.
     """
     row = f"(file_index::bigint << {ROW_BITS}) | file_row_number as row"
     if not parts:
@@ -98,9 +98,10 @@ def connect(
 
     Args:
         store: the run folder.
-        tracks: per track the names of its stages in order; needed for the views of current rows. What is no stage of
-            a track (`inputs`, `review`, a stage that was taken out of the pipeline) has its `_history` view alone.
-        columns: per stage its own columns and their SQL types, so that a view has them before the first row is there.
+        tracks: per track the names of its stages in order; needed for the views of current rows. Manifests that are no
+            stage of a track (`inputs`, `review`, a stage that was removed from the pipeline) have a `_history` view
+            only.
+        columns: per stage its own columns and their SQL types, so that a view has them before it has rows.
     """
     parts = Manifest(store).listing()
     tracks = tracks or {}
@@ -128,11 +129,16 @@ def connect(
 def current(
     store: Store, tracks: Mapping[str, Sequence[str]], parts: Mapping[str, Sequence[str]] | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """Open a connection with the table `_now`: what is to be counted of the rows that hold, all stages together.
+    """Open a connection with the table `_now`: the current rows of all stages, with the columns that are counted.
 
     Its columns: `number` of the stage (the view `_stages` has its name), `track, entered_id, status, reason, seconds`;
-    `entered` and `item`, hashes of the ids, because numbers are compared in a fraction of the time that texts take;
-    `place`, the part's in `_parts`, and `row`. `parts` are those of each stage, where they were listed already.
+    `entered` and `item`, hashes of the ids, because numbers are compared much faster than texts; `place`, the part's
+    number in `_parts`, and `row`.
+
+    Args:
+        store: the run folder.
+        tracks: per track the names of its stages in order.
+        parts: of each stage, where they were listed already.
     """
     connection = reader(store)
     stages = list(dict.fromkeys(s for names in tracks.values() for s in [*names, CURATE]))
@@ -156,15 +162,15 @@ def current(
         """
     )
     order = [(track, stages.index(stage)) for track, names in tracks.items() for stage in [*names, CURATE]]
-    if _all_hold(connection, order):
+    if _all_current(connection, order):
         connection.execute("alter table _rows rename to _now; drop table _newest")
     else:
-        _choose(connection, order)
+        _select_current(connection, order)
     return connection
 
 
-def _all_hold(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, int]]) -> bool:
-    """Say whether every row of `_rows` holds: nothing was ever redone. It is so in most runs, and seen in no time."""
+def _all_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, int]]) -> bool:
+    """Return whether all rows of `_rows` are current: nothing was ever redone. True for most runs, fast to check."""
     tracks, numbers = ([pair[n] for pair in order] for n in range(2))
     known = pa.table({"track": pa.array(tracks, pa.string()), "number": pa.array(numbers, pa.int16())})
     connection.register("_order", known)
@@ -182,8 +188,8 @@ def _all_hold(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, 
     return bool(found)
 
 
-def _choose(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, int]]) -> None:
-    """Make `_now` of the rows of `_rows` that hold, stage after stage: each looks at the rows that hold before it."""
+def _select_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, int]]) -> None:
+    """Make `_now` of the current rows of `_rows`, stage after stage, each by the current rows of the one before."""
     connection.execute("create temp table _now as from _rows limit 0; create temp table _holding (key ubigint)")
     for track, number in order:
         connection.execute(
@@ -245,34 +251,36 @@ def pairs(
 
 
 def of_each(tracks: Mapping[str, Sequence[str]]) -> set[str]:
-    """Names of the columns that `items` has of each stage."""
+    """Return the names of the columns of `OF_EACH` for all stages."""
     return {f"{stage}_{c}" for stages in tracks.values() for stage in (*stages, CURATE) for c in OF_EACH}
 
 
-def in_items(stage: str, column: str, taken: Container[str]) -> str:
-    """What `items` calls a stage's own column; `taken` are the names of `of_each`."""
-    return f"{stage}_{column}" if column in taken else column
+def in_items(stage: str, column: str, reserved: Container[str]) -> str:
+    """Return the name of a stage's own column in `items`; `reserved` are the names of `of_each`."""
+    return f"{stage}_{column}" if column in reserved else column
 
 
 def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> None:
-    """Create `items`: per leaf of the fan-out one row with every column, the last stage and the final status.
+    """Create `items`: one row per leaf of the fan-out with every column, its last stage and final status.
 
-    Of each stage it has `<stage>_<column>` for the columns of `OF_EACH`. A stage's own column called like one of
-    these, whoever's it is, is `<stage>_<column>` too: `source_seconds` of `ingest` is `ingest_source_seconds`.
+    It has `<stage>_<column>` for each stage and each column of `OF_EACH`. A stage's own column with the same name as
+    one of these becomes `<stage>_<column>`, too: `source_seconds` of `ingest` is `ingest_source_seconds`.
     """
-    taken = of_each(tracks)
-    parts = [_wide_track(connection, track, stages, taken) for track, stages in tracks.items() if stages]
+    reserved = of_each(tracks)
+    parts = [_wide_track(connection, track, stages, reserved) for track, stages in tracks.items() if stages]
     connection.execute("create view items as " + " union all by name ".join(f"({p})" for p in parts))
 
 
-def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str], taken: Container[str]) -> str:
+def _wide_track(
+    connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str], reserved: Container[str]
+) -> str:
     shared = ("item_id", "parent_id", "source_id", "stage", "status", "reason", "error")
     seen: list[str] = []
     query = ""
     for stage in (*stages, CURATE):
         described = connection.execute(f"describe {quote(stage)}").fetchall()
         written = [name for name, *_ in described if name not in COMMON.names]
-        own = [in_items(stage, name, taken) for name in written]
+        own = [in_items(stage, name, reserved) for name in written]
         extra = [f"b.{c} as {quote(f'{stage}_{c}')}" for c in OF_EACH]
         renamed = ", ".join(f"{quote(a)} as {quote(b)}" for a, b in zip(written, own, strict=True) if a != b)
         every = f"* rename ({renamed})" if renamed else "*"
@@ -297,13 +305,13 @@ def _wide_track(connection: duckdb.DuckDBPyConnection, track: str, stages: Seque
 
 @contextmanager
 def readable(store: Store) -> Iterator[None]:
-    """Turn what DuckDB says of manifests that it cannot read into one FatalError."""
+    """Turn DuckDB's errors on unreadable manifests into a FatalError."""
     before = latest_outage()
     try:
         yield
     except duckdb.Error as err:
         why, part, outage = str(err), _part_in(err), latest_outage()
-        if outage is not None and outage is not before:  # of which DuckDB leaves nothing but the text
+        if outage is not None and outage is not before:  # DuckDB keeps only its text
             why = f"{outage}. Try again when the store is back."
         elif part and not store.exists(part):
             why = f"{part} is gone: the run was started again meanwhile and merged its parts. Try again."
@@ -311,19 +319,19 @@ def readable(store: Store) -> Iterator[None]:
 
 
 def about_manifests(err: duckdb.Error) -> bool:
-    """Say whether an error is one of reading manifests, and not of the SQL that was asked."""
+    """Return whether an error is of reading manifests, and not of the query."""
     wrong_sql = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
     return not isinstance(err, wrong_sql) and bool(_part_in(err))
 
 
 def _part_in(err: duckdb.Error) -> str:
-    """The part of a manifest that an error names."""
+    """Return the part of a manifest that an error names; empty where it names none."""
     named = re.search(rf"{MANIFESTS}/[^/'\"]+/[^/'\"]+\.parquet", str(err))
     return named.group() if named else ""
 
 
 def stream(connection: duckdb.DuckDBPyConnection, sql: str, rows: int = STREAM_ROWS) -> pa.RecordBatchReader:
-    """Run a query and read its answer in batches of about `rows` rows."""
+    """Run a query and read its result in batches of about `rows` rows."""
     return connection.sql(sql).to_arrow_reader(rows)
 
 

@@ -1,1 +1,1 @@
-"""Processes that others start: a supervised child process, and the Ray cluster."""
+"""Child processes and the Ray cluster: commands and options go in; supervised processes and a connection come out."""

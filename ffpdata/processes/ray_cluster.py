@@ -13,12 +13,15 @@ from ffpdata.core.errors import FatalError
 
 @contextmanager
 def ray_cluster(**options: Any) -> Iterator[None]:
-    """Have Ray for the length of a with block: the cluster of `RAY_ADDRESS`, else one on this machine.
+    """Connect to Ray for the length of a with block: the cluster of `RAY_ADDRESS`, or a local one.
 
-    What was started before stays as it is. `options` are more of `ray.init`.
+    An existing connection is used and left open.
+
+    Args:
+        **options: further arguments of `ray.init`.
 
     Raises:
-        FatalError: it cannot be reached or started.
+        FatalError: the cluster cannot be reached or started.
     """
     import ray
 
@@ -27,7 +30,7 @@ def ray_cluster(**options: Any) -> Iterator[None]:
         return
     try:
         ray.init(logging_level=logging.WARNING, include_dashboard=False, **options)
-    except Exception as err:  # Ray has no type of its own for this
+    except Exception as err:  # Ray has no specific type for this
         where = os.environ.get("RAY_ADDRESS")
         raise FatalError(f"Ray could not be {f'reached at {where}' if where else 'started'}: {err}") from err
     try:

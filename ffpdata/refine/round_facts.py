@@ -80,7 +80,7 @@ def _cost(run: RunFolder, current: Round, spec: ModelSpec, after: Iterable[Remov
     yield "Training", f"{lineage['seconds'] * max(1, lineage['processes']) / HOUR:.2f} {unit}"
     after = list(after)
     seconds = sum(each.seconds for each in after)
-    yield f"Making {len(after)} removals anew", f"{seconds * (gpus or 1) / HOUR:.2f} {unit}"
+    yield f"Making {len(after)} removals again", f"{seconds * (gpus or 1) / HOUR:.2f} {unit}"
     pairs = {each.pair for each in after}
     with run.reading() as connection:
         by_pair = verdicts.read(connection)

@@ -64,8 +64,10 @@ def _train(root: str, number: int, folder: Path | None, say: Say = print) -> Non
     run = RunFolder(root)
     store, current = run.store, Round(run.store, number)
     plan, work = current.plan, _work_folder(current, folder)
-    with store.hold() as held:
-        samples, validation = ([_sample(run, each, held) for each in current.table(n)] for n in (TRAINING, VALIDATION))
+    with store.hold() as in_use:
+        samples, validation = (
+            [_sample(run, each, in_use) for each in current.table(n)] for n in (TRAINING, VALIDATION)
+        )
         tuned = finetune(samples, validation, plan.base, plan.settings.train, work, say)
     for source, name in ((tuned.lora, current.lora), (tuned.sheet, SHEET), (work / LOSSES, LOSSES)):
         if source is not None:
@@ -87,8 +89,8 @@ def _work_folder(current: Round, folder: Path | None) -> Path:
     return folder / f"round-{current.number:03d}"
 
 
-def _sample(run: RunFolder, accepted: RemovalResult, held: DownloadsInUse) -> RemovalSample:
-    files = {column: run.store.fetch(accepted.files[column], held) for column in CLIPS}
+def _sample(run: RunFolder, accepted: RemovalResult, in_use: DownloadsInUse) -> RemovalSample:
+    files = {column: run.store.fetch(accepted.files[column], in_use) for column in CLIPS}
     names = [Path(accepted.files[column]).name for column in CLIPS]  # a run's files are named by their content
     return RemovalSample(
         item_id=accepted.item_id,

@@ -1,1 +1,1 @@
-"""The report of a run: one HTML file with the funnel, the numbers and the pairs."""
+"""The report of a run: its manifests and artifacts go in, one HTML file with funnel, numbers and pairs comes out."""

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 FOLDER = "report/previews"
 VERSION = 1
-"""Raised when previews look different: older ones are then made anew."""
+"""Raised when previews change: older ones are then made again."""
 
 PANEL_PIXELS = 480 * 270
-"""Area of one of the three panels; 480x270 for 16:9. Smaller ones hide what a person should see."""
+"""Pixels of one panel; 480x270 for 16:9. In smaller ones people miss artifacts."""
 
 CRF = 25
-"""x264 quality: with the panels' size, 0.1 to 0.5 MB per pair of five seconds."""
+"""x264 quality: at this panel size 0.1 to 0.5 MB per pair of five seconds."""
 
 DIM = 0.3
-"""Brightness of what lies outside the edited region in the middle panel."""
+"""Brightness, 0..1, of the middle panel outside the edited region."""
 
 SECONDS = 120.0
 THUMB_WIDTH = 320
@@ -48,7 +48,7 @@ class Preview:
         poster: JPEG.
         width: of the video in pixels, three panels.
         height: in pixels.
-        middle: what the middle panel shows: `mask`, `reference`, `before` or nothing at all (two panels).
+        middle: what the middle panel shows: `mask`, `reference` or `before`; empty where there is none.
     """
 
     video: bytes
@@ -64,7 +64,7 @@ class Preview:
 
 
 def preview(store: Store, row: Mapping[str, Any]) -> Preview:
-    """Return the preview of a pair, made at most once.
+    """Return the preview of a pair; it is made once and stored in the run folder.
 
     Args:
         store: the run folder.
@@ -73,7 +73,7 @@ def preview(store: Store, row: Mapping[str, Any]) -> Preview:
 
     Raises:
         FfpdataError: a file cannot be read.
-        FileNotFoundError: a file is gone.
+        FileNotFoundError: a file is missing.
     """
     middle = next((name for name, column in _COLUMN.items() if row.get(column)), "")
     paths = [row["source_video"], *([row[_COLUMN[middle]]] if middle else []), row["target_video"]]
@@ -108,7 +108,7 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
 
 
 def _panel(width: int, height: int) -> tuple[int, int]:
-    """Size of a panel: even numbers, the clip's shape, never larger than the clip."""
+    """Return width and height of a panel: even, in the clip's aspect ratio, not larger than the clip."""
     scale = min(1.0, (PANEL_PIXELS / (width * height)) ** 0.5)
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
@@ -158,7 +158,7 @@ def _compose(store: Store, files: list[Path], graph: str, fps: float, name: str)
 
 @contextlib.contextmanager
 def _local(store: Store, paths: list[str]) -> Iterator[list[Path]]:
-    """Local copies of artifacts that are gone afterwards; of a local run, the files themselves."""
+    """Yield local copies of artifacts, removed afterwards; for a local run, the files themselves."""
     if store.local:
         files = [store.local_path(path) for path in paths]
         for file in files:

@@ -1,4 +1,4 @@
-"""RUN/report/index.html: one file that needs no network and no server."""
+"""Writes the report, RUN/report/index.html: one file that needs no network and no server."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ffpdata.storage.store import Store
 REPORT = "report/index.html"
 
 MAX_PAIRS = 60
-"""Accepted pairs in the gallery; each adds about 0.4 MB to the file."""
+"""Most accepted pairs in the gallery; each adds about 0.4 MB to the file."""
 
 MAX_OTHERS = 18
-"""Finished pairs in the gallery that were turned away."""
+"""Most rejected or failed pairs in the gallery."""
 
 EXAMPLES, MAX_EXAMPLES = 3, 48
-"""Examples of turned-away items per reason, and in all."""
+"""Most examples of rejected or failed items per reason, and in total."""
 
 UNITS = {"psnr_outside": "dB", "screen_score": "of 10", "verify_score": "of 10"}
 SHOWN = ("score", "psnr_outside", "structure", "flicker", "motion")
-"""Numbers under a pair, in this order, where it has them; a closer look shows all."""
+"""Measures under a pair, in this order; its detail view shows all."""
 
 _DETAILS = {
     "Captions": ("caption", "caption_by", "target_caption", "cinematic_caption", "style", "style_caption"),
@@ -45,11 +45,14 @@ _DETAILS = {
 
 
 def write_report(run: RunFolder, *, max_pairs: int = MAX_PAIRS) -> Path | str:
-    """Write the report and return where it is: a path, or the URL where the run is not local.
+    """Write the report.
 
     Args:
-        run: a run that was started; it may still go on.
-        max_pairs: how many accepted pairs the gallery shows at most.
+        run: a run that was started; it may still be running.
+        max_pairs: most accepted pairs in the gallery.
+
+    Returns:
+        The report's path, or its URL where the run is not local.
 
     Raises:
         FatalError: the run was never started, or cannot be written.
@@ -61,7 +64,7 @@ def write_report(run: RunFolder, *, max_pairs: int = MAX_PAIRS) -> Path | str:
         numbers = statistics.collect(run, connection)
         measures = statistics.measure_names(connection)
         chosen = statistics.pairs_to_show(connection, max_pairs, MAX_OTHERS)
-        groups = statistics.turned_away(connection, EXAMPLES, MAX_EXAMPLES)
+        groups = statistics.rejected_examples(connection, EXAMPLES, MAX_EXAMPLES)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         cards = [c for c in pool.map(partial(_card, run.store, measures), chosen) if c]
         for group in groups:
@@ -83,15 +86,15 @@ def write_report(run: RunFolder, *, max_pairs: int = MAX_PAIRS) -> Path | str:
 
 
 def _card(store: Store, measures: Sequence[str], row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the gallery shows of one pair; None where its files are gone or damaged."""
+    """Return the gallery's card of one pair; None where its files are missing or damaged."""
     try:
-        made = preview(store, row)
+        video = preview(store, row)
     except FatalError:
         raise
     except (FfpdataError, FileNotFoundError):
         return None
     status = _status(row)
-    middle = {"mask": ["edited region"], "reference": ["reference"], "": []}[made.middle]
+    middle = {"mask": ["edited region"], "reference": ["reference"], "": []}[video.middle]
     return {
         "id": row["item_id"],
         "task": row.get("task") or "unknown",
@@ -107,7 +110,7 @@ def _card(store: Store, measures: Sequence[str], row: Mapping[str, Any]) -> dict
         | {"Models": [(k.removesuffix("_model"), v) for k, v in row.items() if k.endswith("_model") and v]},
         "labels": ["source", *middle, "target"],
         "wipe": "",
-        "preview": embedded(made),
+        "preview": embedded(video),
     }
 
 
@@ -117,19 +120,19 @@ def _status(row: Mapping[str, Any]) -> str:
     return "set aside" if row["stage"] == CURATE else row["status"]
 
 
-def embedded(made: Preview) -> dict[str, Any]:
-    """What a page needs of a preview, with the files in it."""
+def embedded(preview: Preview) -> dict[str, Any]:
+    """Return a preview for a page, with its files as data URIs."""
     return {
-        "video": data_uri("video/mp4", made.video),
-        "poster": data_uri("image/jpeg", made.poster),
-        "width": made.width,
-        "height": made.height,
-        "panels": made.panels,
+        "video": data_uri("video/mp4", preview.video),
+        "poster": data_uri("image/jpeg", preview.poster),
+        "width": preview.width,
+        "height": preview.height,
+        "panels": preview.panels,
     }
 
 
 def _example(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the report shows of one turned-away item: its pictures, if it got that far."""
+    """Return what the report shows of one rejected or failed item, with its pictures where it has some."""
     pictures: list[dict[str, str]] = []
     for label, column in (("source", "source_video"), ("source", "content_image"), ("target", "target_video")):
         if row.get(column) and label not in [p["label"] for p in pictures]:
@@ -151,12 +154,12 @@ def _last_line(text: str | None) -> str:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """A file as an address that holds it."""
+    """Return a file as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of `templates/`; it may use the filters below, and has the pages' one style and one script."""
+    """Render a template of `templates/` with the filters below and the common style and script."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -181,12 +184,12 @@ def render(template: str, **values: Any) -> str:
 
 
 def _csp_hash(script: str) -> str:
-    """Hash that the page's security policy allows its one script by: no other script can run in it."""
+    """Return the hash of the page's script for its content security policy, which allows no other script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def number(value: Any) -> str:
-    """A number as people read it: three digits that count, thousands of large ones apart."""
+    """Format a number with three significant digits; those from 10,000 on with grouped thousands."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, int) or abs(value) >= 1000:
@@ -195,12 +198,12 @@ def number(value: Any) -> str:
 
 
 def words(name: str) -> str:
-    """A column's name as words."""
+    """Format a column's name as words."""
     return name.replace("_", " ").replace("psnr", "PSNR")
 
 
 def seconds(value: float) -> str:
-    """A duration as people read it."""
+    """Format a duration, given in seconds, as s, min or h."""
     if value < 100:
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     minutes = value / 60

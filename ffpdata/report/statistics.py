@@ -1,4 +1,4 @@
-"""The numbers of a report: the funnel with its reasons, distributions, and which pairs to show."""
+"""The statistics of a report: the funnel with its reasons, distributions, timings, and the choice of pairs to show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNTED = ("task", "object", "split")
 
 @dataclass(frozen=True)
 class StageCounts:
-    """What became of the items at one stage, counted in rows (children of a fan-out each count)."""
+    """Outcomes of one stage, counted in rows (each child of a fan-out counts)."""
 
     name: str
     entered: int
@@ -33,17 +33,17 @@ class StageCounts:
     rejected: int
     failed: int
     reasons: list[tuple[str, str, int]]
-    """Status, reason, count; the most frequent first."""
+    """Status, reason and count; the most frequent first."""
 
     @property
     def rows(self) -> int:
-        """All rows."""
+        """Number of all rows."""
         return self.passed + self.rejected + self.failed
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How one number is spread over accepted pairs and over those that were turned away."""
+    """Distribution of one measure over accepted pairs, and over rejected and failed ones (`others`)."""
 
     name: str
     low: float
@@ -54,13 +54,13 @@ class Histogram:
 
     @property
     def top(self) -> int:
-        """The highest bar."""
+        """Count of the highest bar."""
         return max((a + b for a, b in zip(self.accepted, self.others, strict=True)), default=0)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one stage per item."""
+    """Seconds per item of one stage, and its total CPU seconds."""
 
     stage: str
     items: int
@@ -71,7 +71,7 @@ class Timing:
 
 @dataclass
 class Numbers:
-    """Everything but the pictures."""
+    """All numbers of a report."""
 
     inputs: int = 0
     sources: int = 0
@@ -85,30 +85,35 @@ class Numbers:
 
     @property
     def accepted(self) -> int:
-        """Pairs that are in the dataset."""
+        """Number of accepted pairs."""
         return self.status.get("ok", 0)
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU seconds of all rows that hold."""
+        """CPU seconds of all current rows."""
         return sum(t.cpu_total for t in self.timings)
 
 
 def collect(run: RunFolder, connection: duckdb.DuckDBPyConnection) -> Numbers:
-    """Count a run."""
+    """Collect the numbers of a run.
+
+    Args:
+        run: the run.
+        connection: to its views.
+    """
     tracks = run.tracks()
     items = connection.view("items")
     measures = measure_names(connection)
     # The wide view joins every stage: it is read once.
-    wanted = [name for name in ("status", *COUNTED, "source_id", *measures) if name in items.columns]
-    table = pa.table(items.project(", ".join(map(quote, wanted))).to_arrow_table())
+    columns = [name for name in ("status", *COUNTED, "source_id", *measures) if name in items.columns]
+    table = pa.table(items.project(", ".join(map(quote, columns))).to_arrow_table())
     good = pc.equal(table["status"], "ok")
     accepted = table.filter(good)
-    task, thing, split = (_counts(accepted, name) for name in COUNTED)
+    task, objects, split = (_counts(accepted, name) for name in COUNTED)
     numbers = Numbers(
         status=_counts(table, "status"),
         tasks=task,
-        objects=dict(list(thing.items())[:TOP_OBJECTS]),
+        objects=dict(list(objects.items())[:TOP_OBJECTS]),
         splits=split,
         sources=len(pc.unique(accepted["source_id"])),
     )
@@ -127,7 +132,7 @@ def collect(run: RunFolder, connection: duckdb.DuckDBPyConnection) -> Numbers:
 
 
 def pairs_to_show(connection: duckdb.DuckDBPyConnection, accepted: int, others: int) -> list[dict[str, Any]]:
-    """Choose pairs that have a target: accepted ones from every task alike, and others from every reason alike."""
+    """Choose pairs that have a target: accepted ones evenly from all tasks, and others evenly from all reasons."""
     items = connection.view("items")
     if not {"source_video", "target_video"} <= set(items.columns):
         return []
@@ -137,15 +142,15 @@ def pairs_to_show(connection: duckdb.DuckDBPyConnection, accepted: int, others: 
     return sorted(good, key=lambda row: (str(row["task"]), row["item_id"])) + bad
 
 
-def turned_away(connection: duckdb.DuckDBPyConnection, each: int, most: int) -> list[dict[str, Any]]:
-    """Choose up to `each` examples of every stage's and reason's rejected or failed items, `most` in all.
+def rejected_examples(connection: duckdb.DuckDBPyConnection, each: int, most: int) -> list[dict[str, Any]]:
+    """Choose examples of rejected and failed items: up to `each` per stage and reason, `most` in total.
 
     Returns:
         Per stage and reason: `stage`, `status`, `reason`, `count` and `rows`; the most frequent first.
     """
     items = connection.view("items").filter("status in ('rejected', 'failed')")
     same = "over (partition by stage, status, reason"
-    # Examples come from different sources, as far as there are some.
+    # Examples come from different sources where possible.
     turns = f"*, row_number() {same}, source_id order by md5(item_id)) as turn, count(*) {same}) as alike"
     sampled = items.project(turns).project(f"*, row_number() {same} order by turn, md5(item_id)) as chosen")
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -165,7 +170,7 @@ def _rows(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
 
 
 def _sample(relation: duckdb.DuckDBPyRelation, column: str, limit: int) -> list[dict[str, Any]]:
-    """A sample that a hash chooses, with every value of `column` in turn."""
+    """Choose a sample by hash, taking the values of `column` in turn."""
     if limit <= 0 or column not in relation.columns:
         return []
     order = f"row_number() over (partition by {quote(column)} order by md5(item_id)) as chosen"
@@ -178,7 +183,7 @@ def _sample(relation: duckdb.DuckDBPyRelation, column: str, limit: int) -> list[
 
 
 def _counts(table: pa.Table, column: str) -> dict[str, int]:
-    """Values of a column and how often each occurs, the most frequent first; unset ones are left out."""
+    """Count the values of a column, the most frequent first, without unset ones."""
     if column not in table.column_names:
         return {}
     found = [(entry["values"], entry["counts"]) for entry in pc.value_counts(table[column].drop_null()).to_pylist()]
@@ -208,18 +213,18 @@ def _timing(connection: duckdb.DuckDBPyConnection, stage: str) -> Timing | None:
 
 
 def measure_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The numbers that can be known about a pair: the score, and what `measure` writes."""
+    """List the measures of pairs in a run: the score, and the numbers that the stage `measure` writes."""
     names = ["score"]
     if "measure" in {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}:
         measure = connection.view("measure")
         kinds = zip(measure.columns, measure.types, strict=True)
         names += [name for name, kind in kinds if name not in COMMON.names and str(kind) == "DOUBLE"]
-    there = connection.view("items").columns
-    return [name for name in dict.fromkeys(names) if name in there]
+    present = connection.view("items").columns
+    return [name for name in dict.fromkeys(names) if name in present]
 
 
 def histogram(name: str, accepted: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray) -> Histogram:
-    """Bin numbers between their 1st and 99th percentile; what lies outside counts in the outermost bins."""
+    """Bin values between their 1st and 99th percentile; those outside count in the outermost bins."""
     both = np.concatenate([np.asarray(accepted, float), np.asarray(others, float)])
     low, high = (float(v) for v in np.quantile(both, (0.01, 0.99)))
     if high <= low:
@@ -233,7 +238,7 @@ def histogram(name: str, accepted: Sequence[float] | np.ndarray, others: Sequenc
 
 
 def facts(row: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
-    """Those of the columns that have a value; the entries of a JSON column each by itself."""
+    """Return name and value of the columns that have a value; a column `*_facts` gives each entry of its JSON."""
     found: list[tuple[str, Any]] = []
     for name in names:
         value = row.get(name)

@@ -183,9 +183,9 @@ def _add_media(app: FastAPI, store: Store, assignments: Assignments, previews: P
 
 def _media(store: Store, previews: Previews, files: Mapping[str, str], kind: str) -> Response:
     with ExitStack() as stack:
-        held = stack.enter_context(store.hold())
+        in_use = stack.enter_context(store.hold())
         path = previews.path(files, PREVIEWS[kind]) if kind in PREVIEWS else files[kind]
-        local = store.fetch(path, held)
+        local = store.fetch(path, in_use)
         if not local.is_file():
             raise FileNotFoundError(local)
         return _Media(local, stack.pop_all())

@@ -134,9 +134,9 @@ def _call(stage: Stage, item: Item, key: str, store: Store, notes: dict[str, Any
     row = Row(
         seen,
         item_id=item.item_id,
-        open_file=partial(store.fetch, held=held),
+        open_file=partial(store.fetch, in_use=held),
         new_file=new_file,
-        open_input=partial(fetch_input, held=held),
+        open_input=partial(fetch_input, in_use=held),
     )
     try:
         if not stage.fan_out:

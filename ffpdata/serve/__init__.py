@@ -1,1 +1,1 @@
-"""vLLM servers as processes that end when whoever started them does: `ffpdata serve-vlm`."""
+"""Serves the vision-language model: a model and a number of servers go in, endpoints of vLLM servers come out."""

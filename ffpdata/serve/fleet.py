@@ -1,4 +1,4 @@
-"""Several servers: started together, waited for, watched, ended together. None is restarted behind anybody's back."""
+"""Several servers, started, watched and stopped together. A server that ends is reported and not restarted."""
 
 from __future__ import annotations
 
@@ -21,60 +21,61 @@ from ffpdata.serve.vllm_flags import ServerPlan
 
 WATCH_SECONDS = 1.0
 CPUS = 1
-"""Cores that a server's actor holds on a cluster."""
+"""CPU cores that a server's actor reserves on a cluster."""
 
 Say = Callable[[str], None]
 
 
 class ServerHandle(Protocol):
-    """A server, here or on another machine."""
+    """A server on this machine or another."""
 
     name: str
     log: str
 
     def where(self) -> str:
-        """Return the base URL to ask it at."""
+        """Return its base URL."""
 
     def exit_code(self) -> int | None:
-        """Return None while it runs."""
+        """Return its exit code; None while it runs."""
 
     def healthy(self) -> bool:
-        """Ask whether it answers questions."""
+        """Return whether it answers requests."""
 
     def tail(self) -> str:
         """Return the last lines of its log."""
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
 
 
 def serve(
     plan: ServerPlan, *, ray: bool, wait: float, logs: Path, say: Say, ready: Callable[[list[str]], None]
 ) -> None:
-    """Start the servers, say when they are ready, and watch them until asked to stop.
+    """Start the servers, report when they are ready, and watch them until Ctrl-C or SIGTERM.
 
     Args:
         plan: what to serve.
-        ray: as actors on the cluster of RAY_ADDRESS; otherwise as processes of this machine.
-        wait: seconds until all must be ready.
+        ray: start them as actors on the cluster of RAY_ADDRESS; otherwise as processes of this machine.
+        wait: seconds in which all must be ready.
         logs: folder for their logs, on the machine where each runs.
-        say: prints a line.
-        ready: gets the endpoints once all are ready.
+        say: called with each line for the terminal.
+        ready: called with the endpoints once all are ready.
 
     Raises:
-        FatalError: too few GPUs, a port that is taken, a server that ends before it is ready or is not ready in time;
-            later, when the last one ended.
+        FatalError: too few GPUs, a port in use, a server that ends before it is ready or is not ready in time, or all
+            servers have ended.
     """
-    # Ray sets handlers of its own: ours come after them.
-    with (_on_ray if ray else _here)(plan, logs.resolve()) as servers, _asked_to_stop() as asked:
-        if not _wait_until_ready(servers, wait, asked, say):
+    # Ray installs signal handlers, too: ours must be installed after them.
+    with (_on_ray if ray else _here)(plan, logs.resolve()) as servers, _stop_signal() as stop:
+        if not _wait_until_ready(servers, wait, stop, say):
             return
         ready([server.where() for server in servers])
-        _watch(servers, asked, say)
+        _watch(servers, stop, say)
         say(f"Stopping {len(servers)} servers ...")
 
 
-def _wait_until_ready(servers: list[ServerHandle], wait: float, asked: threading.Event, say: Say) -> bool:
+def _wait_until_ready(servers: list[ServerHandle], wait: float, stop: threading.Event, say: Say) -> bool:
+    """Wait until all servers answer; returns False where a stop was requested first."""
     start, waiting = time.monotonic(), list(servers)
     while waiting:
         for server in list(waiting):
@@ -87,14 +88,14 @@ def _wait_until_ready(servers: list[ServerHandle], wait: float, asked: threading
         if waiting and time.monotonic() - start > wait:
             late = waiting[0]
             raise FatalError(f"{late.name} is not ready after {wait:.0f} s (--wait), log {late.log}:\n{late.tail()}")
-        if waiting and asked.wait(WATCH_SECONDS):
+        if waiting and stop.wait(WATCH_SECONDS):
             return False
     return True
 
 
-def _watch(servers: list[ServerHandle], asked: threading.Event, say: Say) -> None:
+def _watch(servers: list[ServerHandle], stop: threading.Event, say: Say) -> None:
     alive = list(servers)
-    while not asked.wait(WATCH_SECONDS):
+    while not stop.wait(WATCH_SECONDS):
         for server in list(alive):
             code = server.exit_code()
             if code is not None:
@@ -106,16 +107,16 @@ def _watch(servers: list[ServerHandle], asked: threading.Event, say: Say) -> Non
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and a closed terminal set."""
-    asked = threading.Event()
+def _stop_signal() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C, SIGTERM and a closed terminal set."""
+    stop = threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        asked.set()
+        stop.set()
 
     before = {n: signal.signal(n, handler) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield asked
+        yield stop
     finally:
         for number, old in before.items():
             signal.signal(number, old)
@@ -140,28 +141,28 @@ def _here(plan: ServerPlan, logs: Path) -> Iterator[list[ServerHandle]]:
 
 
 def _stop_all(servers: list[ServerHandle]) -> None:
-    """End all at the same time: each has its time to finish."""
-    enders = [threading.Thread(target=server.stop) for server in servers]
-    for ender in enders:
-        ender.start()
-    for ender in enders:
-        ender.join()
+    """Stop all at the same time, so that their grace periods run in parallel."""
+    threads = [threading.Thread(target=server.stop) for server in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _visible_gpus() -> list[str]:
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [gpu for gpu in given.split(",") if gpu]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu for gpu in visible.split(",") if gpu]
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    asked = [tool, "--query-gpu=index", "--format=csv,noheader"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    command = [tool, "--query-gpu=index", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.split() if done.returncode == 0 else []
 
 
 class _RemoteServer:
-    """A server in a Ray actor; an actor that died is a server that ended."""
+    """A server in a Ray actor; a dead actor counts as a server that ended."""
 
     def __init__(self, actor: Any, name: str, log: str) -> None:
         self._actor, self.name, self.log, self._url, self._died = actor, name, log, name, ""
@@ -175,7 +176,7 @@ class _RemoteServer:
         except RayActorError as err:
             self._died = self._died or str(err)
             return otherwise
-        except GetTimeoutError:  # an actor that waits for its place, or a machine that is slow
+        except GetTimeoutError:  # the actor waits for resources, or its machine is slow
             return None
 
     def where(self) -> str:
@@ -200,12 +201,12 @@ class _RemoteServer:
 
 
 class _Actor(Server):
-    """A server on whatever node Ray chose, with the GPUs that Ray gave."""
+    """A server on the node and the GPUs that Ray chose."""
 
     def __init__(self, plan: ServerPlan, number: int, log: str) -> None:
         import ray
 
-        address: Any = ray.util.get_node_ip_address  # Ray leaves it untyped
+        address: Any = ray.util.get_node_ip_address  # untyped in Ray
         super().__init__(plan, number, address(), log)
 
 
@@ -216,11 +217,13 @@ def _on_ray(plan: ServerPlan, logs: Path) -> Iterator[list[ServerHandle]]:
     with ray_cluster(log_to_driver=False):
         servers: list[ServerHandle] = []
         try:
-            resources: Any = ray.cluster_resources  # Ray leaves it untyped
-            needed, there = plan.servers * plan.gpus, resources().get("GPU", 0)
-            if needed > there:
-                raise FatalError(f"{plan.servers} servers with {plan.gpus} GPUs each: the cluster has {there:g} GPUs")
-            # An actor that is not detached ends with this process, and its keeper ends the server.
+            resources: Any = ray.cluster_resources  # untyped in Ray
+            needed, available = plan.servers * plan.gpus, resources().get("GPU", 0)
+            if needed > available:
+                raise FatalError(
+                    f"{plan.servers} servers with {plan.gpus} GPUs each: the cluster has {available:g} GPUs"
+                )
+            # An actor that is not detached ends with this process, and its supervisor ends the server.
             actor = ray.remote(num_cpus=CPUS, num_gpus=plan.gpus, max_restarts=0)(_Actor)
             for number in range(plan.servers):
                 log = str(logs / f"server-{number}.log")

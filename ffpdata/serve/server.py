@@ -1,4 +1,4 @@
-"""One server: a process group under a keeper, its health and the end of its log. Runs here or in a Ray actor."""
+"""One vLLM server: a supervised process group, its health and the end of its log. Used here or in a Ray actor."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ffpdata.processes import supervisor
 from ffpdata.serve.vllm_flags import ServerPlan
 
 GRACE_SECONDS = 20.0
-"""Between SIGTERM and SIGKILL: vLLM ends its engine in this time."""
+"""Seconds between SIGTERM and SIGKILL: vLLM stops its engine in this time."""
 HEALTH_SECONDS = 5.0
 TAIL_LINES = 15
 TAIL_BYTES = 64_000
 
 
 class Server:
-    """A vLLM server. Its methods wait for nothing but `stop`, which takes at most `GRACE_SECONDS` and a little.
+    """A vLLM server. Its methods return at once, except `stop`, which takes at most `GRACE_SECONDS` + 10 seconds.
 
     Args:
         plan: what to serve.
-        number: counted from 0; says the port.
-        host: address to listen at, and to be asked at.
-        log: where its output goes.
-        gpus: ids of its GPUs; None leaves the environment's choice.
+        number: of the server, from 0; it is added to the plan's port.
+        host: address to listen at and of its URL.
+        log: file that its output is appended to.
+        gpus: ids of its GPUs; None keeps the environment's setting.
 
     Raises:
-        FatalError: its port is taken.
-        UsageError: vLLM is not there.
+        FatalError: its port is in use.
+        UsageError: vLLM is not installed.
     """
 
     def __init__(self, plan: ServerPlan, number: int, host: str, log: str, gpus: list[str] | None = None) -> None:
@@ -51,13 +51,13 @@ class Server:
         environment = os.environ | plan.environment()
         if gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        kept = [sys.executable, supervisor.__file__, str(GRACE_SECONDS)]
+        supervised = [sys.executable, supervisor.__file__, str(GRACE_SECONDS)]
         command = plan.command(host, self._port)
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         with Path(log).open("ab") as out:
             self._process = subprocess.Popen(
-                [*kept, *command],
-                stdin=subprocess.PIPE,  # its end tells the keeper that this process is gone
+                [*supervised, *command],
+                stdin=subprocess.PIPE,  # the supervisor ends the server when this pipe closes
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=environment,
@@ -65,17 +65,19 @@ class Server:
             )
 
     def where(self) -> str:
-        """Return the base URL to ask it at."""
+        """Return its base URL."""
         return self.url
 
     def exit_code(self) -> int | None:
-        """Return None while it runs."""
+        """Return its exit code; None while it runs."""
         return self._process.poll()
 
     def healthy(self) -> bool:
-        """Ask whether it answers questions."""
+        """Return whether it answers requests."""
         try:
-            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is this very machine
+            direct = urllib.request.build_opener(
+                urllib.request.ProxyHandler({})
+            )  # the server is on this machine: no proxy
             with direct.open(f"{self._root}/health", timeout=HEALTH_SECONDS) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError, ValueError):
@@ -92,7 +94,7 @@ class Server:
         return "\n".join(f"    {line}" for line in lines[-TAIL_LINES:])
 
     def stop(self) -> None:
-        """End it with everything it started."""
+        """Stop it with all processes that it started."""
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()

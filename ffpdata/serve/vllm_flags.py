@@ -14,7 +14,7 @@ from ffpdata.models.settings import parse_settings
 from ffpdata.models.vlm.settings import VisionSettings
 
 VIDEOS = 2
-"""A question shows the source and the target."""
+"""Videos in a question: the source and the target."""
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,18 @@ class ServerPlan:
     """What to serve, and how.
 
     Attributes:
-        model: checkpoint: a name at the hub, or a folder.
-        served_model: the name that questions ask for.
+        model: the checkpoint: a name at the hub, or a folder.
+        served_model: the name by which requests address the model.
         revision: of the checkpoint; empty for the newest.
-        servers: how many; each is a whole copy of the model.
-        gpus: per server; the model is split over them. 0: on the CPU.
-        host: address to listen at; on a cluster every node's own.
-        port: of the first server; the others follow.
-        vllm: the program, with arguments where it needs them: `vllm`, `/opt/vllm/bin/vllm`.
+        servers: number of servers; each has a whole copy of the model.
+        gpus: GPUs per server, over which the model is split; 0 is the CPU.
+        host: address to listen at; on a cluster each node's own.
+        port: of the first server; the others have the next ones.
+        vllm: the program, with arguments if needed: `vllm`, `/opt/vllm/bin/vllm`.
         images: most images in a question.
         max_model_len: most tokens of a question with its answer.
-        flags: more flags for vLLM; they win over the ones here.
-        api_key: asked of every client, none where it is empty. It is passed in the environment.
+        flags: further flags for vLLM, which override those of `command`.
+        api_key: required of every client; none where it is empty. It is passed in the environment.
     """
 
     model: str
@@ -53,7 +53,7 @@ class ServerPlan:
         """Return program and arguments of the server at `host`:`port`.
 
         Raises:
-            UsageError: there is no such program on this machine.
+            UsageError: the program is not on this machine.
         """
         program = shlex.split(self.vllm)
         found = shutil.which(program[0]) if program else None
@@ -72,21 +72,27 @@ class ServerPlan:
             *command,
             *("--max-model-len", str(self.max_model_len)),
             *("--limit-mm-per-prompt", json.dumps({"video": VIDEOS, "image": self.images})),
-            # Free white space between JSON tokens lets a model write blanks up to its limit.
+            # With free white space between JSON tokens, a model may write blanks up to its token limit.
             *("--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})),
-            # All frames that are sent: by default vLLM keeps the first 32 and drops the rest.
+            # Use all frames that are sent: by default vLLM keeps the first 32.
             *("--media-io-kwargs", json.dumps({"video": {"num_frames": -1, "fps": 2}})),
             *self.flags,
         ]
 
     def environment(self) -> dict[str, str]:
-        """Return what a server's environment gets on top of this one's."""
+        """Return the environment variables of a server in addition to those of this process."""
         own = {"VLLM_NO_USAGE_STATS": "1"}
         return own | {"VLLM_API_KEY": self.api_key} if self.api_key else own
 
 
-def plan_for(model: str, profile: str, *, api_key_env: str = "", **given: Any) -> ServerPlan:
-    """Return the plan of a model, or of what a profile names; what is given on top wins.
+def plan_for(model: str, profile: str, *, api_key_env: str = "", **options: Any) -> ServerPlan:
+    """Return the plan of a model, or of the vision-language model of a profile.
+
+    Args:
+        model: the checkpoint; empty for that of the profile.
+        profile: name or file; empty for none.
+        api_key_env: environment variable with the API key; empty for none.
+        **options: fields of `ServerPlan`, which override those of the profile.
 
     Raises:
         UsageError: neither is given, the profile's model is not a served one, or the key's variable is not set.
@@ -100,15 +106,15 @@ def plan_for(model: str, profile: str, *, api_key_env: str = "", **given: Any) -
         settings = parse_settings(VisionSettings, spec)
         views = [settings.view(question).frames for question in ("", *settings.questions)]
         if settings.clips_as == "images":  # each frame is an image, and a style question shows one more
-            given["images"] = VIDEOS * max(views) + 1
-        given["served_model"] = given.get("served_model") or spec.runtime.get("served_model") or model or spec.model
-        given["revision"] = given.get("revision") or ("" if model else spec.revision)
+            options["images"] = VIDEOS * max(views) + 1
+        options["served_model"] = options.get("served_model") or spec.runtime.get("served_model") or model or spec.model
+        options["revision"] = options.get("revision") or ("" if model else spec.revision)
         model = model or spec.model
     if not model:
         raise UsageError("what is to be served? --model Qwen/Qwen2.5-VL-72B-Instruct, or --profile gpu")
     if api_key_env:
-        given["api_key"] = os.environ.get(api_key_env, "").strip()
-        if not given["api_key"]:
+        options["api_key"] = os.environ.get(api_key_env, "").strip()
+        if not options["api_key"]:
             raise UsageError(f"--api-key-env {api_key_env}: that environment variable is not set")
-    given["served_model"] = given.get("served_model") or model
-    return ServerPlan(model=model, **given)
+    options["served_model"] = options.get("served_model") or model
+    return ServerPlan(model=model, **options)

@@ -1,1 +1,1 @@
-"""Where files live: a store, local or remote, its locks, and the local copies of remote files."""
+"""Storage of run folders, local or on object stores: paths go in; files, locks and local copies come out."""

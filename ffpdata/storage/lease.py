@@ -1,9 +1,9 @@
-"""A lease on an object store: who writes a run folder there, proven by renewing one small object.
+"""A lease on an object store: the lock of a run folder there, one small object that its holder renews.
 
-The object is made and renewed by conditional PUTs, so of two that try one wins. Its holder renews it every
-`BEAT_SECONDS`; one that was not renewed for its `seconds` may be taken over. Clocks of two machines are never compared:
-the age of a lease is what the server says (its `Date` less the object's `LastModified`), and a holder counts on its own
-clock from before the last PUT that went well, so it stops before anybody may take over.
+The object is created and renewed by conditional PUTs, so of two processes that try one wins. The holder renews it every
+`BEAT_SECONDS`; a lease that was not renewed for its `seconds` may be taken over. Clocks of two machines are never
+compared: the age of a lease is the server's `Date` less the object's `LastModified`, and a holder measures on its own
+clock from before its last successful PUT, so it stops before anybody may take over.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from ffpdata.core.errors import FatalError, RunLockedError
 from ffpdata.storage.object_store import error_code, open_fs, patient
 
 LEASE_SECONDS = 60.0
-"""A lease that was not renewed for so long has expired."""
+"""A lease that was not renewed for this long has expired."""
 MAX_LEASE_SECONDS = 86_400.0
-"""A holder that claims more than a day is not believed: its lease is damaged."""
+"""Longest valid lease: an object that claims more is treated as damaged."""
 BEAT_SECONDS = 10.0
-"""A lease is renewed this often; after a failed try at least every `HURRY_SECONDS`."""
+"""Seconds between renewals; `HURRY_SECONDS` after a failed one, if that is less."""
 HURRY_SECONDS = 2.0
 REQUEST_SECONDS = 10.0
-"""Limit of one request of the heartbeat."""
+"""Timeout of one request of a renewal."""
 RELEASE_SECONDS = 3.0
-"""How long a release is tried at a store that does not answer; after that the lease ends by itself."""
+"""How long a release is retried on a store that does not answer; after that the lease expires by itself."""
 MARGIN_SECONDS = 2.0
-"""A server tells whole seconds: so much later than its end is a lease taken over."""
+"""Seconds after its expiry from which a lease is taken over: servers report whole seconds."""
 
 
 @dataclass(frozen=True)
 class StoredLease:
-    """A lease as it lies on the store.
+    """A lease as stored.
 
     Attributes:
         etag: of the object.
-        holder: what its holder wrote; empty where that cannot be read.
-        age: seconds since it was renewed, by the server's clock; None where the server tells no time.
+        holder: what its holder wrote about itself; empty where it cannot be read.
+        age: seconds since it was renewed, by the server's clock; None where the server reports no time.
     """
 
     etag: str
@@ -59,7 +59,7 @@ class StoredLease:
 
     @property
     def seconds(self) -> float:
-        """How long it lives without being renewed, as its holder says."""
+        """Seconds from a renewal to expiry, as its holder set them."""
         value = self.holder.get("seconds")
         if isinstance(value, (int, float)) and 0 < value <= MAX_LEASE_SECONDS:
             return float(value)
@@ -67,7 +67,7 @@ class StoredLease:
 
     @property
     def left(self) -> float:
-        """Seconds until it may be taken over; 0 where it may be now."""
+        """Seconds until it may be taken over; 0 where it may be taken over now."""
         if _died_here(self.holder):
             return 0.0
         return max(self.seconds + MARGIN_SECONDS - (self.age or 0.0), 0.0)
@@ -86,9 +86,9 @@ class Lease:
 
     Args:
         url: of the lease's object.
-        seconds: it expires when it was not renewed for so long.
-        beat: it is renewed this often.
-        clock: seconds that go on while the machine sleeps.
+        seconds: from a renewal to expiry; `LEASE_SECONDS` by default.
+        beat: seconds between renewals; `BEAT_SECONDS` by default.
+        clock: a clock in seconds that also runs while the machine sleeps.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Lease:
         self._seconds = LEASE_SECONDS if seconds is None else seconds
         self._beat = min(BEAT_SECONDS if beat is None else beat, self._seconds / 3)
         self._clock = clock or _boot_time
-        # A file system of its own: a renewal does not wait behind transfers and is not repeated for long.
+        # A file system of its own: a renewal does not wait behind transfers and is not retried for long.
         self._fs = open_fs(url, attempts=1, timeout=min(REQUEST_SECONDS, self._seconds / 3))
         self._bucket, self._key, _ = self._fs.split_path(url)
         self._token = uuid.uuid4().hex
@@ -114,13 +114,13 @@ class Lease:
         self._lost = ""
         self._conditions = True
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew_until_released, name="lease", daemon=True)
 
     def acquire(self) -> None:
-        """Take the lease and begin to renew it.
+        """Acquire the lease and start renewing it.
 
         Raises:
-            RunLockedError: somebody else holds it.
+            RunLockedError: another process holds it.
         """
         for _ in range(5):
             found = self.read()
@@ -144,24 +144,24 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise FatalError where the lease was lost: from then on nothing may be written."""
+        """Raise FatalError where the lease was lost: then nothing more may be written."""
         if not self._lost and self._left() <= 0:
             self._lost = f"it could not renew its lease for {self._seconds:.0f} s"
         if self._lost:
             raise FatalError(
                 f"{self.url.rpartition('/')[0]}: this run stops because {self._lost}. Nothing more is committed; "
-                "what is finished is kept, and the same command goes on from there."
+                "what is finished is kept, and the same command resumes it."
             )
 
     def release(self) -> None:
-        """Stop renewing, and let the next run in at once."""
+        """Stop renewing and delete the lease, so that the next run can start at once."""
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
         until = time.monotonic() + RELEASE_SECONDS
-        while not self._lost and self._left() > self._seconds / 3:  # nobody can have taken it in the meantime
+        while not self._lost and self._left() > self._seconds / 3:  # nobody can have taken it over yet
             with suppress(Exception):
-                found = self.read(seconds=0)  # each time: the answer to a deletion may have been lost
+                found = self.read(seconds=0)  # each time: the response to a deletion may have been lost
                 if found and found.holder.get("token") == self._token:
                     self._fs.call_s3("delete_object", Bucket=self._bucket, Key=self._key)
                 return
@@ -170,7 +170,7 @@ class Lease:
             time.sleep(0.1)
 
     def read(self, seconds: float | None = None) -> StoredLease | None:
-        """The lease as it lies there; None where there is none."""
+        """Read the stored lease; None where there is none. `seconds` limits retries as in `object_store.patient`."""
         try:
             found: StoredLease = patient(self.url, lambda: sync(self._fs.loop, self._get), seconds)
         except FileNotFoundError:
@@ -195,7 +195,7 @@ class Lease:
         return StoredLease(reply["ETag"], holder if isinstance(holder, dict) else {}, age)
 
     def _observe(self, found: StoredLease) -> StoredLease | None:
-        """Watch a lease on a store that tells no time: until it changes, or has not changed for as long as it lives."""
+        """Watch a lease on a store that reports no time, until it changes or would have expired."""
         begun = self._clock()
         while (watched := self._clock() - begun) < found.seconds + MARGIN_SECONDS and not _died_here(found.holder):
             time.sleep(min(1.0, found.seconds / 5))
@@ -205,16 +205,16 @@ class Lease:
         return StoredLease(found.etag, found.holder, watched)
 
     def _try_conditions(self) -> None:
-        """Find out whether the store knows conditions. Without them a lease is read again before it is renewed."""
+        """Test whether the store supports conditional PUTs. Without them a lease is read again before it is renewed."""
         if self._conditions and (etag := self._send({"IfNoneMatch": "*"}, None)):
             self._conditions, self._etag = False, etag
         if not self._conditions:
-            time.sleep(2 * MARGIN_SECONDS)  # of runs that start at the same moment the last one to write goes on
+            time.sleep(2 * MARGIN_SECONDS)  # of runs that start at the same time, the last one to write wins
             if reason := self._renew():
                 raise RunLockedError(f"{self.url}: {reason}")
 
     def _put(self, condition: dict[str, str], patience: float | None) -> bool:
-        """Write the lease under a condition; False where somebody else's lies there."""
+        """Write the lease under a condition; False where another process has written its own."""
         for _ in range(3):
             sent = self._clock()
             etag = self._send(condition, patience)
@@ -224,11 +224,11 @@ class Lease:
             found = self.read(patience)
             if found is None or found.holder.get("token") != self._token:
                 return False
-            condition = {"IfMatch": found.etag}  # an earlier PUT arrived and its answer did not
+            condition = {"IfMatch": found.etag}  # an earlier PUT arrived, but its response was lost
         return False
 
     def _send(self, condition: dict[str, str], patience: float | None) -> str:
-        """Send one PUT and return the new etag; nothing where the condition does not hold."""
+        """Send one PUT and return the new etag; empty where the condition was not met."""
         self._beats += 1
         holder = {
             "token": self._token,
@@ -260,7 +260,7 @@ class Lease:
             raise FatalError(f"{self.url}: {err.strerror}. Check what the credentials may do in this bucket.") from None
 
     def _renew(self) -> str:
-        """Renew once; return why that is impossible, or nothing."""
+        """Renew the lease once; return why it was lost, empty where it was renewed."""
         if self._conditions and self._put({"IfMatch": self._etag}, patience=0):
             return ""
         found = self.read(seconds=0)
@@ -271,14 +271,15 @@ class Lease:
         self._put({"IfMatch": found.etag}, patience=0)
         return ""
 
-    def _keep(self) -> None:
+    def _renew_until_released(self) -> None:
+        """Renew the lease in the background until it is released or lost."""
         wait = self._beat
         while not self._end.wait(wait):
             wait = self._beat
             try:
                 lost = self._renew()
                 self._lost = self._lost or lost
-            except Exception:  # noqa: BLE001 - whatever it is, the lease lasts a while and is tried again
+            except Exception:  # noqa: BLE001 - whatever the error, the lease is still valid for a while and is retried
                 wait = min(self._beat, HURRY_SECONDS)
             if self._lost or self._left() <= 0:
                 with suppress(FatalError):
@@ -290,12 +291,12 @@ class Lease:
 
 
 def _boot_time() -> float:
-    """Seconds that also count while the machine sleeps, where the system has such a clock."""
+    """Return seconds of a clock that also runs while the machine sleeps, where the system has one."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _machine() -> str:
-    """What is the same for all processes that see each other's numbers; empty where that cannot be told."""
+    """Return an id of this boot and process namespace, in which process ids are comparable; empty where unknown."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
@@ -303,7 +304,7 @@ def _machine() -> str:
 
 
 def _born(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty where that cannot be told, or where it is dead."""
+    """Return a process's start time in kernel ticks; empty where it is unknown or the process is dead."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
@@ -312,11 +313,11 @@ def _born(pid: int) -> str:
 
 
 def _died_here(holder: dict[str, Any]) -> bool:
-    """Say whether a holder ran on this machine and is certainly gone; a later process may have its number."""
+    """Return whether a holder ran on this machine and is certainly dead; a later process may have its id."""
     machine, pid = _machine(), holder.get("pid")
     if not machine or holder.get("machine") != machine or not isinstance(pid, int) or not holder.get("born"):
         return False
-    if pid <= 0:  # to the kernel that is a group of processes
+    if pid <= 0:  # os.kill would address a group of processes
         return False
     try:
         os.kill(pid, 0)

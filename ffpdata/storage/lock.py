@@ -1,6 +1,6 @@
-"""One writer per run folder, which never has to be unlocked by hand.
+"""The lock of a run folder: one writer at a time, and no unlocking by hand.
 
-A local lock dies with its process. On S3 the lock is a lease (`core/lease.py`), which ends when nobody renews it.
+A local lock ends with its process. On S3 the lock is a lease (`storage/lease.py`), which expires when nobody renews it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ffpdata.storage.store import Store, storage_errors
 
 LOCK = "run.lock"
 HOLDER_BYTES = 4096
-"""More than a holder writes about itself: of a damaged lock no more is read."""
+"""Most bytes that are read of a lock file: more than a holder writes, and a limit for damaged ones."""
 
 
 class Lock:
-    """The right to write a run folder."""
+    """A held lock of a run folder."""
 
     def check(self) -> None:
-        """Raise FatalError where the right was lost. A local lock is lost with its process alone."""
+        """Raise FatalError where the lock was lost. A local lock is never lost while its process lives."""
 
 
 class _LeaseLock(Lock):
@@ -44,14 +44,14 @@ class _LeaseLock(Lock):
 
 @contextmanager
 def run_lock(store: Store, name: str = LOCK) -> Iterator[Lock]:
-    """Hold the run folder for writing: by a lock on a file, on S3 by a lease. Other object stores have neither.
+    """Hold the lock of a run folder: a locked file, on S3 a lease. Other object stores are not locked.
 
     Args:
         store: the run folder.
-        name: of the lock. Other names are for other work in the folder, of which there shall be one at a time.
+        name: of the lock. Other kinds of work that allow one process at a time have locks of other names.
 
     Raises:
-        RunLockedError: another process holds it; the message names the process, its host and since when.
+        RunLockedError: another process holds it; the message has its id, its host and the time.
         FatalError: the lock cannot be made, opened or locked.
     """
     if not store.local:
@@ -93,7 +93,7 @@ def run_lock(store: Store, name: str = LOCK) -> Iterator[Lock]:
 
 @contextmanager
 def _usable(path: Path) -> Iterator[None]:
-    """Turn what the system says of a lock file that cannot be used into one FatalError."""
+    """Turn the system's errors for an unusable lock file into one FatalError."""
     try:
         yield
     except PermissionError as err:
@@ -115,7 +115,7 @@ def _usable(path: Path) -> Iterator[None]:
 
 
 def _regular(path: Path) -> Path:
-    """Return the path of a lock unless something else than a file lies there, which opening might wait for."""
+    """Return the path of a lock file; raises where it is something else, as a pipe, which `open` would wait for."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -130,7 +130,7 @@ def _regular(path: Path) -> Path:
 
 
 def _acquire(handle: IO[bytes]) -> bool:
-    """Take the lock; a few tries, because `is_locked` holds it for an instant."""
+    """Acquire the lock, with a few tries, because `is_locked` holds it for a moment; False where it is taken."""
     for _ in range(5):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +142,7 @@ def _acquire(handle: IO[bytes]) -> bool:
 
 
 def is_locked(store: Store) -> bool:
-    """Say whether a process is writing the run folder now.
+    """Return whether a process is writing the run folder now.
 
     Raises:
         FatalError: the lock cannot be opened.
@@ -165,7 +165,7 @@ def is_locked(store: Store) -> bool:
 
 
 def _describe(text: bytes, path: Path) -> str:
-    """Name the process that holds a lock by what it wrote there, which may be damaged."""
+    """Describe the process that holds a lock by what it wrote into the file, which may be damaged."""
     try:
         holder = json.loads(text)
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"

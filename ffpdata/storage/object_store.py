@@ -1,8 +1,8 @@
-"""Object stores: how one is opened, which of its errors pass, how long they are waited out, and what a message may say.
+"""Access to object stores: opening them, which errors are temporary, how long to retry, and redacted messages.
 
-Two layers wait. A single request is tried a few times by the S3 client itself (exponential with jitter), which also
-serves readers that know nothing of ffpdata, such as DuckDB. Around it `patient` repeats a whole operation until
-`OUTAGE_SECONDS` are over.
+There are two layers of retries. The S3 client itself retries a single request a few times (exponential with jitter),
+also for readers that know nothing of ffpdata, such as DuckDB. Around it `patient` retries a whole operation for
+`OUTAGE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 S3 = ("s3", "s3a")
 OUTAGE_SECONDS = 60.0
-"""So long an operation is repeated; a store that is away longer counts as an outage."""
+"""How long an operation is retried; after that it is an outage."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
-"""Seconds between two tries, doubled each time; what is waited is drawn from half of it to all of it."""
+"""Seconds between two tries, doubled each time; the actual wait is random between half of it and all of it."""
 REQUEST_ATTEMPTS = 3
 """Tries of one request by the S3 client."""
 
@@ -60,7 +60,7 @@ _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 def check_url(url: str) -> str:
-    """Return a URL as it is, or refuse one that carries credentials: it would end up in manifests and logs."""
+    """Return a URL; raises ConfigError for one with credentials, which would end up in manifests and logs."""
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ConfigError(
             f"a {url.partition(':')[0]}:// URL must not carry credentials: give them in the environment "
@@ -70,7 +70,7 @@ def check_url(url: str) -> str:
 
 
 def is_s3(url: str) -> bool:
-    """Say whether a URL names an S3 bucket."""
+    """Return whether a URL is of S3."""
     return url.partition("://")[0] in S3
 
 
@@ -95,29 +95,29 @@ def open_fs(url: str, *, attempts: int | None = None, timeout: float | None = No
     config = {**given.get("config_kwargs", {}), "retries": retries}
     if timeout is not None:
         config |= {"connect_timeout": timeout, "read_timeout": timeout}
-    # A listing that is remembered would hide what other workers wrote since.
+    # A cached listing would hide what other workers have written since.
     options: dict[str, Any] = {"use_listings_cache": False, "config_kwargs": config}
     if endpoint:  # among the options, so that another endpoint is another file system
         options["endpoint_url"] = endpoint
     fs = fsspec.filesystem("s3", **options)
-    fs.retries = min(2, attempts)  # for answers that break off while they are read
+    fs.retries = min(2, attempts)  # for responses that break off while they are read
     return fs
 
 
 def patient(what: str, call: Callable[[], T], seconds: float | None = None) -> T:
-    """Do an operation on an object store, again and again while it fails for a reason that passes.
+    """Call an operation on an object store, and retry it while its errors are temporary.
 
     Args:
         what: the location, for messages.
-        call: the operation; safe to repeat.
-        seconds: how long to go on, `OUTAGE_SECONDS` by default; 0 tries once.
+        call: the operation; must be safe to repeat.
+        seconds: how long to retry, `OUTAGE_SECONDS` by default; 0 tries once.
 
     Raises:
-        RetryableError: the reason did not pass.
+        RetryableError: the error was still there after this time.
         FatalError: the credentials are wrong or missing, or there is no such bucket.
         PermissionError: the credentials do not allow it.
-        FileNotFoundError: it is not there.
-        FfpdataError: the store refuses it for another reason; the text names no secret.
+        FileNotFoundError: the file is missing.
+        FfpdataError: the store refuses it for another reason; the message has no secrets.
     """
     global _latest  # noqa: PLW0603 - see `outage_ends_run`
     limit, begun, wait = OUTAGE_SECONDS if seconds is None else seconds, time.monotonic(), FIRST_WAIT
@@ -138,31 +138,31 @@ def patient(what: str, call: Callable[[], T], seconds: float | None = None) -> T
 
 
 def latest_outage() -> RetryableError | None:
-    """The newest outage that this process met."""
+    """Return the newest outage in this process; None where there was none."""
     return _latest
 
 
 @contextmanager
 def outage_ends_run(root: str) -> Iterator[None]:
-    """Turn an outage into the end of the run, for what the run itself reads and writes."""
+    """Turn an outage in a with block into a FatalError, for what the run itself reads and writes."""
     before, outage = _latest, None
     try:
         yield
     except RetryableError as err:
         outage = err
-    except duckdb.Error:  # which leaves nothing but the text of an error that it met while it read
+    except duckdb.Error:  # DuckDB keeps only the text of an error in a file that it reads
         outage = _latest
         if outage is before:
             raise
     if outage is not None:
         raise FatalError(
             f"{root}: the run cannot go on without its storage: {outage}. What is finished is kept: "
-            "when the store is back, the same command goes on from there."
+            "when the store is back, the same command resumes it."
         ) from None
 
 
 def error_code(err: BaseException) -> tuple[str, int]:
-    """S3's error code and the HTTP status behind an error; empty and 0 where the store did not answer."""
+    """Return S3's error code and the HTTP status of an error; empty and 0 where the store did not answer."""
     for found in (err, err.__cause__):
         response = getattr(found, "response", None)
         if isinstance(response, dict):
@@ -172,7 +172,7 @@ def error_code(err: BaseException) -> tuple[str, int]:
 
 
 def passing(err: BaseException) -> bool:
-    """Say whether an error may be gone at the next try."""
+    """Return whether an error is temporary, so that a retry may succeed."""
     code, status = error_code(err)
     if code or status:
         return code in _PASSING or status in (408, 409, 429) or (status >= 500 and status != 501)
@@ -197,7 +197,7 @@ def passing(err: BaseException) -> bool:
 
 
 def redact(text: str) -> str:
-    """Take what looks like a credential out of a text."""
+    """Remove what looks like a credential from a text."""
     text = re.sub(r"://[^/@\s\"']+@", "://***@", text)
     text = re.sub(r"(?i)(signature|credential|security-token|accesskeyid)=[^&\s\"']+", r"\1=***", text)
     for name in _SECRETS:
@@ -214,7 +214,7 @@ def _text(err: BaseException) -> str:
 
 
 def _settle(what: str, err: Exception) -> Exception:
-    """The error that stands for one of the client's that does not pass."""
+    """Return the error to raise for one of the client's that is not temporary."""
     code, status = error_code(err)
     kind = type(err).__name__
     if code in _CREDENTIALS or kind in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):

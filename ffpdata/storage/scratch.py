@@ -1,7 +1,7 @@
-"""Local room for the files of remote stores: one folder per process, bounded, and removed when its process is gone.
+"""The scratch folder for files of remote stores: one per process, limited in size, removed when its process has ended.
 
-Downloads stay until room is needed, the least used going first; what an item holds stays while it is at work. A process
-that was killed cannot clean up: the next one on the machine does it, and knows by a lock that dies with its process.
+Downloads are kept until space is needed; the least recently used ones are removed first, and those in use are kept. A
+killed process cannot clean up: the next process on the machine does, and recognises dead ones by their locks.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from ffpdata.core.keys import digest
 
 FOLDER_VARIABLE, LIMIT_VARIABLE = "FFPDATA_SCRATCH", "FFPDATA_SCRATCH_GB"
 LIMIT_GB = 20.0
-"""Downloads that one process keeps, by default."""
+"""Default limit of the downloads that one process keeps, 10^9 bytes."""
 NAME_LENGTH = 100
-"""Of a file's own name so much is kept: a key may be longer than a file name."""
+"""Most characters of a file name that are kept: the key of an object may be longer than a file name."""
 
 
 @dataclass
 class _Download:
     path: Path
     size: int
-    holders: int = 0
+    users: int = 0
 
 
 @dataclass
 class DownloadsInUse:
-    """Downloads that are in use until their holder is through."""
+    """Downloads that are kept until the end of a `hold` block."""
 
     copies: list[_Download] = field(default_factory=list)
 
 
 class Scratch:
-    """A folder of this process for files in the making and for downloads. Threads may share it.
+    """A folder of this process for unfinished files and for downloads. Threads may share it.
 
     Args:
-        base: where the folder is made; `FFPDATA_SCRATCH` or the system's temporary folder by default.
-        limit: bytes of downloads that are kept; `FFPDATA_SCRATCH_GB` or 20 GB by default. What is in use at the same
-            time comes on top where it does not fit.
+        base: parent of the folder; `FFPDATA_SCRATCH` or the system's temporary folder by default.
+        limit: bytes of downloads that are kept; `FFPDATA_SCRATCH_GB` or 20 GB by default. It is exceeded where the
+            downloads in use are larger.
     """
 
     def __init__(self, base: Path | None = None, limit: float | None = None) -> None:
@@ -63,13 +63,13 @@ class Scratch:
 
     @property
     def folder(self) -> Path:
-        """The folder, made at first use.
+        """The folder, created at first use.
 
         Raises:
-            FatalError: it cannot be made.
+            FatalError: it cannot be created.
         """
         with self._lock:
-            if self._folder is not None and not self._folder.is_dir():  # something cleans the temporary folder
+            if self._folder is not None and not self._folder.is_dir():  # another program cleans the temporary folder
                 self.close()
             try:
                 return self._folder or self._open()
@@ -78,25 +78,25 @@ class Scratch:
 
     @property
     def size(self) -> int:
-        """Bytes of the downloads that lie there."""
+        """Bytes of the downloads in the folder."""
         return self._size
 
     def temp_file(self, name: str) -> Path:
-        """Return a fresh path for a file in the making, ending in `name`."""
+        """Return a new path for an unfinished file; it ends in `name`."""
         return self.folder / f"{uuid.uuid4().hex[:12]}-{name[-NAME_LENGTH:]}"
 
-    def fetch(self, name: str, download: Callable[[Path], None], held: DownloadsInUse | None = None) -> Path:
-        """Return the local copy of a remote file.
+    def fetch(self, name: str, download: Callable[[Path], None], in_use: DownloadsInUse | None = None) -> Path:
+        """Return the path of the local copy of a remote file.
 
         Args:
-            name: what the copy is kept under; its last part is the file's name.
+            name: key of the copy; its last part is the file's name.
             download: writes the file to a path; called where there is no copy.
-            held: keeps the copy from being removed until it is through.
+            in_use: from `hold`; keeps the copy until the end of that block.
 
         Raises:
-            FatalError: the folder is full, gone or not writable. Whatever else `download` raises stays as it is.
+            FatalError: the folder is full, missing or not writable. Other errors of `download` are passed on.
         """
-        found = self._take(name, held)
+        found = self._use(name, in_use)
         if found is not None:
             return found
         folder = self.folder / f"copy-{digest(name)[:20]}-{uuid.uuid4().hex[:8]}"
@@ -112,11 +112,11 @@ class Scratch:
                 raise self._broken(err) from err
             raise
         with self._lock:
-            found = self._take(name, held)
+            found = self._use(name, in_use)
             if found is None:
                 self._copies[name] = _Download(path, size)
                 self._size += size
-                self._take(name, held)
+                self._use(name, in_use)
                 self._trim()
                 return path
         shutil.rmtree(folder, ignore_errors=True)  # another thread was faster
@@ -124,18 +124,18 @@ class Scratch:
 
     @contextmanager
     def hold(self) -> Iterator[DownloadsInUse]:
-        """Hold every copy that is fetched with it; afterwards what is too much is removed."""
-        held = DownloadsInUse()
+        """Keep every copy that is fetched with the yielded object; at the end, copies over the limit are removed."""
+        in_use = DownloadsInUse()
         try:
-            yield held
+            yield in_use
         finally:
             with self._lock:
-                for copy in held.copies:
-                    copy.holders -= 1
+                for copy in in_use.copies:
+                    copy.users -= 1
                 self._trim()
 
     def close(self) -> None:
-        """Remove the folder and all that lies there."""
+        """Remove the folder with all files."""
         with self._lock:
             if self._folder is None:
                 return
@@ -147,26 +147,26 @@ class Scratch:
             self._copies.clear()
             self._size = 0
 
-    def _take(self, name: str, held: DownloadsInUse | None) -> Path | None:
+    def _use(self, name: str, in_use: DownloadsInUse | None) -> Path | None:
         with self._lock:
             copy = self._copies.get(name)
             if copy is None:
                 return None
-            if not copy.path.exists():  # something cleans the temporary folder
+            if not copy.path.exists():  # another program cleans the temporary folder
                 self._drop(name)
                 return None
             self._copies.move_to_end(name)
-            if held is not None:
-                held.copies.append(copy)
-                copy.holders += 1
+            if in_use is not None:
+                in_use.copies.append(copy)
+                copy.users += 1
             return copy.path
 
     def _trim(self) -> None:
-        """Remove the least used copies that nobody holds, down to the limit; the newest one stays."""
+        """Remove the least recently used copies that are not in use, down to the limit; the newest one is kept."""
         if self._size <= self._limit:
             return
         for name in list(self._copies)[:-1]:
-            if not self._copies[name].holders:
+            if not self._copies[name].users:
                 self._drop(name)
             if self._size <= self._limit:
                 return
@@ -178,8 +178,8 @@ class Scratch:
 
     def _broken(self, err: BaseException) -> FatalError:
         return FatalError(
-            f"{self._folder or self._base}: what remote stores hold cannot be kept there ({err}). Make room there and "
-            f"leave it writable, or set {FOLDER_VARIABLE} to another folder; finished items are kept."
+            f"{self._folder or self._base}: files of remote stores cannot be kept there ({err}). Make room, make it "
+            f"writable, or set {FOLDER_VARIABLE} to another folder; finished items are kept."
         )
 
     def _open(self) -> Path:
@@ -192,7 +192,7 @@ class Scratch:
             folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
             handle = os.open(_lock_file(folder), os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(handle, fcntl.LOCK_EX)
-            if _lock_file(folder).exists():  # otherwise another process just took it for dead
+            if _lock_file(folder).exists():  # otherwise another process has just removed it as dead
                 folder.mkdir(mode=0o700)
                 self._folder, self._handle = folder, handle
                 return folder
@@ -200,15 +200,15 @@ class Scratch:
 
 
 def clean_dead(root: Path) -> list[str]:
-    """Remove the folders below `root` whose process is gone, and return their names."""
-    gone = []
+    """Remove the folders below `root` whose process has ended, and return their names."""
+    removed = []
     for lock in sorted(root.glob("*.lock")):
         with suppress(OSError), lock.open("r+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while the process lives
             shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
             lock.unlink(missing_ok=True)
-            gone.append(lock.stem)
-    return gone
+            removed.append(lock.stem)
+    return removed
 
 
 _process: dict[int, Scratch] = {}
@@ -216,7 +216,7 @@ _process_lock = threading.Lock()
 
 
 def process_scratch() -> Scratch:
-    """The scratch that everything in this process shares."""
+    """Return the scratch of this process."""
     with _process_lock:
         if os.getpid() not in _process:  # a forked child has a folder of its own
             _process.clear()

@@ -1,8 +1,9 @@
-"""One storage object everywhere: a run folder, local or s3://, with relative paths inside it.
+"""The storage of a run folder, local or s3://, with relative paths inside it.
 
-A file appears under its final name whole or not at all: locally it is written under a temporary name in the same
-folder tree, fsynced and renamed; on an object store it is one PUT. There every operation is repeated while the store is
-busy or away (`core/remote.py`), and what is read as a file is downloaded into a bounded scratch (`core/scratch.py`).
+A file appears under its final name complete or not at all: locally it is written under a temporary name in the same
+folder tree, fsynced and renamed; on an object store it is one PUT. There every operation is retried while the store is
+busy or unreachable (`storage/object_store.py`), and files that are read by path are downloaded into a scratch folder of
+limited size (`storage/scratch.py`).
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from ffpdata.storage.scratch import DownloadsInUse, process_scratch
 T = TypeVar("T")
 
 TEMP = ".tmp"
-"""Folder under the root that holds files which have no final name yet; emptied at the start of a run."""
+"""Folder under the root for files without a final name yet; emptied at the start of a run."""
 
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
 def storage_errors(where: str) -> Iterator[None]:
-    """Turn a full or read-only disk into one clear FatalError, and nothing else."""
+    """Turn the errors of a full or read-only disk into a FatalError that says what to do; others are passed on."""
     try:
         yield
     except OSError as err:
@@ -49,14 +50,14 @@ def storage_errors(where: str) -> Iterator[None]:
 class Store:
     """Files under one root.
 
-    What fails on an object store is a FatalError where it cannot get better (credentials, rights, no bucket) and a
-    RetryableError after `remote.OUTAGE_SECONDS` of trying.
+    An error of an object store is a FatalError where retrying cannot help (credentials, permissions, no bucket), and a
+    RetryableError after `object_store.OUTAGE_SECONDS` of retrying.
 
     Args:
         root: a local folder or any fsspec URL, e.g. `s3://bucket/run`. Credentials and endpoints come from the
             environment (`AWS_*`, `FSSPEC_S3_ENDPOINT_URL`), never from the URL.
-        timeout: seconds that one request to an object store may take, which the client then tries once; by default the
-            client's own limits.
+        timeout: seconds that one request to an object store may take; the client then does not retry it. By default
+            the client's own limits.
     """
 
     def __init__(self, root: str | Path, *, timeout: float | None = None) -> None:
@@ -86,31 +87,31 @@ class Store:
 
     @property
     def scratch(self) -> Path:
-        """Folder of a local root for files in the making: inside it, so that a rename is atomic."""
+        """Folder of a local root for unfinished files: inside it, so that a rename is atomic."""
         return self.local_path(TEMP)
 
     def url(self, path: str) -> str:
-        """Full location of a relative path. A path that leaves the root raises ValueError."""
+        """Return the full location of a relative path; one that leaves the root raises ValueError."""
         parts = PurePosixPath(path)
         if parts.is_absolute() or ".." in parts.parts:
             raise ValueError(f"{path!r} is not a path inside {self.root}")
         return f"{self.root}/{parts}" if path else self.root
 
     def local_path(self, path: str) -> Path:
-        """Local path of a relative path; only for a local root."""
+        """Return the local path of a relative path; raises ValueError where the root is not local."""
         if not self.local:
             raise ValueError(f"{self.root} is not a local folder")
         return Path(self.url(path))
 
     def exists(self, path: str) -> bool:
-        """Say whether a file or folder is there."""
+        """Return whether a file or folder exists."""
         if self.local:
             with _readable(self.root):
                 return self.local_path(path).exists()
         return bool(self._do(path, self.fs.exists))
 
     def folders(self, folder: str) -> list[str]:
-        """Sorted names of the folders directly in `folder`; a missing folder is empty."""
+        """List the names of the folders directly in `folder`, sorted; a missing folder has none."""
         if self.local:
             root = self.local_path(folder)
             with _readable(self.root):
@@ -122,7 +123,7 @@ class Store:
         return sorted(e["name"].rstrip("/").rsplit("/", 1)[1] for e in found if e["type"] == "directory")
 
     def _files(self, folder: str) -> list[dict[str, Any]]:
-        """What a remote listing says of the files directly in `folder`, sorted by name."""
+        """Return the entries of a remote listing for the files directly in `folder`, sorted by name."""
         try:
             found = self._do(folder, lambda url: self.fs.ls(url, detail=True, refresh=True))
         except FileNotFoundError:
@@ -130,7 +131,7 @@ class Store:
         return sorted((e for e in found if e["type"] == "file"), key=lambda e: str(e["name"]))
 
     def list(self, folder: str, suffix: str = "") -> list[str]:
-        """Sorted relative paths of the files directly in `folder`; a missing folder is empty."""
+        """List the relative paths of the files directly in `folder`, sorted; a missing folder has none."""
         if self.local:
             try:
                 with _readable(self.root), os.scandir(self.local_path(folder)) as entries:
@@ -142,13 +143,13 @@ class Store:
         return sorted(f"{folder}/{name}" for name in names if name.endswith(suffix))
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Sizes in bytes of the files directly in `folder`, by sorted relative path."""
+        """Return the sizes in bytes of the files directly in `folder`, by relative path, sorted."""
         if self.local:
             return {path: self.size(path) for path in self.list(folder)}
         return {f"{folder}/{e['name'].rsplit('/', 1)[1]}": int(e["size"]) for e in self._files(folder)}
 
     def read(self, path: str) -> bytes:
-        """Return a file's bytes; FileNotFoundError where it is not there."""
+        """Return a file's bytes; raises FileNotFoundError where it is missing."""
         if self.local:
             with _readable(self.root):
                 return self.local_path(path).read_bytes()
@@ -156,7 +157,7 @@ class Store:
         return bytes(self._do(path, lambda url: self.fs.cat_file(url, **whole)))
 
     def size(self, path: str) -> int:
-        """Return a file's size in bytes; FileNotFoundError where it is not there."""
+        """Return a file's size in bytes; raises FileNotFoundError where it is missing."""
         if self.local:
             return self.local_path(path).stat().st_size
         return int(self._do(path, self.fs.size))
@@ -169,12 +170,12 @@ class Store:
         return stream
 
     def write(self, path: str, data: bytes, *, seconds: float | None = None) -> None:
-        """Write a whole file atomically, replacing one that is there.
+        """Write a file atomically, replacing an existing one.
 
         Args:
             path: relative path.
-            data: all of it.
-            seconds: how long a remote store that is away is waited for; `remote.OUTAGE_SECONDS` by default.
+            data: its content.
+            seconds: how long to retry on a remote store; `object_store.OUTAGE_SECONDS` by default.
         """
         if not self.local:
             self._do(path, lambda url: self.fs.pipe_file(url, data), seconds)
@@ -188,7 +189,7 @@ class Store:
                 temp.unlink(missing_ok=True)
 
     def temp_file(self, name: str) -> Path:
-        """Return a fresh local path for a file in the making, ending in `name`."""
+        """Return a new local path for an unfinished file; it ends in `name`."""
         if not self.local:
             return process_scratch().temp_file(name)
         with storage_errors(self.root):
@@ -196,7 +197,7 @@ class Store:
         return self.scratch / f"{uuid.uuid4().hex[:12]}-{name}"
 
     def commit(self, temp: Path, path: str) -> None:
-        """Give a finished local file its final name: fsync and rename, or one PUT. `temp` is gone afterwards."""
+        """Give a finished local file its final name, by fsync and rename or by one PUT; `temp` is removed."""
         if not self.local:
             try:
                 self._do(path, lambda url: self.fs.put_file(str(temp), url))
@@ -225,10 +226,14 @@ class Store:
         """Keep what `fetch` downloads for the length of a with block; afterwards the scratch is brought to its size."""
         return process_scratch().hold()
 
-    def fetch(self, path: str, held: DownloadsInUse | None = None) -> Path:
+    def fetch(self, path: str, in_use: DownloadsInUse | None = None) -> Path:
         """Return a local path to read a file from: the file itself, or a download.
 
-        Files of a run are named by their content and never change; so a copy that is there is not asked for again.
+        Files of a run are named by their content and never change, so an existing copy is used again.
+
+        Args:
+            path: relative path.
+            in_use: from `hold`; keeps the download until the end of that block.
         """
         if self.local:
             return self.local_path(path)
@@ -236,10 +241,10 @@ class Store:
         def download(to: Path) -> None:
             self._do(path, lambda url: self.fs.get_file(url, str(to)))
 
-        return process_scratch().fetch(self.url(path), download, held)
+        return process_scratch().fetch(self.url(path), download, in_use)
 
     def remove(self, path: str, *, seconds: float | None = None) -> None:
-        """Delete a file; one that is gone already is no error. `seconds` as in `write`."""
+        """Delete a file, if it exists. `seconds` as in `write`."""
         if self.local:
             self.local_path(path).unlink(missing_ok=True)
             return
@@ -247,16 +252,16 @@ class Store:
             self._do(path, self.fs.rm_file, seconds)
 
     def clean_temp(self) -> None:
-        """Delete what an interrupted run left half made. Call it only while holding the run's lock."""
+        """Delete the unfinished files of an interrupted run. Call it only while holding the run's lock."""
         if self.local:
             shutil.rmtree(self.scratch, ignore_errors=True)
         elif is_s3(self.root):
             self._abort_uploads()
 
     def _abort_uploads(self) -> None:
-        """Give up uploads in parts that nobody will finish: they cost room and no listing shows them."""
+        """Abort unfinished multipart uploads: they take space and no listing shows them."""
         bucket, prefix, _ = self.fs.split_path(f"{self.root}/artifacts/")
-        with suppress(OSError, FfpdataError):  # not every store can, and not everybody may
+        with suppress(OSError, FfpdataError):  # some stores cannot, and some credentials may not
             found = patient(
                 self.root, lambda: self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix), seconds=0
             )
@@ -265,7 +270,7 @@ class Store:
                 patient(self.root, partial(self.fs.call_s3, "abort_multipart_upload", **name), seconds=0)
 
     def _do(self, path: str, call: Callable[[str], T], seconds: float | None = None) -> T:
-        """Do a remote operation on a path; what the credentials do not allow ends the run."""
+        """Call a remote operation on a path; missing permissions are a FatalError."""
         url = self.url(path)
         try:
             return patient(url, lambda: call(url), seconds)
@@ -275,7 +280,7 @@ class Store:
 
 @contextmanager
 def _readable(root: str) -> Iterator[None]:
-    """Turn what this user may not read into one clear FatalError."""
+    """Turn a PermissionError into a FatalError that says what to do."""
     try:
         yield
     except PermissionError as err:

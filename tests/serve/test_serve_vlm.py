@@ -242,7 +242,7 @@ def test_servers_on_a_cluster_end_at_the_same_time(tmp_path: Path, monkeypatch: 
 
     up = SimpleNamespace(is_initialized=lambda: True, cluster_resources=dict, remote=remote)
     monkeypatch.setitem(sys.modules, "ray", up)
-    monkeypatch.setattr(fleet, "_Remote", Slow)
+    monkeypatch.setattr(fleet, "_RemoteServer", Slow)
     with fleet._on_ray(ServerPlan(model="m", served_model="m", servers=4, gpus=0), tmp_path):
         begun = time.monotonic()
     assert len(stopped) == 4
