@@ -17,6 +17,7 @@ import numpy as np
 
 from ffpdata.core.errors import FatalError, FfpdataError, RetryableError, disk_unusable
 from ffpdata.media import ffmpeg, pixels
+from ffpdata.media.filter_graph import chain, video_filter
 from ffpdata.media.geometry import as_rate
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 PNG_LEVEL = 1
 """zlib level of PNG files: higher ones cost several times the time for a few per cent."""
 
-BT709 = "range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+BT709 = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 """The tags of every clip, for ffmpeg's `setparams`: the options `-color_primaries` and `-color_trc` are ignored."""
 
 REPRODUCIBLE = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1")
@@ -40,16 +41,18 @@ CLIP_ENCODER = ("-c:v", "libx264", "-preset", "fast", "-crf", "16", "-pix_fmt", 
 
 CONTAINER = ("-movflags", "+faststart", "-f", "mp4")
 
-CHROMA_SITE = "out_h_chr_pos=0:out_v_chr_pos=128"
-"""H.264 puts chroma on even columns and between two rows; swscale by itself centres it and so shifts colours by half a
-pixel."""
+CHROMA_SITE = {"out_h_chr_pos": 0, "out_v_chr_pos": 128}
+"""For ffmpeg's `scale`: H.264 puts chroma on even columns and between two rows; swscale by itself centres it and so
+shifts colours by half a pixel."""
 
-_RGB_TO_709 = (
-    f"scale=flags=bicubic+accurate_rnd+full_chroma_inp+bitexact:out_color_matrix=bt709:out_range=tv:{CHROMA_SITE}"
+_SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_inp+bitexact"
+_RGB_TO_BT709 = chain(
+    video_filter("scale", flags=_SCALE_FLAGS, out_color_matrix="bt709", out_range="tv", **CHROMA_SITE),
+    video_filter("setparams", **BT709),
 )
 
 _LOSSLESS = ("-c:v", "libx264", "-preset", "veryfast", "-qp", "0", "-pix_fmt", "gray", "-threads", "1")
-_GRAY = ("-vf", "setparams=range=pc", *_LOSSLESS)
+_GRAY = ("-vf", video_filter("setparams", range="pc"), *_LOSSLESS)
 
 _RANGES = {1: "tv", 2: "pc"}
 
@@ -150,7 +153,7 @@ def write_video(path: Path, frames: Frames, fps: float) -> None:
     height, width, channels = frames.shape[1:]
     if channels != 3 or height % 2 or width % 2:
         raise ValueError(f"frames must be (T, H, W, 3) with even H and W, found {frames.shape}")
-    _encode(path, frames, "rgb24", fps, ["-vf", f"{_RGB_TO_709},setparams={BT709}", *CLIP_ENCODER])
+    _encode(path, frames, "rgb24", fps, ["-vf", _RGB_TO_BT709, *CLIP_ENCODER])
 
 
 def write_masks(path: Path, masks: Masks, fps: float) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ffpdata.core.errors import FfpdataError, Reject, RetryableError
 from ffpdata.media import codec, ffmpeg
-from ffpdata.media.ffmpeg_filters import Crop, filter_chain, input_args
+from ffpdata.media.ffmpeg_filters import Crop, conform_chain, detection_chain, input_args
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image, probe_image
 from ffpdata.media.probe import MAX_PIXELS, Probe, check_regular_file
@@ -129,11 +129,10 @@ def _run(  # noqa: PLR0917
     """Run ffmpeg once, to decode only where `dst` is None; return what it saw of every source frame."""
     args = ["-v", "level+info", "-nostats"]
     args += input_args(src, probe, start_s=start_s, seconds=geometry.seconds + _MARGIN_S)
-    chain = filter_chain(geometry, probe, crop)
     if dst is None:
-        args += ["-vf", chain.partition(",scale=")[0], "-f", "null", "-"]
+        args += ["-vf", detection_chain(geometry, probe), "-f", "null", "-"]
     else:
-        args += ["-vf", chain, "-frames:v", str(geometry.frames)]
+        args += ["-vf", conform_chain(geometry, probe, crop), "-frames:v", str(geometry.frames)]
         args += [*codec.CLIP_ENCODER, *codec.REPRODUCIBLE, *codec.CONTAINER, ffmpeg.file_url(dst)]
     where = f"between {start_s:g} and {start_s + geometry.seconds:g} s"
     try:
