@@ -1,8 +1,8 @@
-"""Clips, masks, depth maps and images to files and back.
+"""Read and write clips, masks, depth maps and images.
 
 Clips are H.264 at the knee of size against quality, bt709 limited range. Masks and depth are lossless H.264 in
-full-range gray. Writing the same pixels gives the same bytes on the same machine. Writers write straight to the path
-they are given: whoever calls them owns the temporary name and the rename.
+full-range gray. Writing the same pixels gives the same bytes on the same machine. Writers write straight to their
+path: the caller passes a temporary name and renames it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _RANGES = {1: "tv", 2: "pc"}
 
 
 class VideoInfo(NamedTuple):
-    """What the header of a file that we wrote says."""
+    """Number of frames, size in pixels and frames per second, from the header of an mp4 that ffpdata wrote."""
 
     frames: int
     width: int
@@ -67,7 +67,7 @@ class VideoInfo(NamedTuple):
 
 
 def video_info(path: Path) -> VideoInfo:
-    """Read the header of an mp4 that we wrote; for foreign files use `probe`.
+    """Read the header of an mp4 that ffpdata wrote; for foreign files use `probe`.
 
     Raises:
         FfpdataError: it is not a readable mp4 with a video stream.
@@ -78,7 +78,7 @@ def video_info(path: Path) -> VideoInfo:
 
 
 class Inspection(NamedTuple):
-    """What a file that we wrote really holds."""
+    """Number of packets, size, rate and colour tags of an mp4 that ffpdata wrote, counted rather than declared."""
 
     packets: int
     width: int
@@ -89,7 +89,7 @@ class Inspection(NamedTuple):
 
 
 def inspect(path: Path) -> Inspection:
-    """Count the packets of an mp4 that we wrote and read its tags, without decoding.
+    """Count the packets of an mp4 that ffpdata wrote and read its tags, without decoding.
 
     Raises:
         FfpdataError: it is not a readable mp4 with a video stream.
@@ -110,7 +110,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def read_video(path: Path) -> Frames:
-    """Decode a clip that we wrote.
+    """Decode a clip that ffpdata wrote.
 
     Returns:
         uint8 (T, H, W, 3) RGB.
@@ -122,18 +122,18 @@ def read_video(path: Path) -> Frames:
 
 
 def read_first_frame(path: Path) -> Image:
-    """Decode only the first frame of a clip that we wrote, uint8 (H, W, 3) RGB."""
+    """Decode only the first frame of a clip that ffpdata wrote, uint8 (H, W, 3) RGB."""
     first: Image = _read(path, channels=3, limit=1)[0]
     return first
 
 
 def read_masks(path: Path) -> Masks:
-    """Decode masks written by `write_masks`, bool (T, H, W), exactly as they were."""
+    """Decode masks written by `write_masks`: bool (T, H, W), equal to what was written."""
     return _read(path, channels=1) > 127
 
 
 def read_gray(path: Path) -> NDArray[np.uint8]:
-    """Decode a gray clip written by `write_gray`, uint8 (T, H, W), exactly as it was."""
+    """Decode a gray clip written by `write_gray`: uint8 (T, H, W), equal to what was written."""
     return _read(path, channels=1)
 
 
@@ -149,7 +149,7 @@ def write_video(path: Path, frames: Frames, fps: float) -> None:
         FatalError: the disk is full or read-only.
         RetryableError: the encoder failed or took too long.
     """
-    _expect(frames, np.uint8, 4, "frames must be uint8 (T, H, W, 3) RGB")
+    _check_array(frames, np.uint8, 4, "frames must be uint8 (T, H, W, 3) RGB")
     height, width, channels = frames.shape[1:]
     if channels != 3 or height % 2 or width % 2:
         raise ValueError(f"frames must be (T, H, W, 3) with even H and W, found {frames.shape}")
@@ -158,13 +158,13 @@ def write_video(path: Path, frames: Frames, fps: float) -> None:
 
 def write_masks(path: Path, masks: Masks, fps: float) -> None:
     """Encode masks, bool (T, H, W), without loss. Errors as for `write_video`."""
-    _expect(masks, np.bool_, 3, "masks must be bool (T, H, W)")
+    _check_array(masks, np.bool_, 3, "masks must be bool (T, H, W)")
     _encode(path, masks, "gray", fps, _GRAY, scale=255)
 
 
 def write_gray(path: Path, maps: NDArray[np.uint8], fps: float) -> None:
     """Encode gray maps (depth), uint8 (T, H, W), without loss. Errors as for `write_video`."""
-    _expect(maps, np.uint8, 3, "gray maps must be uint8 (T, H, W)")
+    _check_array(maps, np.uint8, 3, "gray maps must be uint8 (T, H, W)")
     _encode(path, maps, "gray", fps, _GRAY)
 
 
@@ -197,7 +197,7 @@ def write_image(path: Path, image: Image) -> None:
 
 
 def read_image(path: Path) -> Image:
-    """Read an image that we wrote, uint8 (H, W, 3) RGB; for foreign images use `conform_image` first.
+    """Read an image that ffpdata wrote, uint8 (H, W, 3) RGB; for foreign images use `conform_image` first.
 
     Raises:
         FfpdataError: it is damaged.
@@ -210,7 +210,7 @@ def read_image(path: Path) -> Image:
     return rgb
 
 
-def _expect(array: NDArray[Any], dtype: type, ndim: int, message: str) -> None:
+def _check_array(array: NDArray[Any], dtype: type, ndim: int, message: str) -> None:
     if array.dtype != dtype or array.ndim != ndim or not array.size:
         raise TypeError(f"{message}, found {array.dtype} {array.shape}")
 
@@ -218,7 +218,7 @@ def _expect(array: NDArray[Any], dtype: type, ndim: int, message: str) -> None:
 def _encode(
     path: Path, frames: NDArray[Any], pix_fmt: str, fps: float, codec: Sequence[str], *, scale: int = 1
 ) -> None:
-    """Pipe frames into ffmpeg one by one, then check that the file has them all."""
+    """Pipe frames into ffmpeg one by one, then check the number of frames in the file."""
     count, height, width = frames.shape[:3]
     rate: Fraction = as_rate(fps)
     args = ["-f", "rawvideo", "-pix_fmt", pix_fmt, "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
@@ -254,7 +254,7 @@ def _stream(container: Any, path: Path) -> Any:
 
 
 def _read(path: Path, channels: int, limit: int | None = None) -> NDArray[np.uint8]:
-    """Decode into one array made beforehand, so that no frame is held twice."""
+    """Decode into one preallocated array, so that no frame is in memory twice."""
     import av
 
     with _open(path) as container:

@@ -73,7 +73,7 @@ def conform_chain(geometry: Geometry, probe: Probe, crop: Crop | None) -> str:
         filters += _to_bt709(probe)
     else:
         matrix = _MATRIX.get(probe.color_space or "", "auto")
-        if probe.color_space is None:  # untagged: what players take it for
+        if probe.color_space is None:  # untagged: as players guess it
             matrix = "bt709" if max(probe.width, probe.height) >= 1280 else "smpte170m"
         colours = {"in_color_matrix": matrix, "out_color_matrix": "bt709", "out_range": "tv"}
         filters += [video_filter("scale", width, height, **_COVER, **colours, **codec.CHROMA_SITE)]

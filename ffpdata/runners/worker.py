@@ -93,7 +93,7 @@ class Worker:
         outcomes = []
         try:
             for item, key, adopt in work:
-                clip_cache.turn_to(item.item_id if self._keep_clips else "")
+                clip_cache.start_item(item.item_id if self._keep_clips else "")
                 outcomes.append(
                     execute(
                         self._stages[number], item, self._store, key=key, max_attempts=self._max_attempts, adopt=adopt
@@ -103,7 +103,7 @@ class Worker:
             return WorkerReply(outcomes, error=str(err), fatal=True)
         except BaseException:  # noqa: BLE001
             return WorkerReply(outcomes, error=traceback.format_exc(), fatal=True)
-        return WorkerReply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - clip_cache.held_gb())
+        return WorkerReply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - clip_cache.cached_gb())
 
     def close(self) -> WorkerReply:
         """Tear every stage down and remove what was downloaded."""
@@ -114,7 +114,7 @@ class Worker:
             except BaseException:  # noqa: BLE001
                 errors.append(traceback.format_exc())
         self._ready.clear()
-        clip_cache.turn_to("")
+        clip_cache.start_item("")
         process_scratch().close()
         return WorkerReply(error="\n".join(errors))
 

@@ -61,10 +61,10 @@ class Flows:
     def bring(self, mask: NDArray[np.bool_], source: int, target: int) -> NDArray[np.bool_]:
         """Carry a mask (h, w) of frame `source` along the flow to frame `target`."""
         if (target, source) not in self._kept:
-            motion = flow.dense(self.grays[target], self.grays[source])
+            motion = flow.dense_flow(self.grays[target], self.grays[source])
             self._kept[target, source] = motion.astype(np.float16)
         motion = self._kept[target, source].astype(np.float32)
-        return flow.sample(mask.astype(np.uint8) * np.uint8(255), motion) > 127
+        return flow.backward_warp(mask.astype(np.uint8) * np.uint8(255), motion) > 127
 
 
 def residual_motion(flows: Flows, path: flow.CameraPath, step: int = 2) -> Plane:
@@ -87,7 +87,7 @@ def residual_motion(flows: Flows, path: flow.CameraPath, step: int = 2) -> Plane
             continue
         place = np.linalg.inv(path.to_reference[t]) @ path.to_reference[other]
         brought = cv2.warpPerspective(grays[other], place, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        speed = np.linalg.norm(flow.dense(grays[t], brought), axis=2)
+        speed = np.linalg.norm(flow.dense_flow(grays[t], brought), axis=2)
         if not path.still:
             shown = cv2.warpPerspective(np.ones((height, width), np.uint8), place, (width, height))
             speed *= cv2.erode(shown, np.ones((9, 9), np.uint8), borderValue=1)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ffpdata.media.flow import dense, grid
+from ffpdata.media.flow import dense_flow, pixel_grid
 from ffpdata.models.classical.attributes import look
 from ffpdata.models.classical.colour import to_lab
 from ffpdata.models.classical.stylizer.style_network import StyleNetwork, work_size
@@ -191,7 +191,7 @@ class _Motion:
         The second array (h, w) is the absolute difference of grey levels, 0..255, slightly smoothed.
         """
         if (t, other) not in self._known:
-            flow = dense(self._grey[t], self._grey[other])
+            flow = dense_flow(self._grey[t], self._grey[other])
             error = cv2.absdiff(self._grey[t], _warp(self._grey[other], flow)).astype(np.float32)
             while len(self._known) > 8:
                 self._known.pop(next(iter(self._known)))
@@ -217,7 +217,7 @@ def _warp(picture: NDArray[Any], flow: Picture) -> NDArray[Any]:
     if (rows, cols) != (height, width):
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
         flow = flow * np.array([width / cols, height / rows], np.float32)
-    at = grid(height, width) + flow
+    at = pixel_grid(height, width) + flow
     return cv2.remap(picture, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 

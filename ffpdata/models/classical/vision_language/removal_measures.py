@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from ffpdata.media.flow import camera_path, gray, shrink
+from ffpdata.media.flow import camera_path, gray, shrink_to_width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,7 +141,7 @@ class _GrayPair:
         starts = np.unique(np.linspace(0, len(source) - 2, MOMENTS).round().astype(int))
         times = sorted({int(t) for start in starts for t in (start, start + 1)})
         width = max(1, round(SIDE * source.shape[2] / max(source.shape[1:3])))
-        small, edited = (np.stack([shrink(gray(clip[t]), width) for t in times]) for clip in (source, target))
+        small, edited = (np.stack([shrink_to_width(gray(clip[t]), width) for t in times]) for clip in (source, target))
         size = small.shape[:0:-1]
         where = (
             np.stack([cv2.resize(masks[t].astype(np.float32), size, interpolation=cv2.INTER_AREA) for t in times])
