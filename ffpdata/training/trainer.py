@@ -25,9 +25,9 @@ from ffpdata.core.keys import digest
 from ffpdata.media.codec import read_masks, read_video, video_info, write_video
 from ffpdata.models.gpu_memory import GpuMemoryError, gpu_memory, release
 from ffpdata.models.settings import parse_settings
-from ffpdata.models.vace import make_request, shown_for_edit
+from ffpdata.models.vace import control_inputs, make_request
 from ffpdata.models.wan.checkpoint_files import TRANSFORMER
-from ffpdata.models.wan.loading import load, quiet
+from ffpdata.models.wan.loading import load, stdout_to_stderr
 from ffpdata.models.weights import torch_device
 from ffpdata.training import checkpoints
 from ffpdata.training.atomic_files import make_whole, write_whole
@@ -126,7 +126,7 @@ class Trainer:
         frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
         if not masks.any():
             raise FatalError(f"{sample.item_id}: its mask is empty, nothing can be learned from it: leave it out")
-        shown: dict[str, Any] = shown_for_edit(frames, masks)
+        shown: dict[str, Any] = control_inputs(frames, masks)
         return make_request(self.role, frames.shape, sample.prompt, negative=sample.negative, seed=sample.seed, **shown)
 
     # --- drawings ---
@@ -312,7 +312,7 @@ class Trainer:
     @contextlib.contextmanager
     def _loaded(self, parts: Sequence[str]) -> Iterator[Any]:
         plan = self.backend.training_plan(self.spec, parts)
-        with quiet(), self._memory(f"loading {' and '.join(parts)}"):
+        with stdout_to_stderr(), self._memory(f"loading {' and '.join(parts)}"):
             pipe = load(plan)
         try:
             yield pipe
