@@ -66,7 +66,7 @@ def test_a_clip_is_prepared_once_and_a_phrase_leaves_nothing_to_the_next(
     clips, measured = [], []
     monkeypatch.setattr(module, "prepare", lambda *given: clips.append(1) or prepare(*given))
     monkeypatch.setattr(
-        module, "check", lambda facts, limits: measured.append(facts) or check_mask_facts(facts, limits)
+        module, "check_mask_facts", lambda facts, limits: measured.append(facts) or check_mask_facts(facts, limits)
     )
     with pytest.raises(Reject, match="mask_too_large"):
         Sam3(spec(folder, **tiny.ANY_MASK | {"max_area": 0.1})).segment(tiny.clip(6), ["dog", "cat", "dog"])
