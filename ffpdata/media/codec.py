@@ -141,7 +141,7 @@ def write_video(path: Path, frames: Frames, fps: float) -> None:
     """Encode a clip.
 
     Args:
-        path: mp4 to write, whatever its name ends in.
+        path: mp4 to write, with any suffix.
         frames: uint8 (T, H, W, 3) RGB, T >= 1, H and W even.
         fps: frames per second.
 
@@ -178,7 +178,7 @@ def png(image: Image) -> bytes:
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write a PNG, whatever the path ends in.
+    """Write a PNG, for any suffix of the path.
 
     Args:
         path: file to write.

@@ -12,7 +12,7 @@ from ffpdata.media.geometry import Geometry
 from ffpdata.media.probe import CONTAINERS, DECODERS, HDR_TRANSFERS, MAX_PIXELS, Probe
 
 BLACK_LEVEL = 24 / 255
-"""Mean luma of a line, as a part of full scale, up to which it counts as a black bar; video black is 16 / 255."""
+"""Mean luma of a line, as a fraction of full scale, up to which it counts as a black bar; video black is 16 / 255."""
 _MATRIX = {"bt709": "bt709", "bt470bg": "bt470bg", "smpte170m": "smpte170m", "smpte240m": "smpte240m", "fcc": "fcc"}
 _MATRIX |= {"bt2020nc": "bt2020", "bt2020c": "bt2020"}
 _COVER = {"force_original_aspect_ratio": "increase", "flags": "lanczos+accurate_rnd+full_chroma_int"}
@@ -21,7 +21,7 @@ _COVER = {"force_original_aspect_ratio": "increase", "flags": "lanczos+accurate_
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of the source's displayed picture inside its black bars, in pixels."""
+    """The part of the source's displayed picture inside its black bars, pixels."""
 
     width: int
     height: int
@@ -45,9 +45,9 @@ def input_args(src: Path, probe: Probe, *, start_s: float, seconds: float) -> li
 
 
 def detection_chain(geometry: Geometry, probe: Probe) -> str:
-    """Return the filters that log every source frame's time and what is black in it, and draw the clip's frames.
+    """Return the filters that log each source frame's time and black borders and resample to the clip's rate and length.
 
-    `cropdetect` writes both to ffmpeg's log: see `conform.CroppedFrame`.
+    `cropdetect` writes to ffmpeg's log: see `conform.CroppedFrame`.
     """
     filters = [video_filter("bwdif", mode="send_frame", deint="interlaced")] if probe.interlaced else []
     filters += [video_filter("setpts", "PTS-STARTPTS")]

@@ -47,8 +47,8 @@ def probe_image(path: Path) -> tuple[int, int]:
 def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 240) -> tuple[int, int]:
     """Write an image as PNG of exactly the geometry's size, turned where the image is portrait.
 
-    It is turned as its camera says, brought to 8-bit sRGB, laid on white where it is transparent, scaled (Lanczos) to
-    cover the target and cropped at its centre. Of an animation the first frame is taken.
+    The image is rotated by its EXIF tag, converted to 8-bit sRGB, composited over white where transparent, scaled
+    (Lanczos) to cover the target and cropped at its centre. For an animation, the first frame is used.
 
     Args:
         src: image as for `probe_image`.
@@ -109,7 +109,7 @@ def _open_image(path: Path) -> Iterator[Any]:
 
 
 def _to_rgb(image: Image) -> Image:
-    """Return 8-bit RGB: 16-bit gray scaled, colour profiles applied, transparency laid on `BACKGROUND`."""
+    """Return 8-bit RGB: 16-bit gray scaled, colour profiles applied, transparency composited over `BACKGROUND`."""
     import PIL.Image
 
     if image.mode.startswith("I") or image.mode == "F":

@@ -103,7 +103,7 @@ def _write_scene(number: int, folder: Path, geometry: Geometry, *, quick: bool) 
 
 
 def _write_table(path: Path) -> None:
-    """Write what a user knows about the clips; the pipeline fills empty fields."""
+    """Write the input table; the pipeline fills its empty fields."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(["path", "object", "caption", "licence", "url"])

@@ -18,7 +18,7 @@ from ffpdata.models.classical.vision_language.phrasing import (
 )
 
 OWN_CAPTION = re.compile(r"The video shows (?:.{1,80}? in )?an? (?:dark|dim|softly lit|bright) (?:scene|view|place),")
-"""Beginning of captions made here: they hold nothing beyond what is measured anyway."""
+"""Beginning of captions made here, which name no place beyond the measured words."""
 PLACING = re.compile(
     r"\b(?:in|on|across|through|along|beside|near|behind|under|over|inside|outside|at)\s+(?=(?:an?|the|its)\b)"
 )
