@@ -78,7 +78,7 @@ def video_info(path: Path) -> VideoInfo:
 
 
 class Inspection(NamedTuple):
-    """Number of packets, size, rate and colour tags of an mp4 that ffpdata wrote, counted rather than declared."""
+    """Counted packets, size in pixels, frames per second and colour tags of an mp4 that ffpdata wrote."""
 
     packets: int
     width: int

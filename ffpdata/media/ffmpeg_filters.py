@@ -45,7 +45,7 @@ def input_args(src: Path, probe: Probe, *, start_s: float, seconds: float) -> li
 
 
 def detection_chain(geometry: Geometry, probe: Probe) -> str:
-    """Return the filters that log each source frame's time and black borders and resample to the clip's rate and length.
+    """Return the filters that log each source frame's time and black borders, and resample to the clip's frames.
 
     `cropdetect` writes to ffmpeg's log: see `conform.CroppedFrame`.
     """
