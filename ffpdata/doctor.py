@@ -16,7 +16,7 @@ from pathlib import Path
 from ffpdata.core.config import load_pipeline, pipeline_names
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.requirements import Level, Requirements, look_for
+from ffpdata.models.requirements import Level, Requirements, find_checkpoint
 from ffpdata.models.settings import check
 
 PACKAGES = ("numpy", "opencv-python-headless", "av", "onnxruntime", "pyarrow", "duckdb", "ray", "webdataset")
@@ -167,7 +167,7 @@ def _weights(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
         return  # `_packages` reports it
     missing = 0.0
     for checkpoint, role in parts.items():
-        found = look_for(checkpoint)
+        found = find_checkpoint(checkpoint)
         missing += found.missing_gb
         yield Finding(found.level, f"{role}: {checkpoint.part}", found.detail)
     if missing:

@@ -1,7 +1,7 @@
-"""Child process of `probe`: opens one file with libav and prints what it found as JSON.
+"""Child process of `probe`: opens one file with libav and prints the clip's properties as JSON.
 
-It runs as a script of its own, `python _probe_worker.py PATH`, so that a hang or a crash of a decoder ends nothing but
-this process, and it imports nothing of ffpdata.
+It runs as a script, `python _probe_worker.py PATH`, so that a hang or a crash of a decoder ends only this process, and
+it imports nothing of ffpdata.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_PIXELS = 36_000_000
 MEMORY_LIMIT = 4 << 30
 BLACK = 24
 SCAN_PACKETS = 3000
-"""Packets read to learn the real frame times: a minute or two of film. They are not decoded."""
+"""Packets read to measure the real frame times, a minute or two of video. They are not decoded."""
 
 _FRAME_TRIES = 300
 _COVER = 0x0400
@@ -33,7 +33,7 @@ _PRIMARIES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt20
 
 
 class Refused(Exception):
-    """The file ends here, with a reason."""
+    """The file is rejected, with its reason."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
@@ -41,11 +41,11 @@ class Refused(Exception):
 
 
 def main() -> None:
-    """Answer on standard output: `{"reason": ..., "detail": ...}` or the facts."""
+    """Print `{"reason": ..., "detail": ...}` or the clip's properties, as JSON."""
     path = sys.argv[1]
     limit_memory()
     try:
-        answer = examine(path)
+        answer = probe_file(path)
     except Refused as refused:
         answer = {"reason": refused.reason, "detail": refused.detail}
     except MemoryError:
@@ -62,8 +62,8 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def examine(path: str) -> dict[str, Any]:
-    """Open the file, choose its film stream, decode one frame and read the times of its packets."""
+def probe_file(path: str) -> dict[str, Any]:
+    """Open the file, choose its video stream, decode one frame, read its packets' times; return the properties."""
     import av
 
     av.logging.set_level(av.logging.ERROR)
@@ -77,28 +77,32 @@ def examine(path: str) -> dict[str, Any]:
         try:
             container = av.open(f"file:{path}", options=options, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as err:
-            raise refusal(path, err, [entry[2] for entry in logs]) from None
+            raise refusal_for(path, err, [entry[2] for entry in logs]) from None
         with container:
-            stream = choose(container)
+            stream = choose_stream(container)
             stream.thread_count = 1
-            return facts(container, stream)
+            return measure_stream(container, stream)
 
 
-def refusal(path: str, err: Exception, logs: list[str]) -> Refused:
-    """Tell why the file could not be opened."""
-    said = _short(" ".join(logs))
-    if "not on whitelist" in said:
-        return Refused("container_not_allowed", f"it is none of the containers {CONTAINERS} ({said})")
+def refusal_for(path: str, err: Exception, logs: list[str]) -> Refused:
+    """Return the reason why a file could not be opened."""
+    message = _shorten(" ".join(logs))
+    if "not on whitelist" in message:
+        return Refused("container_not_allowed", f"it is none of the containers {CONTAINERS} ({message})")
     with open(path, "rb") as file:  # noqa: PTH123
         head = file.read(16)
     known = head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide") or head[:4] in (b"\x1a\x45\xdf\xa3", b"RIFF")
     if known or head[:1] == b"G":
-        return Refused("corrupt", f"it begins like a video file and cannot be read as one: {said or err}")
+        return Refused("corrupt", f"it begins like a video file and cannot be read as one: {message or err}")
     return Refused("not_a_video", f"none of the containers {CONTAINERS} is found in it")
 
 
-def choose(container: Any) -> Any:
-    """Return the first video stream that is no cover picture, if we decode its codec."""
+def choose_stream(container: Any) -> Any:
+    """Return the first video stream that is no cover picture.
+
+    Raises:
+        Refused: there is none, its codec is not allowed, or its frames are too large.
+    """
     streams = [s for s in container.streams.video if not int(s.disposition) & _COVER]
     if not streams:
         kinds = sorted({s.type for s in container.streams}) or ["no streams"]
@@ -117,22 +121,22 @@ def choose(container: Any) -> Any:
     return stream
 
 
-def facts(container: Any, stream: Any) -> dict[str, Any]:
-    """Measure the stream."""
-    frame, times, ended = scan(container, stream)
+def measure_stream(container: Any, stream: Any) -> dict[str, Any]:
+    """Measure the stream; return the fields of `probe.Probe`, with the coded size in place of the displayed one."""
+    frame, times, ended = scan_packets(container, stream)
     if frame is None:
         if not times:
             raise Refused("no_video_stream", "the video stream holds no frames")
         raise Refused("corrupt", f"no frame can be decoded from the first {len(times)} packets")
     step = float(stream.time_base or 0)
-    shown = sorted(set(times))
-    span = (shown[-1] - shown[0]) * step
+    timestamps = sorted(set(times))
+    span = (timestamps[-1] - timestamps[0]) * step
     fps = float(stream.average_rate or 0)
-    if len(shown) > 2 and span > 0:
-        measured = (len(shown) - 1) / span
+    if len(timestamps) > 2 and span > 0:
+        measured = (len(timestamps) - 1) / span
         if not fps or abs(measured / fps - 1) > 0.02:
             fps = measured  # the header's average is a guess in transport streams and wrong in cut files
-    gaps = [b - a for a, b in itertools.pairwise(shown)]
+    gaps = [b - a for a, b in itertools.pairwise(timestamps)]
     sar = stream.sample_aspect_ratio
     return {
         "container": container.format.name,
@@ -141,8 +145,8 @@ def facts(container: Any, stream: Any) -> dict[str, Any]:
         "coded_height": frame.height,
         "fps": fps,
         "frames": len(times) if ended else (stream.frames or None),
-        "duration_s": duration(container, stream, span + (1 / fps if fps else 0), ended),
-        "start_offset_s": shown[0] * step - (container.start_time or 0) / 1e6,
+        "duration_s": stream_duration(container, stream, span + (1 / fps if fps else 0), ended),
+        "start_offset_s": timestamps[0] * step - (container.start_time or 0) / 1e6,
         "max_gap_s": max(gaps, default=0) * step,
         "codec": stream.codec_context.codec.canonical_name,
         "pix_fmt": frame.format.name,
@@ -158,7 +162,7 @@ def facts(container: Any, stream: Any) -> dict[str, Any]:
 
 
 def dark_edges(frame: Any) -> bool:
-    """Say whether the first and last line, or the first and last column, are black in an 8-bit frame: maybe bars."""
+    """Return whether the first and last line, or the first and last column, of an 8-bit frame are black."""
     if not frame.format.name.startswith(("yuv4", "yuvj4")) or frame.format.components[0].bits != 8:
         return False
     plane = frame.planes[0]
@@ -169,7 +173,7 @@ def dark_edges(frame: Any) -> bool:
     return (top and bottom) or (left and right)
 
 
-def scan(container: Any, stream: Any) -> tuple[Any, list[int], bool]:
+def scan_packets(container: Any, stream: Any) -> tuple[Any, list[int], bool]:
     """Return the first frame, the presentation times of the packets and whether the end was reached."""
     import av
 
@@ -178,7 +182,7 @@ def scan(container: Any, stream: Any) -> tuple[Any, list[int], bool]:
     try:
         for packet in container.demux(stream):
             if packet.pts is None and packet.dts is None:
-                if first is None:  # the end of the stream: take what the decoder still holds
+                if first is None:  # the end of the stream: flush the decoder
                     first = next(iter(stream.codec_context.decode(None)), None)
                 continue
             if packet.is_corrupt:
@@ -190,21 +194,21 @@ def scan(container: Any, stream: Any) -> tuple[Any, list[int], bool]:
             if len(times) >= SCAN_PACKETS:
                 return first, times, False
     except (av.error.FFmpegError, ValueError) as err:
-        said = str(err)
-        if "exceeds specified max pixel count" in said:
-            raise Refused("too_large", f"a frame has more than {MAX_PIXELS} pixels: {_short(said)}") from None
+        message = str(err)
+        if "exceeds specified max pixel count" in message:
+            raise Refused("too_large", f"a frame has more than {MAX_PIXELS} pixels: {_shorten(message)}") from None
         if getattr(err, "errno", None) == errno.ENOMEM:
             raise MemoryError from None
-        raise Refused("corrupt", f"reading stops after {len(times)} frames: {_short(said)}") from None
+        raise Refused("corrupt", f"reading stops after {len(times)} frames: {_shorten(message)}") from None
     return first, times, True
 
 
-def _short(said: str) -> str:
-    return " ".join(said.split())[-300:]
+def _shorten(message: str) -> str:
+    return " ".join(message.split())[-300:]
 
 
-def duration(container: Any, stream: Any, measured: float, ended: bool) -> float:
-    """Return seconds: measured where the whole file was read, else what the headers say."""
+def stream_duration(container: Any, stream: Any, measured: float, ended: bool) -> float:
+    """Return seconds: measured where the whole file was read, from the headers otherwise."""
     if ended and measured > 0:
         return measured
     if stream.duration and stream.time_base:

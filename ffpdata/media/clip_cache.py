@@ -1,7 +1,7 @@
-"""What this process decoded of the item that it is at, so that the item's next stages need not decode it again.
+"""Decoded clips of the current item, kept in memory so that the item's next stages need not decode them again.
 
-A worker that serves several stages mostly takes an item through them one after the other, and each reads the same
-source, target and masks. They are kept until it turns to another item: never more than the clips of one.
+A worker that runs several stages mostly runs them one after the other on the same item, and each reads the same source,
+target and masks. The arrays are kept until another item starts: never more than the clips of one item.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     Masks = NDArray[np.bool_]
 
 
-def see_video(path: Path) -> Frames:
-    """Decode a clip as `read_video` does, or return what is at hand: uint8 (T, H, W, 3) RGB, not to be written to."""
-    return _see(path, read_video)
+def cached_video(path: Path) -> Frames:
+    """Decode a clip as `read_video` does, or return the array decoded before: uint8 (T, H, W, 3) RGB, read-only."""
+    return _cached(path, read_video)
 
 
-def see_masks(path: Path) -> Masks:
-    """Decode masks as `read_masks` does, or return what is at hand: bool (T, H, W), not to be written to."""
-    return _see(path, read_masks)
+def cached_masks(path: Path) -> Masks:
+    """Decode masks as `read_masks` does, or return the array decoded before: bool (T, H, W), read-only."""
+    return _cached(path, read_masks)
 
 
-def turn_to(item_id: str) -> None:
-    """Say which item is next; what was decoded of another one is dropped, unless this one was fanned out of it.
+def start_item(item_id: str) -> None:
+    """Set the current item and drop the arrays of the one before, unless the new item was fanned out of it.
 
-    Before the first call, and after `turn_to("")`, nothing is kept. For processes that are at one item at a time.
+    Before the first call, and after `start_item("")`, nothing is kept. Only for processes that run one item at a time.
     """
     global _item  # noqa: PLW0603
     if not _item or not is_of(item_id, _item):
@@ -42,8 +42,8 @@ def turn_to(item_id: str) -> None:
     _item = item_id
 
 
-def held_gb() -> float:
-    """What is kept now, GB."""
+def cached_gb() -> float:
+    """Return the size of all arrays kept now, 10^9 bytes."""
     return sum(array.nbytes for array in _arrays.values()) / 1e9
 
 
@@ -51,7 +51,7 @@ _item = ""
 _arrays: dict[tuple[Any, ...], NDArray[Any]] = {}
 
 
-def _see(path: Path, decode: Callable[[Path], NDArray[Any]]) -> NDArray[Any]:
+def _cached(path: Path, decode: Callable[[Path], NDArray[Any]]) -> NDArray[Any]:
     name = (decode, str(path), path.stat().st_mtime_ns) if _item and path.exists() else ()
     if name in _arrays:
         return _arrays[name]

@@ -1,8 +1,8 @@
-"""Clips, masks, depth maps and images to files and back.
+"""Read and write clips, masks, depth maps and images.
 
 Clips are H.264 at the knee of size against quality, bt709 limited range. Masks and depth are lossless H.264 in
-full-range gray. Writing the same pixels gives the same bytes on the same machine. Writers write straight to the path
-they are given: whoever calls them owns the temporary name and the rename.
+full-range gray. Writing the same pixels gives the same bytes on the same machine. Writers write straight to their
+path: the caller passes a temporary name and renames it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from ffpdata.core.errors import FatalError, FfpdataError, RetryableError, disk_unusable
 from ffpdata.media import ffmpeg, pixels
+from ffpdata.media.filter_graph import chain, video_filter
 from ffpdata.media.geometry import as_rate
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 PNG_LEVEL = 1
 """zlib level of PNG files: higher ones cost several times the time for a few per cent."""
 
-BT709 = "range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+BT709 = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 """The tags of every clip, for ffmpeg's `setparams`: the options `-color_primaries` and `-color_trc` are ignored."""
 
 REPRODUCIBLE = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1")
@@ -40,22 +41,24 @@ CLIP_ENCODER = ("-c:v", "libx264", "-preset", "fast", "-crf", "16", "-pix_fmt", 
 
 CONTAINER = ("-movflags", "+faststart", "-f", "mp4")
 
-CHROMA_SITE = "out_h_chr_pos=0:out_v_chr_pos=128"
-"""H.264 puts chroma on even columns and between two rows; swscale by itself centres it and so shifts colours by half a
-pixel."""
+CHROMA_SITE = {"out_h_chr_pos": 0, "out_v_chr_pos": 128}
+"""For ffmpeg's `scale`: H.264 puts chroma on even columns and between two rows; swscale by itself centres it and so
+shifts colours by half a pixel."""
 
-_RGB_TO_709 = (
-    f"scale=flags=bicubic+accurate_rnd+full_chroma_inp+bitexact:out_color_matrix=bt709:out_range=tv:{CHROMA_SITE}"
+_SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_inp+bitexact"
+_RGB_TO_BT709 = chain(
+    video_filter("scale", flags=_SCALE_FLAGS, out_color_matrix="bt709", out_range="tv", **CHROMA_SITE),
+    video_filter("setparams", **BT709),
 )
 
 _LOSSLESS = ("-c:v", "libx264", "-preset", "veryfast", "-qp", "0", "-pix_fmt", "gray", "-threads", "1")
-_GRAY = ("-vf", "setparams=range=pc", *_LOSSLESS)
+_GRAY = ("-vf", video_filter("setparams", range="pc"), *_LOSSLESS)
 
 _RANGES = {1: "tv", 2: "pc"}
 
 
 class VideoInfo(NamedTuple):
-    """What the header of a file that we wrote says."""
+    """Number of frames, size in pixels and frames per second, from the header of an mp4 that ffpdata wrote."""
 
     frames: int
     width: int
@@ -64,7 +67,7 @@ class VideoInfo(NamedTuple):
 
 
 def video_info(path: Path) -> VideoInfo:
-    """Read the header of an mp4 that we wrote; for foreign files use `probe`.
+    """Read the header of an mp4 that ffpdata wrote; for foreign files use `probe`.
 
     Raises:
         FfpdataError: it is not a readable mp4 with a video stream.
@@ -75,7 +78,7 @@ def video_info(path: Path) -> VideoInfo:
 
 
 class Inspection(NamedTuple):
-    """What a file that we wrote really holds."""
+    """Counted packets, size in pixels, frames per second and colour tags of an mp4 that ffpdata wrote."""
 
     packets: int
     width: int
@@ -86,7 +89,7 @@ class Inspection(NamedTuple):
 
 
 def inspect(path: Path) -> Inspection:
-    """Count the packets of an mp4 that we wrote and read its tags, without decoding.
+    """Count the packets of an mp4 that ffpdata wrote and read its tags, without decoding.
 
     Raises:
         FfpdataError: it is not a readable mp4 with a video stream.
@@ -107,7 +110,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def read_video(path: Path) -> Frames:
-    """Decode a clip that we wrote.
+    """Decode a clip that ffpdata wrote.
 
     Returns:
         uint8 (T, H, W, 3) RGB.
@@ -119,18 +122,18 @@ def read_video(path: Path) -> Frames:
 
 
 def read_first_frame(path: Path) -> Image:
-    """Decode only the first frame of a clip that we wrote, uint8 (H, W, 3) RGB."""
+    """Decode only the first frame of a clip that ffpdata wrote, uint8 (H, W, 3) RGB."""
     first: Image = _read(path, channels=3, limit=1)[0]
     return first
 
 
 def read_masks(path: Path) -> Masks:
-    """Decode masks written by `write_masks`, bool (T, H, W), exactly as they were."""
+    """Decode masks written by `write_masks`: bool (T, H, W), equal to what was written."""
     return _read(path, channels=1) > 127
 
 
 def read_gray(path: Path) -> NDArray[np.uint8]:
-    """Decode a gray clip written by `write_gray`, uint8 (T, H, W), exactly as it was."""
+    """Decode a gray clip written by `write_gray`: uint8 (T, H, W), equal to what was written."""
     return _read(path, channels=1)
 
 
@@ -138,7 +141,7 @@ def write_video(path: Path, frames: Frames, fps: float) -> None:
     """Encode a clip.
 
     Args:
-        path: mp4 to write, whatever its name ends in.
+        path: mp4 to write, with any suffix.
         frames: uint8 (T, H, W, 3) RGB, T >= 1, H and W even.
         fps: frames per second.
 
@@ -146,22 +149,22 @@ def write_video(path: Path, frames: Frames, fps: float) -> None:
         FatalError: the disk is full or read-only.
         RetryableError: the encoder failed or took too long.
     """
-    _expect(frames, np.uint8, 4, "frames must be uint8 (T, H, W, 3) RGB")
+    _check_array(frames, np.uint8, 4, "frames must be uint8 (T, H, W, 3) RGB")
     height, width, channels = frames.shape[1:]
     if channels != 3 or height % 2 or width % 2:
         raise ValueError(f"frames must be (T, H, W, 3) with even H and W, found {frames.shape}")
-    _encode(path, frames, "rgb24", fps, ["-vf", f"{_RGB_TO_709},setparams={BT709}", *CLIP_ENCODER])
+    _encode(path, frames, "rgb24", fps, ["-vf", _RGB_TO_BT709, *CLIP_ENCODER])
 
 
 def write_masks(path: Path, masks: Masks, fps: float) -> None:
     """Encode masks, bool (T, H, W), without loss. Errors as for `write_video`."""
-    _expect(masks, np.bool_, 3, "masks must be bool (T, H, W)")
+    _check_array(masks, np.bool_, 3, "masks must be bool (T, H, W)")
     _encode(path, masks, "gray", fps, _GRAY, scale=255)
 
 
 def write_gray(path: Path, maps: NDArray[np.uint8], fps: float) -> None:
     """Encode gray maps (depth), uint8 (T, H, W), without loss. Errors as for `write_video`."""
-    _expect(maps, np.uint8, 3, "gray maps must be uint8 (T, H, W)")
+    _check_array(maps, np.uint8, 3, "gray maps must be uint8 (T, H, W)")
     _encode(path, maps, "gray", fps, _GRAY)
 
 
@@ -175,7 +178,7 @@ def png(image: Image) -> bytes:
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write a PNG, whatever the path ends in.
+    """Write a PNG, for any suffix of the path.
 
     Args:
         path: file to write.
@@ -194,7 +197,7 @@ def write_image(path: Path, image: Image) -> None:
 
 
 def read_image(path: Path) -> Image:
-    """Read an image that we wrote, uint8 (H, W, 3) RGB; for foreign images use `conform_image` first.
+    """Read an image that ffpdata wrote, uint8 (H, W, 3) RGB; for foreign images use `conform_image` first.
 
     Raises:
         FfpdataError: it is damaged.
@@ -207,7 +210,7 @@ def read_image(path: Path) -> Image:
     return rgb
 
 
-def _expect(array: NDArray[Any], dtype: type, ndim: int, message: str) -> None:
+def _check_array(array: NDArray[Any], dtype: type, ndim: int, message: str) -> None:
     if array.dtype != dtype or array.ndim != ndim or not array.size:
         raise TypeError(f"{message}, found {array.dtype} {array.shape}")
 
@@ -215,7 +218,7 @@ def _expect(array: NDArray[Any], dtype: type, ndim: int, message: str) -> None:
 def _encode(
     path: Path, frames: NDArray[Any], pix_fmt: str, fps: float, codec: Sequence[str], *, scale: int = 1
 ) -> None:
-    """Pipe frames into ffmpeg one by one, then check that the file has them all."""
+    """Pipe frames into ffmpeg one by one, then check the number of frames in the file."""
     count, height, width = frames.shape[:3]
     rate: Fraction = as_rate(fps)
     args = ["-f", "rawvideo", "-pix_fmt", pix_fmt, "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
@@ -251,7 +254,7 @@ def _stream(container: Any, path: Path) -> Any:
 
 
 def _read(path: Path, channels: int, limit: int | None = None) -> NDArray[np.uint8]:
-    """Decode into one array made beforehand, so that no frame is held twice."""
+    """Decode into one preallocated array, so that no frame is in memory twice."""
     import av
 
     with _open(path) as container:

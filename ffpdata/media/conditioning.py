@@ -1,8 +1,8 @@
-"""What a video inpainting model is shown: the clip with its region blanked, and the region in the model's own polarity.
+"""Inputs of a video inpainting model: the clip with its region blanked, and the region in the model's own polarity.
 
-Masks here are bool (T, H, W), True = edit this pixel. Their shape per task is the stage `condition`'s; this is the last
-step before the model, and the first after it. Libraries do none of it: unblanked, the object leaks back into the edit
-(VACE issue 140); a grey value in a mask is a half-kept pixel; odd sizes and lengths are rounded in silence.
+Masks here are bool (T, H, W), True = edit this pixel. The stage `condition` shapes the region per task; the functions
+here prepare it for the model and paste the result back. The libraries do none of this: unblanked, the object leaks back
+into the edit (VACE issue 140); a grey value in a mask is a half-kept pixel; odd sizes and lengths are rounded silently.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ WHITE = 255
 
 
 def check_masks(frames: Frames, masks: Masks) -> None:
-    """Refuse what is no clip with its masks.
+    """Check the dtypes and shapes of a clip and its masks.
 
     Raises:
-        TypeError: another dtype or number of axes than uint8 (T, H, W, 3) and bool (T, H, W).
+        TypeError: not uint8 (T, H, W, 3) and bool (T, H, W).
         ValueError: the two differ in T, H or W.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
@@ -100,7 +100,7 @@ def on_canvas(image: Image, height: int, width: int) -> Image:
 
 
 def negative_prompt(*parts: str) -> str:
-    """Join what must not appear, the object's name first where there is one; empty parts and repeats fall out."""
+    """Join the parts of a negative prompt in order, without empty parts and repeats."""
     return ", ".join(dict.fromkeys(part.strip(" ,") for part in parts if part.strip(" ,")))
 
 

@@ -1,8 +1,8 @@
 """Bring a clip or an image to the dataset's geometry: exact size, rate and number of frames, BT.709, square pixels.
 
-A clip is cut from the source and never padded, frozen or left short: what does not fill the geometry is rejected. The
-work is done by one ffmpeg process that can read nothing but the one file, and the result takes its name only after it
-was counted and measured again.
+A clip is cut from the source and never padded, frozen or left short: what does not fill the geometry is rejected. One
+ffmpeg process does the work; it can read nothing but the one file. The result gets its name only after its frames were
+counted and its size and tags checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ffpdata.core.errors import FfpdataError, Reject, RetryableError
 from ffpdata.media import codec, ffmpeg
-from ffpdata.media.ffmpeg_filters import Crop, filter_chain, input_args
+from ffpdata.media.ffmpeg_filters import Crop, conform_chain, detection_chain, input_args
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image, probe_image
 from ffpdata.media.probe import MAX_PIXELS, Probe, check_regular_file
@@ -38,14 +38,19 @@ BAR_SYMMETRY = 0.02
 """Bars come in equal pairs: a dark floor is no letterbox. Allowed difference, as a part of the picture."""
 
 _MARGIN_S = 2.0
-_SEEN = re.compile(
+_CROPDETECT_LINE = re.compile(
     rb"^\[Parsed_cropdetect_\d+ @ 0x[0-9a-f]+\] \[info\] x1:(-?\d+) x2:(-?\d+) y1:(-?\d+) y2:(-?\d+) .* t:(-?[0-9.]+)",
     re.MULTILINE,
 )
 
 
 class CroppedFrame(NamedTuple):
-    """One source frame, as ffmpeg's cropdetect logs it: columns and rows that are not black so far, and its second."""
+    """One source frame, as ffmpeg's cropdetect logs it.
+
+    Attributes:
+        x1, x2, y1, y2: first and last column and row that are not black in this or any earlier frame, pixels.
+        time: presentation time, seconds.
+    """
 
     x1: int
     x2: int
@@ -56,7 +61,7 @@ class CroppedFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Conformed:
-    """What became of a clip: its size, and the part of the source that was kept where black bars were cut off."""
+    """Size of a conformed clip in pixels, and the part of the source that was kept where black bars were cut off."""
 
     width: int
     height: int
@@ -84,11 +89,11 @@ def conform(
     Args:
         src: a clip that `probe` accepted.
         dst: mp4 to write. Nothing appears under this name before it is complete.
-        geometry: what to conform to.
-        probe: what `probe` said about `src`.
+        geometry: size, rate and length of the clip.
+        probe: the result of `probe` for `src`.
         start_s: seconds from the source's first frame to the clip's first.
         timeout_s: wall-clock limit of each ffmpeg process (there may be two or three where bars are cut off).
-        crop_bars: cut off black bars that stay through the whole clip.
+        crop_bars: cut off black bars that are there in every frame.
         min_side: shortest accepted side of the displayed picture, without its bars, in pixels.
         min_fps: lowest accepted rate of the source.
         max_fps: highest accepted rate of the source.
@@ -106,10 +111,12 @@ def conform(
     try:
         crop = None
         if crop_bars and probe.dark_edges:
-            crop = _bars(_run(src, None, geometry, probe, start_s, timeout_s, None), probe)
-        seen = _run(src, temporary, geometry, probe, start_s, timeout_s, crop)
-        _check_times([frame.time for frame in seen], geometry, min_fps)
-        if crop_bars and crop is None and (crop := _bars(seen, probe)):  # bars that the file's first frame has not
+            crop = _inside_bars(_run(src, None, geometry, probe, start_s, timeout_s, None), probe)
+        source_frames = _run(src, temporary, geometry, probe, start_s, timeout_s, crop)
+        _check_times([frame.time for frame in source_frames], geometry, min_fps)
+        if (
+            crop_bars and crop is None and (crop := _inside_bars(source_frames, probe))
+        ):  # bars that the file's first frame does not have
             _run(src, temporary, geometry, probe, start_s, timeout_s, crop)
         if crop:
             _check_size(crop.width, crop.height, min_side)
@@ -126,14 +133,13 @@ def conform(
 def _run(  # noqa: PLR0917
     src: Path, dst: Path | None, geometry: Geometry, probe: Probe, start_s: float, timeout_s: float, crop: Crop | None
 ) -> list[CroppedFrame]:
-    """Run ffmpeg once, to decode only where `dst` is None; return what it saw of every source frame."""
+    """Run ffmpeg once, only to decode where `dst` is None; return the log of cropdetect for every source frame."""
     args = ["-v", "level+info", "-nostats"]
     args += input_args(src, probe, start_s=start_s, seconds=geometry.seconds + _MARGIN_S)
-    chain = filter_chain(geometry, probe, crop)
     if dst is None:
-        args += ["-vf", chain.partition(",scale=")[0], "-f", "null", "-"]
+        args += ["-vf", detection_chain(geometry, probe), "-f", "null", "-"]
     else:
-        args += ["-vf", chain, "-frames:v", str(geometry.frames)]
+        args += ["-vf", conform_chain(geometry, probe, crop), "-frames:v", str(geometry.frames)]
         args += [*codec.CLIP_ENCODER, *codec.REPRODUCIBLE, *codec.CONTAINER, ffmpeg.file_url(dst)]
     where = f"between {start_s:g} and {start_s + geometry.seconds:g} s"
     try:
@@ -148,20 +154,25 @@ def _run(  # noqa: PLR0917
         raise Reject("corrupt", f"decoding fails {where}: {err}") from err
     if b"Reconfiguring filter graph" in log:
         raise Reject("corrupt", f"the picture changes its size or format {where}: cut the clip there")
-    return [CroppedFrame(int(x1), int(x2), int(y1), int(y2), float(t)) for x1, x2, y1, y2, t in _SEEN.findall(log)]
+    return [
+        CroppedFrame(int(x1), int(x2), int(y1), int(y2), float(t))
+        for x1, x2, y1, y2, t in _CROPDETECT_LINE.findall(log)
+    ]
 
 
-def _bars(seen: list[CroppedFrame], probe: Probe) -> Crop | None:
-    """Return what is inside the black bars that stay through the clip, in displayed pixels; None without bars.
+def _inside_bars(source_frames: list[CroppedFrame], probe: Probe) -> Crop | None:
+    """Return the picture inside the black bars that every frame has, in displayed pixels; None without bars.
 
-    `seen` is cumulative: its last entry is the smallest rectangle outside which no frame was ever brighter than black.
+    cropdetect accumulates: the last entry is the smallest rectangle outside which all frames are black.
     """
-    if not seen:
+    if not source_frames:
         return None
-    x1, x2, y1, y2 = seen[-1][:4]
-    wide, tall = (1.0, probe.sar) if probe.rotation % 180 else (probe.sar, 1.0)  # seen before pixels are made square
-    across = _bar(x1 * wide, probe.width - (x2 + 1) * wide, probe.width) if x2 > x1 else None
-    down = _bar(y1 * tall, probe.height - (y2 + 1) * tall, probe.height) if y2 > y1 else None
+    x1, x2, y1, y2 = source_frames[-1][:4]
+    wide, tall = (
+        (1.0, probe.sar) if probe.rotation % 180 else (probe.sar, 1.0)
+    )  # cropdetect runs before pixels are made square
+    across = _between_bars(x1 * wide, probe.width - (x2 + 1) * wide, probe.width) if x2 > x1 else None
+    down = _between_bars(y1 * tall, probe.height - (y2 + 1) * tall, probe.height) if y2 > y1 else None
     if not across and not down:
         return None
     x, width = across or (0, probe.width)
@@ -169,8 +180,8 @@ def _bars(seen: list[CroppedFrame], probe: Probe) -> Crop | None:
     return Crop(width, height, x, y)
 
 
-def _bar(before: float, after: float, length: int) -> tuple[int, int] | None:
-    """Return (start, length) inside two bars, or None where they are too thin, unequal or all there is."""
+def _between_bars(before: float, after: float, length: int) -> tuple[int, int] | None:
+    """Return (start, length) between two bars; None where they are too thin, unequal, or leave less than a quarter."""
     if min(before, after) < MIN_BAR * length or abs(before - after) > BAR_SYMMETRY * length:
         return None
     start = int(before / 2 + 1.999) * 2  # one or two lines further in: the edge of a bar is blurred
@@ -202,8 +213,8 @@ def _check_rate(probe: Probe, min_fps: float, max_fps: float) -> None:
 
 def _too_short(probe: Probe, geometry: Geometry, start_s: float, found: str) -> Reject:
     start = f" from {start_s:g} s on" if start_s else ""
-    wanted = f"wanted {geometry.frames} frames = {geometry.seconds:.2f} s at {geometry.fps:g} fps{start}"
-    return Reject("too_short", f"{wanted}, {found}", facts={"duration_s": probe.duration_s})
+    expected = f"wanted {geometry.frames} frames = {geometry.seconds:.2f} s at {geometry.fps:g} fps{start}"
+    return Reject("too_short", f"{expected}, {found}", facts={"duration_s": probe.duration_s})
 
 
 def _check_times(times: list[float], geometry: Geometry, min_fps: float) -> None:
@@ -222,7 +233,7 @@ def _check_times(times: list[float], geometry: Geometry, min_fps: float) -> None
 
 
 def _check_result(path: Path, geometry: Geometry, size: tuple[int, int], probe: Probe, start_s: float) -> None:
-    """Count and measure the file that ffmpeg wrote: its return code alone says too little."""
+    """Check number of frames, size, rate and tags of the file that ffmpeg wrote: its return code does not suffice."""
     try:
         found = codec.inspect(path)
     except FfpdataError:

@@ -1,6 +1,6 @@
 """Find the shots of a clip: a training clip must not run across a cut, a fade or a flash.
 
-The decoder runs in a process of its own and hands over small frames at a fixed rate; PySceneDetect judges them.
+ffmpeg runs in its own process and pipes out small frames at a fixed rate; PySceneDetect finds the cuts.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import numpy as np
 from ffpdata.core.errors import Reject, RetryableError
 from ffpdata.media import ffmpeg
 from ffpdata.media.ffmpeg_filters import input_args
+from ffpdata.media.filter_graph import chain, video_filter
 from ffpdata.media.probe import Probe, check_regular_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LONG_SIDE, SHORT_SIDE = 256, 144
-"""Size at which cuts are looked for: larger frames find no more of them."""
+"""Size in pixels at which cuts are searched: larger frames find no more of them."""
 MAX_RATE = 30.0
-"""Frames per second that are looked at, at most."""
+"""Highest rate at which frames are searched, frames per second."""
 MIN_SHOT_S = 0.25
-"""Shorter shots are flashes and belong to what is around them."""
+"""Shorter shots are flashes and belong to the shots around them."""
 DARK = 32
 MIN_LIT = 0.01
 """A frame of which less than this part is brighter than `DARK` is black, or a title on black."""
@@ -33,18 +34,18 @@ FLAT_RANGE = 20
 """A frame that spans fewer gray levels shows nothing: a white flash, fog."""
 
 
-def scenes(path: Path, probe: Probe, *, scan_seconds: float, timeout_s: float = 120.0) -> list[tuple[float, float]]:
+def find_shots(path: Path, probe: Probe, *, scan_seconds: float, timeout_s: float = 120.0) -> list[tuple[float, float]]:
     """Split the beginning of a clip into shots.
 
     Args:
         path: a clip that `probe` accepted.
-        probe: what it said.
-        scan_seconds: how much of the clip to look at, from its first frame on.
+        probe: its result.
+        scan_seconds: how much of the clip to search, from its first frame on.
         timeout_s: wall-clock limit of the decoder.
 
     Returns:
         (start, end) in seconds from the first frame, in order. One frame is left out on either side of a cut, and
-        frames that show nothing are in no shot; the list is empty where no frame shows anything.
+        black or flat frames are in no shot; the list is empty where all frames are flat.
 
     Raises:
         Reject: `corrupt` where the decoder meets damage.
@@ -58,7 +59,7 @@ def scenes(path: Path, probe: Probe, *, scan_seconds: float, timeout_s: float = 
 
 
 def _detect(frames: Iterator[NDArray[np.uint8]], rate: float) -> tuple[list[int], list[bool], int]:
-    """Return the first frame of each new shot, which frames are flat, and how many there are."""
+    """Return the index of each new shot's first frame, whether each frame is flat, and the number of frames."""
     from scenedetect import AdaptiveDetector, FrameTimecode
 
     detector = AdaptiveDetector(min_scene_len=max(1, round(MIN_SHOT_S * rate)))
@@ -107,16 +108,15 @@ def _small_frames(
     """Yield small BGR frames at a fixed rate."""
     portrait = probe.height > probe.width
     width, height = (SHORT_SIDE, LONG_SIDE) if portrait else (LONG_SIDE, SHORT_SIDE)
-    chain = f"setpts=PTS-STARTPTS,fps={rate:.6f}:start_time=0:round=near,scale={width}:{height}:flags=area"
-    args = [
-        "-v",
-        "level+info",
-        "-nostats",
-        "-skip_loop_filter",
-        "all",
-    ]  # the loop filter only smooths, and costs a fifth
+    filters = chain(
+        video_filter("setpts", "PTS-STARTPTS"),
+        video_filter("fps", f"{rate:.6f}", start_time=0, round="near"),
+        video_filter("scale", width, height, flags="area"),
+    )
+    args = ["-v", "level+info", "-nostats"]
+    args += ["-skip_loop_filter", "all"]  # it only smooths, and costs a fifth of the time
     args += input_args(path, probe, start_s=0, seconds=scan_seconds)
-    args += ["-vf", chain, "-pix_fmt", "bgr24", "-f", "rawvideo", "pipe:1"]
+    args += ["-vf", filters, "-pix_fmt", "bgr24", "-f", "rawvideo", "pipe:1"]
     size = width * height * 3
     try:
         with tempfile.TemporaryFile() as log:

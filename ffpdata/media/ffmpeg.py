@@ -1,4 +1,4 @@
-"""The ffmpeg binary as a child process: its own group, a wall-clock limit, and the words of its complaint."""
+"""Run the ffmpeg binary as a child process: in its own process group, with a wall-clock limit and typed errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ECHOES = ("Conversion failed!", "Task finished with error", "Terminating thread
 
 
 class FfmpegError(FfpdataError):
-    """ffmpeg ended with an error; the text is its first complaint."""
+    """ffmpeg ended with an error; the text is the first error that it logged."""
 
 
 class TooSlowError(FfpdataError):
@@ -51,33 +51,33 @@ def ffmpeg_exe() -> str:
 
 @cache
 def has_filter(name: str) -> bool:
-    """Say whether the binary has a filter: other builds than the bundled one may lack some."""
-    done = subprocess.run(
+    """Return whether the binary has a filter: builds other than the bundled one may lack some."""
+    result = subprocess.run(
         [ffmpeg_exe(), "-v", "quiet", "-h", f"filter={name}"], capture_output=True, text=True, timeout=30, check=False
     )
-    return done.stdout.startswith("Filter ")
+    return result.stdout.startswith("Filter ")
 
 
 @cache
-def leash() -> tuple[str, ...]:
-    """Words before a command that end it when this process dies, however it dies; none where the machine lacks them.
+def parent_death_prefix() -> tuple[str, ...]:
+    """Return the words before a command that have the kernel kill it when this process dies, even by SIGKILL.
 
-    A worker that is killed takes its ffmpeg along, so that nothing goes on writing for nobody.
+    Empty where the machine has no `setpriv`. A killed worker then leaves no ffmpeg behind that still writes files.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         return ()
-    tried = subprocess.run([setpriv, "--pdeathsig", "KILL", "true"], capture_output=True, timeout=30, check=False)
-    return (setpriv, "--pdeathsig", "KILL") if tried.returncode == 0 else ()
+    result = subprocess.run([setpriv, "--pdeathsig", "KILL", "true"], capture_output=True, timeout=30, check=False)
+    return (setpriv, "--pdeathsig", "KILL") if result.returncode == 0 else ()
 
 
 def file_url(path: Path) -> str:
-    """Name a file so that ffmpeg takes it for nothing else: no option, no URL, no pattern."""
+    """Return a `file:` URL, so that ffmpeg never takes the path for an option, another protocol or a pattern."""
     return f"file:{Path(path).absolute()}"
 
 
 def run(args: Iterable[str], *, timeout_s: float, feed: Iterable[Buffer] | None = None) -> bytes:
-    """Run ffmpeg to its end and return what it printed.
+    """Run ffmpeg to its end and return its log, at most the last 4 MB.
 
     Args:
         args: everything after the program's name and the common flags.
@@ -111,11 +111,11 @@ def start(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ffmpeg and, when the block ends, wait for it and raise as `run` does.
 
-    The block writes to `process.stdin` or reads `process.stdout` (both unbuffered) where asked for. A block that
-    raises kills ffmpeg. What ffmpeg prints goes to `log`, a file.
+    The block writes to `process.stdin` or reads `process.stdout` (both unbuffered) where `stdin` or `stdout` is set. A
+    block that raises kills ffmpeg. `log` is the file that receives ffmpeg's standard error.
     """
     command = [
-        *leash(),
+        *parent_death_prefix(),
         ffmpeg_exe(),
         "-hide_banner",
         "-v",
@@ -170,7 +170,7 @@ def _write_all(stream: IO[bytes], buffer: Buffer) -> None:
 
 
 def _failure(code: int, log: str) -> FfpdataError:
-    words = _telling_words(log)
+    words = _first_complaint(log)
     if os.strerror(errno.ENOSPC) in log:
         return FatalError(f"disk full: {words}. Free some space and start again, finished work is kept")
     if os.strerror(errno.EROFS) in log:
@@ -181,17 +181,17 @@ def _failure(code: int, log: str) -> FfpdataError:
     return FfmpegError(f"{words} (ffmpeg ended with {how})" if words else f"ffmpeg ended with {how}")
 
 
-def _telling_words(log: str) -> str:
-    """Return the first complaint: those after it are mostly its echoes."""
+def _first_complaint(log: str) -> str:
+    """Return the first error in the log: those after it mostly repeat it."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     marked = [line for line in lines if any(level in line for level in _LEVELS)]
-    telling = [line for line in marked if not any(echo in line for echo in _ECHOES)]
-    words = (telling or marked or lines[-1:] or [""])[0]
+    causes = [line for line in marked if not any(echo in line for echo in _ECHOES)]
+    words = (causes or marked or lines[-1:] or [""])[0]
     return _PREFIX.sub("", words)[-400:]
 
 
 def read_log(log: IO[bytes]) -> bytes:
-    """Return what ffmpeg printed, the last 4 MB at most."""
+    """Return the content of a log file, at most the last 4 MB."""
     size = log.seek(0, os.SEEK_END)
     log.seek(max(0, size - _LOG_MAX))
     return log.read()

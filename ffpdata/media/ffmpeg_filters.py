@@ -1,4 +1,4 @@
-"""Arguments for ffmpeg to read one foreign clip safely, and its filter chain to the dataset's frames."""
+"""Arguments for ffmpeg to read one foreign clip safely, and the filters from its frames to the dataset's."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import codec, ffmpeg
+from ffpdata.media.filter_graph import chain, video_filter
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.probe import CONTAINERS, DECODERS, HDR_TRANSFERS, MAX_PIXELS, Probe
 
 BLACK_LEVEL = 24 / 255
-"""Mean luma of a line, as a part of full scale, up to which it counts as a black bar; video black is 16 / 255."""
+"""Mean luma of a line, as a fraction of full scale, up to which it counts as a black bar; video black is 16 / 255."""
 _MATRIX = {"bt709": "bt709", "bt470bg": "bt470bg", "smpte170m": "smpte170m", "smpte240m": "smpte240m", "fcc": "fcc"}
 _MATRIX |= {"bt2020nc": "bt2020", "bt2020c": "bt2020"}
-_SCALER = "force_original_aspect_ratio=increase:flags=lanczos+accurate_rnd+full_chroma_int"
+_COVER = {"force_original_aspect_ratio": "increase", "flags": "lanczos+accurate_rnd+full_chroma_int"}
+"""For ffmpeg's `scale`: the smallest size that covers the target."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of the source's displayed picture inside its black bars, in pixels."""
+    """The part of the source's displayed picture inside its black bars, pixels."""
 
     width: int
     height: int
@@ -42,27 +44,42 @@ def input_args(src: Path, probe: Probe, *, start_s: float, seconds: float) -> li
     ]
 
 
-def filter_chain(geometry: Geometry, probe: Probe, crop: Crop | None) -> str:
-    """Return ffmpeg's filter chain from the source's frames to the clip's."""
+def detection_chain(geometry: Geometry, probe: Probe) -> str:
+    """Return the filters that log each source frame's time and black borders, and resample to the clip's frames.
+
+    `cropdetect` writes to ffmpeg's log: see `conform.CroppedFrame`.
+    """
+    filters = [video_filter("bwdif", mode="send_frame", deint="interlaced")] if probe.interlaced else []
+    filters += [video_filter("setpts", "PTS-STARTPTS")]
+    filters += [video_filter("format", "rgb24")] if probe.pix_fmt.startswith("gbr") else []  # or cropdetect picks one
+    return chain(
+        *filters,
+        video_filter("cropdetect", limit=f"{BLACK_LEVEL:.4f}", round=2, skip=0),
+        video_filter("fps", geometry.rate, start_time=0, round="near"),
+        video_filter("trim", end_frame=geometry.frames),
+    )
+
+
+def conform_chain(geometry: Geometry, probe: Probe, crop: Crop | None) -> str:
+    """Return the filters from the source's frames to the clip's: those of `detection_chain`, then size and colours."""
     width, height = geometry.size_for(*((crop.width, crop.height) if crop else (probe.width, probe.height)))
-    chain = ["bwdif=mode=send_frame:deint=interlaced"] if probe.interlaced else []
-    chain += ["setpts=PTS-STARTPTS"]
-    chain += ["format=rgb24"] if probe.pix_fmt.startswith("gbr") else []  # or cropdetect would choose a format
-    chain += [f"cropdetect=limit={BLACK_LEVEL:.4f}:round=2:skip=0"]  # logs when each frame is shown and what is black
-    chain += [f"fps={geometry.rate}:start_time=0:round=near", f"trim=end_frame={geometry.frames}"]
+    filters = [detection_chain(geometry, probe)]
     if probe.sar != 1:  # force_original_aspect_ratio takes pixels for squares
-        chain += [f"scale=w={probe.width}:h={probe.height}", "setsar=1"]
+        filters += [video_filter("scale", w=probe.width, h=probe.height), video_filter("setsar", 1)]
     if crop:
-        chain += [f"crop={crop.width}:{crop.height}:{crop.x}:{crop.y}"]
+        filters += [video_filter("crop", crop.width, crop.height, crop.x, crop.y)]
     if probe.is_hdr or probe.color_primaries == "bt2020":
-        chain += [f"scale={width}:{height}:{_SCALER}", f"crop={width}:{height}", *_to_bt709(probe)]
+        filters += [video_filter("scale", width, height, **_COVER), video_filter("crop", width, height)]
+        filters += _to_bt709(probe)
     else:
         matrix = _MATRIX.get(probe.color_space or "", "auto")
-        if probe.color_space is None:  # untagged: what players take it for
+        if probe.color_space is None:  # untagged: as players guess it
             matrix = "bt709" if max(probe.width, probe.height) >= 1280 else "smpte170m"
-        colours = f"in_color_matrix={matrix}:out_color_matrix=bt709:out_range=tv:{codec.CHROMA_SITE}"
-        chain += [f"scale={width}:{height}:{_SCALER}:{colours}", f"crop={width}:{height}"]
-    return ",".join([*chain, "format=yuv420p", "setsar=1", f"setparams={codec.BT709}"])
+        colours = {"in_color_matrix": matrix, "out_color_matrix": "bt709", "out_range": "tv"}
+        filters += [video_filter("scale", width, height, **_COVER, **colours, **codec.CHROMA_SITE)]
+        filters += [video_filter("crop", width, height)]
+    filters += [video_filter("format", "yuv420p"), video_filter("setsar", 1), video_filter("setparams", **codec.BT709)]
+    return chain(*filters)
 
 
 def _to_bt709(probe: Probe) -> list[str]:
@@ -80,12 +97,11 @@ def _to_bt709(probe: Probe) -> list[str]:
             )
     transfer = probe.color_transfer if probe.color_transfer in HDR_TRANSFERS else "bt709"
     matrix = "2020_cl" if probe.color_space == "bt2020c" else "2020_ncl"
-    given = f"tin={transfer}:pin=2020:min={matrix}"
-    tonemap = ["tonemap=mobius:param=0.7:desat=0"] if probe.is_hdr else []
+    tonemap = [video_filter("tonemap", "mobius", param=0.7, desat=0)] if probe.is_hdr else []
     return [
-        f"zscale={given}:t=linear:npl=203",
-        "format=gbrpf32le",
-        "zscale=p=709",
+        video_filter("zscale", tin=transfer, pin="2020", min=matrix, t="linear", npl=203),
+        video_filter("format", "gbrpf32le"),
+        video_filter("zscale", p="709"),
         *tonemap,
-        "zscale=t=709:m=709:r=limited",
+        video_filter("zscale", t="709", m="709", r="limited"),
     ]

@@ -1,4 +1,4 @@
-"""Motion between frames: the camera's path, dense flow, and how far a clip departs from its own motion.
+"""Motion between frames: the camera's path, dense optical flow, and the warp error of a clip.
 
 Homographies are float64 (3, 3) and map pixel coordinates (x, y, 1) of one frame to those of another. Flow is float32
 (H, W, 2), pixels: the point (x, y) of the first frame lies at (x, y) + flow in the second.
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     Flow = NDArray[np.float32]
 
 STILL_PX = 0.35
-"""A camera whose picture's corners stay this near to their place is taken to stand still."""
+"""A camera counts as still where the corners of the picture move less than this, in pixels."""
 
 FLOW_WIDTH = 480
 """Width at which temporal consistency is measured: flow is then cheap and grain is averaged out."""
 
 _MIN_POINTS = 24
 _KEEP = 0.45
-"""A keyframe is given up where fewer than this fraction of its points are still found."""
+"""A new keyframe is chosen where fewer than this fraction of the old one's points are found."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class CameraPath:
         to_reference: float64 (T, 3, 3), maps pixels of frame t to pixels of the reference frame.
         reference: index of the reference frame.
         inliers: float64 (T,) in 0..1, the fraction of tracked background points that move as the homography says; 0
-            where none could be estimated and the frame before was taken over.
-        still: whether the camera stands still; `to_reference` is then exactly the identity.
+            where none could be estimated and the previous frame's matrix was used.
+        still: whether the camera does not move; `to_reference` is then exactly the identity.
     """
 
     to_reference: Matrix
@@ -56,10 +56,10 @@ class CameraPath:
 def gray(frame: NDArray[np.uint8], width: int | None = None) -> Gray:
     """Convert one RGB frame, uint8 (H, W, 3), to gray, uint8 (h, w), at most `width` wide."""
     plain = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    return plain if width is None else shrink(plain, width)
+    return plain if width is None else shrink_to_width(plain, width)
 
 
-def shrink(image: NDArray[Any], width: int) -> NDArray[Any]:
+def shrink_to_width(image: NDArray[Any], width: int) -> NDArray[Any]:
     """Resize an image (H, W) or (H, W, C) to at most `width` pixels wide, averaging areas."""
     if image.shape[1] <= width:
         return image
@@ -82,14 +82,14 @@ def camera_path(
         points: how many points of a keyframe are tracked; time grows with it.
 
     Returns:
-        The path; every matrix is finite.
+        The camera path; every matrix is finite.
     """
     count, height, full = frames.shape[:3]
     scale = min(1.0, (width or full) / full)
 
     def load(t: int) -> Gray:
         image = frames[t] if frames.ndim == 3 else gray(frames[t])
-        return image if width is None else shrink(image, width)
+        return image if width is None else shrink_to_width(image, width)
 
     def free(t: int, shape: tuple[int, ...]) -> Gray | None:
         if masks is None or not masks[t].any():
@@ -133,7 +133,7 @@ def camera_path(
 
 
 def corner_shift(paths: Matrix, width: int, height: int) -> NDArray[np.float64]:
-    """How far the farthest corner of a `width` x `height` frame moves under each of `paths` (T, 3, 3), pixels (T,)."""
+    """Return how far the farthest corner of a `width` x `height` frame moves under `paths` (T, 3, 3): (T,), pixels."""
     corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], np.float64).T
     moved = paths @ corners
     moved = moved[:, :2] / moved[:, 2:]
@@ -182,15 +182,15 @@ def _track(key: Gray, now: Gray, points: Flow, guess: Matrix, free: Gray | None)
     return matrix, float(kept.sum() / len(points))
 
 
-def dense(first: Gray, second: Gray, *, fine: bool = False) -> Flow:
+def dense_flow(first: Gray, second: Gray, *, fine: bool = False) -> Flow:
     """Dense optical flow (DIS) from `first` to `second`, both uint8 (H, W): float32 (H, W, 2) pixels."""
     preset = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM if fine else cv2.DISOPTICAL_FLOW_PRESET_FAST
     return cv2.DISOpticalFlow_create(preset).calc(first, second, None)
 
 
 @lru_cache(maxsize=4)
-def grid(height: int, width: int) -> Flow:
-    """Pixel coordinates, float32 (H, W, 2), read-only: x and y of every pixel."""
+def pixel_grid(height: int, width: int) -> Flow:
+    """Return x and y of every pixel, float32 (H, W, 2), read-only."""
     ys, xs = np.mgrid[:height, :width]
     made = np.dstack([xs, ys]).astype(np.float32)
     made.flags.writeable = False
@@ -198,25 +198,25 @@ def grid(height: int, width: int) -> Flow:
 
 
 def camera_flow(matrix: Matrix, height: int, width: int) -> Flow:
-    """Flow that a homography makes, float32 (H, W, 2)."""
-    here = grid(height, width)
+    """Return the flow of a homography, float32 (H, W, 2), pixels."""
+    here = pixel_grid(height, width)
     return cv2.perspectiveTransform(here.astype(np.float64), matrix).astype(np.float32) - here
 
 
-def sample(image: NDArray[Any], flow: Flow, *, nearest: bool = False) -> NDArray[Any]:
-    """Fetch for every pixel of the first frame what lies at its flow's end in the second, `image` (H, W[, C])."""
-    at = grid(*flow.shape[:2]) + flow
+def backward_warp(image: NDArray[Any], flow: Flow, *, nearest: bool = False) -> NDArray[Any]:
+    """Warp the second frame, `image` (H, W[, C]), onto the first by `flow` from first to second; same dtype."""
+    at = pixel_grid(*flow.shape[:2]) + flow
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     return cv2.remap(image, at, None, how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def warp_error(frames: Frames, masks: Masks | None = None, *, pairs: Sequence[int] | None = None) -> float:
-    """Temporal consistency: mean difference between a frame and its successor brought back by their flow.
+    """Measure temporal consistency: mean difference between a frame and its successor warped back by their flow.
 
     Args:
         frames: uint8 (T, H, W, 3) RGB.
-        masks: bool (T, H, W): only pixels that are in the mask of both frames count.
-        pairs: first frames of the pairs to look at; all where None.
+        masks: bool (T, H, W): only pixels in the masks of both frames count.
+        pairs: first frames of the pairs to compare; all where None.
 
     Returns:
         Mean absolute gray difference in levels of 255; 0 is steady, above about 3 a person sees flicker or tearing.
@@ -233,7 +233,7 @@ def warp_error(frames: Frames, masks: Masks | None = None, *, pairs: Sequence[in
                 continue
         else:
             inside = np.ones(first.shape, bool)
-        difference = np.abs(sample(second, dense(first, second)).astype(np.float32) - first)
+        difference = np.abs(backward_warp(second, dense_flow(first, second)).astype(np.float32) - first)
         total += float(difference[inside].sum())
         number += float(inside.sum())
     return total / number if number else 0.0

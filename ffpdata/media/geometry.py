@@ -20,7 +20,7 @@ MAX_FRAMES = 81
 
 
 class Geometry(BaseModel):
-    """What a clip is conformed to. `width` x `height` is the landscape size; a portrait source gets it turned.
+    """Size, rate and length of a clip. `width` x `height` is the landscape size; portrait sources get it turned.
 
     Attributes:
         width: pixels of the long side, a multiple of 16 (paper: 1280).
@@ -38,7 +38,7 @@ class Geometry(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if found := _fault(self.frames, self.height, self.width):
+        if found := _size_error(self.frames, self.height, self.width):
             raise ValueError(found)
         if self.width < self.height:
             raise ValueError(
@@ -63,17 +63,19 @@ class Geometry(BaseModel):
 
 
 def check_clip(frames: int, height: int, width: int, *, model: str) -> None:
-    """Refuse a clip that a video model would round, pad or do badly; nothing is resized here or later.
+    """Raise for a clip that a video model would round or pad, or that is longer than its training clips.
+
+    Nothing is resized here or later.
 
     Raises:
         ConfigError: every clip of a run has one size, so a wrong one is a wrong setting. It names the nearest that fit.
     """
-    if found := _fault(frames, height, width):
+    if found := _size_error(frames, height, width):
         raise ConfigError(f"{model}: {found}")
 
 
-def _fault(frames: int, height: int, width: int) -> str:
-    """Say what the video models would do badly in a clip of this size, and what fits; nothing where all is well."""
+def _size_error(frames: int, height: int, width: int) -> str:
+    """Return why the video models do not support a clip of this size and the nearest that they do; empty where fine."""
     if height % SIZE_STEP or width % SIZE_STEP or not height or not width:
         near = " x ".join(str(max(SIZE_STEP, round(side / SIZE_STEP) * SIZE_STEP)) for side in (width, height))
         return f"the video models need sides that are multiples of {SIZE_STEP}, not {width} x {height}: try {near}"

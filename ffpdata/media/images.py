@@ -1,4 +1,4 @@
-"""Images from anywhere: what they are, and how they are brought to the dataset's geometry."""
+"""Foreign images: read their size, and convert them to the dataset's geometry."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 BACKGROUND = (255, 255, 255)
-"""What shows through transparent pixels: paper."""
+"""RGB behind transparent pixels: white."""
 
-_TURNED = (5, 6, 7, 8)
+_SIDEWAYS = (5, 6, 7, 8)
 """Values of the EXIF orientation tag that exchange width and height."""
 _ORIENTATION = 0x0112
 
@@ -39,16 +39,16 @@ def probe_image(path: Path) -> tuple[int, int]:
         Reject: `missing_file`, `unreadable`, `not_a_regular_file`, `empty_file`, `not_an_image`, `too_large`,
             `corrupt`.
     """
-    with _opened(path) as image:
+    with _open_image(path) as image:
         width, height = image.size
-        return (height, width) if image.getexif().get(_ORIENTATION) in _TURNED else (width, height)
+        return (height, width) if image.getexif().get(_ORIENTATION) in _SIDEWAYS else (width, height)
 
 
 def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 240) -> tuple[int, int]:
     """Write an image as PNG of exactly the geometry's size, turned where the image is portrait.
 
-    It is turned as its camera says, brought to 8-bit sRGB, laid on white where it is transparent, scaled (Lanczos) to
-    cover the target and cropped at its centre. Of an animation the first frame is taken.
+    The image is rotated by its EXIF tag, converted to 8-bit sRGB, composited over white where transparent, scaled
+    (Lanczos) to cover the target and cropped at its centre. For an animation, the first frame is used.
 
     Args:
         src: image as for `probe_image`.
@@ -57,7 +57,7 @@ def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 2
         min_side: shortest accepted side in pixels.
 
     Returns:
-        (width, height) of what was written.
+        (width, height) of the written image, pixels.
 
     Raises:
         Reject: as `probe_image`, and `too_small`.
@@ -65,7 +65,7 @@ def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 2
     """
     from PIL import Image, ImageOps
 
-    with _opened(src) as image:
+    with _open_image(src) as image:
         image.seek(0)
         picture = _to_rgb(ImageOps.exif_transpose(image))
     if min(picture.size) < min_side:
@@ -87,8 +87,8 @@ def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 2
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open an image; whatever goes wrong with its bytes inside the block becomes a `Reject`."""
+def _open_image(path: Path) -> Iterator[Any]:
+    """Open an image; errors of its decoder inside the block become a `Reject`."""
     from PIL import Image, UnidentifiedImageError
 
     path = check_regular_file(path)
@@ -104,12 +104,12 @@ def _opened(path: Path) -> Iterator[Any]:
     except Image.DecompressionBombError as err:
         raise Reject("too_large", f"{err}; the limit is {MAX_PIXELS}") from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, OverflowError) as err:
-        # Pillow's decoders meet damage with any of these
+        # Pillow's decoders raise any of these for damaged files
         raise Reject("corrupt", f"cannot be decoded: {err}") from None
 
 
 def _to_rgb(image: Image) -> Image:
-    """Return 8-bit RGB: 16-bit gray scaled, colour profiles applied, transparency laid on `BACKGROUND`."""
+    """Return 8-bit RGB: 16-bit gray scaled, colour profiles applied, transparency composited over `BACKGROUND`."""
     import PIL.Image
 
     if image.mode.startswith("I") or image.mode == "F":

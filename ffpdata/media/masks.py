@@ -1,7 +1,7 @@
 """Geometry of masks: bool (T, H, W), True = edit this pixel.
 
-Radii are whole pixels and the structuring element is the disc `dx*dx + dy*dy <= px*px`. What lies outside the frame is
-unknown and changes nothing: a mask that touches the frame's edge is not eroded from there. Empty masks stay empty.
+Radii are whole pixels and the structuring element is the disc `dx*dx + dy*dy <= px*px`. Pixels outside the frame
+are unknown and change nothing: a mask that touches the frame's edge is not eroded from there. Empty masks stay empty.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KERNEL_MAX_PX = 16
 
 
 def erode(masks: Masks, px: int) -> Masks:
-    """Take away what is within `px` of the background.
+    """Remove the pixels that are within `px` of the background.
 
     Args:
         masks: bool (T, H, W).
@@ -35,7 +35,7 @@ def erode(masks: Masks, px: int) -> Masks:
 
 
 def dilate(masks: Masks, px: int) -> Masks:
-    """Add what is within `px` of the mask. Arguments and result as for `erode`."""
+    """Add the pixels that are within `px` of the mask. Arguments and result as for `erode`."""
     return _morph(masks, px, _dilate_crop, grow=px)
 
 
@@ -46,10 +46,10 @@ def boundary(masks: Masks, px: int) -> Masks:
 
 def hull(masks: Masks) -> Masks:
     """Return the convex hull of each frame's mask, all its parts together, bool (T, H, W)."""
-    _check(masks)
+    _check_masks(masks)
     out = masks.copy()
     for mask, filled in zip(masks, out, strict=True):
-        contours, _ = cv2.findContours(_bytes(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        contours, _ = cv2.findContours(_as_uint8(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         if contours:
             canvas = np.zeros(mask.shape, np.uint8)
             cv2.fillConvexPoly(canvas, cv2.convexHull(np.concatenate(contours)), 1)
@@ -81,8 +81,8 @@ def box(masks: Masks, margin_fraction: float = 0.0, margin_px: int = 0) -> Masks
 
 def area(masks: Masks) -> NDArray[np.int64]:
     """Count the pixels of each frame's mask, int64 (T,)."""
-    _check(masks)
-    return np.array([cv2.countNonZero(_bytes(mask)) for mask in masks], np.int64)
+    _check_masks(masks)
+    return np.array([cv2.countNonZero(_as_uint8(mask)) for mask in masks], np.int64)
 
 
 def iou(a: Masks, b: Masks) -> NDArray[np.float64]:
@@ -93,10 +93,10 @@ def iou(a: Masks, b: Masks) -> NDArray[np.float64]:
 
 def bounding_boxes(masks: Masks) -> NDArray[np.int64]:
     """Return x0, y0, x1, y1 of each frame's mask, half-open, int64 (T, 4); zeros where the mask is empty."""
-    _check(masks)
+    _check_masks(masks)
     boxes = np.zeros((len(masks), 4), np.int64)
     for i, mask in enumerate(masks):
-        x, y, w, h = cv2.boundingRect(_bytes(mask))
+        x, y, w, h = cv2.boundingRect(_as_uint8(mask))
         if w:
             boxes[i] = x, y, x + w, y + h
     return boxes
@@ -112,33 +112,33 @@ def feather(masks: Masks, px: int) -> NDArray[np.float32]:
     Returns:
         float32 (T, H, W) in 0..1.
     """
-    _check(masks, px)
+    _check_masks(masks, px)
     out = masks.astype(np.float32)
     if px == 0:
         return out
     for mask, alpha, crop in zip(masks, out, _crops(masks, px), strict=True):
         if crop is not None:
-            distance = cv2.distanceTransform(_bytes(~mask[crop]), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            distance = cv2.distanceTransform(_as_uint8(~mask[crop]), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             alpha[crop] = np.clip(1 - distance / (px + 1), 0, 1)
     return out
 
 
 def _morph(masks: Masks, px: int, operation: Callable[[NDArray[np.uint8], int], NDArray[Any]], grow: int) -> Masks:
     """Apply `operation` to the part of each frame that it can change."""
-    _check(masks, px)
+    _check_masks(masks, px)
     if px == 0:
         return masks.copy()
     out = np.zeros_like(masks)
     for mask, result, crop in zip(masks, out, _crops(masks, max(grow, 1)), strict=True):
         if crop is not None:
-            result[crop] = operation(_bytes(mask[crop]), px)
+            result[crop] = operation(_as_uint8(mask[crop]), px)
     return out
 
 
 def _crops(masks: Masks, margin: int) -> list[tuple[slice, slice] | None]:
-    """Bounding boxes widened by `margin` as (rows, columns); None where the mask is empty.
+    """Return bounding boxes widened by `margin` as (rows, columns); None where the mask is empty.
 
-    A margin of 1 keeps one row of background on each side that has any, which is all that an erosion needs.
+    A margin of 1 keeps one row of background on each side, which an erosion needs.
     """
     crops: list[tuple[slice, slice] | None] = []
     for x0, y0, x1, y1 in bounding_boxes(masks).tolist():
@@ -166,15 +166,15 @@ def _disc(px: int) -> NDArray[np.uint8]:
 
 
 def _threshold(px: int) -> float:
-    """Lie between `px` and the next larger distance that two pixels can have: squared distances are whole numbers."""
+    """Return a distance between `px` and the next larger one of two pixels: squared distances are whole numbers."""
     return float(np.sqrt(px * px + 0.5))
 
 
-def _bytes(mask: Masks) -> NDArray[np.uint8]:
+def _as_uint8(mask: Masks) -> NDArray[np.uint8]:
     return np.ascontiguousarray(mask).view(np.uint8)
 
 
-def _check(masks: Masks, px: int = 0) -> None:
+def _check_masks(masks: Masks, px: int = 0) -> None:
     if masks.dtype != np.bool_ or masks.ndim != 3:
         raise TypeError(f"masks must be bool (T, H, W), found {masks.dtype} {masks.shape}")
     if px < 0 or px != int(px):

@@ -1,4 +1,4 @@
-"""Cheap measures of a pair: what changed, where, and how steadily. All on subsampled frames at a reduced size."""
+"""Cheap metrics of a pair of clips: change, colour drift, edge structure and motion, on subsampled small frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEASURE_HEIGHT = 360
 """Short side at which differences are measured."""
 
 
-def reduced(frames: NDArray, step: int = 4, short_side: int = MEASURE_HEIGHT) -> NDArray:
+def subsample(frames: NDArray, step: int = 4, short_side: int = MEASURE_HEIGHT) -> NDArray:
     """Return every `step`-th frame, shrunk so that the short side is at most `short_side`.
 
     Args:
@@ -49,7 +49,7 @@ def reduced(frames: NDArray, step: int = 4, short_side: int = MEASURE_HEIGHT) ->
 
 
 def psnr(first: Frames, second: Frames, where: Masks | None = None) -> float:
-    """Peak signal-to-noise ratio in dB over the pixels of `where`, at most `PSNR_MAX`, which an empty region gives."""
+    """Return the peak signal-to-noise ratio over the pixels of `where`, in dB; `PSNR_MAX` without any."""
     total, count = 0.0, 0
     for i in range(len(first)):
         difference = first[i].astype(np.float32) - second[i].astype(np.float32)
@@ -62,7 +62,7 @@ def psnr(first: Frames, second: Frames, where: Masks | None = None) -> float:
 
 
 def mean_change(first: Frames, second: Frames, where: Masks | None = None) -> float:
-    """Mean absolute difference in grey levels (0..255) over the pixels of `where`; 0 where there are none."""
+    """Return the mean absolute difference over the pixels of `where`, levels of 255; 0 where there are none."""
     total, count = 0.0, 0
     for i in range(len(first)):
         difference = cv2.absdiff(first[i], second[i]).mean(-1)
@@ -72,7 +72,7 @@ def mean_change(first: Frames, second: Frames, where: Masks | None = None) -> fl
 
 
 def colour_drift(first: Frames, second: Frames, where: Masks | None = None) -> float:
-    """Distance in Lab between the mean colours of the pixels of `where` (CIE76 units); 0 where there are none."""
+    """Return the CIE76 distance between the mean Lab colours of the pixels of `where`; 0 where there are none."""
     means = []
     for frames in (first, second):
         total, count = np.zeros(3), 0
@@ -87,7 +87,7 @@ def colour_drift(first: Frames, second: Frames, where: Masks | None = None) -> f
 
 
 def structure(first: Frames, second: Frames) -> float:
-    """Correlation of the two clips' edge maps, -1..1: high where the scene's layout was kept."""
+    """Return the mean correlation of the two clips' edge maps, -1..1: high where the scene's layout was kept."""
     scores = []
     for a, b in zip(first, second, strict=True):
         edges = [_edges(frame) for frame in (a, b)]
@@ -104,7 +104,7 @@ def _edges(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def motion(frames: Frames) -> float:
-    """Mean absolute change between neighbouring frames in grey levels (0..255): 0 for a still."""
+    """Return the mean absolute change between neighbouring frames, levels of 255; 0 for a still."""
     grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     changes = [float(cv2.absdiff(a, b).mean()) for a, b in pairwise(grays)]
     return float(np.mean(changes)) if changes else 0.0

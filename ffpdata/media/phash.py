@@ -1,4 +1,4 @@
-"""Perceptual hashes of clips: what curation compares to find near-duplicates."""
+"""Perceptual hashes of clips, by which curation finds near-duplicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels of decoded frames into arrays: exact luma, or RGB without a colour shift."""
+"""Copy decoded frames into arrays: exact luma, or RGB without a colour shift."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class Converter:
             raise ValueError(f"frame of {frame.width}x{frame.height} in a clip of {width}x{height}")
         if out.ndim == 2:
             out[:] = _plane(frame, 0)
-        elif _is_usual(frame):
+        elif _is_bt709_420(frame):
             for index, plane in enumerate(self._planes, start=1):
                 self._upsample(_plane(frame, index), plane)
             cv2.merge([_plane(frame, 0), *self._planes], self._yuv)
             cv2.transform(self._yuv, _YUV_TO_RGB, out)
         else:
-            out[:] = _general_rgb(frame)
+            out[:] = _reformat_to_rgb(frame)
 
     def _upsample(self, chroma: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         """Double a chroma plane linearly. H.264 puts chroma samples on even columns and between two rows."""
@@ -80,7 +80,7 @@ class Converter:
         cv2.merge([tall, between], out.reshape(*tall.shape, 2))
 
 
-def _is_usual(frame: Any) -> bool:
+def _is_bt709_420(frame: Any) -> bool:
     even = frame.width % 2 == frame.height % 2 == 0
     return bool(even and frame.format.name == "yuv420p" and frame.colorspace == AV_BT709 and frame.color_range != _FULL)
 
@@ -90,8 +90,8 @@ def _plane(frame: Any, index: int) -> NDArray[np.uint8]:
     return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
-def _general_rgb(frame: Any) -> NDArray[np.uint8]:
-    """Convert a frame that is not our usual one: slower, with the frame's own matrix and range."""
+def _reformat_to_rgb(frame: Any) -> NDArray[np.uint8]:
+    """Convert any other frame, uint8 (H, W, 3): slower, with the frame's own matrix and range."""
     from av.video.reformatter import Interpolation
 
     flags = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT

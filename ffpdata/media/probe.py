@@ -1,8 +1,8 @@
-"""Look at a file before anything else does: what clip it holds, or the reason why it is refused.
+"""Probe a foreign file before any other code opens it: the clip that it holds, or the reason of its rejection.
 
-A file from anywhere may be anything: a pipe that never answers, a text that names other files or hosts, a picture that
-fills the memory, a stream that crashes its decoder. So nothing but a regular file is opened, and libav opens it in a
-child process that may read local files only, knows few containers and codecs, and ends within a time limit.
+A foreign file may be a pipe that never answers, a playlist that names other files or hosts, a picture that fills the
+memory, or a stream that crashes its decoder. So only regular files are opened, and libav opens them in a child process
+that reads local files only, accepts few containers and codecs, and is killed at a time limit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from ffpdata.core.errors import FatalError, FfpdataError, Reject, RetryableError
 from ffpdata.media import _probe_worker
-from ffpdata.media.ffmpeg import leash
+from ffpdata.media.ffmpeg import parent_death_prefix
 
 CONTAINERS = _probe_worker.CONTAINERS
 DECODERS = _probe_worker.DECODERS
@@ -33,24 +33,24 @@ HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 @dataclass(frozen=True)
 class Probe:
-    """What a clip is.
+    """Properties of a clip, measured from its packets where its header is wrong.
 
     Attributes:
         width, height: pixels as displayed: after rotation, and with the width stretched by the pixel aspect ratio.
         fps: frames per second on average, measured from the packets where the header is wrong.
-        frames: number of frames; None where neither the header nor the first minutes tell.
+        frames: number of frames; None where the header has none and the file was not read to its end.
         duration_s: seconds of the video stream.
         codec, pix_fmt, container: libav's names.
         rotation: degrees that the display matrix turns the picture counter-clockwise.
         sar: width of a pixel by its height.
-        color_transfer, color_space, color_primaries: libav's names, None where the file does not say.
+        color_transfer, color_space, color_primaries: libav's names, None where the file has no tag.
         is_hdr: PQ (HDR10) or HLG transfer.
         interlaced: the first frame is made of two fields.
         is_still: the file holds one frame only.
         dark_edges: the first frame may have black bars.
-        max_gap_s: longest time between two frames, of those that were looked at.
+        max_gap_s: longest time between two frames, of those that were read, seconds.
         start_offset_s: seconds from the file's start to the first frame, where sound begins earlier.
-        stream_index: which stream of the file it is.
+        stream_index: index of the video stream in the file.
     """
 
     width: int
@@ -76,10 +76,10 @@ class Probe:
 
 
 def probe(path: Path, *, timeout_s: float = 20) -> Probe:
-    """Look at one clip.
+    """Probe one clip.
 
     Args:
-        path: a local file. However it is spelled, it is taken as the name of a file and never as a URL or an option.
+        path: a local file; never read as a URL or an option, whatever its name.
         timeout_s: wall-clock limit of the child process.
 
     Raises:
@@ -89,7 +89,7 @@ def probe(path: Path, *, timeout_s: float = 20) -> Probe:
         RetryableError: the time limit was reached, or the child was killed from outside.
     """
     path = check_regular_file(path)
-    answer = _ask(path, timeout_s)
+    answer = _run_probe(path, timeout_s)
     if "reason" in answer:
         raise Reject(answer["reason"], answer["detail"])
     width, height = answer.pop("coded_width"), answer.pop("coded_height")
@@ -131,9 +131,9 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "directory" if stat.S_ISDIR(mode) else "special file")
 
 
-def _ask(path: Path, timeout_s: float) -> dict[str, Any]:
-    """Run the child process and read its answer."""
-    command = [*leash(), sys.executable, "-I", _probe_worker.__file__, os.fspath(path)]
+def _run_probe(path: Path, timeout_s: float) -> dict[str, Any]:
+    """Run the child process and return the JSON object that it prints."""
+    command = [*parent_death_prefix(), sys.executable, "-I", _probe_worker.__file__, os.fspath(path)]
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
@@ -141,7 +141,7 @@ def _ask(path: Path, timeout_s: float) -> dict[str, Any]:
     except OSError as err:
         raise RetryableError(f"cannot start the probe: {err}") from err
     try:
-        out, complaint = process.communicate(timeout=timeout_s)
+        stdout, stderr = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         raise RetryableError(f"probing {path.name} took more than {timeout_s:g} s and was stopped") from None
     finally:
@@ -149,11 +149,11 @@ def _ask(path: Path, timeout_s: float) -> dict[str, Any]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    if process.returncode == 0 and out:
-        answer: dict[str, Any] = json.loads(out)
+    if process.returncode == 0 and stdout:
+        answer: dict[str, Any] = json.loads(stdout)
         return answer
-    said = complaint.decode(errors="replace").strip().splitlines()
-    last = said[-1] if said else ""
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    last = lines[-1] if lines else ""
     if process.returncode == -signal.SIGKILL:
         raise RetryableError(f"the probe of {path.name} was killed from outside, mostly for want of memory")
     if process.returncode < 0:

@@ -1,9 +1,9 @@
-"""Convert a published pickle of weights to safetensors, once.
+"""Convert a published pickle of weights to safetensors.
 
     python -m ffpdata.models.convert_to_safetensors video_depth_anything_vits.pth models/video_depth_small
 
-The pickle is opened by torch's restricted loader, which builds tensors and plain containers and runs nothing else. Open
-only files that you trust all the same. The folder then serves as `model` of a profile's role.
+The pickle is opened by torch's restricted loader, which builds tensors and plain containers and runs nothing else.
+Open only files that you trust nevertheless. The folder then serves as `model` of a profile's role.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def convert(pickle: Path, folder: Path) -> Path:
 
     Args:
         pickle: a file of `torch.save`: a dict of tensors, bare or under one of `WRAPPERS`.
-        folder: made where it is not there.
+        folder: created if missing.
 
     Raises:
-        ValueError: the file holds something else than tensors by name.
+        ValueError: the file holds anything but a dict of tensors.
     """
     import torch
     from safetensors.torch import save_file
@@ -39,7 +39,7 @@ def convert(pickle: Path, folder: Path) -> Path:
         raise ValueError(f"{pickle}: holds no dict of tensors, bare or under {' or '.join(map(repr, WRAPPERS))}")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "model.safetensors"
-    # A tensor of its own for each name: safetensors refuses memory that two names share.
+    # Copy each tensor: safetensors refuses memory that two names share.
     save_file({str(name): value.clone(memory_format=torch.contiguous_format) for name, value in found.items()}, target)
     return target
 
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pickle", type=Path, help="file of torch.save")
     parser.add_argument("folder", type=Path, help="folder for model.safetensors")
-    given = parser.parse_args(arguments)
-    sys.stdout.write(f"{convert(given.pickle, given.folder)}\n")
+    options = parser.parse_args(arguments)
+    sys.stdout.write(f"{convert(options.pickle, options.folder)}\n")
     return 0
 
 

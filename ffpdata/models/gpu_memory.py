@@ -1,4 +1,4 @@
-"""A full GPU as a typed error, and memory given back."""
+"""Run models on a GPU: out-of-memory as a typed error, cached memory released afterwards."""
 
 from __future__ import annotations
 
@@ -17,74 +17,74 @@ if TYPE_CHECKING:
 
 GIB = 1024**3
 
-NEIGHBOURS_GIB = 2.0
-"""Memory held on a device by other processes from which on they, and not this clip, may be why it is full. A process
-that does nothing holds about half a GiB."""
+OTHERS_GIB = 2.0
+"""Memory of other processes from which an out-of-memory error is blamed on them and retried. An idle CUDA process holds
+about half a GiB."""
 
 
 class GpuMemoryError(FfpdataError, MemoryError):
-    """The clip does not fit the GPU as the profile runs the model: the item fails with `out_of_memory`.
+    """The clip does not fit the GPU with the profile's settings: the item fails with `out_of_memory`.
 
-    It is not tried again in place: the same clip needs the same memory. Where other processes fill the device,
-    `RetryableError` is raised instead.
+    It is not retried: the same clip needs the same memory. Where other processes fill the device, `RetryableError` is
+    raised instead.
     """
 
 
 @contextlib.contextmanager
-def inference(device: torch.device, doing: str, remedy: str) -> Iterator[None]:
-    """Run a model without gradients; cached memory goes back to the device at the end, so that others can have it.
+def inference(device: torch.device, work: str, remedy: str) -> Iterator[None]:
+    """Run a model without gradients, and release cached memory at the end, so that other processes can use it.
 
     Arguments and errors as for `gpu_memory`.
     """
     import torch
 
     try:
-        with torch.inference_mode(), gpu_memory(device, doing, remedy):
+        with torch.inference_mode(), gpu_memory(device, work, remedy):
             yield
     finally:
         release(device)
 
 
 @contextlib.contextmanager
-def gpu_memory(device: torch.device, doing: str, remedy: str) -> Iterator[None]:
-    """Turn torch's out-of-memory error into ours.
+def gpu_memory(device: torch.device, work: str, remedy: str) -> Iterator[None]:
+    """Turn torch's out-of-memory error into a typed one.
 
     Args:
-        device: where the work runs.
-        doing: what needs the memory, e.g. `VACE on 1280 x 720 x 81`.
-        remedy: what the user can change.
+        device: device of the model.
+        work: name of the work in the message, e.g. `VACE on 1280 x 720 x 81`.
+        remedy: advice at the end of the message.
 
     Raises:
-        GpuMemoryError: the work itself needs more than there is.
-        RetryableError: other processes hold a part of the device.
+        GpuMemoryError: the work needs more memory than the device has.
+        RetryableError: other processes hold `OTHERS_GIB` or more.
     """
     import torch
 
     try:
         yield
     except torch.OutOfMemoryError as err:
-        said = str(err).splitlines()[0]
+        message = str(err).splitlines()[0]
         peak = torch.cuda.max_memory_allocated(device) / GIB if device.type == "cuda" else 0.0
         traceback.clear_frames(err.__traceback__)  # they hold the tensors
         release(device)
-        others, total = _others(device)
-        if others >= NEIGHBOURS_GIB:
+        others, total = _memory_of_others(device)
+        if others >= OTHERS_GIB:
             raise RetryableError(
-                f"{doing}: the GPU is full; other processes hold {others:.1f} of its {total:.1f} GiB ({said})"
+                f"{work}: the GPU is full; other processes hold {others:.1f} of its {total:.1f} GiB ({message})"
             ) from None
         raise GpuMemoryError(
-            f"{doing}: out of GPU memory at {peak:.1f} of {total:.1f} GiB ({said}). {remedy}"
+            f"{work}: out of GPU memory at {peak:.1f} of {total:.1f} GiB ({message}). {remedy}"
         ) from None
 
 
 def clip_size(frames: Frames) -> str:
-    """Say how large a clip, uint8 (T, H, W, 3), is: `1280 x 720 x 81`."""
+    """Return width, height and length of a clip, uint8 (T, H, W, 3), as text: `1280 x 720 x 81`."""
     count, height, width, _ = frames.shape
     return f"{width} x {height} x {count}"
 
 
 def release(device: torch.device) -> None:
-    """Collect what nothing refers to and give cached memory back to the device."""
+    """Run the garbage collector and release torch's cached memory."""
     import torch
 
     gc.collect()
@@ -92,8 +92,8 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _others(device: torch.device) -> tuple[float, float]:
-    """Memory held by other processes, and all there is, GiB; zeros where the device keeps no count."""
+def _memory_of_others(device: torch.device) -> tuple[float, float]:
+    """Return the memory of other processes and the total, GiB; zeros for the CPU."""
     import torch
 
     if device.type != "cuda":

@@ -1,4 +1,4 @@
-"""Boxes of a phrase in a picture: Grounding DINO (Liu et al. 2023) by transformers."""
+"""Detect a phrase in an image: Grounding DINO (Liu et al. 2023) by transformers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ffpdata.models.protocols import Image
 
 SAME_BOX = 0.8
-"""Overlap above which two boxes are one thing found twice, and the better one is kept."""
+"""Overlap (IoU) above which two boxes are the same instance, and only the better one is kept."""
 
 
 class Detection(NamedTuple):
@@ -25,11 +25,11 @@ class Detection(NamedTuple):
 
 
 class GroundingDino:
-    """The detector.
+    """Open-vocabulary detector.
 
     Args:
         folder: checkpoint of a `GroundingDinoForObjectDetection` or `MMGroundingDinoForObjectDetection`.
-        device: where it runs.
+        device: device of the model.
         dtype: of its weights; `float32` is the published precision.
     """
 
@@ -47,26 +47,26 @@ class GroundingDino:
             image: uint8 (H, W, 3) RGB.
             phrase: a noun or a short description, in English.
             box_threshold: smallest score of a box.
-            text_threshold: smallest score of a word; a box that matches no word is left out.
+            text_threshold: smallest score of a word; boxes that match no word are left out.
 
         Returns:
-            Instances, best first. Boxes lie in the picture and are not empty.
+            Instances, best first. Boxes lie in the image and are not empty.
         """
         from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
         height, width = image.shape[:2]
-        # A copy: torch takes no array that must not be written to without a warning.
+        # A copy: torch warns about read-only arrays.
         inputs = self.processor(images=image.copy(), text=caption(phrase), return_tensors="pt").to(self.device)
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         outputs = self.model(**inputs)
-        found = self.processor.post_process_grounded_object_detection(
+        detections = self.processor.post_process_grounded_object_detection(
             outputs, inputs["input_ids"], box_threshold, text_threshold, target_sizes=[(height, width)]
         )[0]
-        named = [i for i, label in enumerate(found["text_labels"]) if label.strip(" .")]
-        boxes = clip_boxes_to_image(found["boxes"][named].float(), (height, width))
-        scores = found["scores"][named].float()
-        whole = remove_small_boxes(boxes, 1.0)
-        boxes, scores = boxes[whole], scores[whole]
+        labelled = [i for i, label in enumerate(detections["text_labels"]) if label.strip(" .")]
+        boxes = clip_boxes_to_image(detections["boxes"][labelled].float(), (height, width))
+        scores = detections["scores"][labelled].float()
+        nonempty = remove_small_boxes(boxes, 1.0)
+        boxes, scores = boxes[nonempty], scores[nonempty]
         best = nms(boxes, scores, SAME_BOX)
         return [
             Detection((x0, y0, x1, y1), score)
@@ -75,5 +75,5 @@ class GroundingDino:
 
 
 def caption(phrase: str) -> str:
-    """Write a phrase as the detector was trained on it: lower case, closed by a full stop, which separates phrases."""
+    """Return a phrase in the detector's training format: lower case, closed by a full stop, which separates phrases."""
     return " ".join(phrase.lower().replace(".", " ").split()) + "."

@@ -1,4 +1,4 @@
-"""What lies over a model's own weights, in the words of its label."""
+"""Labels of LoRAs, for the manifest, the dataset card and the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def lora_labels(loras: Iterable[Lora]) -> tuple[str, ...]:
-    """Name each LoRA by its file, or by the last part of its source: `removal@ab12cd34`, or `removal`."""
+    """Return one label per LoRA, its file name or the last part of its source, and revision: `removal@ab12cd34`."""
     return tuple(_label(lora) for lora in loras)
 
 

@@ -1,7 +1,7 @@
-"""What a followed mask must be to count as the object: measures, limits, and the reasons of a rejection.
+"""Guards on the masks of video segmenters: facts measured on them, limits, and the reasons of a rejection.
 
-Video segmenters lose their target in known ways: nothing is left, another thing is taken, the whole picture, or all but
-the object (facebookresearch/sam2 issues 242, 379 and 446). Reasons that the embedded segmenter has, too, mean the same.
+Video segmenters lose their target in known ways: they return empty masks, another object, the whole picture, or all but
+the object (facebookresearch/sam2 issues 242, 379 and 446). The embedded segmenter uses the same reasons.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 Gate = tuple[str, str, Literal["at least", "at most"], float]
-"""Reason of a rejection, name of the fact, and the limit that the fact must keep."""
+"""Reason of a rejection, name of a fact, and the limit of that fact."""
 
 _LONG_SIDE = 640
-"""Masks are measured on a grid of at most so many pixels a side: areas and overlaps do not need more."""
+"""Long side, in pixels, of the grid on which masks are measured: areas and overlaps do not need more."""
 
-_WHOLE = 0.1
-"""Areas are compared where both are above this share of the median: what enters or leaves the frame changes fast."""
+_MIN_VISIBLE = 0.1
+"""Area jumps count only between frames above this share of the median area: objects enter and leave the frame fast."""
 
 
 class GuardSettings(BackendSettings):
-    """Limits that a mask must keep. Areas are fractions of the frame."""
+    """Limits of the facts. Areas are fractions of the frame."""
 
     min_area: float = Field(0.002, ge=0, le=1)
     """Mean area below which `mask_too_small` is rejected."""
@@ -47,7 +47,7 @@ class GuardSettings(BackendSettings):
     max_complement: float = Field(0.5, ge=0, le=1)
     """Largest overlap of a mask with the complement of the one before it (`complement_mask`)."""
     min_inside_box: float = Field(0.5, ge=0, le=1)
-    """Smallest share of the first mask that lies in the boxes it was asked for (`mask_outside_box`)."""
+    """Smallest share of the first mask that lies in its prompt boxes (`mask_outside_box`)."""
     min_coverage: float = Field(0.6, ge=0, le=1)
     """Smallest fraction of frames that show the object (`coverage`)."""
     max_area_jump: float = Field(3.0, ge=1)
@@ -63,10 +63,10 @@ def mask_facts(masks: Masks, boxes: Sequence[Box] = ()) -> dict[str, float]:
 
     Args:
         masks: the object in every frame.
-        boxes: where it was said to be in the first frame, in pixels.
+        boxes: prompt boxes in the first frame, in pixels.
 
     Returns:
-        `first_area`: fraction of the first frame. `area`: mean fraction, where the object is seen. `largest_area`:
+        `first_area`: fraction of the first frame. `area`: mean fraction over frames with a mask. `largest_area`:
         in any frame. `coverage`: fraction of frames that show it. `temporal_iou`: mean overlap of a mask with its
         successor, in place or centred, whichever fits better; 1 for a single frame. `largest_area_jump`: largest
         factor between the areas of two frames in a row. `complement`: largest overlap with the complement of the mask
@@ -76,27 +76,27 @@ def mask_facts(masks: Masks, boxes: Sequence[Box] = ()) -> dict[str, float]:
     step = -(-max(masks.shape[1:]) // _LONG_SIDE)
     small = np.ascontiguousarray(masks[:, ::step, ::step])
     areas = masklib.area(small) / small[0].size
-    shown = areas > 0
-    both = shown[1:] & shown[:-1]
-    followed = [_overlap(small[t], small[t + 1]) for t in np.flatnonzero(both).tolist()]
+    visible = areas > 0
+    both = visible[1:] & visible[:-1]
+    overlaps = [_overlap(small[t], small[t + 1]) for t in np.flatnonzero(both).tolist()]
     edge = np.concatenate([small[:, 0], small[:, -1], small[:, :, 0], small[:, :, -1]], axis=1)
     facts = {
         "first_area": float(areas[0]),
-        "area": float(areas[shown].mean()) if shown.any() else 0.0,
+        "area": float(areas[visible].mean()) if visible.any() else 0.0,
         "largest_area": float(areas.max()),
-        "coverage": float(shown.mean()),
-        "temporal_iou": float(np.mean(followed)) if followed else float(len(masks) == 1),
+        "coverage": float(visible.mean()),
+        "temporal_iou": float(np.mean(overlaps)) if overlaps else float(len(masks) == 1),
         "largest_area_jump": _largest_jump(areas),
         "complement": float(masklib.iou(small[1:], ~small[:-1]).max()) if len(small) > 1 else 0.0,
         "border": float(edge.mean(axis=1).max()),
     }
     if boxes:
-        facts["inside_box"] = _inside(masks[0], boxes)
+        facts["inside_box"] = _share_inside(masks[0], boxes)
     return facts
 
 
-def check(facts: dict[str, float], limits: GuardSettings) -> None:
-    """Reject what breaks a limit; `facts` as `mask_facts` returns them.
+def check_mask_facts(facts: dict[str, float], limits: GuardSettings) -> None:
+    """Reject masks whose facts, of `mask_facts`, break a limit.
 
     Raises:
         Reject: `no_target`, `mask_outside_box`, `whole_image`, `complement_mask`, `mask_too_small`, `mask_too_large`,
@@ -104,7 +104,7 @@ def check(facts: dict[str, float], limits: GuardSettings) -> None:
     """
     if not facts["first_area"]:
         raise Reject("no_target", "its mask is empty in the first frame", dict(facts))
-    hold(
+    check_gates(
         facts,
         [
             ("mask_outside_box", "inside_box", "at least", limits.min_inside_box),
@@ -120,8 +120,8 @@ def check(facts: dict[str, float], limits: GuardSettings) -> None:
     )
 
 
-def hold(facts: dict[str, float], gates: Sequence[Gate]) -> None:
-    """Reject by the first gate that is not kept; one whose fact was not measured is.
+def check_gates(facts: dict[str, float], gates: Sequence[Gate]) -> None:
+    """Reject by the first gate whose limit is broken; gates without a measured fact are skipped.
 
     Raises:
         Reject: the gate's reason, with value and limit.
@@ -132,7 +132,7 @@ def hold(facts: dict[str, float], gates: Sequence[Gate]) -> None:
             raise Reject(reason, f"{name} is {value:.4g}, {how} {limit:g}", dict(facts))
 
 
-def first_that_passes(phrases: Sequence[str], attempt: Callable[[str], Segmentation]) -> Segmentation:
+def first_accepted(phrases: Sequence[str], attempt: Callable[[str], Segmentation]) -> Segmentation:
     """Try phrases in order until one is not rejected.
 
     Raises:
@@ -147,8 +147,8 @@ def first_that_passes(phrases: Sequence[str], attempt: Callable[[str], Segmentat
     for phrase, reject in rejects:
         if reject.reason != "no_target":
             raise Reject(reject.reason, f"{phrase!r}: {reject.detail}", reject.facts)
-    asked = "; ".join(f"{phrase!r}: {reject.detail}" for phrase, reject in rejects)
-    raise Reject("no_target", asked or "no phrase and no box to look for", rejects[0][1].facts if rejects else {})
+    details = "; ".join(f"{phrase!r}: {reject.detail}" for phrase, reject in rejects)
+    raise Reject("no_target", details or "no phrase and no box to look for", rejects[0][1].facts if rejects else {})
 
 
 def clip_box(box: Sequence[float], size: tuple[int, int]) -> Box:
@@ -180,16 +180,16 @@ def _centre(mask: Mask) -> tuple[float, float]:
 
 def _largest_jump(areas: NDArray[np.float64]) -> float:
     """Largest factor between the areas of two frames in a row that show the object whole; 1 where none do."""
-    shown = areas[areas > 0]
-    if not len(shown):
+    visible_areas = areas[areas > 0]
+    if not len(visible_areas):
         return 1.0
-    enough = areas >= _WHOLE * np.median(shown)
+    visible = areas >= _MIN_VISIBLE * np.median(visible_areas)
     a, b = areas[:-1], areas[1:]
-    pair = enough[:-1] & enough[1:]
+    pair = visible[:-1] & visible[1:]
     return float(np.maximum(a[pair] / b[pair], b[pair] / a[pair]).max(initial=1.0))
 
 
-def _inside(mask: Mask, boxes: Sequence[Box]) -> float:
+def _share_inside(mask: Mask, boxes: Sequence[Box]) -> float:
     allowed = np.zeros_like(mask)
     for x0, y0, x1, y1 in boxes:
         allowed[max(0, int(y0)) : int(np.ceil(y1)), max(0, int(x0)) : int(np.ceil(x1))] = True

@@ -1,18 +1,18 @@
 """One small protocol per model role.
 
-Conventions at this border, whatever a model uses inside: frames are uint8 (T, H, W, 3) RGB; masks are bool (T, H, W),
+Conventions, whatever a model uses inside: frames are uint8 (T, H, W, 3) RGB; masks are bool (T, H, W),
 True = edit this pixel; depth is float32 (T, H, W) in 0..1, near = 1; images are uint8 (H, W, 3) RGB; boxes are
-(x0, y0, x1, y1) in pixels, half-open. T, H and W of an answer equal those of the question. What a back end is given it
-must not write to: other stages see the same arrays. It may raise `Reject` (a decision with a reason), `RetryableError`
-or `FatalError`.
+(x0, y0, x1, y1) in pixels, half-open. T, H and W of a result equal those of the input. Input arrays are read-only,
+because other stages use them too. A back end may raise `Reject` (a decision with a reason), `RetryableError` or
+`FatalError`.
 
 A back end is a class `Backend(spec: ModelSpec)`. Its constructor loads the weights (it is called in a stage's `setup`,
 once per worker); importing its module must be cheap. It has the class attributes `name` (str), which counts in keys and
 never changes, and `version` (int), raised whenever its answers change, and `close()`, which frees processes and memory.
-`Settings` and `Runtime` are the pydantic models of these sections of its profile entry; one that it does not have takes
-no entries. A class method `adapters(spec) -> tuple[str, ...]`, where it has one, names what lies over its weights as
-`name@revision`; the manifest's `model`, the card and the report show it behind the model,
-`Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34`. It counts in no key; settings do.
+`Settings` and `Runtime` are the pydantic models of these sections of its profile entry; a section without a model takes
+no entries. It may have a class method `adapters(spec) -> tuple[str, ...]` that names its LoRAs as `name@revision`; the
+manifest's `model`, the card and the report show them after the model,
+`Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34`. They count in no key; settings do.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Segmentation:
 
     Attributes:
         masks: bool (T, H, W), True on the object.
-        phrase: the candidate phrase that was found.
+        phrase: the candidate phrase that was segmented.
         score: confidence in 0..1.
-        facts: measured numbers that gates and reports use, e.g. `temporal_iou`, `motion_coherence`.
+        facts: measured numbers for limits and reports, e.g. `temporal_iou`, `motion_coherence`.
     """
 
     masks: Masks
@@ -58,7 +58,7 @@ class Edit:
 
     Attributes:
         frames: uint8 (T, H, W, 3) RGB.
-        facts: numbers that the back end alone can know, e.g. `unrevealed` (fraction of the mask never seen).
+        facts: numbers measured by the back end, e.g. `unrevealed` (fraction of the mask that no frame shows).
     """
 
     frames: Frames
@@ -66,7 +66,7 @@ class Edit:
 
 
 class Model(Protocol):
-    """What every back end has."""
+    """Attributes of every back end."""
 
     name: str
     version: int
@@ -82,10 +82,13 @@ class VisionLanguage(Model, Protocol):
         """Answer `prompt` as its JSON schema says.
 
         Args:
-            prompt: the question; `prompt.media` says which media the model is shown and how.
-            media: clips (T, H, W, 3), images (H, W, 3) and masks (T, H, W) by name. It may hold more than the prompt
-                shows: a back end that measures instead of looking uses what it needs.
-            fields: values for the template's inputs, and facts known about the item.
+            prompt: the question; `prompt.media` lists the media of the question and their form.
+            media: clips (T, H, W, 3), images (H, W, 3) and masks (T, H, W) by name. It holds more than the prompt's
+                media for a back end that measures.
+            fields: values for the template's inputs, and numbers measured on the item.
+
+        Returns:
+            A JSON object that fits `prompt.schema`.
         """
 
 
@@ -98,10 +101,10 @@ class Segmenter(Model, Protocol):
         Args:
             frames: the clip.
             phrases: candidates in order of preference.
-            box: where the user says the object is in the first frame; it wins over the phrases.
+            box: the object in the first frame, given by the user; used in place of the phrases.
 
         Raises:
-            Reject: `no_target` where none is found, or the reason of a guard that failed.
+            Reject: `no_target` where no phrase is found, or the reason of a guard.
         """
 
 
@@ -132,7 +135,7 @@ class DepthEstimator(Model, Protocol):
     """Estimates relative depth."""
 
     kind: str
-    """What the numbers are, kept with the pair: `pseudo` for a heuristic, `relative` for a trained model."""
+    """Recorded with the pair: `pseudo` for a heuristic, `relative` for a trained model."""
 
     def depth(self, frames: Frames) -> Depth:
         """Return float32 (T, H, W) in 0..1, near = 1."""

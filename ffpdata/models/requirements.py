@@ -1,7 +1,7 @@
-"""What a back end needs before it can start. `ffpdata doctor` looks for it; nothing is loaded and nothing fetched.
+"""Requirements of a back end: packages, checkpoints, a GPU, a service. `ffpdata doctor` checks them and loads nothing.
 
-A back end with weights or a service has a class method `needs(spec) -> Needs`, which raises ConfigError where the
-profile's entry is wrong.
+A back end with weights or a service has a class method `needs(spec) -> Requirements`, which raises ConfigError where
+the profile's entry is wrong.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.weights import PATTERNS, cached, folder_of, weight_files
+from ffpdata.models.weights import PATTERNS, cached_snapshot, folder_of, weight_files
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
@@ -28,11 +28,11 @@ class Checkpoint:
     """Weights that a back end loads.
 
     Attributes:
-        part: what they are of the model, for the reader.
+        part: name of the part of the model, for messages.
         model: a folder, or the hub's `owner/name`.
         revision: commit, tag or branch of the repository.
         patterns: which files of the repository are fetched.
-        stem: how the names of the weights begin; None where it has none and every pattern may be what is needed.
+        stem: prefix of the weights' names; None where a file of any pattern suffices.
     """
 
     part: str
@@ -44,13 +44,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What must be there.
+    """Packages, checkpoints and devices of a back end.
 
     Attributes:
         packages: modules that it imports.
         checkpoints: weights that it loads.
-        gpu: whether it runs on one.
-        reach: asks the service that it speaks to and returns what to say of it; raises FatalError where it fails.
+        gpu: whether it runs on a GPU.
+        reach: asks its service and returns the service's state as text; raises FatalError where the service fails.
     """
 
     packages: tuple[str, ...] = ()
@@ -61,12 +61,12 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Availability:
-    """Where a checkpoint is.
+    """Result of looking for a checkpoint.
 
     Attributes:
-        level: `ok` if it is here whole, `warning` if it can be fetched, `error` if neither.
-        detail: where, or what to do.
-        missing_gb: what is still to be fetched, 10^9 bytes.
+        level: `ok` if it is complete on this machine, `warning` if it can be fetched, `error` otherwise.
+        detail: its location, or the remedy.
+        missing_gb: bytes still to be fetched, 10^9.
     """
 
     level: Level
@@ -75,66 +75,68 @@ class Availability:
 
 
 def wants_gpu(spec: ModelSpec) -> bool:
-    """Say whether a role's runtime asks for a GPU."""
+    """Return whether a role's runtime asks for a GPU."""
     return str(spec.runtime.get("device", "")).startswith("cuda")
 
 
-def look_for(wanted: Checkpoint) -> Availability:
+def find_checkpoint(checkpoint: Checkpoint) -> Availability:
     """Look for a checkpoint in its folder, in the hub's cache and at the hub, in this order."""
-    own = folder_of(wanted.model)
+    own = folder_of(checkpoint.model)
     if own and not own.exists():
-        return Availability("error", f"no folder {wanted.model!r} in {Path.cwd()}")
-    folder = own or cached(wanted.model, wanted.revision, wanted.patterns)
+        return Availability("error", f"no folder {checkpoint.model!r} in {Path.cwd()}")
+    folder = own or cached_snapshot(checkpoint.model, checkpoint.revision, checkpoint.patterns)
     if folder is None:
-        return _at_the_hub(wanted)
+        return _at_the_hub(checkpoint)
     try:
-        files = _files(folder, wanted)
+        files = _files(folder, checkpoint)
     except FatalError as err:
-        return Availability("error", str(err)) if own else _at_the_hub(wanted)
+        return Availability("error", str(err)) if own else _at_the_hub(checkpoint)
     size = sum(path.stat().st_size for path in files) / 1e9
     if own:
         return Availability("ok", f"{size:.1f} GB in {folder}")
-    unnamed = "" if wanted.revision else ", its main branch: name the commit as `revision`, it counts in every key"
+    unnamed = "" if checkpoint.revision else ", its main branch: name the commit as `revision`, it counts in every key"
     return Availability("ok", f"{size:.1f} GB fetched at {folder.name[:12]}{unnamed}")
 
 
-def _files(folder: Path, wanted: Checkpoint) -> list[Path]:
+def _files(folder: Path, checkpoint: Checkpoint) -> list[Path]:
     if folder.is_file():
         return [folder]
-    if wanted.stem is not None:
-        return weight_files(folder, wanted.stem)
-    found = [path for pattern in wanted.patterns for path in folder.glob(pattern)]
+    if checkpoint.stem is not None:
+        return weight_files(folder, checkpoint.stem)
+    found = [path for pattern in checkpoint.patterns for path in folder.glob(pattern)]
     if not found:
-        raise FatalError(f"{folder}: none of {', '.join(wanted.patterns)}")
+        raise FatalError(f"{folder}: none of {', '.join(checkpoint.patterns)}")
     return found
 
 
-def _at_the_hub(wanted: Checkpoint) -> Availability:
+def _at_the_hub(checkpoint: Checkpoint) -> Availability:
     from huggingface_hub import HfApi, errors
 
-    at = f"{wanted.model}@{wanted.revision}" if wanted.revision else wanted.model
+    at = f"{checkpoint.model}@{checkpoint.revision}" if checkpoint.revision else checkpoint.model
     try:
         api = HfApi()
-        info = api.model_info(wanted.model, revision=wanted.revision or None, files_metadata=True, timeout=HUB_SECONDS)
+        info = api.model_info(
+            checkpoint.model, revision=checkpoint.revision or None, files_metadata=True, timeout=HUB_SECONDS
+        )
         if info.gated:
-            api.auth_check(wanted.model)
+            api.auth_check(checkpoint.model)
     except errors.GatedRepoError:
-        accept = f"accept its licence at https://huggingface.co/{wanted.model} and set HF_TOKEN"
+        accept = f"accept its licence at https://huggingface.co/{checkpoint.model} and set HF_TOKEN"
         return Availability("error", f"{at} is gated: {accept}")
     except errors.RevisionNotFoundError:
-        return Availability("error", f"{wanted.model} has no revision {wanted.revision!r}")
+        return Availability("error", f"{checkpoint.model} has no revision {checkpoint.revision!r}")
     except errors.RepositoryNotFoundError:
-        return Availability("error", f"the hub has no repository {wanted.model!r} that this machine may read")
+        return Availability("error", f"the hub has no repository {checkpoint.model!r} that this machine may read")
     except Exception as err:  # noqa: BLE001 - without network a hub's client fails in many ways
         why = (str(err).splitlines() or [type(err).__name__])[0][:120]
         return Availability("error", f"{at} is not on this machine and the hub cannot be reached ({why})")
     sizes = {
         entry.rfilename: entry.size or 0
         for entry in info.siblings or []
-        if any(fnmatch(entry.rfilename, pattern) for pattern in wanted.patterns)
+        if any(fnmatch(entry.rfilename, pattern) for pattern in checkpoint.patterns)
     }
-    ending = "" if wanted.stem is None else ".safetensors"
-    if not any(name.startswith(wanted.stem or "") and name.endswith(ending) for name in sizes):
-        return Availability("error", f"{at} has no file {wanted.stem or ''}*{ending}")
+    ending = "" if checkpoint.stem is None else ".safetensors"
+    if not any(name.startswith(checkpoint.stem or "") and name.endswith(ending) for name in sizes):
+        return Availability("error", f"{at} has no file {checkpoint.stem or ''}*{ending}")
     missing = sum(sizes.values()) / 1e9
     return Availability("warning", f"not on this machine: the first run fetches {missing:.1f} GB of {at}", missing)

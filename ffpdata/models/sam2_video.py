@@ -1,7 +1,7 @@
-"""Boxes in the first frame to masks in every frame: SAM 2 video (Ravi et al. 2024), by transformers or by `sam2`.
+"""Track boxes of the first frame as masks through the clip: SAM 2 video (Ravi et al. 2024), by transformers or `sam2`.
 
-Both keep the clip in main memory and send one frame at a time to the device. What a clip leaves behind, its memory of
-past frames, is dropped before the next one: kept, it grows without end (facebookresearch/sam2 issue 264).
+Both keep the clip in main memory and send one frame at a time to the device. The memory of past frames is reset after
+each clip: otherwise it grows without bound (facebookresearch/sam2 issue 264).
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ if TYPE_CHECKING:
 
 
 class Track(NamedTuple):
-    """Where the boxes' objects are.
+    """Masks of the tracked objects.
 
     Attributes:
         masks: bool (T, H, W), the union of all objects.
-        presence: mean probability that an object is in the picture, over frames and objects; 1 where the engine does
-            not tell.
+        presence: mean probability, over frames and objects, that an object is visible.
     """
 
     masks: Masks
@@ -41,7 +40,7 @@ class Track(NamedTuple):
 
 
 class TrackerRuntime(DeviceRuntime):
-    """How a tracker's answer is computed."""
+    """Device and memory of a tracker."""
 
     offload_state: bool = False
     """Keep the memory of past frames in main memory: slower, for small GPUs."""
@@ -52,8 +51,8 @@ class TransformersTracker:
 
     Args:
         folder: checkpoint with model and processor.
-        device: where it runs.
-        dtype: of its weights and of the frames it is given.
+        device: device of the model.
+        dtype: of its weights and input frames.
         offload_state: keep the memory of past frames in main memory, too: slower, for small GPUs.
         family: name of the classes without `Model` and `Processor`.
     """
@@ -69,45 +68,45 @@ class TransformersTracker:
         self.processor = from_pretrained(getattr(transformers, f"{family}Processor"), folder)
 
     def track(self, frames: Frames, boxes: Sequence[Box]) -> Track:
-        """Follow what each box holds in the first frame.
+        """Track the object in each box of the first frame.
 
         Args:
             frames: uint8 (T, H, W, 3) RGB.
             boxes: one per object, at least one, within the frame and not empty.
         """
         size = frames.shape[1:3]
-        shown = prepare(self.processor, self.model, frames)
-        session = open_session(self.processor, self.model, shown, frames.shape[1:3], self.state_device)
+        prepared = prepare(self.processor, self.model, frames)
+        session = open_session(self.processor, self.model, prepared, frames.shape[1:3], self.state_device)
         self.processor.add_inputs_to_inference_session(
             session, frame_idx=0, obj_ids=list(range(1, len(boxes) + 1)), input_boxes=[[list(box) for box in boxes]]
         )
         masks = np.zeros(frames.shape[:3], np.bool_)
         presence = []
-        for found in self.model.propagate_in_video_iterator(session, start_frame_idx=0):
-            at_size = self.processor.post_process_masks([found.pred_masks.float()], [list(size)], binarize=True)[0]
-            masks[found.frame_idx] = at_size.flatten(0, 1).any(dim=0).cpu().numpy()
-            presence.append(found.object_score_logits.float().sigmoid().mean())
+        for output in self.model.propagate_in_video_iterator(session, start_frame_idx=0):
+            at_size = self.processor.post_process_masks([output.pred_masks.float()], [list(size)], binarize=True)[0]
+            masks[output.frame_idx] = at_size.flatten(0, 1).any(dim=0).cpu().numpy()
+            presence.append(output.object_score_logits.float().sigmoid().mean())
         session.reset_inference_session()
         return Track(masks, float(sum(presence) / len(presence)))
 
 
 def prepare(processor: Any, model: Any, frames: Frames) -> list[torch.Tensor]:
-    """Return the clip as a transformers video segmenter sees it, in main memory.
+    """Return the frames preprocessed for a transformers video segmenter: (1, 3, h, w) each, in main memory.
 
-    Frames are prepared one by one: prepared all at once, a 720p clip of 81 frames takes four times the memory. They are
-    copied, because torch takes no array that must not be written to without a warning.
+    Frames are preprocessed one by one: all at once, a 720p clip of 81 frames takes four times the memory. They are
+    copied, because torch warns about read-only arrays.
     """
-    shown = []
+    prepared = []
     for frame in frames:
         pixels = processor(images=frame.copy(), device=model.device, return_tensors="pt")["pixel_values"]
-        shown.append(pixels.to("cpu", model.dtype))  # whole here: the session's own copy does not wait for it
-    return shown
+        prepared.append(pixels.to("cpu", model.dtype))  # a blocking copy: the session's own does not wait
+    return prepared
 
 
 def open_session(
-    processor: Any, model: Any, shown: Sequence[torch.Tensor], size: Sequence[int], state_device: object
+    processor: Any, model: Any, prepared: Sequence[torch.Tensor], size: Sequence[int], state_device: object
 ) -> Any:
-    """Open a session of a transformers video segmenter on a prepared clip, whose frames are `size` (height, width)."""
+    """Open a session of a transformers video segmenter on preprocessed frames; `size` is the clip's (height, width)."""
     session = processor.init_video_session(
         inference_device=model.device,
         inference_state_device=state_device,
@@ -115,7 +114,7 @@ def open_session(
         dtype=model.dtype,
     )
     session.video_height, session.video_width = size
-    for pixels in shown:
+    for pixels in prepared:
         session.add_new_frame(pixels)
     return session
 
@@ -124,12 +123,11 @@ class PackageTracker:
     """SAM 2 video by the `sam2` package, the authors' own code.
 
     Args:
-        folder: safetensors under the package's names, as `ffpdata.models.convert_to_safetensors` makes them of a `.pt`
-            file.
-        device: where it runs.
-        dtype: of its arithmetic; weights stay in float32, as the package's examples have it.
-        config: a configuration that the package brings along, e.g. `configs/sam2.1/sam2.1_hiera_l.yaml`.
-        side: pixels at which the model sees a frame.
+        folder: safetensors under the package's names: `ffpdata.models.convert_to_safetensors` converts a `.pt` file.
+        device: device of the model.
+        dtype: of its arithmetic; weights stay in float32, as in the package's examples.
+        config: a configuration in the package, e.g. `configs/sam2.1/sam2.1_hiera_l.yaml`.
+        side: side of the model's input in pixels.
         offload_state: as for `TransformersTracker`.
     """
 
@@ -162,7 +160,7 @@ class PackageTracker:
         return model
 
     def track(self, frames: Frames, boxes: Sequence[Box]) -> Track:
-        """Follow what each box holds in the first frame; arguments as for `TransformersTracker.track`."""
+        """Track the object in each box of the first frame; arguments as for `TransformersTracker.track`."""
         import torch
 
         masks = np.zeros(frames.shape[:3], np.bool_)
@@ -175,13 +173,13 @@ class PackageTracker:
             for index, _, logits in self.model.propagate_in_video(state):
                 masks[index] = (logits > 0).any(dim=0)[0].cpu().numpy()
                 for outputs in state["output_dict_per_obj"].values():
-                    kept = outputs["cond_frame_outputs"].get(index) or outputs["non_cond_frame_outputs"][index]
-                    presence.append(kept["object_score_logits"].float().sigmoid().mean())
+                    frame_outputs = outputs["cond_frame_outputs"].get(index) or outputs["non_cond_frame_outputs"][index]
+                    presence.append(frame_outputs["object_score_logits"].float().sigmoid().mean())
             self.model.reset_state(state)
         return Track(masks, float(sum(presence) / len(presence)))
 
     def _open(self, frames: Frames) -> dict:
-        """Open a state. The package reads a folder of files named `.jpg`; it does not mind that they are PNG inside."""
+        """Open a state. The package reads a folder of files named `.jpg`, whose content may be PNG."""
         with tempfile.TemporaryDirectory(prefix="ffpdata-sam2-") as folder:
             for number, frame in enumerate(frames):
                 Path(folder, f"{number:05d}.jpg").write_bytes(png(frame))

@@ -1,4 +1,4 @@
-"""Settings and runtime of a back end: checked once, when the worker loads it."""
+"""Settings and runtime of a back end, validated by pydantic."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class BackendSettings(BaseModel):
-    """Base of a back end's settings: every field has a default, unknown fields are refused."""
+    """Base class of a back end's settings: every field has a default, unknown fields raise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DeviceRuntime(BackendSettings):
-    """How an embedded model is computed."""
+    """Device of a model that runs in the worker's process."""
 
     device: str = ""
-    """`cuda`, `cuda:1`, `cpu`; unset, the first GPU that the process sees."""
+    """`cuda`, `cuda:1`, `cpu`; if unset, the first GPU visible to the process."""
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -1,7 +1,7 @@
-"""VACE by diffusers' WanVACEPipeline: a second way to run the same roles, with its own layout of checkpoints.
+"""VACE by diffusers' WanVACEPipeline: the same roles as `vace`, with another layout of checkpoints.
 
-Checkpoints are those in diffusers' layout (Wan-AI/Wan2.1-VACE-14B-diffusers). diffusers has no TeaCache for it and no
-sequence parallel here; in exchange the VAE runs in float32, and the sampler is a choice.
+Checkpoints are those in diffusers' layout (Wan-AI/Wan2.1-VACE-14B-diffusers). It has no
+TeaCache and no sequence parallel; its VAE runs in float32, and its sampler can be chosen.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ffpdata.models.vace import EditSettings, VaceRoles
 from ffpdata.models.wan.loading import require
 from ffpdata.models.wan.loras import (
     Deltas,
-    below,
     check_deltas,
     check_pairs,
     diffusers_name,
     diffusers_parameter,
     read_lora,
+    resolve_under_root,
 )
 from ffpdata.models.wan.settings import REMEDY, WanRuntime
 from ffpdata.models.weights import checkpoint_folder, torch_device, torch_dtype
@@ -41,14 +41,14 @@ TEXT_LENGTH = 512
 """Tokens of a prompt (Wan's shared_config.py: text_len)."""
 
 VAE_SCALE = 8
-"""Pixels of a clip to one of the VAE's latents."""
+"""Side of a latent of the VAE, in pixels of the clip."""
 
 
 class DiffusersSettings(EditSettings):
     """Settings of `DiffusersVace`."""
 
     sampler: Literal["unipc", "euler"] = "unipc"
-    """`unipc` is what Wan and VACE publish their steps and shift for; `euler` is what diffsynth does."""
+    """`unipc`, for which Wan and VACE publish steps and shift, or `euler`, which diffsynth uses."""
     vae_dtype: Literal["bfloat16", "float32"] = "float32"
 
 
@@ -63,14 +63,14 @@ class DiffusersVace(VaceRoles):
 
     @classmethod
     def needs(cls, spec: ModelSpec) -> Requirements:
-        """What must be there for it."""
+        """Return its packages and checkpoints."""
         parts = {"transformer": "diffusion_pytorch_model", "text_encoder": "model", "vae": "diffusion_pytorch_model"}
         checkpoints = [
             Checkpoint(part, spec.model, spec.revision, (f"{part}/*",), f"{part}/{stem}")
             for part, stem in parts.items()
         ]
         root = parse_runtime(cls.Runtime, spec).loras_root
-        loras = [lora.checkpoint() for lora in below(parse_settings(cls.Settings, spec).loras, root)]
+        loras = [lora.checkpoint() for lora in resolve_under_root(parse_settings(cls.Settings, spec).loras, root)]
         return Requirements(("torch", "diffusers", "peft"), (*checkpoints, *loras), wants_gpu(spec))
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -79,21 +79,21 @@ class DiffusersVace(VaceRoles):
         require("torch", "diffusers", "peft")
         self.device = torch_device(spec)
         folder = checkpoint_folder(spec.model, spec.revision)
-        self._loras: tuple[Lora, ...] | None = ()
-        """What lies over the weights; None where a change was broken off."""
-        self._wanted = tuple(below(self.settings.loras, runtime.loras_root))
+        self._applied_loras: tuple[Lora, ...] | None = ()
+        """LoRAs on the weights; None after an interrupted change."""
+        self._selected_loras = tuple(resolve_under_root(self.settings.loras, runtime.loras_root))
         self._deltas = Deltas()
         with gpu_memory(self.device, "loading the model", REMEDY):
             self.pipe: Any = self._load(folder, runtime)
 
     def close(self) -> None:
-        """Free the model and give its memory back."""
+        """Free the model."""
         self.pipe = None
         release(self.device)
 
     def swap_loras(self, loras: Sequence[Lora]) -> None:
-        """Use other LoRAs from the next clip on; none takes them off exactly."""
-        self._wanted = tuple(loras)
+        """Use other LoRAs from the next clip on; an empty list removes them exactly."""
+        self._selected_loras = tuple(loras)
 
     def generate(self, request: Request) -> Frames:
         """Run the pipeline with the LoRAs of this role."""
@@ -110,9 +110,9 @@ class DiffusersVace(VaceRoles):
         if request.reference is not None:
             arguments["reference_images"] = [Image.fromarray(request.reference)]
         with torch.inference_mode(), gpu_memory(self.device, str(request), REMEDY):
-            self._lay_loras()
+            self._apply_loras()
             try:
-                made = self.pipe(
+                video = self.pipe(
                     prompt=request.prompt,
                     negative_prompt=request.negative,
                     height=request.height,
@@ -127,9 +127,9 @@ class DiffusersVace(VaceRoles):
                     **arguments,
                 ).frames[0]
             finally:
-                self._forget()
-        out = np.empty(made.shape, np.uint8)
-        for values, frame in zip(made, out, strict=True):
+                self._clear_vae_cache()
+        out = np.empty(video.shape, np.uint8)
+        for values, frame in zip(video, out, strict=True):
             if not np.isfinite(values).all():
                 raise FloatingPointError("the model's answer is not finite: try dtype bfloat16 or float32")
             np.rint(values * 255, out=frame, casting="unsafe")
@@ -172,29 +172,29 @@ class DiffusersVace(VaceRoles):
             known, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=self.settings.shift
         )
 
-    def _lay_loras(self) -> None:
-        if self._wanted == self._loras:
+    def _apply_loras(self) -> None:
+        if self._selected_loras == self._applied_loras:
             return
-        found = [self._read(lora) for lora in self._wanted]
-        self._loras = None
+        weights = [self._read(lora) for lora in self._selected_loras]
+        self._applied_loras = None
         self.pipe.unload_lora_weights()
         self._deltas.remove()
         parameters = dict(self.pipe.transformer.named_parameters())
-        for lora, (_, deltas) in zip(self._wanted, found, strict=True):
+        for lora, (_, deltas) in zip(self._selected_loras, weights, strict=True):
             self._deltas.add(parameters, deltas, lora.strength)
-        names = [f"lora_{number}" for number in range(len(found))]
-        for name, (state, _) in zip(names, found, strict=True):
+        names = [f"lora_{number}" for number in range(len(weights))]
+        for name, (state, _) in zip(names, weights, strict=True):
             self.pipe.load_lora_weights(state, adapter_name=name)
         if names:
-            self.pipe.set_adapters(names, [lora.strength for lora in self._wanted])
-        self._loras = self._wanted
+            self.pipe.set_adapters(names, [lora.strength for lora in self._selected_loras])
+        self._applied_loras = self._selected_loras
 
     def _read(self, lora: Lora) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return a LoRA as diffusers takes it, and what it adds to parameters; one of another model is refused."""
+        """Return a LoRA's pairs and deltas in diffusers' naming; raise for a LoRA of another model."""
         name, weights = lora.file or lora.model, read_lora(lora)
         pairs = {diffusers_name(layer): pair for layer, pair in weights.pairs.items()}
         deltas = {diffusers_parameter(key): value for key, value in weights.deltas.items()}
-        # Where a LoRA lies over a layer already, peft calls the layer itself `base_layer`.
+        # peft renames a layer with a LoRA to `base_layer`.
         parameters = {
             key.replace(".base_layer.", "."): value for key, value in self.pipe.transformer.named_parameters()
         }
@@ -205,7 +205,7 @@ class DiffusersVace(VaceRoles):
         state |= {f"transformer.{layer}.lora_B.weight": up for layer, (_, up) in pairs.items()}
         return state, deltas
 
-    def _forget(self) -> None:
-        """Let go of the features that the VAE keeps after its work."""
+    def _clear_vae_cache(self) -> None:
+        """Free the features that the VAE caches."""
         if self.pipe is not None:
             self.pipe.vae.clear_cache()

@@ -1,4 +1,4 @@
-"""Wan2.1 image-to-video: makes a clip of a still (paper, section 3.2, stage 1), by diffsynth."""
+"""Wan2.1 image-to-video: animates a still image (paper, section 3.2, stage 1), by diffsynth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ffpdata.models.protocols import Edit
 from ffpdata.models.requirements import Requirements
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.checkpoint_files import TRANSFORMER
-from ffpdata.models.wan.pipeline_cache import hold, wan_needs
+from ffpdata.models.wan.pipeline_cache import shared_pipeline, wan_requirements
 from ffpdata.models.wan.request import Request
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ffpdata.models.protocols import Image
 
 PARTS = (TRANSFORMER, "text_encoder", "vae", "image_encoder")
-"""What an image-to-video checkpoint is made of."""
+"""Parts of an image-to-video checkpoint."""
 
 
 class AnimatorSettings(DiffsynthSettings):
@@ -29,8 +29,8 @@ class AnimatorSettings(DiffsynthSettings):
 
     steps: int = 40
     first_frame: Literal["generated", "image"] = "generated"
-    """What the clip begins with: the model's own rendering of the image, which belongs to the frames after it, or the
-    image itself, which may differ from them as the VAE does."""
+    """First frame of the clip: the model's own rendering of the image, which is consistent with the next frames, or the
+    image itself, which differs from them by the VAE's error."""
 
 
 class WanAnimator:
@@ -43,24 +43,24 @@ class WanAnimator:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
-        self._held = hold(spec, self.settings, PARTS)
+        self._pipeline = shared_pipeline(spec, self.settings, PARTS)
 
     @classmethod
     def needs(cls, spec: ModelSpec) -> Requirements:
-        """What must be there for it."""
-        return wan_needs(spec, parse_settings(cls.Settings, spec), PARTS)
+        """Return its packages and checkpoints."""
+        return wan_requirements(spec, parse_settings(cls.Settings, spec), PARTS)
 
     @classmethod
     def adapters(cls, spec: ModelSpec) -> tuple[str, ...]:
-        """The LoRAs that lie over the model."""
+        """Return the labels of the role's LoRAs."""
         return lora_labels(parse_settings(cls.Settings, spec).loras)
 
     def close(self) -> None:
-        """Free the model."""
-        self._held.close()
+        """Release the model; it is freed when no other role uses it."""
+        self._pipeline.close()
 
     def animate(self, image: Image, *, prompt: str, frames: int, seed: int = 0) -> Edit:
-        """Make a clip that begins with `image`.
+        """Generate a clip that starts with `image`.
 
         Args:
             image: uint8 (H, W, 3) RGB; H and W are multiples of 16.
@@ -73,16 +73,16 @@ class WanAnimator:
             from the image, levels of 255.
 
         Raises:
-            ConfigError: a size that the model does not take.
+            ConfigError: the model does not support the clip's size.
             GpuMemoryError: the clip does not fit the GPU.
-            RetryableError: others fill the GPU.
+            RetryableError: other processes fill the GPU.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise TypeError(f"an image must be uint8 (H, W, 3), found {image.dtype} {image.shape}")
         height, width = image.shape[:2]
         settings = self.settings
         check_clip(frames, height, width, model=type(self).__name__)
-        made = self._held.generate(
+        video = self._pipeline.generate(
             Request(
                 prompt=prompt,
                 negative=settings.negative,
@@ -94,7 +94,7 @@ class WanAnimator:
                 **settings.sampling(),
             )
         )
-        drift = float(np.abs(made[0].astype(np.int16) - image).mean())
+        drift = float(np.abs(video[0].astype(np.int16) - image).mean())
         if settings.first_frame == "image":
-            made[0] = image
-        return Edit(made, {"first_frame_drift": drift})
+            video[0] = image
+        return Edit(video, {"first_frame_drift": drift})

@@ -1,7 +1,7 @@
-"""Where a model's weights come from: a local folder, or a repository of the Hugging Face hub at a fixed revision.
+"""Find and load weights: from a local folder, or from a repository of the Hugging Face hub at a fixed revision.
 
-Only safetensors and text files are fetched and read. A pickle can run code when it is opened, so none is, unless a
-profile says so.
+Only safetensors and text files are fetched and read. A pickle can run code when it is opened, so none is opened unless
+the profile allows it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
 
 PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
-"""What is fetched of a repository: weights, configurations, vocabularies and tokenizers."""
+"""Files that are fetched from a repository: weights, configurations, vocabularies and tokenizers."""
 
 PICKLES = ("*.pth", "*.pt", "*.bin")
 
@@ -32,10 +32,10 @@ def checkpoint_folder(model: str, revision: str = "", *, patterns: Sequence[str]
     Args:
         model: a folder, or the hub's `owner/name`.
         revision: commit, tag or branch of the repository; "" is its main branch. A folder has none.
-        patterns: fetch these files alone, and leave it to the caller whether they are there.
+        patterns: fetch only these files; the caller checks that they exist.
 
     Raises:
-        FatalError: it is not there, access is not granted, or (without `patterns`) it has no safetensors file.
+        FatalError: it does not exist, access is denied, or (without `patterns`) it has no safetensors file.
     """
     folder = folder_of(model) or _snapshot(model, revision, list(PATTERNS if patterns is None else patterns))
     if not folder.is_dir():
@@ -54,13 +54,13 @@ def checkpoint_folder(model: str, revision: str = "", *, patterns: Sequence[str]
 
 
 def folder_of(model: str) -> Path | None:
-    """Return the folder that `model` means, there or not; None where it is a repository of the hub."""
+    """Return the folder that `model` names, even if it does not exist; None where it names a repository of the hub."""
     folder = Path(model).expanduser()
     return folder if folder.is_dir() or model.count("/") != 1 or model.startswith((".", "/", "~")) else None
 
 
-def cached(model: str, revision: str, patterns: Sequence[str]) -> Path | None:
-    """Return the folder of a hub repository in this machine's cache, whole or not; None where it was never fetched."""
+def cached_snapshot(model: str, revision: str, patterns: Sequence[str]) -> Path | None:
+    """Return a repository's folder in this machine's cache, perhaps incomplete; None where it was never fetched."""
     from huggingface_hub import errors, snapshot_download
 
     try:
@@ -76,11 +76,11 @@ def weight_files(folder: Path, stem: str, *, allow_pickle: bool = False) -> list
 
     Args:
         folder: as `checkpoint_folder` returns it.
-        stem: how the names begin, e.g. `diffusion_pytorch_model`; "" takes every safetensors file.
-        allow_pickle: take pickles where there is no safetensors file.
+        stem: prefix of the names, e.g. `diffusion_pytorch_model`; "" takes every safetensors file.
+        allow_pickle: accept pickles where there is no safetensors file.
 
     Raises:
-        FatalError: none is there, some are missing, or one is not what its name says.
+        FatalError: there is none, shards are missing, or a file is damaged.
     """
     found = sorted(folder.glob(f"{stem}*.safetensors"))
     pickles = sorted(path for ending in PICKLES for path in folder.glob(f"{stem}{ending}"))
@@ -89,9 +89,9 @@ def weight_files(folder: Path, stem: str, *, allow_pickle: bool = False) -> list
     if not found:
         raise _no_file(folder, stem, pickles)
     shards = [re.search(r"-(\d+)-of-(\d+)\.safetensors$", path.name) for path in found]
-    wanted = {int(shard[2]) for shard in shards if shard}
-    if len(wanted) > 1 or any(count != len(found) for count in wanted):
-        raise FatalError(f"{folder}: {len(found)} of {max(wanted)} shards of {stem}: fetch the others")
+    shard_counts = {int(shard[2]) for shard in shards if shard}
+    if len(shard_counts) > 1 or any(count != len(found) for count in shard_counts):
+        raise FatalError(f"{folder}: {len(found)} of {max(shard_counts)} shards of {stem}: fetch the others")
     for path in found:
         _check_header(path)
     return found
@@ -108,16 +108,18 @@ def _no_file(folder: Path, stem: str, pickles: list[Path]) -> FatalError:
 
 
 def _check_header(path: Path) -> None:
-    """Tell a file that was not fetched whole before a library fails on it in its own way."""
+    """Raise for a file that was not fetched completely, before a library fails on it with a less clear error."""
     with path.open("rb") as file:
         start = file.read(8)
         if start == b"version ":
             raise FatalError(f"{path} is a pointer of Git LFS, not the file: run `git lfs pull` in its folder")
         header = file.read(min(int.from_bytes(start, "little"), 100_000_000))
     ends = [int(end) for end in re.findall(rb'"data_offsets":\s*\[\d+,\s*(\d+)\]', header)]
-    whole = 8 + int.from_bytes(start, "little") + max(ends, default=0)
-    if path.stat().st_size != whole or not ends:
-        raise FatalError(f"{path}: {path.stat().st_size} bytes, not the {whole} its header tells of: fetch it again")
+    complete_size = 8 + int.from_bytes(start, "little") + max(ends, default=0)
+    if path.stat().st_size != complete_size or not ends:
+        raise FatalError(
+            f"{path}: {path.stat().st_size} bytes, not the {complete_size} its header tells of: fetch it again"
+        )
 
 
 def _snapshot(model: str, revision: str, patterns: list[str]) -> Path:
@@ -143,10 +145,10 @@ def _snapshot(model: str, revision: str, patterns: list[str]) -> Path:
 
 
 def from_pretrained(loader: Any, folder: Path, **options: Any) -> Any:
-    """Load a transformers class, or a processor, from a checkpoint's folder and from nowhere else.
+    """Load a transformers class, or a processor, from a checkpoint's folder only, never from the hub.
 
     Raises:
-        FatalError: the folder does not hold what the class needs.
+        FatalError: the folder lacks files that the class needs.
     """
     try:
         return loader.from_pretrained(folder, local_files_only=True, **options)
@@ -155,7 +157,7 @@ def from_pretrained(loader: Any, folder: Path, **options: Any) -> Any:
 
 
 def pretrained_model(loader: Any, folder: Path, dtype: str) -> Any:
-    """Load a transformers model in evaluation mode; weights that are missing or of another shape are refused.
+    """Load a transformers model in evaluation mode; raise for weights that are missing or have another shape.
 
     Args:
         loader: the model class.
@@ -163,7 +165,7 @@ def pretrained_model(loader: Any, folder: Path, dtype: str) -> Any:
         dtype: a `Dtype`.
 
     Raises:
-        FatalError: the folder does not hold the whole model.
+        FatalError: the folder does not hold the complete model.
     """
     from transformers.utils import logging
 
@@ -204,10 +206,10 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def torch_device(spec: ModelSpec) -> torch.device:
-    """Return `runtime.device` of a profile's role; unset, the first GPU that this process sees, or the CPU.
+    """Return `runtime.device` of a profile's role; if unset, the first GPU visible to this process, or the CPU.
 
     Raises:
-        FatalError: a GPU is asked for and none is seen.
+        FatalError: a GPU is set and none is visible.
     """
     import torch
 

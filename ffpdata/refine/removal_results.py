@@ -15,7 +15,7 @@ from ffpdata.curate import verdicts
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE, literal, quote
 from ffpdata.stages.measure import METRICS
-from ffpdata.stages.synthesize import Synthesize, question
+from ffpdata.stages.synthesize import Synthesize, edit_arguments
 
 if TYPE_CHECKING:
     from ffpdata.core.config import Pipeline
@@ -118,7 +118,7 @@ def _result(row: dict[str, Any], track: str, settings: Any) -> RemovalResult:
         seconds=row["seconds"] or 0.0,
         files={name: row[name] for name in FILES if row.get(name)},
         group=row.get("source_group") or row["source_id"],
-        **question(row, settings),
+        **edit_arguments(row, settings),
     )
 
 

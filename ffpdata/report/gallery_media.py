@@ -15,6 +15,7 @@ from ffpdata.core.errors import FfpdataError
 from ffpdata.core.keys import digest
 from ffpdata.media import ffmpeg
 from ffpdata.media.codec import BT709, read_first_frame, read_image, video_info
+from ffpdata.media.filter_graph import chain, graph, video_filter
 from ffpdata.storage.store import Store
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ def preview(store: Store, row: Mapping[str, Any]) -> Preview:
         info = video_info(files[0])
         width, height = _panel(info.width, info.height)
         if not (store.exists(f"{name}.mp4") and store.exists(f"{name}.jpg")):
-            graph = _graph(middle, f"{width}:{height}")
-            _compose(store, files, graph, info.fps, name)
+            _compose(store, files, _graph(middle, width, height), info.fps, name)
     panels = len(paths)
     return Preview(store.read(f"{name}.mp4"), store.read(f"{name}.jpg"), width * panels, height, middle)
 
@@ -113,25 +113,35 @@ def _panel(width: int, height: int) -> tuple[int, int]:
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-def _graph(middle: str, size: str) -> str:
-    """The filters that put the panels side by side, as `[video]` and `[still]`."""
-    scale = f"scale={size}:flags=area,format=gbrp,setsar=1"
-    if middle == "mask":
-        # What is edited keeps its colours, the rest goes dark.
-        dark = ":".join(f"{c}=val*{DIM}" for c in "rgb")
-        graph = (
-            f"[0:v]{scale},split=3[left][bright][rest];[rest]lutrgb={dark}[dark];"
-            f"[1:v]scale={size}:flags=area,format=gray,format=gbrp,setsar=1[mask];"
-            f"[dark][bright][mask]maskedmerge[middle];[2:v]{scale}[right];[left][middle][right]hstack=3"
-        )
-    elif middle:
-        graph = f"[0:v]{scale}[left];[1:v]{scale}[middle];[2:v]{scale}[right];[left][middle][right]hstack=3:shortest=1"
+def _graph(middle: str, width: int, height: int) -> str:
+    """Return the filters that put panels of `width` x `height` side by side, twice: as `[video]` and `[still]`."""
+    size = video_filter("scale", width, height, flags="area")
+    rgb, square = video_filter("format", "gbrp"), video_filter("setsar", 1)
+    panel = chain(size, rgb, square)
+    if middle == "mask":  # what is edited keeps its colours, the rest goes dark
+        darken = video_filter("lutrgb", **dict.fromkeys("rgb", f"val*{DIM}"))
+        chains = [
+            chain(panel, video_filter("split", 3), inputs=["0:v"], outputs=["left", "bright", "rest"]),
+            chain(darken, inputs=["rest"], outputs=["dark"]),
+            chain(size, video_filter("format", "gray"), rgb, square, inputs=["1:v"], outputs=["mask"]),
+            chain(video_filter("maskedmerge"), inputs=["dark", "bright", "mask"], outputs=["middle"]),
+            chain(panel, inputs=["2:v"], outputs=["right"]),
+        ]
+        names, joined = ["left", "middle", "right"], video_filter("hstack", 3)
     else:
-        graph = f"[0:v]{scale}[left];[1:v]{scale}[right];[left][right]hstack=2"
-    return f"{graph},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setparams={BT709},split=2[video][still]"
+        names = ["left", "middle", "right"] if middle else ["left", "right"]
+        chains = [chain(panel, inputs=[f"{number}:v"], outputs=[name]) for number, name in enumerate(names)]
+        joined = video_filter("hstack", 3, shortest=1) if middle else video_filter("hstack", 2)
+    to_clip = [
+        video_filter("scale", out_color_matrix="bt709", out_range="tv"),
+        video_filter("format", "yuv420p"),
+        video_filter("setparams", **BT709),
+        video_filter("split", 2),
+    ]
+    return graph(*chains, chain(joined, *to_clip, inputs=names, outputs=["video", "still"]))
 
 
-def _compose(store: Store, files: list[Path], graph: str, fps: float, name: str) -> None:
+def _compose(store: Store, files: list[Path], filters: str, fps: float, name: str) -> None:
     video, poster = store.temp_file("preview.mp4"), store.temp_file("preview.jpg")
     inputs = []
     for file in files:
@@ -142,7 +152,7 @@ def _compose(store: Store, files: list[Path], graph: str, fps: float, name: str)
         ffmpeg.run(
             [
                 *inputs,
-                *("-filter_complex", graph),
+                *("-filter_complex", filters),
                 *("-map", "[video]", *x264, ffmpeg.file_url(video)),
                 *("-map", "[still]", "-frames:v", "1", "-c:v", "mjpeg", "-q:v", "4", "-f", "image2"),
                 *("-update", "1", ffmpeg.file_url(poster)),

@@ -17,6 +17,7 @@ from ffpdata.core.errors import FfpdataError
 from ffpdata.core.keys import digest
 from ffpdata.media import ffmpeg
 from ffpdata.media.codec import BT709, read_image, video_info
+from ffpdata.media.filter_graph import chain, graph, video_filter
 from ffpdata.storage.store import Store
 
 FOLDER = "review"
@@ -128,12 +129,21 @@ def in_a_column(width: int, height: int) -> bool:
 
 
 def _graph(panels: int, width: int, height: int) -> str:
-    """The filters that join the clips to one picture, as `[video]` and `[still]`."""
-    same = ";".join(f"[{n}:v]scale={width}:{height},format=yuv420p,setsar=1[p{n}]" for n in range(panels))
+    """Return the filters that join the clips to one picture, as `[video]`, and its smaller copy, as `[still]`."""
+    alike = [video_filter("scale", width, height), video_filter("format", "yuv420p"), video_filter("setsar", 1)]
+    names = [f"p{number}" for number in range(panels)]
     stack = "vstack" if in_a_column(width, height) else "hstack"
-    joined = "".join(f"[p{n}]" for n in range(panels))
-    whole = f"{same};{joined}{stack}={panels}:shortest=1,setparams={BT709},split=2[video][whole]"
-    return f"{whole};[whole]scale=iw*{POSTER_SCALE}:-1[still]"
+    return graph(
+        *(chain(*alike, inputs=[f"{number}:v"], outputs=[name]) for number, name in enumerate(names)),
+        chain(
+            video_filter(stack, panels, shortest=1),
+            video_filter("setparams", **BT709),
+            video_filter("split", 2),
+            inputs=names,
+            outputs=["video", "whole"],
+        ),
+        chain(video_filter("scale", f"iw*{POSTER_SCALE}", -1), inputs=["whole"], outputs=["still"]),
+    )
 
 
 def preview_name(files: Mapping[str, str]) -> str:

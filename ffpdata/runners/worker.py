@@ -94,13 +94,13 @@ class Worker:
         outcomes = []
         try:
             for task in tasks:
-                clip_cache.turn_to(task.item.item_id if self._keep_clips else "")
+                clip_cache.start_item(task.item.item_id if self._keep_clips else "")
                 outcomes.append(execute_task(self._stages[task.stage], task, self._store, self._max_attempts))
         except FatalError as err:
             return WorkerReply(outcomes, error=str(err), fatal=True)
         except BaseException:  # noqa: BLE001
             return WorkerReply(outcomes, error=traceback.format_exc(), fatal=True)
-        return WorkerReply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - clip_cache.held_gb())
+        return WorkerReply(outcomes, seconds=time.perf_counter() - start, rss_gb=rss_gb() - clip_cache.cached_gb())
 
     def close(self) -> WorkerReply:
         """Tear every stage down and remove downloaded files."""
@@ -111,7 +111,7 @@ class Worker:
             except BaseException:  # noqa: BLE001
                 errors.append(traceback.format_exc())
         self._ready.clear()
-        clip_cache.turn_to("")
+        clip_cache.start_item("")
         process_scratch().close()
         return WorkerReply(error="\n".join(errors))
 

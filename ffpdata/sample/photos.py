@@ -1,4 +1,4 @@
-"""The photographs and clips that the sample folder is made of: where they lie on this machine and whose they are."""
+"""The photographs and clips of the sample folder: their files in installed packages, licences and origins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Origin:
-    """One file of a wheel: its distribution, its path inside it, its licence and where it comes from."""
+    """A file of a wheel: its distribution, its path in it, its licence, credit and URL."""
 
     wheel: str
     path: str
@@ -89,10 +89,10 @@ ORIGINS = {
 
 
 def locate(name: str) -> Path:
-    """Return where the file of `ORIGINS[name]` lies on this machine, without importing its package.
+    """Return the path of the file of `ORIGINS[name]`, without importing its package.
 
     Raises:
-        FatalError: the wheel that carries it is not installed, or does not carry it.
+        FatalError: its wheel is not installed, or lacks the file.
     """
     origin = ORIGINS[name]
     remedy = "run: pip install 'ffpdata[sample]'"
@@ -135,7 +135,7 @@ def disparity() -> NDArray[np.float32]:
 
 
 def enlarge(image: Image, width: int) -> Image:
-    """Resize to `width` pixels, keeping the shape; enlarging restores a little of the sharpness that it costs."""
+    """Resize to `width` pixels, keeping the aspect ratio; enlarged images are sharpened a little."""
     height = round(image.shape[0] * width / image.shape[1])
     if width <= image.shape[1]:
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The ground-truth scenes: an actor over a photograph, seen by a static, a panning or a hand-held camera."""
+"""The ground-truth scenes: an actor in front of a photograph, with a static, a panning or a hand-held camera."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Scene:
     Attributes:
         name: file stem.
         camera_kind: `static`, `pan` or `handheld`.
-        word: the object, as a user would write it.
-        named: whether the user tells the word.
-        caption: what a user would write, empty where captioning is left to the pipeline.
-        sources: names of `photos.ORIGINS` that went in.
+        object_name: the object, as a user would write it.
+        user_names_object: whether the input table has the name.
+        caption: the user's caption; empty where the pipeline writes it.
+        sources: names of `photos.ORIGINS` in the scene.
         world: draws the background that the camera moves over.
         camera: 3x3 matrix from world to frame pixels.
         actor: draws the object.
-        path: the object's centre in the world, its scale and its turn in degrees.
+        path: x and y of the object's centre in the world, its scale, and its rotation in degrees.
     """
 
     name: str
     camera_kind: str
-    word: str
-    named: bool
+    object_name: str
+    user_names_object: bool
     caption: str
     sources: tuple[str, ...]
     world: Callable[[], Image]
@@ -61,12 +61,12 @@ class Scene:
 
 
 def _ease(t: float) -> float:
-    """Speed up and slow down gently: the mean of even motion and a cosine."""
+    """Ease in and out: the mean of linear motion and a cosine."""
     return 0.5 * t + 0.25 * (1 - math.cos(math.pi * min(max(t, 0), 1)))
 
 
 def _view(x: float, y: float, zoom: float = 1.0, degrees: float = 0.0) -> Matrix:
-    """Look at the world from `(x, y)`, the frame's top left corner, zoomed and turned about the frame's centre."""
+    """Return the matrix of a camera at `(x, y)`, its top left corner, zoomed and rotated about the frame's centre."""
     a = math.radians(degrees)
     c, s = zoom * math.cos(a), zoom * math.sin(a)
     turn = np.array([[c, -s, 640 - c * 640 + s * 360], [s, c, 360 - s * 640 - c * 360], [0, 0, 1]])
@@ -86,7 +86,7 @@ def _pan(start: tuple[float, float], end: tuple[float, float]) -> Camera:
 
 
 def _handheld(x: float, y: float, amount: float = 1.0) -> Camera:
-    """Drift, breathe and tremble: sines of incommensurable frequencies around `(x, y)`."""
+    """Return a camera that drifts and shakes: sines of incommensurable frequencies around `(x, y)`."""
 
     def wave(t: float, *parts: tuple[float, float, float]) -> float:
         return amount * sum(a * math.sin(2 * math.pi * f * t + p) for a, f, p in parts)
@@ -168,11 +168,11 @@ SCENES = (
 
 
 def render(scene: Scene, geometry: Geometry) -> Iterator[tuple[Image, Image, NDArray[np.bool_]]]:
-    """Draw a scene frame by frame.
+    """Render a scene frame by frame.
 
     Yields:
-        The clip's frame, uint8 (H, W, 3) RGB with grain; the background that the object hides, the same without
-        object, shadow and grain; and the object's mask, bool (H, W).
+        The clip's frame, uint8 (H, W, 3) RGB with grain; the background, the same without object, shadow and grain; and
+        the object's mask, bool (H, W).
     """
     width, height, count = geometry.width, geometry.height, geometry.frames
     unit = max(width / 1280, height / 720)
@@ -195,29 +195,29 @@ def render(scene: Scene, geometry: Geometry) -> Iterator[tuple[Image, Image, NDA
                 world, camera @ from_world, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
             )
             last = camera
-        frame, mask = _draw(background, draw(t), path=scene.path, camera=camera, t=t, unit=unit)
+        frame, mask = _composite(background, draw(t), path=scene.path, camera=camera, t=t, unit=unit)
         dy, dx = (37 * index) % 64, (23 * index) % 64
         noisy = cv2.add(frame, grain[dy : dy + height, dx : dx + width], dtype=cv2.CV_8U)
         yield noisy, background, mask
 
 
-def _draw(
+def _composite(
     background: Image, picture: actors.Canvas, *, path: Path, camera: Matrix, t: float, unit: float
 ) -> tuple[Image, NDArray[np.bool_]]:
-    """Lay the actor over one background with the blur of an open shutter; return the frame and the object's mask."""
+    """Composite the actor over one background with motion blur; return the frame and the object's mask."""
     height, width = background.shape[:2]
     canvas, alpha = picture
     if unit < 1:
         size = max(1, round(canvas.shape[1] * unit)), max(1, round(canvas.shape[0] * unit))
         canvas = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
-    shrink = min(unit, 1)
+    actor_scale = min(unit, 1)
     h, w = alpha.shape
     warps = []
     for offset in _SHUTTER:
         x, y, scale, degrees = path(t + offset)
         a = math.radians(degrees)
-        c, s = scale / shrink * math.cos(a), scale / shrink * math.sin(a)
+        c, s = scale / actor_scale * math.cos(a), scale / actor_scale * math.sin(a)
         place = np.array([[c, -s, x - c * w / 2 + s * h / 2], [s, c, y - s * w / 2 - c * h / 2], [0, 0, 1]])
         warps.append((camera @ place)[:2])
     ends = np.concatenate([m @ np.array([[0, w, w, 0], [0, 0, h, h], [1, 1, 1, 1]]) for m in warps], axis=1)

@@ -1,4 +1,4 @@
-"""Style references for the stylization track, painted from photographs by small programs: same pixels every time."""
+"""Style references for the stylization track, rendered from photographs by small deterministic programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _vivid(image: Image, saturation: float, contrast: float = 1.0) -> Image:
 
 
 def _flow_angle(grey: Image, soft: float) -> Plane:
-    """Direction along the edges of a picture, smoothed by its structure tensor: radians, float32 (H, W)."""
+    """Return the direction along the edges of a picture, by its smoothed structure tensor: float32 (H, W), radians."""
     plane = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 2)
     dx, dy = cv2.Sobel(plane, cv2.CV_32F, 1, 0), cv2.Sobel(plane, cv2.CV_32F, 0, 1)
     jxx, jyy, jxy = (cv2.GaussianBlur(p, (0, 0), soft) for p in (dx * dx, dy * dy, dx * dy))
@@ -143,4 +143,4 @@ STYLES = {
     "stained_glass": (stained_glass, ("bigbuckbunny",)),
     "woodcut": (woodcut, ("chelsea",)),
 }
-"""File stem to its painter and the photographs that it paints after."""
+"""File stem to the function that renders it, and its photographs."""

@@ -1,1 +1,1 @@
-"""One file per stage, named as it stands in a pipeline."""
+"""One file per stage, with the stage's name in a pipeline."""

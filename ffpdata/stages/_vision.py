@@ -1,4 +1,4 @@
-"""What the stages that ask a vision-language model share."""
+"""Base class of the stages that ask a vision-language model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.stage import Reject, Row, Stage
-from ffpdata.media.clip_cache import see_masks, see_video
+from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.codec import read_first_frame, read_image
 
 MEDIA = {
@@ -21,16 +21,16 @@ MEDIA = {
 
 
 class VisionStage(Stage):
-    """A stage that asks one question. Subclasses name the prompt in `prompts` and call `ask`."""
+    """A stage with one prompt. Subclasses name it in `prompts` and call `ask`."""
 
     models = ("vision_language",)
 
     def ask(self, row: Row, fields: Mapping[str, Any], media: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Ask the stage's own question and check the answer against the prompt's schema and rules.
+        """Ask the model the stage's prompt and check the answer against the prompt's schema and rules.
 
         Args:
-            row: where the media are.
-            fields: input fields of the prompt, and facts for a model that measures.
+            row: the item, which has the media's files.
+            fields: input fields of the prompt, and numbers for a model that measures; None values are left out.
             media: media name to column; by default every one of `MEDIA` that the row has.
 
         Raises:
@@ -39,28 +39,28 @@ class VisionStage(Stage):
         """
         model, prompt = self.model("vision_language"), self.questions[self.prompts[0]]
         columns = media or {name: column for name, column in MEDIA.items() if row.get(column)}
-        # A model that looks is given what the prompt shows; one that measures may use everything there is.
+        # A trained model gets the media that the prompt names; one that measures gets all that the row has.
         if not getattr(model, "measures", False):
             for name in prompt.media:
                 if name not in columns:
                     raise ConfigError(_cannot_show(self.name, prompt.name, name, columns))
             columns = {name: columns[name] for name in prompt.media}
-        shown = {name: _load(row, column, prompt.media.get(name, "clip")) for name, column in columns.items()}
+        arrays = {name: _load_medium(row, column, prompt.media.get(name, "clip")) for name, column in columns.items()}
         fields = {name: value for name, value in fields.items() if value is not None}
         try:
-            answer: dict[str, Any] = model.ask(prompt, shown, fields)
+            answer: dict[str, Any] = model.ask(prompt, arrays, fields)
         except Reject as err:
             row.notes |= {prompt.name: err.facts} if err.facts else {}
             raise
-        if facts := getattr(answer, "facts", None):  # a served model's: what it was shown and what that cost
+        if facts := getattr(answer, "facts", None):  # a served model's: frames, tokens, seconds
             row.notes[prompt.name] = facts
-        broken = prompt.violations(answer, fields)
-        if broken:
-            raise Reject("answer_breaks_rules", f"{prompt.name}: {'; '.join(broken)}")
+        violations = prompt.violations(answer, fields)
+        if violations:
+            raise Reject("answer_breaks_rules", f"{prompt.name}: {'; '.join(violations)}")
         return answer
 
     def answered_by(self) -> str:
-        """How an answer came about: `model`, or what the back end calls itself (`template`)."""
+        """Return the back end's `kind` (`template`), or `model` where it has none."""
         return str(getattr(self.model("vision_language"), "kind", "model"))
 
 
@@ -71,8 +71,8 @@ def _cannot_show(stage: str, prompt: str, name: str, columns: Mapping[str, str])
     return f"{said}, and stage {stage!r} has no {MEDIA.get(name, name)!r} to show: add that column to its `reads`"
 
 
-def measured(row: Row) -> dict[str, Any]:
-    """All numbers known about an item, flat, for models that judge by measurement."""
+def numeric_facts(row: Row) -> dict[str, Any]:
+    """Return all numbers of an item, those in dictionaries too, by name: input of models that measure."""
     facts: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
@@ -82,10 +82,10 @@ def measured(row: Row) -> dict[str, Any]:
     return facts
 
 
-def _load(row: Row, column: str, view: str) -> Any:
+def _load_medium(row: Row, column: str, view: str) -> Any:
     path = row.file(column)
     if column == "mask_video":
-        return see_masks(path)
+        return cached_masks(path)
     if path.suffix == ".png":
         return read_image(path)
-    return read_first_frame(path) if view == "first_frame" and column != "target_video" else see_video(path)
+    return read_first_frame(path) if view == "first_frame" and column != "target_video" else cached_video(path)

@@ -1,4 +1,4 @@
-"""Turn a still into the source video (paper, section 3.2, stage 1: Wan2.1-14B-I2V)."""
+"""Animate a still image into the source video (paper, section 3.2, stage 1: Wan2.1-14B-I2V)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Animate(Stage):
         """Return the clip; its first frame is the image."""
         seed = int(digest(row["content_image"])[:7], 16)
         image = read_image(row.file("content_image"))
-        made = self.model("image_to_video").animate(
+        animation = self.model("image_to_video").animate(
             image, prompt=row["cinematic_caption"], frames=row["frames"], seed=seed
         )
         target = row.new_file("source_video")
-        write_video(target, made.frames, row["fps"])
-        return {"source_video": target, "animate_facts": made.facts}
+        write_video(target, animation.frames, row["fps"])
+        return {"source_video": target, "animate_facts": animation.facts}

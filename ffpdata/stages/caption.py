@@ -1,4 +1,4 @@
-"""Describe what stays the same in a clip (paper, section 7.1.1, original caption)."""
+"""Caption the static content of a clip (paper, section 7.1.1, original caption)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ffpdata.stages._vision import VisionStage
 
 
 class Caption(VisionStage):
-    """Write the caption and who it is by: `user`, `model` or `template`."""
+    """Write `caption` and its author `caption_by`: `user`, `model` or `template`."""
 
     name, version = "caption", 1
     reads = ("source_video", "given_caption", "object")

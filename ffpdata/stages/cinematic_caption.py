@@ -1,4 +1,4 @@
-"""Describe a still as the beginning of a film clip (paper, section 3.2, stage 1)."""
+"""Caption a still image as the first frame of a moving clip (paper, section 3.2, stage 1)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class CinematicCaption(VisionStage):
     prompts = ("cinematic_caption",)
 
     def applies(self, row: Mapping[str, Any]) -> bool:
-        """Stills only: a clip moves already."""
+        """Stills only."""
         return bool(row.get("content_image"))
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the user's caption, or the model's."""
-        given = row.get("given_caption")
-        return {"cinematic_caption": given or self.ask(row, {}, {"source": "content_image"})["caption"]}
+        user_caption = row.get("given_caption")
+        return {"cinematic_caption": user_caption or self.ask(row, {}, {"source": "content_image"})["caption"]}

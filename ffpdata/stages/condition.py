@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ffpdata.core.errors import FatalError, nearest
 from ffpdata.core.stage import Artifact, Reject, Row, Stage, StageSettings
 from ffpdata.media import masks as geometry
-from ffpdata.media.clip_cache import see_masks
+from ffpdata.media.clip_cache import cached_masks
 from ffpdata.media.codec import write_masks
 
 
@@ -32,7 +32,7 @@ class Region(BaseModel):
 
 
 class ConditionSettings(StageSettings):
-    """What each variant means."""
+    """Regions of the variants, and their largest area."""
 
     variants: dict[str, Region] = {
         "bbox": Region(box=True, box_margin=0.12, box_margin_px=8),
@@ -40,7 +40,7 @@ class ConditionSettings(StageSettings):
         "eroded": Region(erode=6),
     }
     max_area: float = 0.5
-    """Largest fraction of a frame that a region may cover, on the mean."""
+    """Largest mean fraction of a frame that a region may cover."""
 
 
 class Condition(Stage):
@@ -58,7 +58,7 @@ class Condition(Stage):
         region = variants.get(row["variant"])
         if region is None:
             raise FatalError(f"condition.variants has no {row['variant']!r}{nearest(row['variant'], variants)}")
-        masks = shape(see_masks(row.file("mask_video")), region, scale=min(row["width"], row["height"]) / 720)
+        masks = apply_region(cached_masks(row.file("mask_video")), region, scale=min(row["width"], row["height"]) / 720)
         covered = float(masks.mean())
         if covered == 0:
             raise Reject("condition_empty", f"variant {row['variant']!r} leaves nothing of the mask: erode less")
@@ -71,13 +71,13 @@ class Condition(Stage):
         return {"condition_mask": target, "condition_area": covered}
 
 
-def shape(masks: geometry.Masks, region: Region, scale: float = 1.0) -> geometry.Masks:
-    """Apply a region's steps to masks.
+def apply_region(masks: geometry.Masks, region: Region, scale: float = 1.0) -> geometry.Masks:
+    """Apply the steps of a region to masks.
 
     Args:
         masks: bool (T, H, W).
         region: the steps.
-        scale: multiplies every size in pixels; short side of the clip over 720.
+        scale: factor of every size in pixels: short side of the clip over 720.
 
     Returns:
         bool (T, H, W).

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Row
-from ffpdata.stages._vision import VisionStage, measured
+from ffpdata.stages._vision import VisionStage, numeric_facts
 from ffpdata.stages.measure import METRICS
 
 
 class Discriminate(VisionStage):
-    """Replace the task `swap` by what the edit turned out to be."""
+    """Correct the task `swap` to `modification` where the object only changed its look."""
 
     name, version = "discriminate", 1
     reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
@@ -24,6 +24,6 @@ class Discriminate(VisionStage):
         return bool(row["task"] == "swap")
 
     def process(self, row: Row) -> Mapping[str, Any]:
-        """Return `swap` or `modification`."""
-        answer = self.ask(row, {**measured(row), "object": row["object"]})
+        """Return `swap` or `modification`, with the model's reason."""
+        answer = self.ask(row, {**numeric_facts(row), "object": row["object"]})
         return {"task": answer["task"], "discriminate_reason": answer["reason"]}

@@ -10,7 +10,7 @@ from ffpdata.stages._vision import VisionStage
 
 
 class Identify(VisionStage):
-    """Write up to three category words; what the user names in the input is taken instead."""
+    """Write up to three category words, or the user's own object."""
 
     name, version = "identify", 1
     reads = ("source_video", "given_object")
@@ -19,6 +19,6 @@ class Identify(VisionStage):
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the candidates and the first of them."""
-        given = row.get("given_object")
-        objects = [given] if given else self.ask(row, {}, {"source": "source_video"})["objects"]
+        user_object = row.get("given_object")
+        objects = [user_object] if user_object else self.ask(row, {}, {"source": "source_video"})["objects"]
         return {"objects": objects, "object": objects[0]}

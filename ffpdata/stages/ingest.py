@@ -7,23 +7,23 @@ from typing import Any
 
 from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
 from ffpdata.media.conform import Conformed, check_source, conform
-from ffpdata.media.cuts import scenes
+from ffpdata.media.cuts import find_shots
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image, probe_image
 from ffpdata.media.probe import Probe, probe
 
 
 class IngestSettings(StageSettings):
-    """How a source becomes clips."""
+    """Geometry, number and limits of the clips of a source."""
 
     clip: Geometry = Geometry()
     clips_per_source: int = 1
     scan_seconds: float = 60.0
-    """Only so much of the beginning is searched for shots."""
+    """Seconds at the beginning of a source that are searched for shots."""
     shot_margin_s: float = 0.1
-    """Distance that a clip keeps from a cut, where transitions linger."""
+    """Distance of a clip's start from the cut before it, in seconds: transitions may take longer than one frame."""
     images: bool = False
-    """Take still images too (stylization); otherwise an image is rejected as `not_a_video`."""
+    """Accept still images too (stylization); otherwise an image is rejected as `not_a_video`."""
     crop_bars: bool = True
     min_side: int = 240
     """Shortest side of a source in pixels, without black bars."""
@@ -56,7 +56,7 @@ class Ingest(Stage):
     Settings = IngestSettings
 
     def expand(self, row: Row) -> list[Child]:
-        """Return one child per clip, `00`, `01`, ..."""
+        """Return one child per clip, named `00`, `01`, ..."""
         path = row.input(row["path"])
         if row["kind"] == "image":
             return [self._image(row, path)]
@@ -66,34 +66,34 @@ class Ingest(Stage):
         return [self._clip(row, path, info, start, f"{i:02d}") for i, start in enumerate(starts)]
 
     def _starts(self, path: Path, info: Probe, *, first_only: bool) -> list[float]:
-        """Start times in seconds: the first windows of the shots that are long enough."""
+        """Return the start times of the clips in seconds: the first windows of the shots that are long enough."""
         settings = self.settings
-        need = settings.clip.seconds
+        clip_seconds = settings.clip.seconds
         if first_only:  # the user's box belongs to the first frame of the source
             return [0.0]
-        shots = scenes(path, info, scan_seconds=settings.scan_seconds)
+        shots = find_shots(path, info, scan_seconds=settings.scan_seconds)
         if not shots:
             raise Reject("no_picture", f"the first {settings.scan_seconds:g} s hold nothing but black or blank frames")
-        found: list[float] = []
+        starts: list[float] = []
         for begin, end in shots:
             start = begin + (settings.shot_margin_s if begin > 0 else 0.0)
-            # The rate conversion may need the very last frame, hence the tolerance of half an output frame.
-            while start + need <= end + 0.5 / settings.clip.fps and len(found) < settings.clips_per_source:
-                found.append(round(start, 3))
-                start += need
-        if not found:
+            # The rate conversion may need the last frame, hence the tolerance of half an output frame.
+            while start + clip_seconds <= end + 0.5 / settings.clip.fps and len(starts) < settings.clips_per_source:
+                starts.append(round(start, 3))
+                start += clip_seconds
+        if not starts:
             longest = max(end - begin for begin, end in shots)
             raise Reject(
                 "too_short",
                 f"the longest shot has {longest:.2f} s, {settings.clip.frames} frames at {settings.clip.fps:g} "
-                f"fps need {need:.2f} s: lower clip.frames, or raise clip.fps if the source has more",
+                f"fps need {clip_seconds:.2f} s: lower clip.frames, or raise clip.fps if the source has more",
             )
-        return found
+        return starts
 
     def _clip(self, row: Row, path: Path, info: Probe, start: float, suffix: str) -> Child:
         settings = self.settings
         target = row.new_file("source_video", suffix)
-        made = conform(
+        conformed = conform(
             path,
             target,
             settings.clip,
@@ -105,8 +105,8 @@ class Ingest(Stage):
         )
         columns: dict[str, Any] = {
             "source_video": target,
-            "width": made.width,
-            "height": made.height,
+            "width": conformed.width,
+            "height": conformed.height,
             "fps": settings.clip.fps,
             "frames": settings.clip.frames,
             "start_s": start,
@@ -117,7 +117,7 @@ class Ingest(Stage):
             "codec": info.codec,
         }
         if row.get("given_box"):
-            columns["box"] = _map_box(row["given_box"], info, made)
+            columns["box"] = _map_box(row["given_box"], info, conformed)
         return Child(suffix, columns)
 
     def _image(self, row: Row, path: Path) -> Child:
@@ -141,18 +141,18 @@ class Ingest(Stage):
         return Child("00", columns)
 
 
-def _map_box(box: list[float], info: Probe, made: Conformed) -> list[float]:
-    """Bring a box from the source's displayed pixels to the clip's: the picture was scaled to cover and cropped."""
-    crop = made.crop
+def _map_box(box: list[float], info: Probe, conformed: Conformed) -> list[float]:
+    """Map a box from the source's displayed pixels to the clip's: the picture was scaled to cover and cropped."""
+    crop = conformed.crop
     left, top = (crop.x, crop.y) if crop else (0, 0)
     width, height = (crop.width, crop.height) if crop else (info.width, info.height)
-    scale = max(made.width / width, made.height / height)
-    shift_x, shift_y = (width * scale - made.width) / 2, (height * scale - made.height) / 2
+    scale = max(conformed.width / width, conformed.height / height)
+    shift_x, shift_y = (width * scale - conformed.width) / 2, (height * scale - conformed.height) / 2
     mapped = [
-        min(max((box[0] - left) * scale - shift_x, 0), made.width),
-        min(max((box[1] - top) * scale - shift_y, 0), made.height),
-        min(max((box[2] - left) * scale - shift_x, 0), made.width),
-        min(max((box[3] - top) * scale - shift_y, 0), made.height),
+        min(max((box[0] - left) * scale - shift_x, 0), conformed.width),
+        min(max((box[1] - top) * scale - shift_y, 0), conformed.height),
+        min(max((box[2] - left) * scale - shift_x, 0), conformed.width),
+        min(max((box[3] - top) * scale - shift_y, 0), conformed.height),
     ]
     if mapped[2] - mapped[0] < 2 or mapped[3] - mapped[1] < 2:
         raise Reject("bad_box", f"box {box} lies outside the {info.width}x{info.height} picture, or in what is cropped")

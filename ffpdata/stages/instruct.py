@@ -1,4 +1,4 @@
-"""Write the instruction that a user would have given to get this edit."""
+"""Write the instruction of a local edit, as a user would word it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Row
-from ffpdata.stages._vision import VisionStage, measured
+from ffpdata.stages._vision import VisionStage, numeric_facts
 from ffpdata.stages.measure import METRICS
 
 
@@ -22,5 +22,7 @@ class Instruct(VisionStage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return one imperative sentence."""
         return {
-            "instruction": self.ask(row, {**measured(row), "task": row["task"], "object": row["object"]})["instruction"]
+            "instruction": self.ask(row, {**numeric_facts(row), "task": row["task"], "object": row["object"]})[
+                "instruction"
+            ]
         }

@@ -10,7 +10,7 @@ from ffpdata.stages._vision import VisionStage
 
 
 class InstructStyle(VisionStage):
-    """Write `instruction` for a whole clip in another style."""
+    """Write `instruction` for a stylized clip."""
 
     name, version = "instruct_style", 1
     reads = ("source_video", "target_video", "reference_image", "style", "task")

@@ -1,4 +1,4 @@
-"""Measure a pair cheaply and hold it against its task's limits before a model is asked to look at it."""
+"""Measure a pair and check it against its task's limits, before a vision-language model is asked about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ffpdata.core.stage import Reject, Row, Stage, StageSettings
 from ffpdata.media import metrics
-from ffpdata.media.clip_cache import see_masks, see_video
+from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.flow import warp_error
 from ffpdata.media.phash import clip_hashes
 
@@ -22,11 +22,11 @@ METRICS = (
     "flicker",
     "motion",
 )
-"""Columns that this stage writes for models that judge by measurement."""
+"""Columns of this stage that later stages pass to models that measure."""
 
 
 class Limit(BaseModel):
-    """Bounds of one number; either may be open."""
+    """Bounds of one number, inclusive; either may be open."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,16 +35,16 @@ class Limit(BaseModel):
 
 
 class MeasureSettings(StageSettings):
-    """What passes, per task."""
+    """Limits per task."""
 
     limits: dict[str, dict[str, Limit]] = {}
-    """Task to number to bounds. Numbers are this stage's columns and what the model reported in `edit_facts`."""
+    """Task to number to bounds. Numbers are this stage's columns and those of `edit_facts`."""
     step: int = 4
-    """Distance in frames between the pictures, or pairs of neighbours, that are measured."""
+    """Distance in frames between the measured frames, or pairs of neighbouring frames."""
 
 
 class Measure(Stage):
-    """Write the measures; a pair outside its task's limits is rejected as `<number>_too_low` or `_too_high`."""
+    """Write the metrics; a pair outside its task's limits is rejected as `<number>_too_low` or `_too_high`."""
 
     name, version = "measure", 1
     reads = ("source_video", "target_video", "mask_video", "condition_mask", "edit_facts", "task")
@@ -57,16 +57,16 @@ class Measure(Stage):
     Settings = MeasureSettings
 
     def process(self, row: Row) -> Mapping[str, Any]:
-        """Return the measures."""
-        source, target = see_video(row.file("source_video")), see_video(row.file("target_video"))
+        """Return the metrics and the perceptual hashes."""
+        source, target = cached_video(row.file("source_video")), cached_video(row.file("target_video"))
         pairs = range(0, len(source) - 1, self.settings.step)
         columns: dict[str, Any] = {
             "source_hash": clip_hashes(source),
             "target_hash": clip_hashes(target),
-            # How much less steady the target is than its source: 0 where the edit adds no flicker.
+            # Increase of the warp error from source to target: 0 where the edit adds no flicker.
             "flicker": max(0.0, warp_error(target, pairs=pairs) - warp_error(source, pairs=pairs)),
         }
-        small, edited = (metrics.reduced(frames, self.settings.step) for frames in (source, target))
+        small, edited = (metrics.subsample(frames, self.settings.step) for frames in (source, target))
         columns |= {
             "motion": metrics.motion(small),
             "change": metrics.mean_change(small, edited),
@@ -74,19 +74,19 @@ class Measure(Stage):
         }
         del source, target
         if row.get("condition_mask"):
-            region = metrics.reduced(see_masks(row.file("condition_mask")), self.settings.step)
+            region = metrics.subsample(cached_masks(row.file("condition_mask")), self.settings.step)
             columns |= {
                 "psnr_outside": metrics.psnr(small, edited, ~region),
                 "colour_drift": metrics.colour_drift(small, edited, ~region),
             }
-            inside = metrics.reduced(see_masks(row.file("mask_video")), self.settings.step)
+            inside = metrics.subsample(cached_masks(row.file("mask_video")), self.settings.step)
             columns["change_inside"] = metrics.mean_change(small, edited, inside)
         else:
             columns["colour_drift"] = metrics.colour_drift(small, edited)
-        self._hold(row["task"], {**(row.get("edit_facts") or {}), **columns}, columns)
+        self._check_limits(row["task"], {**(row.get("edit_facts") or {}), **columns}, columns)
         return columns
 
-    def _hold(self, task: str, numbers: Mapping[str, Any], columns: dict[str, Any]) -> None:
+    def _check_limits(self, task: str, numbers: Mapping[str, Any], columns: dict[str, Any]) -> None:
         for name, limit in self.settings.limits.get(task, {}).items():
             value = numbers.get(name)
             if value is None:

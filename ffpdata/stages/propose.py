@@ -11,20 +11,20 @@ from ffpdata.core.stage import Child, Row, Stage, StageSettings
 
 
 class EditPlan(BaseModel):
-    """One edit to make of every clip."""
+    """Task and variant of an edit that is made of every clip."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Literal["removal", "swap"]
     variant: str = Field(pattern=r"^[a-z0-9_]+$")
-    """How the region is given to the model; the stage `condition` says what the word means."""
+    """Name of the region's shape; `condition.variants` defines it."""
 
 
 class ProposeSettings(StageSettings):
-    """Which edits to make."""
+    """Edits of every clip."""
 
     edits: list[EditPlan] = [EditPlan(task="removal", variant="bbox"), EditPlan(task="swap", variant="mask")]
-    """The paper's choice: removal with the bounding box, swap without."""
+    """As in the paper: removal with the bounding box, swap without."""
     seed: int = 0
     """Added to every edit's own seed."""
 
@@ -39,7 +39,7 @@ class Propose(Stage):
     Settings = ProposeSettings
 
     def expand(self, row: Row) -> list[Child]:
-        """Return the edits. The seed follows from the clip and the edit, so that clips differ and reruns agree."""
+        """Return one child per edit. Its seed is a hash of clip and edit, so that clips differ and reruns agree."""
         children = []
         for edit in self.settings.edits:
             seed = (int(digest(row["source_video"], edit.task, edit.variant)[:7], 16) + self.settings.seed) % 2**31

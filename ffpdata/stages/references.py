@@ -8,7 +8,7 @@ from ffpdata.media.images import conform_image
 
 
 class ReferencesSettings(StageSettings):
-    """The size that a style image is brought to."""
+    """Size of the style images."""
 
     clip: Geometry = Geometry()
 
@@ -24,7 +24,7 @@ class References(Stage):
     Settings = ReferencesSettings
 
     def expand(self, row: Row) -> list[Child]:
-        """Return the references that can be read; a clip that has none left is rejected."""
+        """Return one child per readable style image; a clip without any is rejected."""
         children: list[Child] = []
         problems: list[str] = []
         for style_id, path in zip(row.get("style_ids") or [], row.get("style_paths") or [], strict=True):

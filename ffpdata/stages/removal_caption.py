@@ -1,4 +1,4 @@
-"""Describe the scene as if the object had never been there (paper, section 7.1.1, removal caption)."""
+"""Caption the scene without the object (paper, section 7.1.1, removal caption)."""
 
 from __future__ import annotations
 

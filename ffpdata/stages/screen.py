@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Reject, Row, StageSettings
-from ffpdata.stages._vision import VisionStage, measured
+from ffpdata.stages._vision import VisionStage, numeric_facts
 from ffpdata.stages.measure import METRICS
 
 
 class ScreenSettings(StageSettings):
-    """What passes."""
+    """Threshold of the score."""
 
     min_score: float = 5.0
     """Lowest score, 0 to 10."""
 
 
 class Screen(VisionStage):
-    """Write the score and the findings; a removal below the threshold is rejected with them kept."""
+    """Write the score and the findings; a removal below the threshold is rejected, with both in its row."""
 
     name, version = "screen", 1
     reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
@@ -33,9 +33,9 @@ class Screen(VisionStage):
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the graded answer."""
-        answer = self.ask(row, {**measured(row), "object": row["object"], "task": row["task"]})
-        found = {k: v for k, v in answer.items() if k not in ("score", "reason")}
-        columns = {"screen_score": float(answer["score"]), "screen_reason": answer["reason"], "screen": found}
+        answer = self.ask(row, {**numeric_facts(row), "object": row["object"], "task": row["task"]})
+        findings = {k: v for k, v in answer.items() if k not in ("score", "reason")}
+        columns = {"screen_score": float(answer["score"]), "screen_reason": answer["reason"], "screen": findings}
         if columns["screen_score"] < self.settings.min_score:
             detail = f"score {columns['screen_score']:.1f}, at least {self.settings.min_score:g}: {answer['reason']}"
             raise Reject("screened_out", detail, columns)

@@ -1,4 +1,4 @@
-"""Hash a source's bytes: from here on an item is known by its content and no longer by its path."""
+"""Hash a source's bytes: its items are named by content, not by path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ffpdata.core.stage import Child, Reject, Row, Stage, StageSettings
 from ffpdata.inputs.locations import IMAGE_SUFFIXES
 
 HINTS = ("given_object", "given_box", "given_caption", "licence")
-"""What the user says of a source. The same bytes with other hints are another item."""
+"""Columns that the user may give for a source. The same bytes with other hints are another item."""
 
 
 class SourceSettings(StageSettings):
@@ -46,21 +46,21 @@ class Source(Stage):
     Settings = SourceSettings
 
     def expand(self, row: Row) -> list[Child]:
-        """Return the one child, an item of its own; an entry that cannot be used is rejected with its reason."""
-        where = _relative(row["path"], row["root"])
+        """Return one child, named by the hash; an unusable entry is rejected with its reason."""
+        location = _relative(row["path"], row["root"])
         try:
-            return [self._child(row, where)]
-        except Reject as err:  # a refused entry has no content to be known by: keep at least where it was
-            raise Reject(err.reason, err.detail, {"path": where}) from None
+            return [self._child(row, location)]
+        except Reject as err:  # no hash without content: keep its location
+            raise Reject(err.reason, err.detail, {"path": location}) from None
 
-    def _child(self, row: Row, where: str) -> Child:
+    def _child(self, row: Row, location: str) -> Child:
         if row.get("problem"):
             raise Reject(*row["problem"])
-        sha, size = self._hash(row, where)
+        sha, size = self._hash(row, location)
         columns = {name: row.get(name) for name in (*HINTS, "url", "meta")}
         columns |= {
-            "path": where,
-            "kind": "image" if PurePosixPath(where).suffix.lower() in IMAGE_SUFFIXES else "video",
+            "path": location,
+            "kind": "image" if PurePosixPath(location).suffix.lower() in IMAGE_SUFFIXES else "video",
             "sha": sha,
             "bytes": size,
         }
@@ -72,8 +72,8 @@ class Source(Stage):
         name = f"{sha}-{digest(hints)[:6]}" if hints else sha
         return Child(name, columns, source_id=sha)
 
-    def _hash(self, row: Row, where: str) -> tuple[str, int]:
-        path = row.input(where, self.settings.max_gb * 1e9)
+    def _hash(self, row: Row, location: str) -> tuple[str, int]:
+        path = row.input(location, self.settings.max_gb * 1e9)
         with open_regular(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size == 0:
@@ -86,7 +86,7 @@ class Source(Stage):
 
 
 def _relative(path: str, root: str) -> str:
-    """A location relative to the input's root."""
+    """Return a location relative to the input's root; URLs under it likewise, other URLs unchanged."""
     if not path or "://" in path or "://" in root:
         return path.removeprefix(f"{root}/")
     return os.path.relpath(path, root)

@@ -1,4 +1,4 @@
-"""Describe the style that a reference would give to a clip (paper, section 3.2, stage 2)."""
+"""Describe the clip in the style of its reference (paper, section 3.2, stage 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give the whole clip the reference's style (paper, section 3.2, stage 2: VACE with depth and reference)."""
+"""Stylize the whole clip after the reference (paper, section 3.2, stage 2: VACE with depth and reference)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ffpdata.core.stage import Artifact, Row, Stage
-from ffpdata.media.clip_cache import see_video
+from ffpdata.media.clip_cache import cached_video
 from ffpdata.media.codec import read_gray, read_image, write_video
 
 
@@ -25,7 +25,7 @@ class Stylize(Stage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the stylized clip."""
         edit = self.model("stylizer").stylize(
-            see_video(row.file("source_video")),
+            cached_video(row.file("source_video")),
             read_gray(row.file("depth_video")).astype(np.float32) / 255,
             read_image(row.file("reference_image")),
             prompt=row["style_caption"],

@@ -1,4 +1,4 @@
-"""Make the edit: repaint the region (paper, section 3.1: VACE)."""
+"""Make the edit: regenerate the masked region (paper, section 3.1: VACE)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Artifact, Row, Stage, StageSettings
-from ffpdata.media.clip_cache import see_masks, see_video
+from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.codec import write_video
 from ffpdata.media.conditioning import negative_prompt
 
 ROLES = {"removal": "remover", "swap": "swapper"}
-"""Which model role makes which task: a removal model of its own redoes the removals and nothing else."""
+"""Task to model role: another remover redoes the removals only."""
 
 
 class SynthesizeSettings(StageSettings):
-    """How the model is asked."""
+    """Negative prompts."""
 
     negative: str = ""
     """Negative prompt of every edit."""
@@ -24,7 +24,7 @@ class SynthesizeSettings(StageSettings):
 
 
 class Synthesize(Stage):
-    """Write `target_video` and what the model alone can know about its edit."""
+    """Write `target_video` and the facts that the model measured."""
 
     name, version = "synthesize", 1
     reads = ("source_video", "condition_mask", "task", "caption", "target_caption", "object", "seed")
@@ -36,23 +36,23 @@ class Synthesize(Stage):
     Settings = SynthesizeSettings
 
     def roles(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The model of the row's task alone."""
+        """Return only the role of the row's task."""
         return (ROLES[row["task"]],)
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the edited clip. A removal follows the caption without the object, where there is one."""
         edit = self.model(ROLES[row["task"]]).edit(
-            see_video(row.file("source_video")),
-            see_masks(row.file("condition_mask")),
-            **question(row, self.settings),
+            cached_video(row.file("source_video")),
+            cached_masks(row.file("condition_mask")),
+            **edit_arguments(row, self.settings),
         )
         target = row.new_file("target_video")
         write_video(target, edit.frames, row["fps"])
         return {"target_video": target, "edit_facts": edit.facts}
 
 
-def question(row: Mapping[str, Any], settings: SynthesizeSettings) -> dict[str, Any]:
-    """What the model is told beside the pictures: `prompt`, `negative` and `seed`."""
+def edit_arguments(row: Mapping[str, Any], settings: SynthesizeSettings) -> dict[str, Any]:
+    """Return the arguments of `Inpainter.edit` beside frames and masks: `prompt`, `negative` and `seed`."""
     names = row["task"] == "removal" and settings.negative_object
     return {
         "prompt": row.get("target_caption") or row["caption"],

@@ -1,4 +1,4 @@
-"""Check that the pair shows what its instruction says (paper, section 3.3, final verification)."""
+"""Check that the pair follows its instruction (paper, section 3.3, final verification)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Reject, Row, StageSettings
-from ffpdata.stages._vision import VisionStage, measured
+from ffpdata.stages._vision import VisionStage, numeric_facts
 from ffpdata.stages.measure import METRICS
 
 
 class VerifySettings(StageSettings):
-    """What passes."""
+    """Threshold of the score."""
 
     min_score: float = 5.0
     """Lowest score, 0 to 10."""
 
 
 class Verify(VisionStage):
-    """Write the verdict and `score` (0..1), by which curation chooses between variants."""
+    """Write the verdict and `score` (0..1), by which curation chooses among variants."""
 
     name, version = "verify", 1
     reads = (
@@ -39,9 +39,9 @@ class Verify(VisionStage):
     Settings = VerifySettings
 
     def process(self, row: Row) -> Mapping[str, Any]:
-        """Return the verdict; a pair that does not follow its instruction is rejected with the reason kept."""
+        """Return the verdict; a pair that does not follow its instruction is rejected, with the verdict in its row."""
         fields = {name: row.get(name) for name in ("instruction", "task", "object", "style")}
-        answer = self.ask(row, {**measured(row), **fields})
+        answer = self.ask(row, {**numeric_facts(row), **fields})
         score = float(answer["score"])
         columns = {"verify_score": score, "verify_reason": answer["reason"], "score": round(score / 10, 4)}
         if not answer["follows"] or score < self.settings.min_score:

@@ -1,6 +1,6 @@
 """Fine-tunes the remover: accepted removals become a LoRA over VACE, with its lineage.
 
-A sample is the remover's own input, made by the same code as in a run (`models.vace.shown_for_edit`, `make_request`),
+A sample is the remover's own input, made by the same code as in a run (`models.vace.control_inputs`, `make_request`),
 with the accepted target as the clip to learn. The work is done in processes of its own (`training.vace_lora`), so that
 all GPU memory is free afterwards; it can be killed at any instant, and the same call resumes it.
 

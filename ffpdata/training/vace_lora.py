@@ -20,9 +20,9 @@ from ffpdata.core.errors import FatalError, FfpdataError
 from ffpdata.media.codec import read_masks, read_video, video_info, write_video
 from ffpdata.models.gpu_memory import GpuMemoryError
 from ffpdata.models.settings import parse_settings
-from ffpdata.models.vace import make_request, shown_for_edit
+from ffpdata.models.vace import control_inputs, make_request
 from ffpdata.models.wan.checkpoint_files import TRANSFORMER
-from ffpdata.models.wan.loading import load, quiet
+from ffpdata.models.wan.loading import load, stdout_to_stderr
 from ffpdata.training.atomic_files import make_atomically, write_atomically
 from ffpdata.training.checkpoints import Progress
 from ffpdata.training.job import LORA, TRAINED, Job
@@ -109,7 +109,7 @@ class VaceTrainer:
         frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
         if not masks.any():
             raise FatalError(f"{sample.item_id}: its mask is empty, nothing can be learned from it: leave it out")
-        shown: dict[str, Any] = shown_for_edit(frames, masks)
+        shown: dict[str, Any] = control_inputs(frames, masks)
         return make_request(self.role, frames.shape, sample.prompt, negative=sample.negative, seed=sample.seed, **shown)
 
     # --- drawings ---
@@ -206,7 +206,7 @@ class VaceTrainer:
     def _loaded(self, parts: Sequence[str]) -> Iterator[Any]:
         """Load some parts of the pipeline for the length of a with block."""
         plan = self.backend.training_plan(self.spec, parts)
-        with quiet(), self.process.memory(f"loading {' and '.join(parts)}"):
+        with stdout_to_stderr(), self.process.memory(f"loading {' and '.join(parts)}"):
             pipe = load(plan)
         try:
             yield pipe

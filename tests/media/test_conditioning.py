@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ffpdata.media import conditioning as c
-from ffpdata.stages.condition import Region, shape
+from ffpdata.stages.condition import Region, apply_region
 
 DISC = """
 .........
@@ -52,7 +52,7 @@ def test_swap_gets_the_eroded_mask_without_a_box():
 .........
 .........
 """
-    assert text_of(shape(masks_of(DISC), Region(erode=1))) == eroded
+    assert text_of(apply_region(masks_of(DISC), Region(erode=1))) == eroded
 
 
 def test_the_boundary_is_a_band_on_either_side_of_the_contour():
@@ -67,7 +67,7 @@ def test_the_boundary_is_a_band_on_either_side_of_the_contour():
 ...###...
 .........
 """
-    assert text_of(shape(masks_of(DISC), Region(boundary=1))) == band
+    assert text_of(apply_region(masks_of(DISC), Region(boundary=1))) == band
 
 
 def test_removal_gets_mask_and_box_and_a_margin():
@@ -82,14 +82,14 @@ def test_removal_gets_mask_and_box_and_a_margin():
 .#######.
 .........
 """
-    found = shape(masks_of(DISC), Region(box=True, box_margin=0.2))
+    found = apply_region(masks_of(DISC), Region(box=True, box_margin=0.2))
     assert text_of(found) == boxed
     assert (found | masks_of(DISC) == found).all()
 
 
 def test_hull_closes_what_is_hollow():
     hollow = masks_of("......\n.#..#.\n.#..#.\n.####.\n......\n")
-    assert text_of(shape(hollow, Region(hull=True))) == "\n......\n.####.\n.####.\n.####.\n......\n"
+    assert text_of(apply_region(hollow, Region(hull=True))) == "\n......\n.####.\n.####.\n.####.\n......\n"
 
 
 # --- blanking ---

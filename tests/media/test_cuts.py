@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import Reject, RetryableError
-from ffpdata.media.cuts import scenes
+from ffpdata.media.cuts import find_shots
 from ffpdata.media.probe import probe
 from tests.media.bad_inputs import X264, ffmpeg, good_clip
 
@@ -26,7 +26,7 @@ def film(path, *shots: tuple[str, float], fps: float = 24, extra: str = "null"):
 
 
 def found(path, scan_seconds: float = 60) -> list[tuple[float, float]]:
-    return scenes(path, probe(path), scan_seconds=scan_seconds)
+    return find_shots(path, probe(path), scan_seconds=scan_seconds)
 
 
 def close(shots: list[tuple[float, float]], expected: list[tuple[float, float]], tolerance: float = 0.09) -> bool:
@@ -94,4 +94,4 @@ def test_damage_is_a_reason_and_slowness_is_tried_again(bad_files, tmp_path):
             found(bad_files[name].path)
     slow = good_clip(tmp_path / "f.mp4", size="1280x720", rate=60, seconds=2)
     with pytest.raises(RetryableError, match=r"stopped after 0\.05 s"):
-        scenes(slow, probe(slow), scan_seconds=60, timeout_s=0.05)
+        find_shots(slow, probe(slow), scan_seconds=60, timeout_s=0.05)

@@ -62,7 +62,7 @@ def test_names_cannot_become_options_or_urls(monkeypatch, tmp_path):
     assert ffmpeg.file_url(Path("http:")) == f"file:{tmp_path}/http:"
 
 
-@pytest.mark.skipif(not ffmpeg.leash(), reason="no setpriv on this machine")
+@pytest.mark.skipif(not ffmpeg.parent_death_prefix(), reason="no setpriv on this machine")
 def test_it_dies_with_its_parent():
     """A worker that is killed leaves no ffmpeg behind."""
     code = (
@@ -74,7 +74,7 @@ def test_it_dies_with_its_parent():
         assert parent.stdout is not None
         child = Path("/proc", parent.stdout.readline().strip())
         until = time.monotonic() + 10
-        while not (child / "comm").read_text().startswith("ffmpeg"):  # before that it is not on the leash yet
+        while not (child / "comm").read_text().startswith("ffmpeg"):  # before that setpriv runs in its place
             assert time.monotonic() < until, "ffmpeg never began"
             time.sleep(0.01)
         parent.kill()

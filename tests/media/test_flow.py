@@ -75,9 +75,9 @@ def test_the_path_is_that_of_the_full_size_whatever_size_is_tracked():
 def test_dense_flow_and_sample_bring_a_frame_back(fine):
     world = texture(200, 330)
     first, second = flow.gray(world[:192, :320]), flow.gray(world[2:194, 5:325])
-    motion = flow.dense(first, second, fine=fine)
+    motion = flow.dense_flow(first, second, fine=fine)
     assert np.allclose(np.median(motion, axis=(0, 1)), (-5, -2), atol=0.3)
-    back = flow.sample(second, motion)
+    back = flow.backward_warp(second, motion)
     inner = np.s_[20:-20, 20:-20]
     assert np.abs(back[inner].astype(int) - first[inner]).mean() < 3
 

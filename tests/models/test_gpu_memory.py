@@ -34,7 +34,7 @@ def test_a_clip_that_does_not_fit_is_not_tried_again() -> None:
 
 
 def test_a_gpu_filled_by_others_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_memory, "_others", lambda device: (60.0, 80.0))
+    monkeypatch.setattr(gpu_memory, "_memory_of_others", lambda device: (60.0, 80.0))
     with pytest.raises(RetryableError, match=r"a clip: .*other processes hold 60\.0 of its 80\.0 GiB"), working():
         fill([])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ffpdata.core.errors import Reject
-from ffpdata.models.mask_guards import GuardSettings, check, clip_box, first_that_passes, mask_facts
+from ffpdata.models.mask_guards import GuardSettings, check_mask_facts, clip_box, first_accepted, mask_facts
 from ffpdata.models.protocols import Segmentation
 
 BOX = (10.0, 20.0, 50.0, 60.0)
@@ -22,14 +22,14 @@ def moving(frames: int = 9, step: int = 3) -> np.ndarray:
 
 def reason(masks: np.ndarray, **limits: float) -> str:
     with pytest.raises(Reject) as caught:
-        check(mask_facts(masks, [BOX]), GuardSettings(**limits))
+        check_mask_facts(mask_facts(masks, [BOX]), GuardSettings(**limits))
     assert caught.value.facts["first_area"] == pytest.approx(masks[0].mean())
     return caught.value.reason
 
 
 def test_a_good_mask_passes_with_its_measures() -> None:
     facts = mask_facts(moving(), [BOX])
-    check(facts, GuardSettings())
+    check_mask_facts(facts, GuardSettings())
     assert facts["area"] == facts["first_area"] == facts["largest_area"] == pytest.approx(1600 / (96 * 160))
     assert facts["coverage"] == facts["temporal_iou"] == facts["inside_box"] == facts["largest_area_jump"] == 1
     assert facts["border"] == 0
@@ -45,7 +45,7 @@ def test_an_object_that_moves_by_more_than_its_size_is_still_followed() -> None:
 
 
 def test_a_single_frame_has_no_successor() -> None:
-    check(mask_facts(moving(frames=1), [BOX]), GuardSettings())
+    check_mask_facts(mask_facts(moving(frames=1), [BOX]), GuardSettings())
 
 
 def test_large_masks_are_measured_on_a_coarser_grid() -> None:
@@ -107,7 +107,7 @@ def test_leaving_the_frame_is_no_jump() -> None:
     facts = mask_facts(masks)
     assert facts["largest_area_jump"] <= 2.01
     assert facts["coverage"] == pytest.approx(10 / 12)
-    check(facts, GuardSettings())
+    check_mask_facts(facts, GuardSettings())
 
 
 def test_the_first_phrase_that_passes_is_the_answer() -> None:
@@ -116,14 +116,14 @@ def test_the_first_phrase_that_passes_is_the_answer() -> None:
             raise Reject("no_target" if phrase == "ghost" else "area_jump", phrase, {"area": 0.5})
         return Segmentation(moving(), phrase, 1.0)
 
-    assert first_that_passes(["ghost", "dog", "ball"], attempt).phrase == "ball"
+    assert first_accepted(["ghost", "dog", "ball"], attempt).phrase == "ball"
     with pytest.raises(Reject, match="area_jump: 'dog': dog") as caught:
-        first_that_passes(["ghost", "dog", "cat"], attempt)
+        first_accepted(["ghost", "dog", "cat"], attempt)
     assert caught.value.facts == {"area": 0.5}
     with pytest.raises(Reject, match="no_target: 'ghost': ghost"):
-        first_that_passes(["ghost"], attempt)
+        first_accepted(["ghost"], attempt)
     with pytest.raises(Reject, match="no_target: no phrase and no box"):
-        first_that_passes([], attempt)
+        first_accepted([], attempt)
 
 
 def test_a_box_is_cut_to_the_frame() -> None:

@@ -14,9 +14,9 @@ pytest.importorskip("transformers", reason="the extra `models` is not installed"
 
 from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.mask_guards import check
+from ffpdata.models.mask_guards import check_mask_facts
 from ffpdata.models.sam2_video import prepare
-from ffpdata.models.sam3 import Sam3, _seen
+from ffpdata.models.sam3 import Sam3, _frame_instances
 from tests.models import tiny_vision as tiny
 
 BACKEND = "ffpdata.models.sam3:Sam3"
@@ -65,7 +65,9 @@ def test_a_clip_is_prepared_once_and_a_phrase_leaves_nothing_to_the_next(
 
     clips, measured = [], []
     monkeypatch.setattr(module, "prepare", lambda *given: clips.append(1) or prepare(*given))
-    monkeypatch.setattr(module, "check", lambda facts, limits: measured.append(facts) or check(facts, limits))
+    monkeypatch.setattr(
+        module, "check_mask_facts", lambda facts, limits: measured.append(facts) or check_mask_facts(facts, limits)
+    )
     with pytest.raises(Reject, match="mask_too_large"):
         Sam3(spec(folder, **tiny.ANY_MASK | {"max_area": 0.1})).segment(tiny.clip(6), ["dog", "cat", "dog"])
     assert len(clips) == 1
@@ -109,19 +111,21 @@ def test_instances_are_counted_once() -> None:
         "boxes": boxes,
         "masks": masks,
     }
-    found = _seen(shown, {4: 1.0, 6: 0.5, 9: -10000.0})
+    found = _frame_instances(shown, {4: 1.0, 6: 0.5, 9: -10000.0})
     assert found.instances == 2
     assert found.detection == pytest.approx(0.7)
     assert found.presence == 0.75
     assert found.mask.sum() == 200
-    empty = _seen({name: value[:0] for name, value in shown.items()}, {})
+    empty = _frame_instances({name: value[:0] for name, value in shown.items()}, {})
     assert (empty.instances, empty.detection, empty.presence, empty.mask.any()) == (0, 0, None, False)
 
 
 def test_too_many_instances_are_rejected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ffpdata.models.sam3 as module
 
-    monkeypatch.setattr(module, "_seen", lambda shown, scores: _seen(shown, scores)._replace(instances=3))
+    monkeypatch.setattr(
+        module, "_frame_instances", lambda shown, scores: _frame_instances(shown, scores)._replace(instances=3)
+    )
     with pytest.raises(Reject, match="too_many_instances: 'dog': 3 in frame 0, at most 2") as caught:
         Sam3(spec(folder, **tiny.ANY_MASK | {"max_instances": 2})).segment(tiny.clip(3), ["dog"])
     assert caught.value.facts == {"instances": 3.0}

@@ -304,7 +304,7 @@ def breaking(load, monkeypatch):
     model = load(negative="breaks")  # a model of its own where the library shares none
 
     def install(error):
-        pipe = model.pipe if hasattr(model, "pipe") else model._held._entry.engine.pipe
+        pipe = model.pipe if hasattr(model, "pipe") else model._pipeline._entry.engine.pipe
 
         def fail(*args, **kwargs):
             raise error
@@ -325,7 +325,7 @@ def test_a_full_gpu_fails_the_item_and_says_what_to_do(breaking, clip, monkeypat
 
 def test_a_gpu_filled_by_others_is_tried_again(breaking, clip, monkeypatch):
     model = breaking(torch.OutOfMemoryError("CUDA out of memory."))
-    monkeypatch.setattr("ffpdata.models.gpu_memory._others", lambda device: (60.0, 80.0))
+    monkeypatch.setattr("ffpdata.models.gpu_memory._memory_of_others", lambda device: (60.0, 80.0))
     with pytest.raises(RetryableError, match=r"other processes hold 60\.0 of its 80\.0 GiB"):
         model.edit(*clip, prompt="")
 

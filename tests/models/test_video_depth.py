@@ -15,7 +15,7 @@ from ffpdata.core.errors import ConfigError, FatalError, FfpdataError
 from ffpdata.core.stage import ModelSpec, Row
 from ffpdata.media.codec import read_gray, write_video
 from ffpdata.models.video_depth import VideoDepthAnything
-from ffpdata.models.video_depth.backend import seen_size
+from ffpdata.models.video_depth.backend import input_size
 from ffpdata.models.video_depth.network import build, nearness
 from ffpdata.models.video_depth.windows import WINDOW, fit, join, window_frames
 from ffpdata.stages.depth import Depth
@@ -167,7 +167,7 @@ def test_scale_and_shift_are_fitted() -> None:
     ],
 )
 def test_the_size_that_is_seen(size: tuple[int, int], seen: tuple[int, int]) -> None:
-    assert seen_size(*size, 518) == seen
+    assert input_size(*size, 518) == seen
 
 
 def test_the_published_pickle_is_converted_once(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ class Look(Stage):
     writes = {"address": str}
 
     def process(self, row: Row) -> dict[str, Any]:
-        return {"address": str(clip_cache.see_video(row.file("video")).ctypes.data)}
+        return {"address": str(clip_cache.cached_video(row.file("video")).ctypes.data)}
 
 
 @pytest.fixture(autouse=True)
 def nothing_at_hand() -> Iterator[None]:
     yield
-    clip_cache.turn_to("")
+    clip_cache.start_item("")
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -49,10 +49,10 @@ def test_an_items_clips_stay_for_its_next_stage_and_no_longer(tmp_path: Path, ke
         return str(outcome.children[0].columns["address"])
 
     first = address(0, "a")
-    assert clip_cache.held_gb() == (CLIP_GB if keep else 0)
+    assert clip_cache.cached_gb() == (CLIP_GB if keep else 0)
     if keep:
         assert address(1, "a") == first
     address(0, "b")
-    assert clip_cache.held_gb() == (CLIP_GB if keep else 0)
+    assert clip_cache.cached_gb() == (CLIP_GB if keep else 0)
     worker.close()
-    assert clip_cache.held_gb() == 0
+    assert clip_cache.cached_gb() == 0

@@ -105,7 +105,7 @@ def compare_latents(path, sample, spec):
     from safetensors.torch import load_file
 
     model, seen = spec.load_class()(spec), []
-    pipe = model._held._entry.engine.pipe
+    pipe = model._pipeline._entry.engine.pipe
     inner, pipe.model_fn = pipe.model_fn, lambda **given: seen.append(given) or inner(**given)
     frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
     model.edit(frames, masks, prompt=sample.prompt, negative=sample.negative, seed=sample.seed)
@@ -171,7 +171,7 @@ def measure_at_work(job):
     from diffsynth.diffusion.loss import FlowMatchSFTLoss
     from safetensors.torch import load_file
 
-    engine = job.spec.load_class()(job.spec)._held._entry.engine
+    engine = job.spec.load_class()(job.spec)._pipeline._entry.engine
     latents = load_file(job.latents_file(job.measured[0]))
     engine.pipe.scheduler.set_timesteps(1000, training=True)
     for loras, measured in (([], 0), ([Lora(model=str(job.folder / "lora.safetensors"))], 60)):

@@ -1,1 +1,1 @@
-"""The embedded CPU default of every role: no weights to fetch, honest about what it cannot do."""
+"""The embedded CPU default of every role: it fetches no weights and rejects what it cannot do well."""

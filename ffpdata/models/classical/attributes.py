@@ -1,6 +1,6 @@
-"""What a picture or a clip measurably is: colours, light and detail of a scene; colour, place and motion of a thing.
+"""Measured attributes in words: colours, light and detail of a scene; colour, place and motion of a masked object.
 
-Everything that `TemplateVision` says is one of these words. Nothing here recognises anything.
+`TemplateVision` uses only these words. No category is recognised.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     Pictures = NDArray[np.uint8]
     Masks = NDArray[np.bool_]
 
-LOOKS = 5
-"""Frames of a clip that are looked at, evenly spaced."""
+SAMPLED_FRAMES = 5
+"""Evenly spaced frames of a clip that are measured."""
 SIDE = 256
-"""Long side, in pixels, at which they are looked at."""
+"""Long side of these frames, in pixels."""
 MAIN_SHARE, SECOND_SHARE = 0.55, 0.25
-"""Share of a thing's pixels from which its first colour alone, or with its second, describes it."""
-SAMPLES = 20_000
-"""Pixels that a colour is named from."""
+"""Share of an object's pixels from which its first colour describes it, or its second is named too."""
+COLOUR_SAMPLES = 20_000
+"""Number of pixels from which colours are named."""
 TRAVEL = 0.12
-"""Way, as a part of the picture's side, from which a thing moves rather than stays."""
+"""Distance, as a fraction of the picture's side, from which an object counts as moving."""
 
 
 @dataclass(frozen=True)
-class Scene:
+class SceneDescription:
     """A scene in words.
 
     Attributes:
@@ -42,7 +42,7 @@ class Scene:
         tone: `warm`, `cool` or `neutral`.
         detail: `smooth`, `lightly textured` or `finely detailed`.
         contrast: `gentle`, `clear` or `strong`.
-        lighter: `upper`, `lower` or empty: the half that is clearly the lighter one.
+        lighter: the clearly lighter half, `upper` or `lower`, or empty.
     """
 
     bands: tuple[str, str, str]
@@ -55,8 +55,8 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Thing:
-    """What a mask covers, in words; words that were not measured clearly are empty.
+class ObjectDescription:
+    """A masked object in words; unclear attributes are empty.
 
     Attributes:
         colour: one colour or two: `brown`, `white and brown`.
@@ -71,8 +71,8 @@ class Thing:
     size: str = ""
 
 
-def look(frames: NDArray[Any], side: int = SIDE, count: int = LOOKS) -> NDArray[Any]:
-    """Take `count` frames of a clip (or the one image), scaled so that the long side is at most `side`.
+def sample_frames(frames: NDArray[Any], side: int = SIDE, count: int = SAMPLED_FRAMES) -> NDArray[Any]:
+    """Return `count` evenly spaced frames of a clip (or the one image), scaled to a long side of at most `side`.
 
     Args:
         frames: uint8 (T, H, W, 3), uint8 (H, W, 3) or bool (T, H, W).
@@ -84,59 +84,60 @@ def look(frames: NDArray[Any], side: int = SIDE, count: int = LOOKS) -> NDArray[
     """
     if frames.dtype != np.bool_ and frames.ndim == 3:
         frames = frames[None]
-    picks = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
     height, width = frames.shape[1:3]
     scale = min(1.0, side / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     if frames.dtype == np.bool_:
         return (
-            np.stack([cv2.resize(frames[t].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for t in picks]) > 0
+            np.stack([cv2.resize(frames[t].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for t in chosen])
+            > 0
         )
-    return np.stack([cv2.resize(frames[t], size, interpolation=cv2.INTER_AREA) for t in picks])
+    return np.stack([cv2.resize(frames[t], size, interpolation=cv2.INTER_AREA) for t in chosen])
 
 
-def measure_scene(frames: Pictures, masks: Masks | None = None) -> Scene:
-    """Describe an image (H, W, 3) or a clip (T, H, W, 3), uint8 RGB; what `masks` (T, H, W) covers is left out."""
-    seen = look(frames)
-    around = np.ones(seen.shape[:3], bool)
+def describe_scene(frames: Pictures, masks: Masks | None = None) -> SceneDescription:
+    """Describe an image (H, W, 3) or a clip (T, H, W, 3), uint8 RGB, without the pixels of `masks`, bool (T, H, W)."""
+    sampled = sample_frames(frames)
+    around = np.ones(sampled.shape[:3], bool)
     if masks is not None and len(masks):
-        outside = ~look(masks)
+        outside = ~sample_frames(masks)
         around = outside if outside.shape == around.shape and outside.any() else around
-    rows = np.array_split(np.arange(seen.shape[1]), 3)
+    rows = np.array_split(np.arange(sampled.shape[1]), 3)
     bands = []
     for band in rows:
-        pixels = seen[:, band][around[:, band]]
-        bands.append(palette(pixels if len(pixels) else seen, most=1, shades=True)[0])
-    halves = [float(half.mean()) for half in np.array_split(to_lab(seen)[..., 0], 2, axis=1) if half.size]
-    lab = to_lab(seen)[around]
+        pixels = sampled[:, band][around[:, band]]
+        bands.append(palette(pixels if len(pixels) else sampled, most=1, shades=True)[0])
+    halves = [float(half.mean()) for half in np.array_split(to_lab(sampled)[..., 0], 2, axis=1) if half.size]
+    lab = to_lab(sampled)[around]
     light, warmth = float(lab[:, 0].mean()), float(lab[:, 2].mean())
     chroma = float(np.hypot(lab[:, 1], lab[:, 2]).mean())
-    return Scene(
+    return SceneDescription(
         bands=(bands[0], bands[1], bands[2]),
         light=_word(light, (18, "dark"), (38, "dim"), (68, "softly lit"), (np.inf, "bright")),
         colour=_word(chroma, (12, "muted"), (32, "natural"), (np.inf, "vivid")),
         tone=_word(warmth, (-4, "cool"), (7, "neutral"), (np.inf, "warm")),
-        detail=_word(_detail(seen), (3, "smooth"), (9, "lightly textured"), (np.inf, "finely detailed")),
+        detail=_word(_detail(sampled), (3, "smooth"), (9, "lightly textured"), (np.inf, "finely detailed")),
         contrast=_word(float(lab[:, 0].std()), (15, "gentle"), (26, "clear"), (np.inf, "strong")),
         lighter=_word(halves[0] - halves[-1], (-6, "lower"), (6, ""), (np.inf, "upper")),
     )
 
 
-def measure_thing(frames: Pictures, masks: Masks) -> Thing:
-    """Describe what `masks`, bool (T, H, W), cover in `frames`, uint8 (T, H, W, 3) RGB; empty masks give no words."""
-    seen, where = look(frames, count=9), look(masks, count=9)
-    if seen.shape[:3] != where.shape or not where.any():
-        return Thing()
-    middles, sizes = [], []
-    for mask in where:
+def describe_object(frames: Pictures, masks: Masks) -> ObjectDescription:
+    """Describe the object under `masks`, bool (T, H, W), in `frames`, uint8 (T, H, W, 3); no words if empty."""
+    sampled, sampled_masks = sample_frames(frames, count=9), sample_frames(masks, count=9)
+    if sampled.shape[:3] != sampled_masks.shape or not sampled_masks.any():
+        return ObjectDescription()
+    centres, sizes = [], []
+    for mask in sampled_masks:
         if mask.any():
             y, x = np.nonzero(mask)
-            middles.append(((x.mean() + 0.5) / mask.shape[1], (y.mean() + 0.5) / mask.shape[0]))
+            centres.append(((x.mean() + 0.5) / mask.shape[1], (y.mean() + 0.5) / mask.shape[0]))
             sizes.append(float(mask.mean()))
-    return Thing(
-        colour=thing_colour(seen[where]),
-        place=_place(*np.mean(middles, axis=0)),
-        motion=_motion(np.array(middles), np.array(sizes)),
+    return ObjectDescription(
+        colour=object_colour(sampled[sampled_masks]),
+        place=_place(*np.mean(centres, axis=0)),
+        motion=_motion(np.array(centres), np.array(sizes)),
         size=_word(float(np.mean(sizes)), (0.01, "small"), (0.15, ""), (np.inf, "large")),
     )
 
@@ -146,16 +147,16 @@ def palette(pixels: Pictures, most: int = 3, least: float = 0.1, *, shades: bool
 
     Args:
         pixels: uint8 (..., 3) RGB.
-        most: how many at most.
-        least: share of the pixels that all but the first must have.
-        shades: whether a colour may be called dark, light or pale, e.g. `dark blue`.
+        most: largest number of names.
+        least: smallest share of the pixels for all names but the first.
+        shades: whether names may have shades, e.g. `dark blue`.
     """
     shares = _shares(pixels, shades=shades)[:most]
     return [name for rank, (name, share) in enumerate(shares) if rank == 0 or share >= least]
 
 
-def thing_colour(pixels: Pictures) -> str:
-    """Name the one or two colours that cover a thing, or return an empty string where it takes more."""
+def object_colour(pixels: Pictures) -> str:
+    """Name the one or two colours of most of an object's pixels; empty where they are more than two."""
     shares = _shares(pixels)
     if shares[0][1] >= MAIN_SHARE:
         return shares[0][0]
@@ -167,7 +168,7 @@ def thing_colour(pixels: Pictures) -> str:
 def _shares(pixels: Pictures, *, shades: bool = False) -> list[tuple[str, float]]:
     """Return the colours of uint8 (..., 3) pixels with their shares, the largest first."""
     flat = np.ascontiguousarray(pixels.reshape(-1, 3))
-    flat = flat[:: max(1, len(flat) // SAMPLES)]
+    flat = flat[:: max(1, len(flat) // COLOUR_SAMPLES)]
     names = name_pixels(flat)
     shares = np.bincount(names, minlength=len(NAMES)) / len(flat)
     found = [int(i) for i in np.argsort(-shares, kind="stable") if shares[i] > 0]
@@ -177,7 +178,7 @@ def _shares(pixels: Pictures, *, shades: bool = False) -> list[tuple[str, float]
 
 
 def _shade(name: str, lab: NDArray[Any]) -> str:
-    """Put `dark`, `light` or `pale` before the name of a colour whose median CIELAB value calls for it."""
+    """Prefix a colour's name with `dark`, `light` or `pale` by its median CIELAB value."""
     light, chroma = float(lab[0]), float(np.hypot(lab[1], lab[2]))
     if name in ("black", "white"):
         return name
@@ -188,10 +189,10 @@ def _shade(name: str, lab: NDArray[Any]) -> str:
     return f"pale {name}" if light > 78 and chroma < 40 and name != "grey" else name
 
 
-def _detail(seen: Pictures) -> float:
-    """Mean deviation of grey levels (0..255) from their surroundings."""
+def _detail(sampled: Pictures) -> float:
+    """Return the mean absolute difference between frames and their blurred copies, levels of 255."""
     deviations = []
-    for frame in seen:
+    for frame in sampled:
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
         deviations.append(float(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2)).mean()))
     return float(np.mean(deviations))
@@ -210,12 +211,12 @@ def _place(x: float, y: float) -> str:
     return f"on the {column}" if column else "in the middle"
 
 
-def _motion(middles: NDArray[np.float64], sizes: NDArray[np.float64]) -> str:
-    """Name the way of a thing from its middles (n, 2), in 0..1 of the picture, and sizes (n,)."""
-    if len(middles) < 3:
+def _motion(centres: NDArray[np.float64], sizes: NDArray[np.float64]) -> str:
+    """Describe an object's motion by its centres (n, 2), 0..1 of the picture, and its areas (n,)."""
+    if len(centres) < 3:
         return ""
-    ends = max(1, len(middles) // 4)
-    right, down = middles[-ends:].mean(axis=0) - middles[:ends].mean(axis=0)
+    ends = max(1, len(centres) // 4)
+    right, down = centres[-ends:].mean(axis=0) - centres[:ends].mean(axis=0)
     if max(abs(right), abs(down)) >= TRAVEL:
         if abs(right) >= abs(down):
             return "moving from left to right" if right > 0 else "moving from right to left"
@@ -223,5 +224,5 @@ def _motion(middles: NDArray[np.float64], sizes: NDArray[np.float64]) -> str:
     growth = sizes[-ends:].mean() / max(sizes[:ends].mean(), 1e-9)
     if growth > 2 or growth < 0.5:
         return "coming closer" if growth > 2 else "moving away"
-    wandered = np.abs(np.diff(middles, axis=0)).sum(axis=0).max()
+    wandered = np.abs(np.diff(centres, axis=0)).sum(axis=0).max()
     return "moving back and forth" if wandered >= 3 * TRAVEL else ""

@@ -1,7 +1,7 @@
-"""The clean plate: one picture of the background, made of what a clip shows of it while an object passes.
+"""The clean plate: one picture of the background, composed from a clip in which an object passes in front of it.
 
-Samples of every frame are brought to the reference frame of a camera path. What is hidden in one frame is seen in
-others; a robust mean over time leaves out what does not belong to the background.
+Samples of every frame are warped to the reference frame of a camera path. Pixels hidden in one frame are visible in
+others; a robust mean over time excludes samples that are not background.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     Plane = NDArray[np.bool_]
 
 SLOTS = 7
-"""Samples that are kept of each point of the plate: an odd number, so that the median is one of them."""
+"""Samples per pixel of the plate: an odd number, so that the median is one of them."""
 
 _NEAR_SLOTS = 3
-"""Samples for a plate of a run of frames: more would let a time outvote it that looked different."""
+"""Samples per pixel of a plate for a run of frames: few, so that they come from times near the run."""
 
 _TOLERANCE = 14
-"""Samples farther than this from the median, in levels of 255, do not belong to the background."""
+"""Samples farther than this from the median, in levels of 255, are not background."""
 
 
 @dataclass
@@ -41,48 +41,48 @@ class Plate:
 
     Attributes:
         image: uint8 (h, w, 3) RGB.
-        seen: bool (h, w), whether any frame shows the pixel; the others are guessed, or black.
-        needed: bool (h, w), the pixels that were asked for.
-        origin: float64 (3, 3), from pixels of the reference frame to pixels of the plate.
+        revealed: bool (h, w), whether any frame shows the pixel; the others are inpainted, or black.
+        needed: bool (h, w), the pixels that some frame needs.
+        origin: float64 (3, 3), maps pixels of the reference frame to pixels of the plate.
         path: the camera's path.
     """
 
     image: Image
-    seen: Plane
+    revealed: Plane
     needed: Plane
     origin: Matrix
     path: CameraPath
 
     def view(self, t: int, left: int, top: int, size: tuple[int, int]) -> tuple[Image, Plane, Plane]:
-        """Lay the plate over a window of frame `t` with its top left corner at (`left`, `top`).
+        """Warp the plate onto a window of frame `t` with its top left corner at (`left`, `top`).
 
         Returns:
-            The picture, uint8 (h, w, 3); where it is one that a frame shows; and where it is guessed: bool (h, w) each.
+            The background, uint8 (h, w, 3); where a frame reveals it; and where it is inpainted: bool (h, w) each.
         """
         place = translation(-left, -top) @ np.linalg.inv(self.origin @ self.path.to_reference[t])
-        picture = warp(self.image, place, size, whole=self.path.still)
-        state = warp(self.needed.astype(np.uint8) + self.seen, place, size, whole=True)
+        picture = warp(self.image, place, size, nearest=self.path.still)
+        state = warp(self.needed.astype(np.uint8) + self.revealed, place, size, nearest=True)
         return picture, state == 2, state == 1
 
 
-def strongest(image: NDArray[Any]) -> NDArray[Any]:
-    """Largest of the three channels of each pixel, (h, w)."""
+def max_channel(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest of the three channels of each pixel, (h, w)."""
     red, green, blue = cv2.split(image)
     return cv2.max(cv2.max(red, green), blue)
 
 
 def translation(x: float, y: float) -> Matrix:
-    """Homography that moves by (x, y)."""
+    """Return the homography that moves by (x, y) pixels, float64 (3, 3)."""
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
 
 
-def warp(image: NDArray[Any], matrix: Matrix, size: tuple[int, int], *, whole: bool = False) -> NDArray[Any]:
-    """Warp to `size` (width, height), cubic; `whole` takes the nearest pixel, for masks and still cameras."""
-    return cv2.warpPerspective(image, matrix, size, flags=cv2.INTER_NEAREST if whole else cv2.INTER_CUBIC)
+def warp(image: NDArray[Any], matrix: Matrix, size: tuple[int, int], *, nearest: bool = False) -> NDArray[Any]:
+    """Warp to `size` (width, height), bicubic; `nearest` by nearest neighbour, for masks and still cameras."""
+    return cv2.warpPerspective(image, matrix, size, flags=cv2.INTER_NEAREST if nearest else cv2.INTER_CUBIC)
 
 
-def region(hidden: Masks, paths: Matrix, pad: int) -> tuple[int, int, int, int]:
-    """Bounding box in the reference frame of all that is hidden in any frame, and `pad` around it: x0, y0, x1, y1."""
+def plate_box(hidden: Masks, paths: Matrix, pad: int) -> tuple[int, int, int, int]:
+    """Return the bounding box x0, y0, x1, y1, in the reference frame, of all hidden pixels, plus `pad` pixels."""
     ends = []
     for (x0, y0, x1, y1), path in zip(masklib.bounding_boxes(hidden).tolist(), paths, strict=True):
         if x1 > x0:
@@ -103,16 +103,16 @@ def clean_plate(
     *,
     run: range | None = None,
 ) -> Plate:
-    """Make the plate of what is hidden in any frame and of a band around it.
+    """Make the plate behind all hidden pixels and a band around them.
 
     Args:
         frames: uint8 (T, H, W, 3) RGB.
-        hidden: bool (T, H, W), what does not show the background.
+        hidden: bool (T, H, W), pixels that do not show the background.
         path: the camera's path.
-        box: the plate's place in the reference frame, from `region`.
-        band: how far around the hidden pixels the plate is needed, pixels.
-        run: make it for these frames only, from what is seen nearest to them in time; for all frames, from samples
-            spread over the whole clip, where None.
+        box: the plate's region of the reference frame, from `plate_box`.
+        band: width of the band around the hidden pixels, pixels.
+        run: frames that the plate is made for, from samples nearest in time; None for all frames, from samples spread
+            over the whole clip.
     """
     origin = translation(-box[0], -box[1])
     size = box[2] - box[0], box[3] - box[1]
@@ -120,14 +120,18 @@ def clean_plate(
     for t in run or range(len(frames)):
         mask = masklib.dilate(hidden[t : t + 1], band)[0]
         if mask.any():
-            needed |= warp(mask.view(np.uint8), origin @ path.to_reference[t], size, whole=True)
-    order, most = (_spread(len(frames)), SLOTS) if run is None else (_outwards(run, len(frames)), _NEAR_SLOTS)
-    image, seen = _gather(frames, hidden, path=path, origin=origin, needed=needed, order=order, most=most)
-    return Plate(image, seen, needed > 0, origin, path)
+            needed |= warp(mask.view(np.uint8), origin @ path.to_reference[t], size, nearest=True)
+    order, max_samples = (
+        (_bit_reversed(len(frames)), SLOTS) if run is None else (_nearest_first(run, len(frames)), _NEAR_SLOTS)
+    )
+    image, revealed = _collect_samples(
+        frames, hidden, path=path, origin=origin, needed=needed, order=order, max_samples=max_samples
+    )
+    return Plate(image, revealed, needed > 0, origin, path)
 
 
-def _spread(count: int) -> Iterator[int]:
-    """Yield 0..count-1 so that any prefix is spread over the whole range (bits reversed)."""
+def _bit_reversed(count: int) -> Iterator[int]:
+    """Yield 0..count-1 in bit-reversed order, so that every prefix is spread over the whole range."""
     bits = max(1, (count - 1).bit_length())
     for i in range(1 << bits):
         index = int(f"{i:0{bits}b}"[::-1], 2)
@@ -135,8 +139,8 @@ def _spread(count: int) -> Iterator[int]:
             yield index
 
 
-def _outwards(run: range, count: int) -> list[int]:
-    """Order all frames by their distance from a run of frames; every second first, so that samples span some time."""
+def _nearest_first(run: range, count: int) -> list[int]:
+    """Order all frames by their distance from a run; every second frame first, so that samples span more time."""
     near = max(2, count // 10)
 
     def rank(t: int) -> tuple[int, int, int]:
@@ -145,7 +149,7 @@ def _outwards(run: range, count: int) -> list[int]:
     return sorted(range(count), key=rank)
 
 
-def _gather(
+def _collect_samples(
     frames: Frames,
     hidden: Masks,
     *,
@@ -153,36 +157,38 @@ def _gather(
     origin: Matrix,
     needed: NDArray[np.uint8],
     order: Iterable[int],
-    most: int,
+    max_samples: int,
 ) -> tuple[Image, Plane]:
-    """Collect samples of every needed pixel from frames in which it is visible, and take their robust mean."""
+    """Sample every needed pixel in frames that show it; return the robust means, and where there are samples."""
     height, width = needed.shape
     count = np.zeros((height, width), np.uint8)
     slots = np.zeros((SLOTS, height * width, 3), np.uint8)
     inside = np.full(hidden.shape[1:], path.still, np.uint8)
     inside[1:-1, 1:-1] = 1  # warps blend the outermost pixels with what lies outside
-    wanted = needed.copy()
+    missing = needed.copy()
     for t in order:
-        x, y, w, h = cv2.boundingRect(wanted)
+        x, y, w, h = cv2.boundingRect(missing)
         if not w:
             break
         place = translation(-x, -y) @ origin @ path.to_reference[t]
-        visible = warp(inside & ~hidden[t].view(np.uint8), place, (w, h), whole=True)
-        rows, columns = np.nonzero(visible & wanted[y : y + h, x : x + w])
+        visible = warp(inside & ~hidden[t].view(np.uint8), place, (w, h), nearest=True)
+        rows, columns = np.nonzero(visible & missing[y : y + h, x : x + w])
         if not len(rows):
             continue
-        sample = warp(frames[t], place, (w, h), whole=path.still)[rows, columns]
+        sample = warp(frames[t], place, (w, h), nearest=path.still)[rows, columns]
         rows, columns = rows + y, columns + x
-        index, have = rows * width + columns, count[rows, columns]
-        slots[have, index] = _same_exposure(sample, slots[0, index], have)
-        count[rows, columns] = have + 1
-        wanted[rows, columns] = have + 1 < most
+        index, sample_counts = rows * width + columns, count[rows, columns]
+        slots[sample_counts, index] = _same_exposure(sample, slots[0, index], sample_counts)
+        count[rows, columns] = sample_counts + 1
+        missing[rows, columns] = sample_counts + 1 < max_samples
     return _robust_mean(slots.reshape(SLOTS, height, width, 3), count), count > 0
 
 
-def _same_exposure(sample: NDArray[np.uint8], old: NDArray[np.uint8], have: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Scale new samples (N, 3) so that they are as bright as the `old` ones of the pixels that `have` any."""
-    both = np.flatnonzero(have)[::7]
+def _same_exposure(
+    sample: NDArray[np.uint8], old: NDArray[np.uint8], sample_counts: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Scale new samples (N, 3) to the brightness of the `old` samples of the same pixels, where `sample_counts` > 0."""
+    both = np.flatnonzero(sample_counts)[::7]
     if len(both) < 500:
         return sample
     before, after = old[both].astype(np.float32), sample[both].astype(np.float32)
@@ -193,15 +199,15 @@ def _same_exposure(sample: NDArray[np.uint8], old: NDArray[np.uint8], have: NDAr
         if use.sum() > 200:
             gain[channel] = np.median(before[use, channel] / after[use, channel])
     change = np.abs(gain - 1).max()
-    if change < 0.004 or change > 0.3:  # nothing to do, or more than a camera's exposure drifts
+    if change < 0.004 or change > 0.3:  # negligible, or more than a camera's exposure drifts
         return sample
     return np.clip(sample * gain + np.float32(0.5), 0, 255).astype(np.uint8)
 
 
 def _robust_mean(slots: NDArray[np.uint8], count: NDArray[np.uint8]) -> Image:
-    """Average the samples (K, h, w, 3) of each pixel that lie near their median."""
+    """Return the mean, uint8 (h, w, 3), of those samples (K, h, w, 3) of each pixel that are near their median."""
     ordered = slots.copy()
-    for k in range(SLOTS):  # empty slots are low and high in turn, so that they leave the median where it is
+    for k in range(SLOTS):  # empty slots alternate low and high and so do not move the median
         empty = count <= k
         ordered[k][empty] = (255 * ((k - count[empty].astype(np.int16)) % 2)).astype(np.uint8)[:, None]
     for end in range(SLOTS - 1, SLOTS // 2 - 1, -1):
@@ -213,7 +219,7 @@ def _robust_mean(slots: NDArray[np.uint8], count: NDArray[np.uint8]) -> Image:
     total = np.zeros(median.shape, np.uint16)
     number = np.zeros((*median.shape[:2], 1), np.uint16)
     for k in range(SLOTS):
-        near = (strongest(cv2.absdiff(slots[k], median)) <= _TOLERANCE) & (count > k)
+        near = (max_channel(cv2.absdiff(slots[k], median)) <= _TOLERANCE) & (count > k)
         total += slots[k] * near[..., None]
         number += near[..., None]
     some = np.maximum(number, 1)

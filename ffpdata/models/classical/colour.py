@@ -1,4 +1,4 @@
-"""Names of colours: measured in CIE Lab, named by hue as people name them."""
+"""Colour names of pixels, by hue and by lightness and chroma in CIE Lab."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     Lab = tuple[float, float, float]
 
 NAMES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "black", "white", "grey")
-"""The colours that `dominant_colour` tells apart: the basic colour terms, and cyan."""
+"""Names that pixels may get: the basic colour terms, and cyan."""
 
 _HUES = ((14, "red"), (40, "orange"), (66, "yellow"), (160, "green"), (197, "cyan"), (255, "blue"), (300, "purple"))
 """Upper bounds, in degrees of HSV hue, of each name; from the last bound to 346 is pink, then red again."""
 
 _GREY_CHROMA = 11.0
-"""Lab chroma below which people name no hue."""
+"""Lab chroma below which a pixel is black, grey or white."""
 
 _MAX_SAMPLES = 20_000
 
@@ -63,10 +63,10 @@ def name_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 
 def dominant_colour(pixels: NDArray[np.uint8]) -> tuple[str, Lab]:
-    """Name the colour that most of an object has.
+    """Return the most frequent colour of an object.
 
     Args:
-        pixels: uint8 (..., 3) RGB, at least one pixel; at most `_MAX_SAMPLES`, evenly spaced, are looked at.
+        pixels: uint8 (..., 3) RGB, at least one pixel; at most `_MAX_SAMPLES`, evenly spaced, are used.
 
     Returns:
         A name of `NAMES`, and the median CIE Lab of the pixels that have it.

@@ -1,4 +1,4 @@
-"""Pseudo-depth: what one can guess about depth without a trained model. Smooth, cheap, and marked as what it is."""
+"""Pseudo-depth: relative depth from monocular cues, without a trained model; marked as `pseudo` in the data."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 class DepthSettings(BackendSettings):
-    """How the cues are weighed."""
+    """Weights of the cues."""
 
     side: int = Field(320, ge=64, le=1920)
     """Long side, in pixels, at which the cues are measured."""
     ground: float = Field(0.6, ge=0)
     """Weight of the ground plane: lower in the picture is nearer."""
     sharpness: float = Field(0.25, ge=0)
-    """Weight of local contrast: what is in focus and rich in detail tends to be near."""
+    """Weight of local contrast: sharp, detailed regions tend to be near."""
     haze: float = Field(0.12, ge=0)
-    """Weight of haze: what is pale and bright tends to be far."""
+    """Weight of haze: pale, bright regions tend to be far."""
     memory: float = Field(0.8, ge=0, lt=1)
-    """Share of the neighbouring frame's depth in each frame's: steadiness against reaction to motion."""
+    """Share of the neighbouring frame's depth in each frame's: higher is steadier, and slower to follow motion."""
 
 
 class PseudoDepth:
-    """A `DepthEstimator` of three monocular cues, drawn along the picture's edges by a guided filter."""
+    """A `DepthEstimator` of three monocular cues, aligned to the picture's edges by a guided filter."""
 
     name = "pseudo_depth"
     version = 1
@@ -46,10 +46,10 @@ class PseudoDepth:
         self.settings = parse_settings(self.Settings, spec)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no process and no memory is held."""
 
     def depth(self, frames: Frames) -> Depth:
-        """Guess relative depth.
+        """Estimate relative depth.
 
         Args:
             frames: uint8 (T, H, W, 3) RGB.
@@ -61,7 +61,7 @@ class PseudoDepth:
         scale = min(1.0, self.settings.side / max(height, width))
         size = (max(8, round(width * scale)), max(8, round(height * scale)))
         small = np.stack([self._cues(cv2.resize(f, size, interpolation=cv2.INTER_AREA)) for f in frames])
-        _settle(small, self.settings.memory)
+        _smooth_over_time(small, self.settings.memory)
         far, near = (float(value) for value in np.percentile(small, (2, 98)))
         small = np.clip((small - far) / max(near - far, 1e-6), 0, 1)
         out = np.empty(frames.shape[:3], np.float32)
@@ -70,7 +70,7 @@ class PseudoDepth:
         return out
 
     def _cues(self, image: NDArray[np.uint8]) -> Map:
-        """Weigh the cues of one small frame, float32 (h, w), near = large."""
+        """Return the weighted sum of the cues of one small frame, float32 (h, w), near = large."""
         rgb = image.astype(np.float32) / np.float32(255)
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         height, width = grey.shape
@@ -82,10 +82,10 @@ class PseudoDepth:
         haze = 1 - cv2.GaussianBlur(pale, (0, 0), spread / 3)
         weights = self.settings
         raw = weights.ground * ground + weights.sharpness * contrast + weights.haze * haze
-        return guided(grey, raw.astype(np.float32), radius=max(2, width // 20), epsilon=0.01)
+        return guided_filter(grey, raw.astype(np.float32), radius=max(2, width // 20), epsilon=0.01)
 
 
-def guided(guide: Map, values: Map, radius: int, epsilon: float) -> Map:
+def guided_filter(guide: Map, values: Map, radius: int, epsilon: float) -> Map:
     """Smooth `values` while keeping the edges of `guide` (He et al. 2010, the fast box-filter form).
 
     Args:
@@ -104,10 +104,10 @@ def guided(guide: Map, values: Map, radius: int, epsilon: float) -> Map:
     return mean(slope) * guide + mean(mean_values - slope * mean_guide)
 
 
-def _settle(maps: NDArray[np.float32], memory: float) -> None:
-    """Smooth over time in place, forwards and then backwards, so that nothing lags."""
-    keep = np.float32(memory)
+def _smooth_over_time(maps: NDArray[np.float32], memory: float) -> None:
+    """Smooth over time in place, forwards and then backwards, so that depth does not lag."""
+    share = np.float32(memory)
     for order in (range(1, len(maps)), range(len(maps) - 2, -1, -1)):
         step = order.step
         for t in order:
-            maps[t] += keep * (maps[t - step] - maps[t])
+            maps[t] += share * (maps[t - step] - maps[t])

@@ -1,4 +1,4 @@
-"""The embedded animator: a slow camera move over a still, near things moving more than far ones."""
+"""The embedded animator: a slow camera move over a still image, with parallax from pseudo-depth."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     Map = NDArray[Any]
 
 MAP_SIDE = 320
-"""Long side, in pixels, at which the warp is worked out: it is smooth, so this costs no accuracy."""
+"""Long side, in pixels, at which the warp is computed: it is smooth, so this costs no accuracy."""
 
 
 class ParallaxSettings(BackendSettings):
-    """How far the camera goes."""
+    """Extent of the camera move."""
 
     zoom: float = Field(0.10, gt=0, le=0.5)
-    """How much larger the farthest things are in the last frame; it also makes room for sideways moves."""
+    """Enlargement of the farthest points in the last frame; it also makes room for sideways moves."""
     parallax: float = Field(0.07, ge=0, le=0.5)
-    """How much larger than these the nearest things are."""
+    """Further enlargement of the nearest points."""
     sway: float = Field(0.6, ge=0, le=1)
-    """Sideways travel, as a part of the room that the zoom leaves at the border."""
+    """Sideways travel, as a fraction of the margin that the zoom leaves at the border."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """A camera move: the direction of travel in the picture plane and how much of the zoom it uses."""
+    """A camera move: its direction in the picture plane and its share of the zoom."""
 
     name: str
     right: float
@@ -57,7 +57,7 @@ MOVES = (
 
 
 class ParallaxAnimator:
-    """An `ImageToVideo` that bends the still over its pseudo-depth. The camera moves; the scene itself stands still."""
+    """An `ImageToVideo` that warps the still by its pseudo-depth. The camera moves; the scene is static."""
 
     name = "parallax"
     version = 1
@@ -68,10 +68,10 @@ class ParallaxAnimator:
         self._depth = PseudoDepth(spec.model_copy(update={"settings": {}}))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no process and no memory is held."""
 
     def animate(self, image: Image, *, prompt: str, frames: int, seed: int = 0) -> Edit:  # noqa: ARG002
-        """Move a camera over `image`; `prompt` is for back ends that read.
+        """Move a camera over `image`.
 
         Args:
             image: uint8 (H, W, 3) RGB.
@@ -87,15 +87,15 @@ class ParallaxAnimator:
         scale = min(1.0, MAP_SIDE / max(height, width))
         size = (max(8, round(width * scale)), max(8, round(height * scale)))
         depth = cv2.resize(self._depth.depth(image[None])[0], size, interpolation=cv2.INTER_AREA)
-        depth = cv2.GaussianBlur(depth, (0, 0), size[0] / 80)  # steep steps would tear what they separate
+        depth = cv2.GaussianBlur(depth, (0, 0), size[0] / 80)  # steep steps would tear the picture
         index = int(np.random.default_rng(seed).integers(len(MOVES)))
         out = np.empty((frames, height, width, 3), np.uint8)
         out[0] = image
         travel = 0.0
         for t in range(1, frames):
-            at = t / (frames - 1)
-            progress = at * at * (3 - 2 * at)
-            source = self._look(depth, MOVES[index], progress)
+            time = t / (frames - 1)
+            progress = time * time * (3 - 2 * time)
+            source = self._source_positions(depth, MOVES[index], progress)
             travel = float(np.abs(source - _grid(size)).max())
             x = cv2.resize(source[..., 0], (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(width)
             y = cv2.resize(source[..., 1], (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(height)
@@ -103,23 +103,23 @@ class ParallaxAnimator:
             out[t] = cv2.remap(image, x - half, y - half, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         return Edit(out, {"camera_move": float(index), "camera_travel": travel})
 
-    def _look(self, depth: Map, move: Move, progress: float) -> Map:
-        """Return where each pixel comes from, float32 (h, w, 2), x and y in 0..1 of the picture.
+    def _source_positions(self, depth: Map, move: Move, progress: float) -> Map:
+        """Return the source position of each pixel, float32 (h, w, 2), x and y in 0..1 of the picture.
 
-        A pixel's depth is that of the point it shows, which is where it comes from: found by a few rounds of looking.
+        The position depends on the depth at the source, which depends on the position: solved by three iterations.
         """
         height, width = depth.shape
         grid = _grid((width, height))
         room = 0.5 * (1 - 1 / (1 + self.settings.zoom * move.zoom * progress))
         shift = np.array([move.right, move.down], np.float32) * np.float32(self.settings.sway * room)
-        here = depth
+        pixel_depth = depth
         source = grid
         for _ in range(3):
-            size = 1 + (self.settings.zoom * move.zoom + self.settings.parallax * here[..., None]) * progress
-            # the nearest things travel by the whole shift one way, the farthest the other: the camera keeps the middle
-            source = 0.5 + (grid - 0.5) / size + shift * (2 * here[..., None] - 1)
+            size = 1 + (self.settings.zoom * move.zoom + self.settings.parallax * pixel_depth[..., None]) * progress
+            # the nearest points shift one way, the farthest the other, so that the middle depth stays in place
+            source = 0.5 + (grid - 0.5) / size + shift * (2 * pixel_depth[..., None] - 1)
             source = source.astype(np.float32)
-            here = cv2.remap(
+            pixel_depth = cv2.remap(
                 depth,
                 source[..., 0] * np.float32(width) - np.float32(0.5),
                 source[..., 1] * np.float32(height) - np.float32(0.5),
@@ -130,7 +130,7 @@ class ParallaxAnimator:
 
 
 def _grid(size: tuple[int, int]) -> Map:
-    """Return the centres of the pixels of a (width, height) picture in 0..1, float32 (height, width, 2)."""
+    """Return the pixel centres of a (width, height) picture, x and y in 0..1, float32 (height, width, 2)."""
     width, height = size
     x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     return np.stack([x, y], axis=2).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Removal without a network: what the mask hides is taken from frames in which the camera saw it.
+"""Removal without a network: the background behind the mask is copied from frames that show it.
 
-All frames are aligned to one by the camera's homographies. There, one clean plate is made of what was seen, a robust
-mean over time; it is laid back into every frame. The plate is made once, so the fill does not flicker. Only what no
-frame shows is guessed, by inpainting the plate.
+All frames are aligned to one by the camera's homographies. There one clean plate is computed, a robust mean over time,
+and warped back into every frame. As there is one plate, the fill does not flicker. Pixels that no frame shows are
+inpainted on the plate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field
 from ffpdata.core.errors import Reject
 from ffpdata.media import flow
 from ffpdata.media import masks as masklib
-from ffpdata.models.classical.clean_plate import Plate, clean_plate, region, strongest
+from ffpdata.models.classical.clean_plate import Plate, clean_plate, max_channel, plate_box
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import BackendSettings, parse_settings
 
@@ -33,26 +33,26 @@ _BAND = 24
 
 
 _CONFLICT = 30
-"""Levels of 255 by which a pixel next to the mask must differ from the plate to show something else."""
+"""Difference in levels of 255 from which a pixel next to the mask does not show the plate's background."""
 
 _CONFLICT_SHARE = 0.03
-"""Share of such pixels from which on a frame gets a plate of its own time."""
+"""Share of such pixels from which a frame gets a plate of its own time."""
 
 _FADE = 6
-"""Frames over which one plate goes over into another."""
+"""Frames over which one plate is faded into another."""
 
 _RUN = 8
-"""Frames that share a nearer plate."""
+"""Frames that share a plate of their own time."""
 
 _REACH = 12
-"""Frames around a conflict that get a nearer plate as well: the mask may hide what it is about."""
+"""Frames around a conflict that get a plate of their own time as well: the mask may hide its cause."""
 
 
 class TemporalFillSettings(BackendSettings):
     """Settings of `TemporalFill`. Lengths are pixels of a 720p frame and scale with the clip."""
 
     grow_px: int = Field(3, ge=0)
-    """The mask is widened by this much: soft edges and motion blur reach past an object's outline."""
+    """Dilation of the mask: soft edges and motion blur extend beyond an object's outline."""
     feather_px: int = Field(5, ge=0)
     """Width of the seam in which fill and frame are blended."""
     max_unrevealed: float = Field(0.15, ge=0, le=1)
@@ -60,7 +60,7 @@ class TemporalFillSettings(BackendSettings):
     max_warp_error: float = Field(6.0, gt=0)
     """Largest difference between fill and frame around the mask, levels of 255; above it, `misaligned` is rejected."""
     max_plate_area: float = Field(6.0, gt=1)
-    """Largest plate in frame areas: a camera that wanders farther sees no common background (`camera_unstable`)."""
+    """Largest plate in frame areas: beyond it the frames share no background (`camera_unstable`)."""
     min_inliers: float = Field(0.25, ge=0, le=1)
     """Smallest mean fraction of background points that follow one homography (`camera_unstable`)."""
 
@@ -68,10 +68,10 @@ class TemporalFillSettings(BackendSettings):
 class TemporalFill:
     """The embedded remover: an `Inpainter` that needs no prompt.
 
-    Facts of an edit: `unrevealed` (fraction of the mask that no frame shows and that was guessed), `unrevealed_peak`
-    (the same of the frame in which it is largest: a smear that is seen for ten frames is a small part of the clip),
-    `warp_error` (mean difference between fill and frame in a ring around the mask, levels of 255), `camera_inliers`
-    (mean fraction of background points that follow the camera's homography), `camera_still` (1 or 0).
+    Facts of an edit: `unrevealed` (fraction of the mask that no frame shows and that is inpainted), `unrevealed_peak`
+    (the largest such fraction of a frame: ten bad frames are a small part of a clip), `warp_error` (mean difference
+    between fill and frame in a ring around the mask, levels of 255), `camera_inliers` (mean fraction of background
+    points that follow the camera's homography), `camera_still` (1 or 0).
     """
 
     name = "temporal_fill"
@@ -82,7 +82,7 @@ class TemporalFill:
         self.settings = parse_settings(self.Settings, spec)
 
     def close(self) -> None:
-        """Free nothing: no process and no memory is held."""
+        """Do nothing: no process and no memory is held."""
 
     def edit(
         self,
@@ -99,7 +99,7 @@ class TemporalFill:
         Args:
             frames: uint8 (T, H, W, 3) RGB.
             masks: bool (T, H, W), True = fill.
-            prompt: not used: nothing is imagined.
+            prompt: not used.
             negative: not used.
             reference: not used.
             seed: not used.
@@ -119,18 +119,18 @@ class TemporalFill:
             )
             raise Reject("camera_unstable", detail, dict(facts))
         band = max(4, round(_BAND * unit))
-        box = region(hidden, path.to_reference, band + 4)
+        box = plate_box(hidden, path.to_reference, band + 4)
         swept = (box[2] - box[0]) * (box[3] - box[1]) / masks[0].size
         if swept > self.settings.max_plate_area:
             detail = f"the mask sweeps {swept:.1f} frame areas, at most {self.settings.max_plate_area}"
             raise Reject("camera_unstable", detail, dict(facts))
-        plate = self._filled(clean_plate(frames, hidden, path, box, band))
-        views = _Views(frames, hidden, plate, band)
-        for run in views.conflicts():
-            views.add(run, self._filled(clean_plate(frames, hidden, path, box, band, run=run)))
+        plate = self._inpaint_holes(clean_plate(frames, hidden, path, box, band))
+        fills = _PlateFills(frames, hidden, plate, band)
+        for run in fills.conflicts():
+            fills.add(run, self._inpaint_holes(clean_plate(frames, hidden, path, box, band, run=run)))
         soft = max(1, round(self.settings.feather_px * unit))
-        out, measured = _compose(frames, hidden, views, soft)
-        facts |= measured
+        out, fill_facts = _compose(frames, hidden, fills, soft)
+        facts |= fill_facts
         for name, reason in (("unrevealed", "unrevealed"), ("warp_error", "misaligned")):
             limit = getattr(self.settings, f"max_{name}")
             if facts[name] > limit:
@@ -138,16 +138,25 @@ class TemporalFill:
         return Edit(out, facts)
 
     @staticmethod
-    def _filled(plate: Plate) -> Plate:
-        holes = plate.needed & ~plate.seen
+    def _inpaint_holes(plate: Plate) -> Plate:
+        holes = plate.needed & ~plate.revealed
         if holes.any():
-            plate.image = _inpaint(plate.image, holes, plate.seen)
+            plate.image = _inpaint(plate.image, holes, plate.revealed)
         return plate
 
 
 @dataclass
 class _Window:
-    """The part of a frame that is worked on: its place, the frame's pixels, the mask, and the fill."""
+    """The edited part of a frame.
+
+    Attributes:
+        crop: rows and columns of the frame.
+        frame: uint8 (h, w, 3), the frame's pixels.
+        mask: bool (h, w), pixels to fill.
+        fill: uint8 (h, w, 3), the plate in this window.
+        known: bool (h, w), where a frame reveals the fill.
+        guessed: bool (h, w), where the fill is inpainted.
+    """
 
     crop: tuple[slice, slice]
     frame: Image
@@ -158,7 +167,7 @@ class _Window:
 
     @property
     def ring(self) -> NDArray[np.bool_]:
-        """Where fill and frame can be compared, bool (h, w)."""
+        """Pixels on which fill and frame can be compared, bool (h, w)."""
         return self.known & ~self.mask
 
     @property
@@ -167,8 +176,8 @@ class _Window:
         return self.frame.astype(np.int16) - self.fill
 
 
-class _Views:
-    """What is laid into each frame: the plate of the whole clip, or a nearer one where that is at odds with it."""
+class _PlateFills:
+    """Fills of all frames: from the plate of the whole clip, or of a frame's own time where that plate does not fit."""
 
     def __init__(self, frames: Frames, hidden: Masks, plate: Plate, band: int) -> None:
         self.frames, self.hidden, self.plate, self.band = frames, hidden, plate, band
@@ -176,7 +185,7 @@ class _Views:
         self.nearer: list[tuple[range, Plate]] = []
 
     def conflicts(self) -> list[range]:
-        """Runs of frames near which the mask's surroundings are not those of the plate: another object came or went."""
+        """Return runs near frames that differ from the plate around the mask, because another object came or went."""
         odd = []
         for t, (x0, _, x1, _) in enumerate(self.boxes):
             if x1 > x0:
@@ -194,7 +203,7 @@ class _Views:
         self.nearer.append((run, plate))
 
     def window(self, t: int) -> _Window:
-        """Cut out the surroundings of the mask of frame `t` and what is to be laid there."""
+        """Return the window around the mask of frame `t`, with its fill."""
         height, width = self.hidden.shape[1:]
         x0, y0, x1, y1 = self.boxes[t]
         left, top = max(0, x0 - self.band), max(0, y0 - self.band)
@@ -205,37 +214,37 @@ class _Views:
         for run, plate in self.nearer:
             weight = 1 - max(run[0] - t, t - run[-1], 0) / _FADE
             if weight > 0:
-                other, seen, _ = plate.view(t, left, top, size)
-                use = weight * (seen & known)[..., None].astype(np.float32)
+                other, revealed, _ = plate.view(t, left, top, size)
+                use = weight * (revealed & known)[..., None].astype(np.float32)
                 fill = np.rint(fill * (1 - use) + other * use).astype(np.uint8)
         return _Window(crop, self.frames[t][crop], mask, fill, known, guessed)
 
 
-def _compose(frames: Frames, hidden: Masks, views: _Views, soft: int) -> tuple[Frames, dict[str, float]]:
-    """Lay the fill into every frame; return the clip, what of it was guessed and the error around the mask."""
+def _compose(frames: Frames, hidden: Masks, fills: _PlateFills, soft: int) -> tuple[Frames, dict[str, float]]:
+    """Blend the fill into every frame; return the clip and the facts `unrevealed`, `unrevealed_peak`, `warp_error`."""
     out = frames.copy()
-    lost, total, peak = 0, 0, 0.0
+    guessed_total, masked_total, peak = 0, 0, 0.0
     errors: list[float] = []
     for t in np.flatnonzero(hidden.any(axis=(1, 2))).tolist():
-        window = views.window(t)
+        window = fills.window(t)
         ring, difference = window.ring, window.difference
         guessed, masked = int((window.guessed & window.mask).sum()), int(window.mask.sum())
-        lost, total, peak = lost + guessed, total + masked, max(peak, guessed / masked)
+        guessed_total, masked_total, peak = guessed_total + guessed, masked_total + masked, max(peak, guessed / masked)
         if ring.any():
             errors.append(float(np.abs(difference[ring]).mean()))
-        fitted = np.clip(window.fill + _membrane(difference, ring, views.band), 0, 255)
+        fitted = np.clip(window.fill + _membrane(difference, ring, fills.band), 0, 255)
         alpha = np.clip(1 - (_distance(window.mask) - 1) / soft, 0, 1)[..., None]
         out[t][window.crop] = np.rint(fitted * alpha + window.frame * (1 - alpha)).astype(np.uint8)
     error = float(np.mean(errors)) if errors else 0.0
-    return out, {"unrevealed": lost / max(1, total), "unrevealed_peak": peak, "warp_error": error}
+    return out, {"unrevealed": guessed_total / max(1, masked_total), "unrevealed_peak": peak, "warp_error": error}
 
 
-def _inpaint(image: Image, holes: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Image:
-    """Guess what no frame shows: Telea at a quarter of the size, for a smooth whole, then at the seams."""
+def _inpaint(image: Image, holes: NDArray[np.bool_], revealed: NDArray[np.bool_]) -> Image:
+    """Inpaint the holes of a plate by Telea's method, at a quarter of the size where they are large."""
     x, y, w, h = cv2.boundingRect(holes.view(np.uint8))
     pad = 24
     part = slice(max(0, y - pad), y + h + pad), slice(max(0, x - pad), x + w + pad)
-    crop, missing = np.ascontiguousarray(image[part]), (~seen[part]).astype(np.uint8)
+    crop, missing = np.ascontiguousarray(image[part]), (~revealed[part]).astype(np.uint8)
     scale = 4 if missing.sum() > 4000 else 1
     size = max(1, crop.shape[1] // scale), max(1, crop.shape[0] // scale)
     weight = cv2.resize(1 - missing.astype(np.float32), size, interpolation=cv2.INTER_AREA)
@@ -249,19 +258,19 @@ def _inpaint(image: Image, holes: NDArray[np.bool_], seen: NDArray[np.bool_]) ->
 
 
 def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Distance in pixels to the nearest masked pixel, float32 (h, w)."""
+    """Return the distance to the nearest masked pixel, float32 (h, w), pixels."""
     return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
 
 
 def _membrane(difference: NDArray[np.int16], ring: NDArray[np.bool_], band: int) -> NDArray[np.float32]:
-    """Continue the slow part of the difference between frame and fill into the mask, float32 (h, w, 3).
+    """Extend the smooth part of the difference between frame and fill into the mask, float32 (h, w, 3).
 
-    It takes up what exposure and drifting light change. Large differences are something else than light: another object
-    in the ring, or a shadow, and do not count.
+    It corrects for exposure and drifting light. Large differences are excluded: they are another object in the ring, or
+    a shadow.
     """
     height, width = ring.shape
     size = max(1, width // 4), max(1, height // 4)
-    light = strongest(cv2.absdiff(difference, np.zeros_like(difference))) < 24
+    light = max_channel(cv2.absdiff(difference, np.zeros_like(difference))) < 24
     weight = cv2.resize((ring & light).astype(np.float32), size, interpolation=cv2.INTER_AREA)
     slow = cv2.resize(difference * (ring & light)[..., None].astype(np.float32), size, interpolation=cv2.INTER_AREA)
     sigma = max(1.0, band / 4)

@@ -1,8 +1,8 @@
-"""Give the object another colour: the one local change that classical means make convincingly.
+"""Recolour the object: the only local change that is convincing without a trained model.
 
-The colour that most of the object has is turned into another; what has another hue keeps it (the tyres of a red
-motorcycle stay black). One fixed map serves the whole clip, so that nothing flickers; lightness is bent by a power that
-leaves black black and highlights white, and variations of hue and chroma stay, so that texture and shading survive.
+The dominant colour of the object is mapped to another; other hues stay (the tyres of a red motorcycle remain black).
+One map is used for the whole clip, so that it does not flicker; lightness follows a power curve that keeps black and
+white, and variations of hue and chroma stay, which preserves texture and shading.
 """
 
 from __future__ import annotations
@@ -38,42 +38,43 @@ TARGETS = {
     "purple": (42.0, 46.0, -48.0),
     "pink": (70.0, 48.0, -2.0),
 }
-"""CIE Lab of the colours that an object may be given."""
+"""New colours, in CIE Lab."""
 
 NEUTRAL_CHROMA = 12.0
-"""Below this median chroma an object has no hue to turn: it is tinted instead."""
+"""Below this median chroma an object has no hue: it is tinted instead."""
 
 VIVID_CHROMA = 45.0
 VIVID_PART = 0.1
-"""A colour of this chroma on this part of an object is its paint: the red of a motorcycle that is mostly chrome."""
+"""A colour of at least this chroma on at least this part of an object is recoloured, e.g. the red of a motorcycle that
+is mostly chrome."""
 
 PLAIN_PART = 0.45
-"""A paler colour must cover this part: below, it is as likely skin or shadow."""
+"""A paler colour must cover at least this part: otherwise it may be skin or shadow."""
 
 UNIFORM_PART = 0.9
-"""An object that has one hue on this part is changed as a whole, its highlights included."""
+"""An object with one hue on at least this part is recoloured as a whole, including highlights."""
 
 SAMPLES = 8
-"""Frames that the object's colour is measured on."""
+"""Frames on which the object's colour is measured."""
 
 
 class RecolourSettings(BackendSettings):
-    """What is recoloured, and what is left alone."""
+    """Settings of `Recolour`."""
 
     min_hue_step: float = 75.0
-    """Least angle between the old and the new hue, in degrees of the Lab plane."""
+    """Smallest angle between the old and the new hue, in degrees of the Lab plane."""
     hue_tolerance: float = 40.0
     """Pixels within this angle of the object's hue are recoloured fully; the effect fades out at 1.6 times that."""
     light_pull: float = 0.45
-    """How far the lightness follows the new colour: 0 keeps it, 1 takes the new colour's."""
+    """Share of the new colour's lightness: 0 keeps the old lightness, 1 uses the new."""
     feather_px: float = 1.5
     """Softness of the region's edge on a 720-line clip."""
     min_delta_e: float = 18.0
-    """Least distance of the changed part's mean colour before and after, in CIE76 units."""
+    """Smallest distance between the changed part's mean colours before and after, in CIE76 units."""
 
 
 class Recolour:
-    """Inpainter role for swaps on a CPU; what it makes is always a modification."""
+    """The embedded swapper: an `Inpainter` whose edits are always modifications."""
 
     name = "recolour"
     version = 1
@@ -83,7 +84,7 @@ class Recolour:
         self.settings = parse_settings(self.Settings, spec)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: no process and no memory is held."""
 
     def edit(
         self,
@@ -100,7 +101,7 @@ class Recolour:
         Args:
             frames: uint8 (T, H, W, 3) RGB.
             masks: bool (T, H, W), True on the object.
-            prompt: not used; a measured colour needs no words.
+            prompt: not used.
             negative: not used.
             reference: not used.
             seed: any integer.
@@ -116,29 +117,29 @@ class Recolour:
         pixels = _sample(frames, masks)
         if len(pixels) < 64:
             raise Reject("object_unseen", f"the mask holds {len(pixels)} pixels on {SAMPLES} frames, at least 64")
-        name, (light, a, b), least = _colour_to_change(pixels)
+        name, (light, a, b), min_part = _colour_to_change(pixels)
         chroma, hue = math.hypot(a, b), math.degrees(math.atan2(b, a))
         neutral = chroma < NEUTRAL_CHROMA
         target = self._target(name, None if neutral else hue, seed)
-        change = _Change(light, chroma, hue, TARGETS[target], neutral=neutral, settings=settings)
+        colour_map = _ColourMap(light, chroma, hue, TARGETS[target], neutral=neutral, settings=settings)
 
-        coloured = change.fit(to_lab(pixels))
-        if coloured < least:
-            detail = f"only {coloured:.2f} of the object is {name}, at least {least}: too many colours to turn one"
+        coloured = colour_map.fit(to_lab(pixels))
+        if coloured < min_part:
+            detail = f"only {coloured:.2f} of the object is {name}, at least {min_part}: too many colours to turn one"
             raise Reject("no_dominant_colour", detail)
         out = frames.copy()
         for index in range(len(frames)):
-            _paint(out[index], masks[index], change, settings.feather_px * min(frames.shape[1:3]) / 720)
+            _paint(out[index], masks[index], colour_map, settings.feather_px * min(frames.shape[1:3]) / 720)
         before, after = to_lab(pixels), to_lab(_sample(out, masks))
-        changed = change.weight(before) > 0.5
+        changed = colour_map.weight(before) > 0.5
         delta = float(np.linalg.norm(before[changed].mean(0) - after[changed].mean(0))) if changed.any() else 0.0
         if delta < settings.min_delta_e:
             raise Reject("colour_unchanged", f"colour distance {delta:.1f}, at least {settings.min_delta_e}")
-        facts = {"delta_e": delta, "coloured": coloured, "hue_from": hue % 360, "hue_to": change.hue % 360}
+        facts = {"delta_e": delta, "coloured": coloured, "hue_from": hue % 360, "hue_to": colour_map.hue % 360}
         return Edit(out, {k: round(v, 4) for k, v in facts.items()})
 
     def _target(self, name: str, hue: float | None, seed: int) -> str:
-        """Choose the new colour: never one of the same name, nor one whose hue is near."""
+        """Choose the new colour, with another name and a distant hue."""
         far = [
             target
             for target, (_, a, b) in TARGETS.items()
@@ -148,7 +149,7 @@ class Recolour:
         return far[np.random.default_rng(seed).integers(len(far))]
 
 
-class _Change:
+class _ColourMap:
     """The map from the old colour to the new one, in CIE Lab."""
 
     def __init__(
@@ -162,18 +163,18 @@ class _Change:
         settings: RecolourSettings,
     ) -> None:
         self._from_hue, self._neutral, self._settings = hue, neutral, settings
-        wanted_light, a, b = target
+        target_light, a, b = target
         self.hue = math.degrees(math.atan2(b, a))
         self._chroma = math.hypot(a, b)
         self._gain = float(np.clip(self._chroma / max(chroma, 1.0), 0.6, 1.6))
         self._uniform = True
         self._vividness = max(chroma, 1.0) / (light + 5)
         light = min(max(light, 6.0), 94.0)
-        pulled = min(max(light + settings.light_pull * (wanted_light - light), 12.0), 88.0)
-        self._power = math.log(pulled / 100) / math.log(light / 100)
+        new_light = min(max(light + settings.light_pull * (target_light - light), 12.0), 88.0)
+        self._power = math.log(new_light / 100) / math.log(light / 100)
 
     def weight(self, lab: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How much of the change each pixel of (..., 3) Lab gets, 0..1."""
+        """Return the weight of the change for each pixel of (..., 3) Lab, 0..1."""
         chroma = np.hypot(lab[..., 1], lab[..., 2])
         if self._neutral:
             return np.clip((2.2 * NEUTRAL_CHROMA - chroma) / NEUTRAL_CHROMA, 0, 1)
@@ -184,21 +185,21 @@ class _Change:
         near *= np.clip((chroma - 3) / 6, 0, 1)
         if self._uniform:
             return near
-        # Shading lowers chroma and lightness together: their ratio tells paint from what merely has its tint, as skin.
+        # Shading lowers chroma and lightness together: their ratio separates paint from pale colours, as skin.
         vivid = chroma / (lab[..., 0] + 5) / self._vividness
         return near * np.clip((vivid - 0.45) / 0.15, 0, 1)
 
     def fit(self, lab: NDArray[np.float32]) -> float:
-        """Look at the object's pixels (N, 3) Lab and return which part of them the change will reach."""
+        """Adapt to the object's pixels, (N, 3) Lab, and return the part of them that will change."""
         self._uniform = True
         part = float(self.weight(lab).mean())
         self._uniform = part >= UNIFORM_PART
         return part if self._uniform else float(self.weight(lab).mean())
 
     def apply(self, lab: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the fully changed colours."""
+        """Return the new colours, float32 Lab, at weight 1."""
         light = np.clip(lab[..., 0], 0, 100) / 100
-        bent = 100 * light**self._power
+        light_out = 100 * light**self._power
         chroma = np.hypot(lab[..., 1], lab[..., 2])
         if self._neutral:
             hue = np.full_like(chroma, math.radians(self.hue))
@@ -208,10 +209,10 @@ class _Change:
             spread = (old - self._from_hue + 180) % 360 - 180
             hue = np.radians(self.hue + 0.4 * np.clip(spread, -45, 45))
             new = chroma * self._gain
-        return np.stack([bent, new * np.cos(hue), new * np.sin(hue)], axis=-1).astype(np.float32)
+        return np.stack([light_out, new * np.cos(hue), new * np.sin(hue)], axis=-1).astype(np.float32)
 
 
-def _paint(frame: Frames, mask: Masks, change: _Change, feather: float) -> None:
+def _paint(frame: Frames, mask: Masks, colour_map: _ColourMap, feather: float) -> None:
     """Recolour one frame in place, inside the mask's box only."""
     if not mask.any():
         return
@@ -219,22 +220,23 @@ def _paint(frame: Frames, mask: Masks, change: _Change, feather: float) -> None:
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
     top, left = max(0, y - grow), max(0, x - grow)
     area = np.s_[top : y + height + grow, left : x + width + grow]
-    # The antialiased rim belongs to the object too; where the background has another hue, the weight spares it.
+    # The antialiased rim belongs to the object too; background of another hue has a low weight.
     rim = 2 * math.ceil(feather) + 1
     wide = cv2.dilate(mask[area].astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim)))
     soft = cv2.GaussianBlur(wide, (0, 0), max(0.4, feather))
     lab = to_lab(frame[area])
-    # Chroma is noisy in compressed video; a weight that follows it pixel by pixel would speckle.
-    weight = cv2.GaussianBlur(change.weight(lab), (0, 0), max(0.6, feather)) * soft
-    changed = lab + weight[..., None] * (change.apply(lab) - lab)
+    # Chroma is noisy in compressed video: without the blur the weight would have specks.
+    weight = cv2.GaussianBlur(colour_map.weight(lab), (0, 0), max(0.6, feather)) * soft
+    changed = lab + weight[..., None] * (colour_map.apply(lab) - lab)
     touched = weight > 1e-3
     frame[area][touched] = to_rgb(changed[touched])
 
 
 def _colour_to_change(pixels: NDArray[np.uint8]) -> tuple[str, Lab, float]:
-    """Choose what to change: a vivid paint though it be small, or else the colour that most of the object has.
+    """Choose the colour to change: a vivid one, even on a small part, or else the dominant one.
 
-    Returns the colour's name, its median Lab and the least part of the object that a change of it must reach.
+    Returns:
+        The colour's name, its median Lab, and the smallest part of the object that its change must reach.
     """
     flat = pixels[:: max(1, len(pixels) // 20_000)]
     names = name_pixels(flat)
@@ -249,7 +251,7 @@ def _colour_to_change(pixels: NDArray[np.uint8]) -> tuple[str, Lab, float]:
 
 
 def _sample(frames: Frames, masks: Masks) -> NDArray[np.uint8]:
-    """Pixels (N, 3) of the object on a few frames."""
+    """Return the object's pixels (N, 3) on `SAMPLES` frames."""
     picks = np.unique(np.linspace(0, len(frames) - 1, SAMPLES).astype(int))
     return np.concatenate([frames[i][masks[i]] for i in picks])
 

@@ -8,12 +8,12 @@ In a profile:
       licence: Apache-2.0
       runtime: {device: cuda}
 
-The authors publish pickles. Convert one once, then name its folder:
+The authors publish pickles. Convert one, then set its folder as `model`:
 
     hf download depth-anything/Video-Depth-Anything-Small --local-dir .
     python -m ffpdata.models.convert_to_safetensors video_depth_anything_vits.pth models/video_depth_small
 
-Small is Apache-2.0; the weights of Base and Large are CC-BY-NC-4.0 and may not make a data set that is sold.
+Small is Apache-2.0; the weights of Base and Large are CC-BY-NC-4.0, which excludes commercial datasets.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
-"""Of ImageNet, which DINOv2 was trained with."""
+"""Mean and standard deviation of ImageNet, with which DINOv2 was trained."""
 
-WIDEST = 1.78
-"""Long by short side above which upstream sees the clip smaller, to bound memory."""
+MAX_ASPECT = 1.78
+"""Long by short side above which upstream reduces the input size, to limit memory."""
 
 REMEDY = "Set the role's setting side lower, or use a smaller checkpoint."
 
@@ -53,7 +53,7 @@ class VideoDepthSettings(BackendSettings):
     """Settings of `VideoDepthAnything`."""
 
     side: int = Field(518, ge=14, multiple_of=14)
-    """Short side, in pixels, at which a frame is seen (upstream: `input_size`)."""
+    """Short side of the network's input, in pixels (upstream: `input_size`)."""
     dtype: Dtype = "float16"
     """Arithmetic of matrices and convolutions (upstream: `float16`); the last layers and all weights are float32."""
 
@@ -75,12 +75,12 @@ class VideoDepthAnything:
 
     @classmethod
     def needs(cls, spec: ModelSpec) -> Requirements:
-        """What must be there for it."""
+        """Return its packages and checkpoint."""
         weights = Checkpoint("weights", spec.model, spec.revision)
         return Requirements(packages=("torch", "transformers"), checkpoints=(weights,), gpu=wants_gpu(spec))
 
     def close(self) -> None:
-        """Drop the network and give its memory back."""
+        """Free the network."""
         self.__dict__.pop("network", None)
         release(self.device)
 
@@ -96,8 +96,8 @@ class VideoDepthAnything:
 
         Raises:
             GpuMemoryError: the clip does not fit the GPU.
-            RetryableError: others fill the GPU.
-            FfpdataError: the numbers overflowed.
+            RetryableError: other processes fill the GPU.
+            FfpdataError: depth is not finite.
         """
         with inference(self.device, f"depth of {clip_size(frames)}", REMEDY):
             found = join(self._windows(frames), len(frames))
@@ -110,20 +110,20 @@ class VideoDepthAnything:
         return np.clip(found, 0, 1, out=found)
 
     def _windows(self, frames: Frames) -> Iterator[NDArray[np.float32]]:
-        """Estimate window after window, float32 (32, H, W) each, near = large."""
+        """Yield the maps of one window after another, float32 (32, H, W) each, near = large."""
         import torch
 
         dtype = torch_dtype(self.settings.dtype)
         mixed = torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
         for chosen in window_frames(len(frames)):
-            pixels = torch.from_numpy(self._seen(frames, chosen)).to(self.device)
+            pixels = torch.from_numpy(self._preprocess(frames, chosen)).to(self.device)
             with mixed:
                 found = net.nearness(self.network, pixels)
-            yield net.upsampled(found.float(), frames.shape[1:3]).cpu().numpy()
+            yield net.upsample(found.float(), frames.shape[1:3]).cpu().numpy()
 
-    def _seen(self, frames: Frames, chosen: Sequence[int]) -> NDArray[np.float32]:
-        """Prepare frames, float32 (n, 3, h, w)."""
-        width, height = seen_size(frames.shape[2], frames.shape[1], self.settings.side)
+    def _preprocess(self, frames: Frames, chosen: Sequence[int]) -> NDArray[np.float32]:
+        """Scale and normalise frames: float32 (n, 3, h, w)."""
+        width, height = input_size(frames.shape[2], frames.shape[1], self.settings.side)
         out = np.empty((len(chosen), height, width, 3), np.float32)
         for place, number in enumerate(chosen):
             scaled = frames[number].astype(np.float32) / np.float32(255)
@@ -131,13 +131,13 @@ class VideoDepthAnything:
         return np.ascontiguousarray(((out - MEAN) / STD).transpose(0, 3, 1, 2))
 
 
-def seen_size(width: int, height: int, side: int) -> tuple[int, int]:
-    """Return the size (width, height) at which frames are seen: multiples of 14, the short side about `side`.
+def input_size(width: int, height: int, side: int) -> tuple[int, int]:
+    """Return the network's input size (width, height): multiples of 14, the short side about `side`.
 
-    As upstream's `infer_video_depth` and `Resize`: wide clips are seen smaller; sides are rounded, not below `side`.
+    As upstream's `infer_video_depth` and `Resize`: smaller for wide clips; sides are rounded, not below `side`.
     """
     ratio = max(width, height) / min(width, height)
-    if ratio > WIDEST:
+    if ratio > MAX_ASPECT:
         side = max(1, round(int(side * 1.777 / ratio) / net.PATCH)) * net.PATCH
     scale = max(side / width, side / height)
 

@@ -1,7 +1,7 @@
-"""Video Depth Anything's network: DINOv2 and the neck of Depth Anything, with four blocks that attend over time.
+"""Video Depth Anything's network: DINOv2 and the neck of Depth Anything, with four temporal attention blocks.
 
-After upstream's `dinov2.py`, `dpt_temporal.py` and `motion_module/`. The modules only hold weights; what is done with
-them, which differs from transformers' own Depth Anything, is written out here. Its size follows from the weights.
+After upstream's `dinov2.py`, `dpt_temporal.py` and `motion_module/`. The modules only hold weights; the
+forward pass, which differs from transformers' own Depth Anything, is written here. All sizes are read from the weights.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.video_depth.weight_names import renamed
+from ffpdata.models.video_depth.weight_names import rename_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PATCH = 14
-"""Pixels a side of DINOv2's patches."""
+"""Side of DINOv2's patches, pixels."""
 
 HEAD_SIZE = 64
 """Channels per attention head of every DINOv2."""
 
 TAPS = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23)}
-"""Layers whose tokens are read, by their number (upstream: `intermediate_layer_idx`)."""
+"""Number of layers to the layers whose tokens are used (upstream: `intermediate_layer_idx`)."""
 
 MOTION_HEADS = 8
 MOTION_GROUPS = 32
 MOTION_LAYERS = 2
-"""Shape of the blocks over time (upstream: `dpt_temporal.py`)."""
+"""Sizes of the temporal blocks (upstream: `dpt_temporal.py`)."""
 
 POSITION_OFFSET = 0.1
-"""Upstream asks for so much more than the grid when it resamples position embeddings, which moves them."""
+"""Upstream adds this to the grid size when it resamples position embeddings, which shifts them."""
 
 FRAMES_AT_ONCE = 4
-"""Frames that the finest maps are made of at once (upstream: `micro_batch_size`): they are the largest."""
+"""Frames per batch of the finest maps, which are the largest (upstream: `micro_batch_size`)."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a checkpoint: Small, Base and Large differ in nothing else.
+    """Sizes of a checkpoint: the only differences of Small, Base and Large.
 
     Attributes:
         hidden: channels of the tokens.
         layers: transformer layers.
-        positions: position embeddings, one of them the class token's.
-        channels: of the four maps, fine to coarse.
+        positions: position embeddings, including the class token's.
+        channels: channels of the four maps, fine to coarse.
         fusion: channels of the fused maps.
-        window: frames that the blocks over time know positions for.
+        window: frames with position embeddings in the temporal blocks.
     """
 
     hidden: int
@@ -60,10 +60,10 @@ class Shape:
 
 
 def shape_of(state: Mapping[str, Tensor]) -> Shape:
-    """Read the sizes off an official state dict.
+    """Read the sizes from an official state dict.
 
     Raises:
-        FatalError: it is not one of this architecture.
+        FatalError: it is of another architecture.
     """
     try:
         _, positions, hidden = state["pretrained.pos_embed"].shape
@@ -89,7 +89,7 @@ def build(state: Mapping[str, Tensor]) -> nn.ModuleDict:
         state: names and shapes of the release's `.pth` files.
 
     Raises:
-        FatalError: a weight is missing, left over, or of another shape.
+        FatalError: a weight is missing, unknown, or of another shape.
     """
     from torch import device, nn
     from transformers import DepthAnythingConfig, Dinov2Config, Dinov2Model
@@ -111,7 +111,7 @@ def build(state: Mapping[str, Tensor]) -> nn.ModuleDict:
         neck_hidden_sizes=list(shape.channels),
         fusion_hidden_size=shape.fusion,
     )
-    with device("meta"):  # no values are made that the weights would replace
+    with device("meta"):  # allocates no values that the weights would replace
         network = nn.ModuleDict(
             {
                 "backbone": Dinov2Model(backbone),
@@ -123,14 +123,14 @@ def build(state: Mapping[str, Tensor]) -> nn.ModuleDict:
             }
         )
     try:
-        network.load_state_dict(renamed(state), strict=True, assign=True)
+        network.load_state_dict(rename_weights(state), strict=True, assign=True)
     except RuntimeError as err:
         raise FatalError(f"not the weights of Video Depth Anything: {str(err)[:600]}") from err
     return network.float().eval()
 
 
 def _motion(channels: int, window: int) -> nn.ModuleDict:
-    """Hold a block over time, under upstream's names."""
+    """Return the modules of a temporal block, with upstream's names."""
     import torch
     from torch import nn
 
@@ -165,7 +165,7 @@ def nearness(network: nn.ModuleDict, pixels: Tensor) -> Tensor:
 
     Args:
         network: as `build` returns it.
-        pixels: float32 (T, 3, h, w), normalised as ImageNet is; h and w are multiples of 14.
+        pixels: float32 (T, 3, h, w), normalised by `MEAN` and `STD`; h and w are multiples of 14.
 
     Returns:
         float32 (T, h, w), >= 0, near = large, up to an unknown scale and shift.
@@ -187,7 +187,7 @@ def nearness(network: nn.ModuleDict, pixels: Tensor) -> Tensor:
     for part in range(0, len(pixels), FRAMES_AT_ONCE):
         some = slice(part, part + FRAMES_AT_ONCE)
         fine = fuse[3](fuse[2](coarse[some], second[some], size=first.shape[2:]), first[some])
-        fine = _resized(head.conv1(fine), (rows * PATCH, columns * PATCH))
+        fine = _resize(head.conv1(fine), (rows * PATCH, columns * PATCH))
         with torch.autocast(pixels.device.type, enabled=False):
             found.append(head.conv3(head.conv2(fine.float()).relu()).relu())
     return torch.cat(found)[:, 0]
@@ -226,11 +226,11 @@ def _positions(embeddings: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def over_time(block: Any, maps: Tensor) -> Tensor:
-    """Mix maps, (T, channels, h, w), over time at each place; T is at most the window."""
+    """Apply temporal attention to maps, (T, channels, h, w), at each position; T is at most the window."""
     from torch.nn import functional
 
     height, width = maps.shape[2:]
-    # (T, channels, h, w) to a sequence over time at each of the h * w places
+    # (T, channels, h, w) to a sequence over time at each of the h * w positions
     x = block["proj_in"](block["norm"](maps).permute(2, 3, 0, 1).flatten(0, 1))
     for layer in block["transformer_blocks"]:
         for attention, norm in zip(layer["attention_blocks"], layer["norms"], strict=True):
@@ -250,16 +250,16 @@ def _attend(attention: Any, x: Tensor) -> Tensor:
     return attention["to_out"][0](mixed.transpose(1, 2).flatten(2))
 
 
-def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample (T, C, h, w) so that the corners stay corners, as upstream does throughout."""
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample (T, C, h, w) bilinearly with aligned corners, as upstream does everywhere."""
     from torch.nn import functional
 
     return functional.interpolate(maps, size, mode="bilinear", align_corners=True)
 
 
-def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring (T, h, w) to `size` (height, width)."""
-    return _resized(maps[:, None], size)[:, 0]
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample (T, h, w) to `size` (height, width)."""
+    return _resize(maps[:, None], size)[:, 0]
 
 
-__all__ = ["Shape", "build", "nearness", "over_time", "shape_of", "upsampled"]
+__all__ = ["Shape", "build", "nearness", "over_time", "shape_of", "upsample"]

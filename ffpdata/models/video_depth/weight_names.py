@@ -1,4 +1,4 @@
-"""The official weights under the names of `network`: one table, and every name must be in it."""
+"""Map official weight names to those of `network`, by one table that must contain every name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLE = {
     r"head\.scratch\.output_conv2\.2\.(\w+)": r"head.conv3.\1",
     r"head\.motion_modules\.(\d)\.temporal_transformer\.(.+)": r"motion.\1.\2",
 }
-"""Official name (of the release's `.pth` files) to ours, as patterns of whole names."""
+"""Official name (of the release's `.pth` files) to the network's, as patterns of whole names."""
 
 for _number in range(1, 5):  # upstream counts these from 1, the fusion from the finest map
     TABLE |= {
@@ -40,11 +40,11 @@ for _number in range(1, 5):  # upstream counts these from 1, the fusion from the
     }
 
 _QKV = re.compile(r"pretrained\.blocks\.(\d+)\.attn\.qkv\.(\w+)")
-"""Three matrices in one upstream."""
+"""Upstream stores three matrices as one."""
 
 
-def renamed(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return an official state dict under our names.
+def rename_weights(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return an official state dict with the network's names.
 
     Raises:
         FatalError: a name is not one of Video Depth Anything's.
@@ -55,11 +55,11 @@ def renamed(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             for part, rows in zip("qkv", value.chunk(3), strict=True):
                 out[f"backbone.encoder.layer.{found[1]}.attention.{part}_proj.{found[2]}"] = rows
         else:
-            out[_ours(name)] = value
+            out[_rename(name)] = value
     return out
 
 
-def _ours(name: str) -> str:
+def _rename(name: str) -> str:
     for pattern, replacement in TABLE.items():
         if found := re.fullmatch(pattern, name):
             return found.expand(replacement)

@@ -1,1 +1,1 @@
-"""A vision-language model behind a server that speaks the OpenAI protocol: vLLM, or any other."""
+"""A vision-language model behind a server with the OpenAI protocol: vLLM, or any other."""

@@ -1,4 +1,4 @@
-"""From what a model wrote to an answer: the JSON object in it, and what is wrong with it in words for the model."""
+"""Parse a model's text: the JSON object in it, and its faults in words for the model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ffpdata.core.answer_schema import schema_violations
 if TYPE_CHECKING:
     from ffpdata.core.prompt import Prompt
 
-QUOTED = 2000
-"""Characters of a wrong answer that the model is shown again."""
+MAX_QUOTED = 2000
+"""Largest number of characters of a wrong answer that is quoted to the model."""
 
 
 class Answer(dict[str, Any]):
-    """An answer, and how it came about.
+    """An answer and its facts.
 
     Attributes:
-        facts: JSON values: what was shown (`frames`: medium to frame numbers, `sizes`: medium to [width, height]),
+        facts: JSON values: the media sent (`frames`: medium to frame numbers, `sizes`: medium to [width, height]),
             `requests`, `repairs`, `prompt_tokens`, `completion_tokens`, `seconds`, `first_token_seconds`, `endpoint`.
     """
 
@@ -35,18 +35,18 @@ def read_answer(
     """Find the answer in `text` and check it.
 
     Args:
-        text: what the model wrote: JSON alone, in a code fence, in prose, or none.
-        finish: why it stopped: `stop`, `length` or another word of the protocol.
+        text: the model's text: JSON alone, in a code fence, in prose, or none.
+        finish: the protocol's finish reason: `stop`, `length` or another one.
         prompt: its schema and rules.
         fields: the prompt's input fields, for the rules.
 
     Returns:
-        The answer, None unless it fits the schema; and every fault, empty where there is none.
+        The answer, None unless it fits the schema; and all faults, empty for a valid answer.
     """
     if not text.strip():
         return None, ["the answer is empty"]
-    found = [_legible(value) for value in _objects(text) if isinstance(value, dict)]
-    # A model that reasons in prose writes drafts first: the last that fits is meant.
+    found = [_clean_text(value) for value in _objects(text) if isinstance(value, dict)]
+    # A model that reasons in prose writes drafts first: the last valid object is its answer.
     for value in reversed(found):
         if not schema_violations(value, prompt.schema):
             return value, prompt.violations(value, fields)
@@ -58,18 +58,18 @@ def read_answer(
 
 
 def correction(text: str, faults: list[str], schema: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the turns of a repair round: what the model wrote, what is wrong with it and what is wanted."""
+    """Return the chat messages of a repair round: the model's text, its faults, and the request for a new answer."""
     names = ", ".join(f'"{name}"' for name in schema.get("properties", {}))
-    asked = (
+    request = (
         f"This answer cannot be used: {'; '.join(faults)}.\n"
         f"Look again and answer the same question anew. Write one JSON object with {names} and nothing else."
     )
-    quoted = text.strip()[:QUOTED] or "(nothing)"
-    return [{"role": "assistant", "content": quoted}, {"role": "user", "content": asked}]
+    quoted = text.strip()[:MAX_QUOTED] or "(nothing)"
+    return [{"role": "assistant", "content": quoted}, {"role": "user", "content": request}]
 
 
 def _objects(text: str) -> Iterator[Any]:
-    """Yield every outermost JSON object in `text`, whatever stands around it."""
+    """Yield every outermost JSON object in `text`."""
     decoder = json.JSONDecoder(strict=False)  # grammars of servers let raw control characters into strings
     start = text.find("{")
     while start >= 0:
@@ -82,11 +82,11 @@ def _objects(text: str) -> Iterator[Any]:
         start = text.find("{", end)
 
 
-def _legible(value: Any) -> Any:
-    """Put a space for every control character, line ends too, and drop halves of characters: no table holds them."""
+def _clean_text(value: Any) -> Any:
+    """Replace control characters, including line ends, by spaces, and drop lone surrogates: tables store neither."""
     if isinstance(value, str):
         text = value.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")  # whole pairs become one character
         return "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text).strip()
     if isinstance(value, dict):
-        return {key: _legible(entry) for key, entry in value.items()}
-    return [_legible(entry) for entry in value] if isinstance(value, list) else value
+        return {key: _clean_text(entry) for key, entry in value.items()}
+    return [_clean_text(entry) for entry in value] if isinstance(value, list) else value

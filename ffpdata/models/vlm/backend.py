@@ -12,7 +12,7 @@ from ffpdata.core.errors import Reject
 from ffpdata.models.requirements import Requirements
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vlm.answers import Answer, correction, read_answer
-from ffpdata.models.vlm.frame_sampling import show
+from ffpdata.models.vlm.frame_sampling import encode_media
 from ffpdata.models.vlm.service import acquire
 from ffpdata.models.vlm.settings import VisionRuntime, VisionSettings
 
@@ -45,7 +45,7 @@ class ServedVision:
 
     @classmethod
     def needs(cls, spec: ModelSpec) -> Requirements:
-        """What must be there for it: the client's library, and a server that answers now."""
+        """Return the client's package, and a check of its server."""
         runtime = parse_runtime(cls.Runtime, spec).model_copy(update={"start_seconds": 0.0})
         model = runtime.served_model or spec.model
 
@@ -59,19 +59,19 @@ class ServedVision:
         return Requirements(packages=("openai",), reach=reach)
 
     def close(self) -> None:
-        """End the connections once no other stage of this process uses them."""
+        """Close the connections, unless other stages of this process use them."""
         release, self._release = self._release, lambda: None
         release()
 
     def usage(self) -> dict[str, dict[str, int]]:
-        """Return what each question cost in this process so far; see `Service.usage`."""
+        """Return the costs of each prompt in this process so far; see `Service.usage`."""
         return self._service.usage()
 
     def ask(self, prompt: Prompt, media: Mapping[str, Any], fields: Mapping[str, Any]) -> Answer:
-        """Show the model what the prompt shows and return its answer.
+        """Send the prompt with its media to the model and return the answer.
 
-        An answer that breaks the schema or a rule of the prompt is shown to the model again with what is wrong. One
-        that fits the schema and still breaks a rule is returned all the same: the stage decides.
+        An answer that breaks the schema or a rule of the prompt is sent back to the model with its faults. If the last
+        answer fits the schema but breaks a rule, it is returned: the stage decides.
 
         Args:
             prompt: the question, its schema and its rules.
@@ -79,17 +79,17 @@ class ServedVision:
             fields: values for the template's inputs.
 
         Raises:
-            Reject: `answer_invalid` (no JSON that fits the schema, with what it was) or `answer_refused`.
-            RequestRefusedError: the server refuses this question.
+            Reject: `answer_invalid` (no JSON that fits the schema; the detail quotes the text) or `answer_refused`.
+            RequestRefusedError: the server refuses this request.
             RetryableError: the service fails.
             FatalError: wrong key, path, model or media.
         """
         start = time.monotonic()
-        shown = show(prompt, media, self.settings)
+        encoded = encode_media(prompt, media, self.settings)
         text = prompt.render(fields)
         if self.settings.schema_mode != "json_schema":
             text += f"\n\nThe JSON must fit this schema: {json.dumps(prompt.schema)}"
-        messages: list[dict[str, Any]] = [{"role": "user", "content": [*shown.parts, {"type": "text", "text": text}]}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": [*encoded.parts, {"type": "text", "text": text}]}]
         replies: list[Completion] = []
         requests = 0
         while True:
@@ -100,7 +100,7 @@ class ServedVision:
             if not faults or len(replies) > self.settings.repairs:
                 break
             messages = [messages[0], *correction(reply.text, faults, prompt.schema)]
-        facts = {"frames": shown.frames, "sizes": shown.sizes, "requests": requests, **_cost(replies)}
+        facts = {"frames": encoded.frames, "sizes": encoded.sizes, "requests": requests, **_cost(replies)}
         facts["seconds"] = round(time.monotonic() - start, 3)
         log.debug("%s: %s", prompt.name, facts)
         if answer is None:
@@ -128,7 +128,7 @@ class ServedVision:
 
 
 def _cost(replies: list[Completion]) -> dict[str, Any]:
-    """What an answer cost, its repairs included; counts that the server does not give are left out."""
+    """Return the costs of an answer, including repairs; counts that the server does not return are left out."""
     facts: dict[str, Any] = {
         "repairs": len(replies) - 1,
         "first_token_seconds": round(replies[0].first_token_seconds, 3),

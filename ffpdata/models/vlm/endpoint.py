@@ -1,4 +1,4 @@
-"""One endpoint: one request at a time made and read as a stream, its health, and what its errors mean."""
+"""One endpoint: streamed requests, its health, and its errors as typed exceptions."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from openai import APIStatusError
 
 LONGEST_ANSWER = 100_000
-"""Characters after which a stream is given up: no `max_tokens` gives so many."""
+"""Characters after which a stream is aborted: more than any `max_tokens` allows."""
 PROBE_SECONDS = 10.0
-KEPT_SECONDS = 2.0
-"""How long an idle connection is kept. vLLM's server closes it after 5: reused at that moment, it breaks."""
-SHOWN_MESSAGE = 400
-"""Characters of a server's message that an error repeats."""
+KEEPALIVE_SECONDS = 2.0
+"""Seconds that an idle connection stays open. vLLM's server closes it after 5, and a request at that moment fails."""
+MAX_MESSAGE = 400
+"""Largest number of characters of a server's message in an error."""
 
 REFUSED = (400, 413, 415, 422)
-"""Statuses that blame the request: the next endpoint would say the same."""
+"""Statuses of invalid requests, which other endpoints would refuse too."""
 
 
 class RequestRefusedError(FfpdataError):
-    """The server refuses this very question (too long, a setting it does not know): the item fails with its words."""
+    """The server refuses the request, e.g. as too long or for an unknown setting: the item fails with its message."""
 
 
 class EndpointError(Exception):
-    """The service failed a request; another try may do better.
+    """The endpoint failed; a retry may succeed.
 
     Args:
-        kind: `down` (no connection), `hung` (a time-out), `busy` (429, 503) or `broken` (5xx, a broken connection,
-            nonsense).
-        text: what happened.
-        retry_after: seconds that the server asks to wait, None where it says nothing.
+        kind: `down` (no connection), `hung` (a time-out), `busy` (429, 503) or `broken` (5xx, a broken connection, an
+            invalid response).
+        text: message.
+        retry_after: the server's `Retry-After`, seconds; None without one.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class EndpointError(Exception):
 
 @dataclass(frozen=True)
 class Completion:
-    """What a request brought.
+    """The response to a request.
 
     Attributes:
-        text: the answer as it was written.
-        finish: why it ended: `stop`, `length`, `content_filter`.
-        prompt_tokens: None where the server does not count.
-        completion_tokens: the same.
+        text: the model's text.
+        finish: finish reason: `stop`, `length`, `content_filter`.
+        prompt_tokens: None where the server does not return it.
+        completion_tokens: likewise.
         seconds: from the request to the last byte.
         first_token_seconds: from the request to the first text.
-        endpoint: who answered.
+        endpoint: URL of the endpoint.
     """
 
     text: str
@@ -74,12 +74,12 @@ class Completion:
 
 
 class Endpoint:
-    """One base URL. It lives on the event loop's thread; only `complete` and `probe` wait.
+    """One base URL. Used on the event loop's thread only; `complete` and `probe` are the only waits.
 
     Args:
         url: the base URL, `http://host:port/v1`.
         model: the model's name at the server.
-        key: the API key; it appears in no message.
+        key: the API key; messages never contain it.
         runtime: the time limits.
     """
 
@@ -88,11 +88,11 @@ class Endpoint:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.url, self.model, self._key, self._runtime = url, model, key, runtime
-        # Each wait has its own limit in `complete`; the client's own would count silence alone.
+        # `complete` limits every wait; the client's own timeout would limit only the time between bytes.
         limits = httpx2.Timeout(runtime.total_seconds, connect=runtime.connect_seconds)
-        pool = httpx2.Limits(max_connections=None, keepalive_expiry=KEPT_SECONDS)
-        # Retries are the service's, which has other endpoints. A key must be given: without one the client would send
-        # what OPENAI_API_KEY holds to a server that it is not meant for.
+        pool = httpx2.Limits(max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS)
+        # `Service` retries, as it has other endpoints. A key must be set: otherwise the client would send the value of
+        # OPENAI_API_KEY to a server that it is not meant for.
         self._client = AsyncOpenAI(
             base_url=url,
             api_key=key or "none",
@@ -105,9 +105,9 @@ class Endpoint:
         self.failures = 0
         """Failures in a row."""
         self.answered_at = 0.0
-        """Monotonic time of its last answer."""
+        """Monotonic time of its last response, seconds."""
         self.rests_until = 0.0
-        """Monotonic time before which it is not asked."""
+        """Monotonic time before which it gets no request, seconds."""
         self.last_error = ""
 
     async def close(self) -> None:
@@ -115,15 +115,15 @@ class Endpoint:
         await self._client.close()
 
     async def complete(self, request: Mapping[str, Any]) -> Completion:
-        """Make one request and read it to its end.
+        """Make one request and read its stream to the end.
 
         Args:
             request: arguments of the chat completions call, `model` and streaming excepted.
 
         Raises:
-            Trouble: the service failed.
-            RequestRefusedError: this request is wrong.
-            FatalError: every request would be: wrong key, path or model.
+            EndpointError: the endpoint failed.
+            RequestRefusedError: this request is invalid.
+            FatalError: every request would fail: wrong key, path or model.
         """
         import httpx2
         from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
@@ -145,12 +145,12 @@ class Endpoint:
                 "down", f"{self.url}: no connection within {self._runtime.connect_seconds:g} s"
             ) from None
         except APIStatusError as err:
-            raise self._judged(err) from None
+            raise self._error_for_status(err) from None
         except (APIConnectionError, httpx2.HTTPError, httpx2.StreamError, OSError) as err:
             cause = err.__cause__ or err
             kind: Literal["down", "broken"] = "down" if isinstance(cause, httpx2.ConnectError) else "broken"
-            raise EndpointError(kind, f"{self.url}: {self._clean(_named(cause))}") from None
-        except APIError as err:  # sent within a stream that had begun well
+            raise EndpointError(kind, f"{self.url}: {self._clean(_describe(cause))}") from None
+        except APIError as err:  # sent within a started stream
             text = f"{self.url}: {self._clean(err.message)}"
             raise (
                 RequestRefusedError(text) if str(err.code) in map(str, REFUSED) else EndpointError("broken", text)
@@ -194,7 +194,7 @@ class Endpoint:
         )
 
     async def probe(self) -> bool:
-        """Ask the endpoint for its models; sets `up` and `last_error`.
+        """Request the endpoint's models, set `up` and `last_error`, and return `up`.
 
         Raises:
             FatalError: it refuses the key, or does not serve the model.
@@ -207,17 +207,17 @@ class Endpoint:
                 page = await self._client.models.list()
                 names = [model.id for model in page.data]
         except APIStatusError as err:
-            if err.status_code in (404, 405):  # a server without such a list: the first question will tell
+            if err.status_code in (404, 405):  # a server without this list: errors come with the first request
                 self.up = True
                 return True
-            judged = self._judged(err)
-            if isinstance(judged, FatalError):
-                raise judged from None
-            self.up, self.last_error = False, str(judged)
+            error = self._error_for_status(err)
+            if isinstance(error, FatalError):
+                raise error from None
+            self.up, self.last_error = False, str(error)
             return False
         except (TimeoutError, APIError, httpx2.HTTPError, OSError, ValueError, TypeError, AttributeError) as err:
             silent = f"no list of models within {PROBE_SECONDS:g} s"
-            text = silent if isinstance(err, TimeoutError) else _named(err.__cause__ or err)
+            text = silent if isinstance(err, TimeoutError) else _describe(err.__cause__ or err)
             self.up, self.last_error = False, f"{self.url}: {self._clean(text)}"
             return False
         if self.model not in names:
@@ -228,8 +228,8 @@ class Endpoint:
         self.up = True
         return True
 
-    def _judged(self, err: APIStatusError) -> Exception:
-        """Turn a status into the error whose class is the policy."""
+    def _error_for_status(self, err: APIStatusError) -> Exception:
+        """Return the exception for a status; its class defines whether the request is retried."""
         status, text = err.status_code, f"{self.url} answered {err.status_code}: {self._clean(err.message)}"
         if status in (401, 403):
             how = f"the key in ${self._runtime.api_key_env}" if self._runtime.api_key_env else "no key"
@@ -248,17 +248,17 @@ class Endpoint:
         return EndpointError(kind, text, retry_after(err.response.headers.get("retry-after")))
 
     def _clean(self, text: str) -> str:
-        """Cut a server's message and take the key out of it."""
+        """Shorten a server's message and remove the key from it."""
         text = " ".join(text.split())
-        return (text.replace(self._key, "***") if self._key else text)[:SHOWN_MESSAGE]
+        return (text.replace(self._key, "***") if self._key else text)[:MAX_MESSAGE]
 
 
-def _named(err: BaseException) -> str:
+def _describe(err: BaseException) -> str:
     return f"{type(err).__name__}: {err}" if str(err) else type(err).__name__
 
 
 def retry_after(header: str | None) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for (a number or a date), None where it says nothing."""
+    """Return the seconds of a `Retry-After` header (a number or a date); None without a valid one."""
     if not header:
         return None
     try:

@@ -1,4 +1,4 @@
-"""One event loop in a thread of its own: all questions of a process go through it, from whatever thread they come."""
+"""One event loop per process, in its own thread, for the requests of all threads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
-    """Return the process's loop, started at its first use."""
-    global _loop  # noqa: PLW0603 - there is one per process, and this is it
+    """Return the process's loop, started at first use."""
+    global _loop  # noqa: PLW0603 - one per process
     with _lock:
         if _loop is None or _loop.is_closed():
             _loop = asyncio.new_event_loop()
@@ -28,11 +28,11 @@ def event_loop() -> asyncio.AbstractEventLoop:
 
 
 def call(work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
-    """Run `work` on the loop and wait for it.
+    """Run `work` on the loop and return its result.
 
     Args:
-        work: what to run; it bounds its own waits.
-        seconds: the watchdog: `work` is given up after so long, whatever it is stuck in.
+        work: coroutine, which limits its own waits.
+        seconds: watchdog: `work` is cancelled after this time.
 
     Raises:
         RetryableError: the watchdog fired.
@@ -41,15 +41,15 @@ def call(work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
     try:
         return future.result(seconds)
     except concurrent.futures.TimeoutError:
-        if future.done():  # the work itself ran into a time-out
+        if future.done():  # the work itself timed out
             raise
         raise RetryableError(f"a request did not end within {seconds:.0f} s and was given up") from None
     finally:
-        future.cancel()  # does nothing where it ended; also on Ctrl-C
+        future.cancel()  # no effect if it has ended; needed for Ctrl-C
 
 
 def _forget() -> None:
-    """After a fork the thread is gone: the child starts its own."""
+    """Reset after a fork: the child has no loop thread and starts its own."""
     global _loop, _lock
     _loop, _lock = None, threading.Lock()
 

@@ -1,6 +1,6 @@
-"""What a served model is shown: which frames of a clip, at what size, as parts of a chat message.
+"""Sample, scale and encode media as parts of a chat message.
 
-Servers sample and resize in ways of their own; here it is done once, the same for all of them, and recorded.
+Servers differ in how they sample and resize; here it is done once, the same for all servers, and recorded.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ ORDINALS = ("First", "Second", "Third", "Fourth")
 
 
 @dataclass
-class ShownMedia:
-    """What one question shows.
+class EncodedMedia:
+    """The media of one question.
 
     Attributes:
         parts: content parts of a chat message, in the prompt's order.
-        frames: medium to the numbers of its frames that are shown, counted from 0.
-        sizes: medium to (width, height) as shown.
+        frames: medium to the numbers of its sampled frames, from 0.
+        sizes: medium to [width, height] of its frames, pixels.
     """
 
     parts: list[dict[str, Any]] = field(default_factory=list)
@@ -42,33 +42,33 @@ class ShownMedia:
     sizes: dict[str, list[int]] = field(default_factory=dict)
 
 
-def show(prompt: Prompt, media: Mapping[str, Any], settings: VisionSettings) -> ShownMedia:
-    """Sample, scale and encode the media that a prompt shows.
+def encode_media(prompt: Prompt, media: Mapping[str, Any], settings: VisionSettings) -> EncodedMedia:
+    """Sample, scale and encode the media of a prompt.
 
     Args:
-        prompt: `prompt.media` says what is shown, in order, and how.
+        prompt: `prompt.media` lists the media in order, and their kind.
         media: clips uint8 (T, H, W, 3) and images uint8 (H, W, 3), RGB, by name.
-        settings: which frames and what size.
+        settings: number of frames, and sizes.
 
     Raises:
-        FatalError: a medium that the prompt shows is not there, or is no clip or image.
+        FatalError: a medium of the prompt is missing, or is neither clip nor image.
     """
-    view, shown, clips = settings.view(prompt.name), ShownMedia(), 0
+    view, encoded, clips = settings.view(prompt.name), EncodedMedia(), 0
     for name, kind in prompt.media.items():
-        pixels = _get(media, name, prompt)
+        pixels = _get_pixels(media, name, prompt)
         if pixels.ndim == 4 and kind == "clip":
             numbers = frame_numbers(len(pixels), view.frames)
-            size = shown_size(pixels.shape[2], pixels.shape[1], view.clip_pixels, settings.multiple)
+            size = scaled_size(pixels.shape[2], pixels.shape[1], view.clip_pixels, settings.multiple)
             jpegs = [_jpeg(pixels[i], size, settings.jpeg_quality) for i in numbers]
-            shown.parts += _clip_parts(jpegs, settings.clips_as, clips)
+            encoded.parts += _clip_parts(jpegs, settings.clips_as, clips)
             clips += 1
         else:
             image = pixels[0] if pixels.ndim == 4 else pixels
             numbers = [0]
-            size = shown_size(image.shape[1], image.shape[0], view.image_pixels, settings.multiple)
-            shown.parts.append(_image_part(_jpeg(image, size, settings.jpeg_quality)))
-        shown.frames[name], shown.sizes[name] = numbers, list(size)
-    return shown
+            size = scaled_size(image.shape[1], image.shape[0], view.image_pixels, settings.multiple)
+            encoded.parts.append(_image_part(_jpeg(image, size, settings.jpeg_quality)))
+        encoded.frames[name], encoded.sizes[name] = numbers, list(size)
+    return encoded
 
 
 def frame_numbers(length: int, count: int) -> list[int]:
@@ -80,21 +80,21 @@ def frame_numbers(length: int, count: int) -> list[int]:
     return [round(i * (length - 1) / (count - 1)) for i in range(count)]
 
 
-def shown_size(width: int, height: int, pixels: int, multiple: int) -> tuple[int, int]:
-    """Return the width and height shown: the same shape, at most `pixels` in area, both multiples of `multiple`.
+def scaled_size(width: int, height: int, pixels: int, multiple: int) -> tuple[int, int]:
+    """Return width and height of a scaled frame: similar shape, at most `pixels` in area, multiples of `multiple`.
 
-    Nothing is enlarged beyond the next multiple; a side is at least one multiple long.
+    Frames are not enlarged beyond the next multiple; a side is at least one multiple long.
     """
     scale = min(1.0, math.sqrt(pixels / (width * height))) / multiple
     wide, high = (({max(1, math.floor(side * scale)), max(1, math.ceil(side * scale))}) for side in (width, height))
     least = (max(1, math.floor(width * scale)), max(1, math.floor(height * scale)))
     fitting = [(w, h) for w in wide for h in high if w * h * multiple**2 <= pixels] or [least]
-    # The least change of shape, then the larger picture.
+    # The smallest change of shape, then the larger area.
     w, h = min(fitting, key=lambda sides: (abs(math.log(sides[0] * height / (sides[1] * width))), -sides[0] * sides[1]))
     return w * multiple, h * multiple
 
 
-def _get(media: Mapping[str, Any], name: str, prompt: Prompt) -> Pixels:
+def _get_pixels(media: Mapping[str, Any], name: str, prompt: Prompt) -> Pixels:
     pixels = media.get(name)
     if pixels is None:
         raise FatalError(f"the prompt {prompt.name!r} shows {name!r}, and it was given {sorted(media)} only")
@@ -108,7 +108,7 @@ def _get(media: Mapping[str, Any], name: str, prompt: Prompt) -> Pixels:
 
 
 def _jpeg(image: Pixels, size: tuple[int, int], quality: int) -> str:
-    """Scale an image to (width, height) and return it as base64 of a JPEG."""
+    """Scale an image to (width, height) and return it as a JPEG in base64."""
     if (image.shape[1], image.shape[0]) != size:
         smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
         how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
@@ -124,7 +124,7 @@ def _image_part(jpeg: str) -> dict[str, Any]:
 
 
 def _clip_parts(jpegs: list[str], clips_as: str, before: int) -> list[dict[str, Any]]:
-    """One part per clip, or a heading and its frames; `before` clips stand before it."""
+    """Return one part for a clip, or a heading and its frames; `before` is the number of clips before it."""
     if clips_as == "video":
         return [{"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(jpegs)}"}}]
     ordinal = ORDINALS[before] if before < len(ORDINALS) else f"{before + 1}th"

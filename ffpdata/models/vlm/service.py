@@ -1,7 +1,7 @@
-"""All endpoints of one model as one service: bounded concurrency, health, fail-over, retries, accounting.
+"""All endpoints of one model as one service: bounded concurrency, health checks, fail-over, retries, usage.
 
-A process has one service per model and runtime, however many stages use it: they share its connections, its limit and
-what it knows about the endpoints.
+A process has one service per model and runtime for all its stages: they share its connections, its limits and the state
+of its endpoints.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ffpdata.models.vlm.settings import VisionRuntime
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
-"""How often a question that waits for an endpoint looks again."""
+"""Interval at which a waiting request checks for an available endpoint, seconds."""
 BREAKER = 3
-"""Failures in a row after which an endpoint that answers counts as down all the same."""
+"""Failures in a row after which an endpoint counts as down, even if it responds."""
 MOST_DOUBLINGS = 5
 GRACE_SECONDS = 30.0
-"""What the watchdog grants beyond the sum of all limits."""
+"""Seconds of the watchdog beyond the sum of all limits."""
 
 
 class Service:
@@ -46,7 +46,7 @@ class Service:
 
     def __init__(self, runtime: VisionRuntime, model: str) -> None:
         self.runtime, self.model = runtime, model
-        self._places = threading.BoundedSemaphore(runtime.concurrency)
+        self._slots = threading.BoundedSemaphore(runtime.concurrency)
         self._totals: dict[str, Counter[str]] = {}
         self._lock = threading.Lock()
         self._watch: asyncio.Task[None] | None = None
@@ -61,29 +61,29 @@ class Service:
             raise
 
     def ask(self, request: Mapping[str, Any], question: str = "") -> tuple[Completion, int]:
-        """Make a request at the endpoint that has least to do, and at others when it fails.
+        """Send a request to the least busy endpoint, and to others when it fails.
 
         Args:
             request: arguments of the chat completions call, `model` excepted.
-            question: what `usage` counts it under.
+            question: name under which `usage` counts it.
 
         Returns:
-            The reply, and how many requests it took.
+            The reply, and the number of requests made.
 
         Raises:
             RetryableError: the service failed `attempts` times, or every endpoint is down for `outage_seconds`.
-            RequestRefusedError: this request is wrong.
-            FatalError: every request would be.
+            RequestRefusedError: this request is invalid.
+            FatalError: every request would fail.
         """
         limits = self.runtime
         most = limits.total_seconds + limits.longest_backoff_seconds + limits.outage_seconds
-        with self._places:
-            tried: list[EndpointError] = []
+        with self._slots:
+            troubles: list[EndpointError] = []
             try:
-                reply = call(self._ask(request, tried), limits.attempts * most + GRACE_SECONDS)
+                reply = call(self._ask(request, troubles), limits.attempts * most + GRACE_SECONDS)
             finally:
-                kinds: Counter[str] = Counter(trouble.kind for trouble in tried)
-                self._count(question, failures=len(tried), **kinds)
+                kinds: Counter[str] = Counter(trouble.kind for trouble in troubles)
+                self._count(question, failures=len(troubles), **kinds)
         self._count(
             question,
             answers=1,
@@ -91,7 +91,7 @@ class Service:
             completion_tokens=reply.completion_tokens or 0,
             milliseconds=round(reply.seconds * 1000),
         )
-        return reply, len(tried) + 1
+        return reply, len(troubles) + 1
 
     def usage(self) -> dict[str, dict[str, int]]:
         """Return per question: `answers`, `failures` of the service (and of which kind), tokens, `milliseconds`."""
@@ -99,11 +99,11 @@ class Service:
             return {question: dict(totals) for question, totals in self._totals.items()}
 
     def health(self) -> dict[str, str]:
-        """Return per endpoint `up`, or why it is not used."""
+        """Return for each endpoint `up`, or its last error."""
         return {e.url: "up" if e.up and e.rests_until <= time.monotonic() else e.last_error for e in self._endpoints}
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         call(self._stop())
 
     # --- on the event loop ---
@@ -122,7 +122,7 @@ class Service:
         for endpoint in self._endpoints:
             if not endpoint.up:
                 log.warning("%s is left out until it answers", endpoint.last_error)
-        self._watch = asyncio.create_task(self._keep_watch())
+        self._watch = asyncio.create_task(self._watch_endpoints())
 
     async def _stop(self) -> None:
         if self._watch is not None:
@@ -130,7 +130,7 @@ class Service:
             await asyncio.gather(self._watch, return_exceptions=True)
         await asyncio.gather(*(endpoint.close() for endpoint in self._endpoints), return_exceptions=True)
 
-    async def _ask(self, request: Mapping[str, Any], tried: list[EndpointError]) -> Completion:
+    async def _ask(self, request: Mapping[str, Any], troubles: list[EndpointError]) -> Completion:
         limits, avoid = self.runtime, set[str]()
         while True:
             endpoint = await self._choose(avoid)
@@ -138,20 +138,20 @@ class Service:
             try:
                 reply = await endpoint.complete(request)
             except EndpointError as trouble:
-                tried.append(trouble)
-                self._note(endpoint, trouble, began)
-                if len(tried) >= limits.attempts:
-                    raise RetryableError(f"{trouble.text} ({_kinds(tried)})") from None
+                troubles.append(trouble)
+                self._record_failure(endpoint, trouble, began)
+                if len(troubles) >= limits.attempts:
+                    raise RetryableError(f"{trouble.text} ({_kinds(troubles)})") from None
                 avoid.add(endpoint.url)
-                if len(avoid) >= len(self._endpoints):  # each was tried: now wait
+                if len(avoid) >= len(self._endpoints):  # all have failed: wait
                     avoid = {endpoint.url} if len(self._endpoints) > 1 else set()
-                    await asyncio.sleep(self._backoff(len(tried), trouble))
+                    await asyncio.sleep(self._backoff(len(troubles), trouble))
             else:
                 endpoint.failures, endpoint.rests_until, endpoint.answered_at = 0, 0.0, time.monotonic()
                 return reply
 
     async def _choose(self, avoid: set[str]) -> Endpoint:
-        """Wait for an endpoint that is up, the least busy first; `avoid` are taken where there is no other."""
+        """Wait for an endpoint that is up and return the least busy; those in `avoid` only if there is no other."""
         start = time.monotonic()
         while True:
             now = time.monotonic()
@@ -165,11 +165,10 @@ class Service:
                 )
             await asyncio.sleep(POLL_SECONDS)
 
-    def _note(self, endpoint: Endpoint, trouble: EndpointError, began: float) -> None:
-        """Remember a failure: who is down waits for a health check, who is busy rests for as long as it says.
+    def _record_failure(self, endpoint: Endpoint, trouble: EndpointError, began: float) -> None:
+        """Record a failure: an endpoint that is down waits for a health check, a busy one for its `Retry-After`.
 
-        Silence means that an endpoint is down only where nobody was answered in the meantime: one question may hang
-        alone.
+        A time-out marks an endpoint as down only if it answered no other request meanwhile: a single request may hang.
         """
         endpoint.last_error = trouble.text
         now, limits = time.monotonic(), self.runtime
@@ -183,12 +182,12 @@ class Service:
             if endpoint.up:
                 log.warning("%s; not asked until it is well again", trouble.text)
             endpoint.up = False
-            # One that answers the health check and fails at questions is asked ever more rarely.
+            # An endpoint that passes health checks but fails requests is used less and less often.
             repeats = min(MOST_DOUBLINGS, endpoint.failures - 1)
             endpoint.rests_until = now + (0 if trouble.kind == "down" else limits.health_seconds * 2**repeats)
 
-    async def _keep_watch(self) -> None:
-        """Look at endpoints that are down until they are well again."""
+    async def _watch_endpoints(self) -> None:
+        """Probe endpoints that are down, forever."""
         while True:
             await asyncio.sleep(self.runtime.health_seconds)
             down = [e for e in self._endpoints if not e.up and e.rests_until <= time.monotonic()]
@@ -197,7 +196,7 @@ class Service:
             ):
                 if found is True:
                     log.warning("%s is well again", endpoint.url)
-                elif isinstance(found, BaseException):  # it came back with another model or key
+                elif isinstance(found, BaseException):  # it is back with another model or key
                     endpoint.last_error = str(found)
 
     def _backoff(self, failures: int, trouble: EndpointError) -> float:
@@ -205,7 +204,7 @@ class Service:
         if trouble.retry_after is not None:
             return min(trouble.retry_after, limits.longest_backoff_seconds)
         wait: float = min(limits.backoff_seconds * 2 ** (failures - 1), limits.longest_backoff_seconds)
-        return wait * random.uniform(0.5, 1.0)  # noqa: S311 - so that many questions do not come back at once
+        return wait * random.uniform(0.5, 1.0)  # noqa: S311 - spreads the retries of many requests
 
     def _errors(self) -> str:
         return "; ".join(endpoint.last_error or f"{endpoint.url} is down" for endpoint in self._endpoints)
@@ -227,9 +226,9 @@ def _key(runtime: VisionRuntime) -> str:
     return key
 
 
-def _kinds(tried: list[EndpointError]) -> str:
-    counts = Counter(trouble.kind for trouble in tried)
-    return f"{len(tried)} requests: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
+def _kinds(troubles: list[EndpointError]) -> str:
+    counts = Counter(trouble.kind for trouble in troubles)
+    return f"{len(troubles)} requests: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
 
 
 # --- one service per model and runtime in a process ---
@@ -239,7 +238,7 @@ _shared_lock = threading.Lock()
 
 
 def acquire(runtime: VisionRuntime, model: str) -> tuple[Service, Callable[[], None]]:
-    """Return the process's service of a model, started at its first use, and what gives it back."""
+    """Return the process's service of a model, started at first use, and a function that releases it."""
     name = f"{os.getpid()} {model} {runtime.model_dump_json()}"
     with _shared_lock:
         service, users = _shared.get(name) or (Service(runtime, model), 0)

@@ -1,4 +1,4 @@
-"""What shapes a served model's answers (`settings`, in every key), and how it is reached (`runtime`, in none)."""
+"""Settings of a served model, which count in keys because they change its answers, and its runtime, which does not."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class View(BaseModel):
-    """What the model is shown of a medium."""
+    """Number and size of the frames that are sent of a medium."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     frames: int = Field(8, ge=1, le=128)
-    """Frames of a clip, evenly spread, the first and the last among them; a shorter clip is shown whole."""
+    """Frames of a clip, evenly spaced, including the first and the last; all of a shorter clip."""
     clip_pixels: int = Field(644 * 364, ge=56 * 56)
-    """Largest area of such a frame: a larger one is scaled down. The default is 16:9 in multiples of 28."""
+    """Largest area of such a frame, pixels; larger ones are scaled down. The default is 16:9 in multiples of 28."""
     image_pixels: int = Field(1288 * 728, ge=56 * 56)
-    """Largest area of a still."""
+    """Largest area of a still image, pixels."""
 
 
 class ViewSettings(BaseModel):
-    """What one question changes in the `View`; None leaves it as it is."""
+    """Values of the `View` for one prompt; None for the general value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,36 +32,36 @@ class ViewSettings(BaseModel):
 
 
 class VisionSettings(View):
-    """What shapes the answer."""
+    """Settings of `ServedVision`."""
 
     multiple: int = Field(28, ge=1, le=256)
-    """Width and height shown are multiples of it, so that the server resizes nothing: 28 for Qwen2.5-VL (patches of 14,
-    merged by 2)."""
+    """Frames' width and height are multiples of it, so that the server does not resize: 28 for Qwen2.5-VL (patches of
+    14, merged by 2)."""
     jpeg_quality: int = Field(92, ge=1, le=100)
     clips_as: Literal["video", "images"] = "video"
-    """`video`: the frames as one `video_url` of JPEGs, which vLLM reads and places in time. `images`: each frame as an
-    image under a heading, which every server with several images per question reads."""
+    """`video`: the frames as one `video_url` of JPEGs, which vLLM reads as a video. `images`: each frame as an
+    image under a heading, for every server that accepts several images per request."""
     questions: dict[str, ViewSettings] = {}
-    """Prompt name to what it is shown otherwise, e.g. `{screen: {frames: 16}}`."""
+    """Prompt name to its own `View`, e.g. `{screen: {frames: 16}}`."""
     schema_mode: Literal["json_schema", "json_object", "text"] = "json_schema"
-    """How the server is held to the prompt's schema: strictly, to JSON alone, or not at all. In the last two the schema
-    is written below the question. The answer is checked here in each case."""
+    """Constraint on the server's output: the prompt's schema, any JSON, or none. For the last two the schema is
+    appended to the question. The answer is always validated here."""
     repairs: int = Field(1, ge=0, le=3)
-    """How often a model is shown what was wrong with its answer and asked again."""
+    """Repair rounds: how often an invalid answer is sent back to the model with its faults."""
     temperature: float = Field(0.0, ge=0, le=2)
     seed: int = 0
     max_tokens: int = Field(512, ge=16)
-    """Longest answer."""
+    """Longest answer, tokens."""
 
     def view(self, question: str) -> View:
-        """Return what the prompt `question` is shown."""
+        """Return the view for the prompt `question`."""
         own = self.questions.get(question)
         base = {name: getattr(self, name) for name in View.model_fields}
         return View(**base | (own.model_dump(exclude_none=True) if own else {}))
 
 
 class VisionRuntime(BaseModel):
-    """How the model is reached. All times are in seconds."""
+    """Endpoints and limits. All times are in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,27 +70,27 @@ class VisionRuntime(BaseModel):
     served_model: str = ""
     """The model's name at the server, where it is not `model`."""
     api_key_env: str = ""
-    """Name of the environment variable that holds the key; none is sent where it is empty."""
+    """Name of the environment variable with the key; if empty, no key is sent."""
     concurrency: int = Field(16, ge=1)
-    """Requests in flight from one process; a stage's `resources.concurrency` says how many it asks for."""
+    """Largest number of requests in flight per process; a stage's `resources.concurrency` is how many it makes."""
     connect_seconds: float = Field(5.0, gt=0)
     first_byte_seconds: float = Field(120.0, gt=0)
-    """Until the answer begins; the server's own queue counts."""
+    """Longest wait for the first byte, including the server's queue."""
     idle_seconds: float = Field(60.0, gt=0)
-    """Longest silence within an answer."""
+    """Longest wait between two parts of an answer."""
     total_seconds: float = Field(300.0, gt=0)
-    """One request from first to last byte."""
+    """Longest duration of a request."""
     attempts: int = Field(4, ge=1)
-    """Requests per question when the service fails; repairs come on top."""
+    """Requests per question when the service fails, not counting repairs."""
     backoff_seconds: float = Field(1.0, gt=0)
-    """Wait before the second request, doubled each time; a server's `Retry-After` wins."""
+    """Wait before the second request, doubled each time; a server's `Retry-After` has priority."""
     longest_backoff_seconds: float = Field(60.0, gt=0)
     health_seconds: float = Field(10.0, gt=0)
-    """How often an endpoint that is down is looked at again; doubled while it answers but does not work."""
+    """Interval of health checks of an endpoint that is down; doubled while it responds but fails requests."""
     start_seconds: float = Field(30.0, ge=0)
-    """How long a worker's start waits until one endpoint answers."""
+    """Longest wait of a worker's start for the first endpoint."""
     outage_seconds: float = Field(300.0, ge=0)
-    """How long a question waits while every endpoint is down."""
+    """Longest wait of a request while every endpoint is down."""
 
     @field_validator("endpoint", mode="before")
     @classmethod

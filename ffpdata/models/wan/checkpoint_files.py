@@ -20,7 +20,7 @@ STEMS = {
     "vae": "Wan2.1_VAE",
     "image_encoder": "models_clip_open-clip-xlm-roberta-large-vit-huge-14",
 }
-"""Part to how its file names begin, in Wan-AI's repositories and, as safetensors, in diffsynth's conversions
+"""Part to the prefix of its file names, in Wan-AI's repositories and, as safetensors, in diffsynth's conversions
 (diffsynth, pipelines/wan_video.py: redirect_dict)."""
 
 TOKENIZER_FOLDER = "google/umt5-xxl"
@@ -35,10 +35,10 @@ class Parts:
     tokenizer: str
 
 
-def checkpoints(main: Source, sources: dict[str, Source], wanted: Sequence[str]) -> list[Checkpoint]:
-    """Say where each part will be looked for; arguments as those of `find_parts`."""
+def checkpoints(main: Source, sources: dict[str, Source], parts: Sequence[str]) -> list[Checkpoint]:
+    """Return the checkpoint of each part, without fetching; arguments as for `find_parts`."""
     found = []
-    for part in wanted:
+    for part in parts:
         source = sources.get(part, main)
         own = folder_of(source.model) if part in sources else None
         named = own is None or any(own.glob(f"{STEMS[part]}*"))
@@ -51,25 +51,25 @@ def checkpoints(main: Source, sources: dict[str, Source], wanted: Sequence[str])
     return [*found, Checkpoint(TOKENIZER, tokenizer.model, tokenizer.revision, patterns, None)]
 
 
-def find_parts(main: Source, sources: dict[str, Source], wanted: Sequence[str], *, allow_pickle: bool = False) -> Parts:
-    """Find every part of a pipeline, fetched where it comes from the hub.
+def find_parts(main: Source, sources: dict[str, Source], parts: Sequence[str], *, allow_pickle: bool = False) -> Parts:
+    """Find the files of every part of a pipeline; those on the hub are fetched.
 
     Args:
-        main: where the transformer is, and every part that `sources` does not name.
-        sources: part (of `STEMS`, or `tokenizer`) to where it comes from.
-        wanted: the parts that the pipeline has, beside the tokenizer.
+        main: source of the transformer, and of every part that `sources` does not name.
+        sources: part (of `STEMS`, or `tokenizer`) to its source.
+        parts: parts of the pipeline, beside the tokenizer.
         allow_pickle: as for `weight_files`.
 
     Raises:
-        ConfigError: `sources` names a part that there is not.
+        ConfigError: `sources` names an unknown part.
         FatalError: a part is missing.
     """
-    known = (*wanted, TOKENIZER)
+    known = (*parts, TOKENIZER)
     for name in sources:
         if name not in known:
             raise ConfigError(f"sources names no part {name!r}{nearest(name, known)}")
     files = []
-    for part in wanted:
+    for part in parts:
         try:
             found = _files(part, sources.get(part), main, allow_pickle=allow_pickle)
         except FatalError as err:
@@ -82,7 +82,7 @@ def _files(part: str, own: Source | None, main: Source, *, allow_pickle: bool) -
     source, stem = own or main, STEMS[part]
     endings = (".safetensors", ".pth") if allow_pickle else (".safetensors",)
     folder = checkpoint_folder(source.model, source.revision, patterns=[f"{stem}*{ending}" for ending in endings])
-    # A folder of its own for a part may name its file as it likes, e.g. `model.safetensors` of a conversion.
+    # In a part's own folder the file may have any name, e.g. `model.safetensors` of a conversion.
     if own and not any(folder.glob(f"{stem}*")):
         stem = ""
     return weight_files(folder, stem, allow_pickle=allow_pickle)

@@ -1,4 +1,4 @@
-"""diffsynth's WanVideoPipeline behind one call: a Request in, uint8 frames out."""
+"""Run diffsynth's WanVideoPipeline: one `Request` to uint8 frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ffpdata.models.gpu_memory import gpu_memory, release
-from ffpdata.models.wan.loading import LoadPlan, load, quiet
+from ffpdata.models.wan.loading import LoadPlan, load, stdout_to_stderr
 from ffpdata.models.wan.loras import Deltas, LoraFile, check_deltas, check_pairs, read_lora
 from ffpdata.models.wan.settings import REMEDY
 from ffpdata.models.weights import torch_dtype
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
     from ffpdata.models.wan.settings import Lora
 
 ADAPTED = ("dit", "vace")
-"""Models of the pipeline that a LoRA may change: their layers have different names."""
+"""Models of the pipeline that a LoRA may change; no two of their layers share a name."""
 
 KEPT_LORAS = 4
-"""LoRA files kept in main memory, for roles that take turns with theirs."""
+"""LoRA files cached in main memory, for roles that use the model alternately."""
 
 
 class DiffsynthEngine:
-    """A pipeline in this process."""
+    """A diffsynth pipeline in this process."""
 
     def __init__(self, plan: LoadPlan) -> None:
         import torch
 
         self.plan = plan
         self.device = torch.device(plan.device)
-        self._laid: list[tuple[LoraFile, float]] | None = []
-        """What lies over the weights, and how strongly; None where a change was broken off."""
-        self._read: dict[LoraFile, LoraWeights] = {}
+        self._applied_loras: list[tuple[LoraFile, float]] | None = []
+        """LoRAs on the weights and their strengths; None after an interrupted change."""
+        self._lora_cache: dict[LoraFile, LoraWeights] = {}
         self._deltas = Deltas()
-        with quiet(), gpu_memory(self.device, "loading the model", REMEDY):
+        with stdout_to_stderr(), gpu_memory(self.device, "loading the model", REMEDY):
             self.pipe = load(plan)
 
     def close(self) -> None:
-        """Free the model and give its memory back."""
-        self._read.clear()
+        """Free the model."""
+        self._lora_cache.clear()
         self.pipe = None
         release(self.device)
 
@@ -56,82 +56,86 @@ class DiffsynthEngine:
 
         Args:
             request: what to generate.
-            loras: what lies over the weights while it runs; what lay there before is taken off exactly.
+            loras: LoRAs of this run; those of earlier runs are removed exactly.
 
         Raises:
-            GpuMemoryError: it does not fit the device.
+            GpuMemoryError: the request does not fit the device.
             RetryableError: other processes fill the device.
-            FatalError: a LoRA fits no layer.
+            FatalError: a LoRA does not fit the model.
         """
         if self.pipe is None:
             raise RuntimeError("the model was closed")
-        with quiet(), gpu_memory(self.device, str(request), REMEDY):
+        with stdout_to_stderr(), gpu_memory(self.device, str(request), REMEDY):
             self.use_loras(loras)
             try:
                 video = self.pipe(**pipeline_arguments(request))
             finally:
-                self._forget()
+                self._clear_vae_cache()
             return to_frames(video)
 
     def use_loras(self, loras: Sequence[Lora]) -> None:
-        """Lay exactly these LoRAs over the weights; none gives the model back as it was loaded."""
-        wanted = [(LoraFile.of(lora), lora.strength) for lora in loras]
-        if wanted == self._laid:
+        """Apply exactly these LoRAs to the weights; an empty list restores the weights as loaded."""
+        selected = [(LoraFile.of(lora), lora.strength) for lora in loras]
+        if selected == self._applied_loras:
             return
-        found = [self._weights(lora, file) for lora, (file, _) in zip(loras, wanted, strict=True)]
-        self._laid = None
+        found = [self._weights(lora, file) for lora, (file, _) in zip(loras, selected, strict=True)]
+        self._applied_loras = None
         self.pipe.clear_lora(verbose=0)
         self._deltas.remove()
         for lora, weights in zip(loras, found, strict=True):
-            self._lay(lora, weights)
-        self._laid = wanted
+            self._apply_lora(lora, weights)
+        self._applied_loras = selected
 
     def _weights(self, lora: Lora, file: LoraFile) -> LoraWeights:
-        """Return the weights of a file; the last few are kept."""
-        weights = self._read.pop(file, None)
+        """Return the weights of a file, from the cache of `KEPT_LORAS` files where possible."""
+        weights = self._lora_cache.pop(file, None)
         if weights is None:
             weights = read_lora(lora)
             self._check(lora, weights)
-        self._read[file] = weights
-        while len(self._read) > KEPT_LORAS:
-            self._read.pop(next(iter(self._read)))
+        self._lora_cache[file] = weights
+        while len(self._lora_cache) > KEPT_LORAS:
+            self._lora_cache.pop(next(iter(self._lora_cache)))
         return weights
 
-    def _lay(self, lora: Lora, weights: LoraWeights) -> None:
-        where = {"device": self.device, "dtype": torch_dtype(self.plan.dtype)}
+    def _apply_lora(self, lora: Lora, weights: LoraWeights) -> None:
+        placement = {"device": self.device, "dtype": torch_dtype(self.plan.dtype)}
         pairs = weights.pairs
-        for model in self._open():
+        for model in self._lora_models():
             fits = pairs.keys() & _layers(model).keys()
-            state = {f"{layer}.lora_A.weight": pairs[layer][0].to(**where) for layer in fits}
-            state |= {f"{layer}.lora_B.weight": pairs[layer][1].to(**where) for layer in fits}
+            state = {f"{layer}.lora_A.weight": pairs[layer][0].to(**placement) for layer in fits}
+            state |= {f"{layer}.lora_B.weight": pairs[layer][1].to(**placement) for layer in fits}
             if fits:
                 self.pipe.load_lora(model, state_dict=state, alpha=lora.strength, hotload=True, verbose=0)
         self._deltas.add(self._parameters(), weights.deltas, lora.strength)
 
     def _check(self, lora: Lora, weights: LoraWeights) -> None:
-        """Refuse a LoRA of another model: diffsynth's loader takes what fits and says nothing of the rest."""
+        """Raise for a LoRA of another model: diffsynth's loader silently skips layers that do not fit."""
         layers: dict[str, Any] = {}
-        for model in self._open():
+        for model in self._lora_models():
             layers |= _layers(model)
         name = lora.file or lora.model
-        check_pairs(name, weights.pairs, {key: (made.in_features, made.out_features) for key, made in layers.items()})
+        check_pairs(
+            name, weights.pairs, {key: (module.in_features, module.out_features) for key, module in layers.items()}
+        )
         check_deltas(name, weights.deltas, self._parameters())
 
     def _parameters(self) -> dict[str, Any]:
-        """Parameters that a LoRA may change, by the names they have where no weight waits."""
+        """Return the parameters that a LoRA may change, by their names without offloading."""
         return {
-            name.replace(".module.", "."): value for model in self._open() for name, value in model.named_parameters()
+            name.replace(".module.", "."): value
+            for model in self._lora_models()
+            for name, value in model.named_parameters()
         }
 
-    def _open(self) -> list[Any]:
-        """Return the models that LoRAs are laid over, made ready for it; without one they compute as before."""
+    def _lora_models(self) -> list[Any]:
+        """Return the models that LoRAs are applied to, prepared for it; results without a LoRA are unchanged."""
         for name in ADAPTED:
             if getattr(self.pipe, name) is not None:
                 setattr(self.pipe, name, self.pipe.enable_lora_hot_loading(getattr(self.pipe, name)))
         return [getattr(self.pipe, name) for name in ADAPTED if getattr(self.pipe, name) is not None]
 
-    def _forget(self) -> None:
-        """Let go of the features that the VAE keeps after its work: 4 GiB at 720p."""
+    def _clear_vae_cache(self) -> None:
+        """Free the features that the VAE caches: 4 GiB at 720p."""
         if self.pipe is not None and self.pipe.vae is not None:
             self.pipe.vae.model.clear_cache()
 
@@ -143,7 +147,7 @@ def _layers(model: Any) -> dict[str, torch.nn.Linear]:
 
 
 def pipeline_arguments(request: Request) -> dict[str, Any]:
-    """Say a request in the words of `WanVideoPipeline`; its pictures become PIL's."""
+    """Return a request as arguments of `WanVideoPipeline`, its frames as PIL images."""
     from PIL import Image
 
     def pictures(frames: Frames | None) -> list[Any] | None:
@@ -180,7 +184,7 @@ def pipeline_arguments(request: Request) -> dict[str, Any]:
 
 
 def to_frames(video: torch.Tensor) -> Frames:
-    """Turn a decoded video into frames, one at a time; rounded, where diffsynth cuts off and darkens by half a level.
+    """Convert a decoded video to frames, one at a time; rounded: diffsynth truncates, which darkens by half a level.
 
     Args:
         video: float (1, 3, T, H, W) in -1..1, on any device.
@@ -189,7 +193,7 @@ def to_frames(video: torch.Tensor) -> Frames:
         uint8 (T, H, W, 3).
 
     Raises:
-        FloatingPointError: a value is not finite: the model broke down on this clip.
+        FloatingPointError: a value is not finite.
     """
     import torch
 

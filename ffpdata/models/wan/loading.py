@@ -1,4 +1,4 @@
-"""diffsynth's WanVideoPipeline, loaded from the files of a checkpoint."""
+"""Load diffsynth's WanVideoPipeline from the files of a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """How a pipeline is loaded; equal plans share one.
+    """Files and options of a pipeline; back ends with equal plans share one pipeline.
 
     Attributes:
-        parts: the files.
+        parts: the checkpoint's files.
         dtype: of the weights.
         device: `cuda`, `cuda:1` or `cpu`.
         offload: `none`, `models` or `layers`.
-        layer_limit_gib: offload by layers: see DiffsynthRuntime.
-        ranks: processes that work on one clip.
+        layer_limit_gib: as in `DiffsynthRuntime`, for offload `layers`.
+        ranks: processes per clip.
     """
 
     parts: Parts
@@ -39,10 +39,10 @@ class LoadPlan:
 
 
 def require(*packages: str) -> None:
-    """Say what is to be installed before an import fails.
+    """Check that packages are installed, before an import fails.
 
     Raises:
-        FatalError: a package is not there.
+        FatalError: a package is missing.
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
@@ -50,8 +50,8 @@ def require(*packages: str) -> None:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Send what the libraries print to standard error: standard output is the program's own."""
+def stdout_to_stderr() -> Iterator[None]:
+    """Redirect what the libraries print to standard error: standard output is the program's own."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
 
@@ -60,23 +60,23 @@ def load(plan: LoadPlan) -> Any:
     """Return the pipeline of a plan.
 
     Raises:
-        FatalError: the files are not what the plan says they are.
+        FatalError: the files are not a checkpoint of these parts.
     """
     from diffsynth.core import ModelConfig
     from diffsynth.pipelines.wan_video import WanVideoPipeline
 
     dtype = torch_dtype(plan.dtype)
-    waits: dict[str, Any] = {}
+    offload_options: dict[str, Any] = {}
     if plan.offload != "none":
-        _open_blocks_of_vace()
-        waits = {f"{state}_dtype": dtype for state in ("offload", "onload", "preparing", "computation")}
-        waits |= {"offload_device": "cpu", "onload_device": "cpu"}
-        waits |= {"preparing_device": plan.device, "computation_device": plan.device}
+        _manage_layers_of_vace()
+        offload_options = {f"{state}_dtype": dtype for state in ("offload", "onload", "preparing", "computation")}
+        offload_options |= {"offload_device": "cpu", "onload_device": "cpu"}
+        offload_options |= {"preparing_device": plan.device, "computation_device": plan.device}
     try:
         pipe = WanVideoPipeline.from_pretrained(
             torch_dtype=dtype,
             device=plan.device,
-            model_configs=[ModelConfig(path=list(files), **waits) for _, files in plan.parts.files],
+            model_configs=[ModelConfig(path=list(files), **offload_options) for _, files in plan.parts.files],
             tokenizer_config=ModelConfig(path=plan.parts.tokenizer),
             redirect_common_files=False,
             use_usp=plan.ranks > 1,
@@ -94,21 +94,21 @@ def load(plan: LoadPlan) -> Any:
 
 
 def _models(pipe: Any, parts: Parts) -> dict[str, Any]:
-    """Models that the files must have given."""
-    named = [part for part, _ in parts.files]
+    """Return the pipeline's models by part; None for a model that the files lack."""
+    names = [part for part, _ in parts.files]
     found = {TRANSFORMER: pipe.dit, "text_encoder": pipe.text_encoder, "vae": pipe.vae}
     found["image_encoder"] = pipe.image_encoder
-    models = {part: found[part] for part in named}
-    if TRANSFORMER in named and "image_encoder" not in named:
+    models = {part: found[part] for part in names}
+    if TRANSFORMER in names and "image_encoder" not in names:
         models["vace"] = pipe.vace
     return models
 
 
-def _open_blocks_of_vace() -> None:
+def _manage_layers_of_vace() -> None:
     """Have diffsynth manage the layers inside VACE's blocks one by one, as it does for the transformer's.
 
-    It wraps each block whole (2.1.12, configs/vram_management_module_maps.py). No LoRA can then be laid over a layer
-    in it, and none is, without an error.
+    diffsynth 2.1.12 wraps each block as a whole (configs/vram_management_module_maps.py) and then silently applies no
+    LoRA to the layers in it.
     """
     from diffsynth.configs import VRAM_MANAGEMENT_MODULE_MAPS as MAPS
 

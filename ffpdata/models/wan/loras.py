@@ -1,4 +1,4 @@
-"""LoRA files in every spelling that is published for Wan, read into one."""
+"""Read LoRA files for Wan, in every published naming of layers, into one naming."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PREFIXES = ("base_model.model.", "diffusion_model.", "transformer.", "pipe.dit.", "pipe.vace.", "model.")
-"""What trainers put in front of a layer's name."""
+"""Prefixes of layer names in files of different trainers."""
 
 DIFFUSERS = {
     "self_attn.q": "attn1.to_q",
@@ -46,7 +46,7 @@ DIFFUSERS = {
     "cross_attn.norm_k": "attn2.norm_k",
     "norm3": "norm2",
 }
-"""Names inside a block: Wan's own, and those of diffusers (diffusers, loaders/lora_conversion_utils.py)."""
+"""Names of layers in a block: Wan's own to those of diffusers (diffusers, loaders/lora_conversion_utils.py)."""
 
 DIFFUSERS_OUTSIDE = {
     "text_embedding.0": "condition_embedder.text_embedder.linear_1",
@@ -56,7 +56,7 @@ DIFFUSERS_OUTSIDE = {
     "time_projection.1": "condition_embedder.time_proj",
     "head.head": "proj_out",
 }
-"""And outside of blocks."""
+"""The same for layers outside of blocks."""
 
 _ENDING = re.compile(r"\.(?:lora_(?:A|B|down|up)(?:\.\w+)?\.weight|alpha|diff|diff_b)$")
 _KINDS = {"A": "down", "down": "down", "B": "up", "up": "up"}
@@ -64,13 +64,13 @@ _KINDS = {"A": "down", "down": "down", "B": "up", "up": "up"}
 
 @dataclass(frozen=True)
 class LoraWeights:
-    """What a LoRA file changes.
+    """Content of a LoRA file.
 
     Attributes:
         pairs: layer name, as Wan spells it (`blocks.0.self_attn.q`, `vace_blocks.0.ffn.2`), to its two matrices: down
             (rank, in) and up (out, rank).
-        deltas: parameter name (`blocks.0.self_attn.q.bias`) to what is added to it. Distilled models are published with
-            some: biases and norms, which have no low rank.
+        deltas: parameter name (`blocks.0.self_attn.q.bias`) to the tensor that is added to it: biases and norms of
+            distilled models, which have no low rank.
     """
 
     pairs: dict[str, Pair]
@@ -78,7 +78,7 @@ class LoraWeights:
 
 
 class LoraFile(NamedTuple):
-    """A file as it is now: another one that takes its place is not equal."""
+    """Path, time and size of a file: a replaced file is not equal to the old one."""
 
     path: Path
     changed_ns: int
@@ -86,39 +86,39 @@ class LoraFile(NamedTuple):
 
     @classmethod
     def of(cls, lora: Lora) -> Self:
-        """Look at the file of a LoRA; errors as `lora_file`."""
+        """Return the identity of a LoRA's file; errors as for `lora_file`."""
         path = lora_file(lora)
         state = path.stat()
         return cls(path, state.st_mtime_ns, state.st_size)
 
 
 _fetched = lru_cache(maxsize=64)(checkpoint_folder)
-"""The hub is asked once in a process."""
+"""One request to the hub per checkpoint and process."""
 
 
-def below(loras: Iterable[Lora], root: str) -> list[Lora]:
-    """Name the LoRAs by where they lie: those that are files below `root` in full, all others as they are.
+def resolve_under_root(loras: Iterable[Lora], root: str) -> list[Lora]:
+    """Return the LoRAs with relative paths of files below `root` made absolute, all others unchanged.
 
     Args:
-        loras: as the settings name them.
-        root: a folder or an object store's URL; empty where there is none.
+        loras: of a role's settings.
+        root: a folder or an object store's URL; empty for none.
     """
     store = Store(root) if root else None
 
-    def placed(lora: Lora) -> Lora:
+    def resolve(lora: Lora) -> Lora:
         path = PurePosixPath(lora.model)
         if store is None or "://" in lora.model or path.is_absolute() or ".." in path.parts:
             return lora
         return lora.model_copy(update={"model": store.url(lora.model)}) if store.exists(lora.model) else lora
 
-    return [placed(lora) for lora in loras]
+    return [resolve(lora) for lora in loras]
 
 
 def lora_file(lora: Lora) -> Path:
     """Return the file of a LoRA; one from the hub or an object store is fetched first.
 
     Raises:
-        FatalError: it is not there, or the source has several and none is named.
+        FatalError: it does not exist, or the source has several files and `file` names none.
     """
     if "://" in lora.model:
         root, _, name = lora.model.rpartition("/")
@@ -145,7 +145,7 @@ def read_lora(lora: Lora) -> LoraWeights:
     """Read a LoRA file. Where it has an `alpha`, down is scaled by alpha / rank.
 
     Raises:
-        FatalError: the file has no LoRA weights or half of a pair, or is damaged.
+        FatalError: the file has no LoRA weights, only half of a pair, or is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -180,7 +180,7 @@ def read_lora(lora: Lora) -> LoraWeights:
 
 
 class Deltas:
-    """Changes added to parameters in place, and taken off exactly."""
+    """Tensors added to parameters in place, and removed exactly."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
@@ -196,7 +196,7 @@ class Deltas:
                 parameter.add_(delta.to(parameter) * by)
 
     def remove(self) -> None:
-        """Give every parameter back the value it had."""
+        """Restore the value that every parameter had before."""
         import torch
 
         with torch.no_grad():
@@ -206,15 +206,15 @@ class Deltas:
 
 
 def check_pairs(name: str, pairs: Mapping[str, Pair], layers: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse pairs of another model.
+    """Raise for pairs of another model.
 
     Args:
         name: of the LoRA.
         pairs: by the model's own names of its layers.
-        layers: name to what a layer takes and gives.
+        layers: name to the input and output width of a layer.
 
     Raises:
-        FatalError: a layer is not there, or has another size.
+        FatalError: the model lacks a layer, or the layer has another size.
     """
     left = pairs.keys() - layers.keys()
     if left:
@@ -232,10 +232,10 @@ def check_pairs(name: str, pairs: Mapping[str, Pair], layers: Mapping[str, tuple
 
 
 def check_deltas(name: str, deltas: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.nn.Parameter]) -> None:
-    """Refuse deltas of another model.
+    """Raise for deltas of another model.
 
     Raises:
-        FatalError: a parameter is not there, or has another shape.
+        FatalError: the model lacks a parameter, or the parameter has another shape or is offloaded.
     """
     for key, delta in deltas.items():
         parameter = parameters.get(key)
@@ -251,7 +251,7 @@ def check_deltas(name: str, deltas: Mapping[str, torch.Tensor], parameters: Mapp
 
 
 def layer_name(name: str) -> str:
-    """Return a layer's name as Wan spells it."""
+    """Return a layer's name in Wan's own naming."""
     changed = True
     while changed:
         short = next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
@@ -262,13 +262,13 @@ def layer_name(name: str) -> str:
 
 
 def diffusers_name(name: str) -> str:
-    """Return a layer's name as diffusers spells it."""
+    """Return a layer's name in diffusers' naming."""
     block, inner = _split(name)
     return f"{block}{(DIFFUSERS if block else DIFFUSERS_OUTSIDE).get(inner, inner)}"
 
 
 def diffusers_parameter(name: str) -> str:
-    """Return a parameter's name as diffusers spells it."""
+    """Return a parameter's name in diffusers' naming."""
     layer, _, kind = name.rpartition(".")
     return f"{diffusers_name(layer)}.{kind}"
 

@@ -1,4 +1,4 @@
-"""What training takes of a GPU, of main memory and of the disk, counted from a checkpoint's own shapes."""
+"""Estimate GPU memory, main memory and disk space of a training, from the shapes in a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ TEXT_TOKENS = 512
 """Tokens of a prompt (Wan's shared_config.py: text_len)."""
 
 LATENT_CHANNELS, CONTROL_CHANNELS = 16, 96
-"""Of the VAE; of what VACE is shown: 2 x 16 of the clip in and out of the region, 8 x 8 of the mask
-(diffsynth, WanVideoUnit_VACE)."""
+"""Channels of the VAE's latents, and of VACE's control input: 2 x 16 of the clip inside and outside the region, 8 x 8
+of the mask (diffsynth, WanVideoUnit_VACE)."""
 
 PIXELS_PER_LATENT, PIXELS_PER_TOKEN, FRAMES_PER_LATENT = 8, 16, 4
 """Side of a clip's pixels in one latent and in one token of the transformer; frames in one latent after the first."""
 
 KEPT_PER_CHANNEL, KEPT_PER_WIDE = 36.0, 4.0
-"""Bytes that a block with a LoRA keeps for the way back, per token and channel, with weights of two bytes: of its
-width, and of its feed-forward layer's. Counted by torch's saved-tensor hooks (tests/models/wan/test_memory_estimate.py
-counts again)."""
+"""Bytes that a block with a LoRA saves for the backward pass, per token and channel, with weights of two bytes: per
+channel of its width, and of its feed-forward layer. Measured by torch's saved-tensor hooks
+(tests/models/wan/test_memory_estimate.py measures again)."""
 
 WORK_PER_CHANNEL, WORK_PER_WIDE = 46.0, 6.0
-"""The most that it holds on its way there and back, likewise; by torch's profiler, on a CPU."""
+"""Peak of a block's forward and backward pass in the same units, by torch's profiler on a CPU."""
 
 ADAM_BYTES = 20
-"""Per learned weight: it and its gradient in half precision; in single, a copy, a gradient and AdamW's two moments."""
+"""Per trained weight: weight and gradient in half precision; copy, gradient and AdamW's two moments in single."""
 
 CONTEXT_GIB = 1.5
-"""What CUDA and its libraries hold beside torch's own memory."""
+"""Memory of CUDA and its libraries beside torch's own."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """The shape of a VACE transformer.
+    """Sizes of a VACE transformer.
 
     Attributes:
         width: channels of a token.
         wide: channels inside a feed-forward layer.
-        text_width: channels of the text encoder's answer.
-        blocks: of the transformer.
-        vace_blocks: of VACE beside it.
-        weights: number of all of them.
-        layers: name to what a layer takes and gives, of VACE's linear ones.
+        text_width: channels of the text encoder's output.
+        blocks: number of the transformer's blocks.
+        vace_blocks: number of VACE's own blocks.
+        weights: number of all weights.
+        layers: name to input and output width of VACE's linear layers.
     """
 
     width: int
@@ -65,7 +65,7 @@ class Network:
         """Read the shapes from the headers of the transformer's safetensors files.
 
         Raises:
-            FatalError: they hold no VACE.
+            FatalError: the files are not those of a VACE transformer.
         """
         shapes: dict[str, list[int]] = {}
         for file in files:
@@ -90,12 +90,12 @@ class Network:
         return cls(width, wide, text_width, len(numbers["blocks"]), len(numbers["vace_blocks"]), count, layers)
 
     def learned(self, rank: int, targets: Iterable[str]) -> int:
-        """Weights of a LoRA."""
+        """Return the number of weights of a LoRA."""
         ends = tuple(f".{target}" for target in targets)
         return sum(rank * (takes + gives) for name, (takes, gives) in self.layers.items() if name.endswith(ends))
 
     def check_targets(self, targets: Iterable[str]) -> None:
-        """Raise ConfigError where one is the end of no layer's name."""
+        """Raise ConfigError for a target that no layer's name ends with."""
         for target in targets:
             if not any(name.endswith(f".{target}") for name in self.layers):
                 ends = sorted({name.split(".", 2)[-1] for name in self.layers})
@@ -112,13 +112,13 @@ class ClipSize:
 
     @property
     def latents(self) -> int:
-        """Positions of the VAE's latents."""
+        """Number of the VAE's latent positions."""
         step = PIXELS_PER_LATENT
         return ((self.frames - 1) // FRAMES_PER_LATENT + 1) * (self.height // step) * (self.width // step)
 
     @property
     def tokens(self) -> int:
-        """Tokens of the transformer."""
+        """Number of the transformer's tokens."""
         return self.latents * PIXELS_PER_LATENT**2 // PIXELS_PER_TOKEN**2
 
     def __str__(self) -> str:
@@ -127,7 +127,15 @@ class ClipSize:
 
 @dataclass(frozen=True)
 class Memory:
-    """GiB that training takes: an estimate."""
+    """Estimated memory of a training, GiB.
+
+    Attributes:
+        weights: of the model as loaded.
+        learned: of the LoRA and its optimizer.
+        kept: saved for the backward pass on the device.
+        block: peak of the block at work.
+        offloaded: saved for the backward pass in main memory.
+    """
 
     weights: float
     learned: float
@@ -137,7 +145,7 @@ class Memory:
 
     @property
     def gpu(self) -> float:
-        """All of it that lies on the device."""
+        """Total on the device, GiB."""
         return self.weights + self.learned + self.kept + self.block + CONTEXT_GIB
 
     def __str__(self) -> str:
@@ -148,7 +156,7 @@ class Memory:
 
 
 def training_memory(network: Network, clip: ClipSize, learned: int, checkpointing: str, item_bytes: int) -> Memory:
-    """Estimate what one process takes.
+    """Estimate the memory of one training process.
 
     Counted: the weights as they are loaded; the LoRA with float32 copies and AdamW's moments; with checkpointing, the
     input of every block (those of VACE hand all earlier outputs on, so that the n-th has n inputs) on the device or in
@@ -181,7 +189,7 @@ def training_memory(network: Network, clip: ClipSize, learned: int, checkpointin
 
 
 def latent_bytes(network: Network, clip: ClipSize, item_bytes: int) -> int:
-    """Bytes of a sample's latents on disk."""
+    """Return the bytes of a sample's latents on disk."""
     return item_bytes * ((LATENT_CHANNELS + CONTROL_CHANNELS) * clip.latents + TEXT_TOKENS * network.text_width)
 
 

@@ -1,6 +1,6 @@
-"""One pipeline for all back ends of a process that load the same weights in the same way.
+"""Share one pipeline among all back ends of a process with the same weights and load options.
 
-A remover with a LoRA and a swapper without one hold the model once; each lays its own LoRAs over it before it works.
+A remover with a LoRA and a swapper without one load the model once; each applies its own LoRAs before it generates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ffpdata.models.requirements import Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime
 from ffpdata.models.wan.checkpoint_files import checkpoints, find_parts
 from ffpdata.models.wan.loading import LoadPlan, require
-from ffpdata.models.wan.loras import below
+from ffpdata.models.wan.loras import resolve_under_root
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source
 from ffpdata.models.weights import torch_device
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What a back end holds."""
+    """A loaded pipeline."""
 
     def generate(self, request: Request, loras: Sequence[Lora]) -> Frames:
         """Return uint8 (T, H, W, 3)."""
@@ -38,7 +38,7 @@ class Engine(Protocol):
 
 @dataclass
 class _Shared:
-    """An engine and who holds it."""
+    """An engine and the number of its users."""
 
     engine: Engine
     users: int = 0
@@ -46,34 +46,34 @@ class _Shared:
 
 
 _shared: dict[LoadPlan, _Shared] = {}
-_guard = threading.Lock()
+_shared_lock = threading.Lock()
 
 
 class SharedPipeline:
-    """A back end's hold on an engine, with the LoRAs of its own."""
+    """A back end's reference to a shared engine, with its own LoRAs."""
 
     def __init__(self, plan: LoadPlan, loras: Sequence[Lora]) -> None:
         self._plan, self._loras = plan, tuple(loras)
-        with _guard:
+        with _shared_lock:
             if plan not in _shared:
-                _shared[plan] = _Shared(_make(plan))
+                _shared[plan] = _Shared(_build_engine(plan))
             self._entry: _Shared | None = _shared[plan]
             self._entry.users += 1
 
     def generate(self, request: Request) -> Frames:
-        """Generate with this back end's LoRAs; others who share the model wait meanwhile."""
+        """Generate uint8 (T, H, W, 3) with this back end's LoRAs; other users of the engine wait."""
         if self._entry is None:
             raise RuntimeError("the model was closed")
         with self._entry.lock:
             return self._entry.engine.generate(request, self._loras)
 
     def swap_loras(self, loras: Sequence[Lora]) -> None:
-        """Use other LoRAs from the next generation on; none takes them off."""
+        """Use other LoRAs from the next generation on; an empty list removes them."""
         self._loras = tuple(loras)
 
     def close(self) -> None:
-        """Let go; the last who does frees the model."""
-        with _guard:
+        """Release the engine; its last user frees the model."""
+        with _shared_lock:
             entry, self._entry = self._entry, None
             if entry is None:
                 return
@@ -83,32 +83,35 @@ class SharedPipeline:
                 entry.engine.close()
 
 
-def wan_needs(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Requirements:
-    """What must be there for `hold`; its arguments."""
+def wan_requirements(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Requirements:
+    """Return the packages and checkpoints that `shared_pipeline` needs; its arguments."""
     found = checkpoints(Source(model=spec.model, revision=spec.revision), settings.sources, parts)
-    loras = [lora.checkpoint() for lora in below(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)]
+    loras = [
+        lora.checkpoint()
+        for lora in resolve_under_root(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
+    ]
     return Requirements(("torch", "diffsynth"), (*found, *loras), wants_gpu(spec))
 
 
-def hold(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> SharedPipeline:
-    """Load the model of a profile's role, or join those who have.
+def shared_pipeline(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> SharedPipeline:
+    """Load the model of a profile's role, or share it where another role has loaded it.
 
     Args:
         spec: names the checkpoint; its `runtime` is a DiffsynthRuntime.
         settings: its parsed settings.
-        parts: what the pipeline is made of, of `parts.STEMS`.
+        parts: parts of the pipeline, of `checkpoint_files.STEMS`.
 
     Raises:
-        ConfigError: a setting that is not valid, or does not fit the device.
-        FatalError: weights that are missing or not what they should be; no GPU.
+        ConfigError: a setting is not valid, or does not fit the device.
+        FatalError: weights are missing or of another model; there is no GPU.
         GpuMemoryError: the model does not fit the device.
     """
-    loras = below(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
+    loras = resolve_under_root(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
     return SharedPipeline(wan_plan(spec, settings, parts), loras)
 
 
 def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> LoadPlan:
-    """Find the files of a role and say how they are loaded; arguments and errors as those of `hold`."""
+    """Find the files of a role and return its load plan; arguments and errors as for `shared_pipeline`."""
     runtime = parse_runtime(DiffsynthRuntime, spec)
     require("torch", "diffsynth")
     device = torch_device(spec)
@@ -126,7 +129,7 @@ def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str])
     )
 
 
-def _make(plan: LoadPlan) -> Engine:
+def _build_engine(plan: LoadPlan) -> Engine:
     if plan.ranks == 1:
         from ffpdata.models.wan.engine import DiffsynthEngine
 

@@ -1,4 +1,4 @@
-"""One generation as plain data: it crosses to other processes as it is."""
+"""One generation as plain data, which is sent to other processes unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What a Wan pipeline is asked for.
+    """Inputs of one generation by a Wan pipeline.
 
     Attributes:
         height: of the clip, a multiple of 16.
@@ -21,9 +21,9 @@ class Request:
         control: VACE's src_video, uint8 (T, H, W, 3): a blanked clip, or depth.
         mask: VACE's src_mask, uint8 (T, H, W, 3), white = generate; None generates everything.
         reference: VACE's src_ref_images: one image of the clip's size.
-        first_image: what image-to-video starts from, of the clip's size.
-        control_scale: how strongly VACE's layers count; 1 as trained.
-        tea_cache: threshold and whose coefficients.
+        first_image: first frame for image-to-video, of the clip's size.
+        control_scale: weight of VACE's layers; 1 as trained.
+        tea_cache: threshold, and name of the model whose coefficients are used.
     """
 
     prompt: str

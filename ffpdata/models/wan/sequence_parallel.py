@@ -1,6 +1,6 @@
-"""Several processes, one GPU each, that work on one clip: what diffsynth calls unified sequence parallel.
+"""Several processes, one GPU each, that generate one clip together: diffsynth's unified sequence parallel.
 
-Each rank loads the whole model and runs the same call on its share of the sequence; the first one's answer counts.
+Each rank loads the whole model and runs the same call on its share of the sequence; rank 0 returns the result.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from ffpdata.models.wan.settings import Lora
 
 STOP_SECONDS = 10.0
-"""Time that a rank has to leave by itself."""
+"""Seconds that a rank has to exit by itself."""
 
 
 class Ranks:
-    """Processes that each build an object and then call it together.
+    """Processes that each build an object and call it at the same time.
 
     Args:
-        build: makes the object, in each process; importable by name. It has `generate(*arguments)` and `close()`.
-        arguments: for `build`.
-        size: number of processes. They find each other by torch.distributed's usual environment variables.
+        build: makes the object in each process; importable by name. The object has `generate(*arguments)`.
+        arguments: arguments of `build`.
+        size: number of processes; they have torch.distributed's usual environment variables.
     """
 
     def __init__(self, build: Callable[..., Any], arguments: Sequence[Any], size: int) -> None:
@@ -43,11 +43,11 @@ class Ranks:
         self._start()
 
     def call(self, *arguments: Any) -> Any:
-        """Call every rank's object and return the first one's answer.
+        """Call every rank's object and return the result of rank 0.
 
         Raises:
-            RetryableError: a rank died; the others were stopped, and the next call starts them anew.
-            FfpdataError: what a rank raised of ours; anything else comes as RuntimeError with its traceback.
+            RetryableError: a rank died; the others were stopped, and the next call restarts all.
+            FfpdataError: raised by a rank; other exceptions become a RuntimeError with their traceback.
         """
         if not self._processes:
             self._start()
@@ -77,9 +77,12 @@ class Ranks:
         port = free_port()
         for rank in range(self._size):
             ours, theirs = context.Pipe()
-            where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self._size, "MASTER_PORT": port}
+            environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self._size, "MASTER_PORT": port}
             process = context.Process(
-                target=_serve, args=(theirs, where, self._build, self._arguments), name=f"rank-{rank}", daemon=True
+                target=_serve,
+                args=(theirs, environment, self._build, self._arguments),
+                name=f"rank-{rank}",
+                daemon=True,
             )
             process.start()
             theirs.close()
@@ -88,17 +91,17 @@ class Ranks:
         self._gather()
 
     def _gather(self) -> Any:
-        """Wait for all ranks. The first that fails ends the wait: the others may hang in a common operation."""
+        """Wait for all ranks, or until the first fails: the others may hang in a collective operation."""
         waiting = dict(zip(self._pipes, range(self._size), strict=True))
         first = None
         while waiting:
             for pipe in wait(list(waiting)):
                 rank = waiting.pop(pipe)  # type: ignore[call-overload]
                 try:
-                    good, answer = pipe.recv()  # type: ignore[union-attr]
+                    succeeded, answer = pipe.recv()  # type: ignore[union-attr]
                 except (EOFError, OSError):
                     raise self._died(rank) from None
-                if not good:
+                if not succeeded:
                     self._stop(0)
                     raise answer
                 first = answer if rank == 0 else first
@@ -112,32 +115,34 @@ class Ranks:
         return RetryableError(f"rank {rank} of {self._size} died (exit code {code})")
 
 
-def _serve(pipe: Connection, where: dict[str, int], build: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _serve(
+    pipe: Connection, environment: dict[str, int], build: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in where.items()}}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in environment.items()}}
     try:
         built = build(*arguments)
         pipe.send((True, None))
         while True:
             answer = built.generate(*pipe.recv())
-            pipe.send((True, answer if where["RANK"] == 0 else None))
+            pipe.send((True, answer if environment["RANK"] == 0 else None))
     except (EOFError, KeyboardInterrupt):
         return
     except FfpdataError as err:
         pipe.send((False, err))
-    except Exception:  # noqa: BLE001 - it is raised again where the call was made
-        pipe.send((False, RuntimeError(f"rank {where['RANK']} failed:\n{traceback.format_exc()}")))
+    except Exception:  # noqa: BLE001 - raised again in the parent
+        pipe.send((False, RuntimeError(f"rank {environment['RANK']} failed:\n{traceback.format_exc()}")))
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it was killed: it may be in the middle of a clip, or hang."""
+    """Exit when the parent process was killed, even in the middle of a clip."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
 
 
 class RankedEngine:
-    """A pipeline spread over the GPUs that this process sees."""
+    """A pipeline on all GPUs visible to this process."""
 
     def __init__(self, plan: LoadPlan) -> None:
         import torch
@@ -152,7 +157,7 @@ class RankedEngine:
         self._ranks = Ranks(DiffsynthEngine, [plan], plan.ranks)
 
     def generate(self, request: Request, loras: Sequence[Lora] = ()) -> Frames:
-        """Generate on all ranks; as DiffsynthEngine's."""
+        """Generate on all ranks, as `DiffsynthEngine.generate`."""
         frames: Frames = self._ranks.call(request, tuple(loras))
         return frames
 

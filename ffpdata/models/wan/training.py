@@ -1,4 +1,4 @@
-"""Fine-tuning VACE through diffsynth's training API: its module, its split of the pipeline and its loss.
+"""Fine-tune VACE through diffsynth's training API: its module, its split of the pipeline and its loss.
 
 diffsynth trains in two parts (its `sft:data_process` and `sft:train`). The first runs the VAE and the text encoder once
 per sample; the second needs the transformer alone. Both are here; the loop around them is `training.loop`.
@@ -28,22 +28,22 @@ TRAINED = "vace"
 """The model of the pipeline that learns (diffsynth, examples/wanvideo/model_training/lora/Wan2.1-VACE-14B.sh)."""
 
 PREFIX = f"pipe.{TRAINED}."
-"""What stands before the names of its layers in the training module, and in no LoRA file."""
+"""Prefix of its layers' names in the training module; LoRA files do not have it."""
 
 SHARED = ("vace_context", "input_latents")
 PROMPT = ("context",)
-"""What the first part leaves for the second: what VACE is shown and what it shall draw, in the VAE's latents, and the
-prompt's embedding."""
+"""Results of the first part for the second: latents of VACE's control input and of the target, and the prompt's
+embedding."""
 
-_ASKED = ("height", "width", "num_frames", "vace_video", "vace_video_mask", "vace_scale")
+_REQUEST_ARGUMENTS = ("height", "width", "num_frames", "vace_video", "vace_video_mask", "vace_scale")
 _TILES = ("tiled", "tile_size", "tile_stride")
 
 
 class Encoding(DiffusionTrainingModule):
-    """The first part: a sample's pictures and prompt to latents.
+    """The first part: encode a sample's frames and prompt.
 
     Args:
-        pipe: WanVideoPipeline with the VAE and the text encoder; others may be missing.
+        pipe: WanVideoPipeline with VAE and text encoder; other models may be missing.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -60,10 +60,10 @@ class Encoding(DiffusionTrainingModule):
 
     @torch.no_grad()
     def forward(self, request: Request, target: Frames) -> Latents:
-        """Encode what the pipeline is asked for, and the clip that it shall answer.
+        """Encode the inputs of an edit and its target clip.
 
         Args:
-            request: of `models.vace.make_request`: the very one of the edit.
+            request: of `models.vace.make_request`, as for an edit.
             target: uint8 (T, H, W, 3), of the request's size.
 
         Returns:
@@ -71,12 +71,14 @@ class Encoding(DiffusionTrainingModule):
             CPU.
 
         Raises:
-            FatalError: diffsynth's pipeline no longer makes these.
+            FatalError: diffsynth's pipeline does not return these.
         """
         from PIL import Image
 
         arguments = pipeline_arguments(request)
-        shared = {name: arguments[name] for name in (*_ASKED, *(name for name in _TILES if name in arguments))}
+        shared = {
+            name: arguments[name] for name in (*_REQUEST_ARGUMENTS, *(name for name in _TILES if name in arguments))
+        }
         shared |= {
             "input_video": [Image.fromarray(frame) for frame in target],
             "seed": request.seed,
@@ -90,23 +92,23 @@ class Encoding(DiffusionTrainingModule):
                 inputs = self.pipe.unit_runner(unit, self.pipe, *inputs)
         finally:
             self.pipe.vae.model.clear_cache()
-        made = {name: inputs[0].get(name) for name in SHARED} | {name: inputs[1].get(name) for name in PROMPT}
-        if missing := sorted(name for name, value in made.items() if not isinstance(value, torch.Tensor)):
+        latents = {name: inputs[0].get(name) for name in SHARED} | {name: inputs[1].get(name) for name in PROMPT}
+        if missing := sorted(name for name, value in latents.items() if not isinstance(value, torch.Tensor)):
             raise FatalError(f"diffsynth's pipeline made no {' and no '.join(missing)}: install diffsynth 2.1.12")
-        return {name: value.detach().to("cpu").contiguous() for name, value in made.items()}
+        return {name: value.detach().to("cpu").contiguous() for name, value in latents.items()}
 
 
 class LoraTraining(DiffusionTrainingModule):
     """The second part: the transformer with a LoRA on VACE's layers, and the loss of one sample.
 
     Args:
-        pipe: WanVideoPipeline with the transformer and VACE; others may be missing.
+        pipe: WanVideoPipeline with transformer and VACE; other models may be missing.
         rank: of the LoRA; its alpha is the same.
-        targets: which layers, by the ends of their names; those that fit none are passed over.
-        checkpointing: `off`, `on` or `offload`: what is kept of a block for the way back: all, its input, or its input
-            in main memory.
+        targets: ends of the names of its layers; ends that fit no layer are skipped.
+        checkpointing: `off`, `on` or `offload`: a block saves everything for the backward pass, only its input, or its
+            input in main memory.
         control_scale: of the role's settings.
-        seed: of the LoRA's first matrices; the second ones begin at zero.
+        seed: of the LoRA's down matrices; the up matrices start at zero.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class LoraTraining(DiffusionTrainingModule):
         self.switch_pipe_to_training_mode(
             pipe, lora_base_model=TRAINED, lora_target_modules=",".join(targets), lora_rank=rank, task="sft:train"
         )
-        self._always = {
+        self._fixed_arguments = {
             "vace_scale": control_scale,
             "use_gradient_checkpointing": checkpointing != "off",
             "use_gradient_checkpointing_offload": checkpointing == "offload",
@@ -129,12 +131,12 @@ class LoraTraining(DiffusionTrainingModule):
         """Return the loss of one sample, a scalar.
 
         Args:
-            latents: as `Encoding` made them.
-            seed: of the noise and the timestep: the same seed measures the same.
-            window: share of the timesteps that one is drawn from, 0 is the noisy end.
+            latents: of `Encoding`.
+            seed: of noise and timestep: the same seed gives the same loss.
+            window: range of the timesteps to draw from, as fractions; 0 is the noisy end.
         """
         latents = self.transfer_data_to_device(latents, self.pipe.device, self.pipe.torch_dtype)
-        shared = {name: latents[name] for name in SHARED} | self._always
+        shared = {name: latents[name] for name in SHARED} | self._fixed_arguments
         shared |= {"min_timestep_boundary": window[0], "max_timestep_boundary": window[1]}
         inputs: tuple[dict[str, Any], ...] = (shared, {name: latents[name] for name in PROMPT}, {})
         for unit in self.pipe.units:
@@ -144,12 +146,12 @@ class LoraTraining(DiffusionTrainingModule):
         return loss
 
     def learned(self) -> dict[str, torch.nn.Parameter]:
-        """The parameters that learn, by the names that they have in a LoRA file."""
+        """Return the trained parameters by their names in a LoRA file."""
         return {name.removeprefix(PREFIX): value for name, value in self.named_parameters() if value.requires_grad}
 
 
 class MasterWeights:
-    """AdamW on copies in float32 of parameters of half precision: there, small steps would be rounded away.
+    """AdamW on float32 copies of half-precision parameters, in which small steps would be rounded away.
 
     Args:
         learned: name to parameter.
@@ -163,7 +165,7 @@ class MasterWeights:
         self.optimizer = torch.optim.AdamW(list(self._copies.values()), lr=learning_rate, weight_decay=weight_decay)
 
     def step(self) -> float:
-        """Step along the gradients, clear them, and return their norm."""
+        """Make one optimizer step, clear the gradients, and return their norm."""
         for name, copy in self._copies.items():
             grad = self._learned[name].grad
             copy.grad = torch.zeros_like(copy) if grad is None else grad.detach().float()
@@ -177,7 +179,7 @@ class MasterWeights:
         return norm
 
     def state(self) -> Latents:
-        """Everything that the next steps depend on, as tensors: `<layer>|weight` and AdamW's state."""
+        """Return the training state as tensors: `<layer>|weight` and AdamW's `<layer>|<kind>`."""
         found = {}
         for name, copy in self._copies.items():
             found[f"{name}|weight"] = copy
@@ -186,7 +188,7 @@ class MasterWeights:
         return {name: value.detach().to("cpu").contiguous().clone() for name, value in found.items()}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from what `state` returned."""
+        """Restore a state of `state`."""
         kept: dict[str, dict[str, torch.Tensor]] = {}
         for key, value in state.items():
             name, _, kind = key.rpartition("|")

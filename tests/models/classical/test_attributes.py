@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ffpdata.models.classical.attributes import Thing, look, measure_scene, measure_thing, palette, thing_colour
+from ffpdata.models.classical.attributes import (
+    ObjectDescription,
+    describe_object,
+    describe_scene,
+    object_colour,
+    palette,
+    sample_frames,
+)
 from tests.models.classical.toys import Clip, scene, texture
 
 RED, BLUE, NAVY, WHITE = (200, 20, 20), (20, 60, 220), (20, 25, 110), (250, 250, 250)
@@ -29,22 +36,22 @@ def moving(path: list[tuple[int, int, int]]) -> tuple[Clip, np.ndarray]:
 
 
 def test_bands_light_colour_and_tone() -> None:
-    found = measure_scene(field(WHITE, RED, NAVY))
+    found = describe_scene(field(WHITE, RED, NAVY))
     assert found.bands == ("white", "red", "dark blue")
     assert found.lighter == "upper"
     assert found.contrast == "strong"
-    assert measure_scene(field((5, 5, 5))).light == "dark"
-    assert measure_scene(field(WHITE)).light == "bright"
-    assert measure_scene(field((128, 128, 128))).colour == "muted"
-    assert measure_scene(field(RED)).colour == "vivid"
-    assert (measure_scene(field((220, 180, 120))).tone, measure_scene(field(BLUE)).tone) == ("warm", "cool")
+    assert describe_scene(field((5, 5, 5))).light == "dark"
+    assert describe_scene(field(WHITE)).light == "bright"
+    assert describe_scene(field((128, 128, 128))).colour == "muted"
+    assert describe_scene(field(RED)).colour == "vivid"
+    assert (describe_scene(field((220, 180, 120))).tone, describe_scene(field(BLUE)).tone) == ("warm", "cool")
 
 
 def test_detail_is_told_from_smoothness() -> None:
-    assert measure_scene(field((128, 128, 128))).detail == "smooth"
+    assert describe_scene(field((128, 128, 128))).detail == "smooth"
     noise = np.random.default_rng(0).integers(0, 255, (192, 256, 3)).astype(np.uint8)
-    assert measure_scene(noise).detail == "finely detailed"
-    assert measure_scene(texture(192, 320, 0)).detail == "lightly textured"
+    assert describe_scene(noise).detail == "finely detailed"
+    assert describe_scene(texture(192, 320, 0)).detail == "lightly textured"
 
 
 def test_what_the_mask_covers_is_left_out_of_the_scene() -> None:
@@ -52,9 +59,9 @@ def test_what_the_mask_covers_is_left_out_of_the_scene() -> None:
     masks = np.zeros(frames.shape[:3], bool)
     masks[:, 30:60, 10:150] = True
     frames[masks] = RED
-    assert measure_scene(frames).bands[1] == "red"
-    assert measure_scene(frames, masks).bands[1] == "white"
-    assert measure_scene(frames, ~np.zeros_like(masks)).bands[1] == "red"  # everything masked: better than nothing
+    assert describe_scene(frames).bands[1] == "red"
+    assert describe_scene(frames, masks).bands[1] == "white"
+    assert describe_scene(frames, ~np.zeros_like(masks)).bands[1] == "red"  # everything masked: better than nothing
 
 
 @pytest.mark.parametrize(
@@ -72,7 +79,7 @@ def test_what_the_mask_covers_is_left_out_of_the_scene() -> None:
     ],
 )
 def test_motion(path: list[tuple[int, int, int]], words: str) -> None:
-    assert measure_thing(*moving(path)).motion == words
+    assert describe_object(*moving(path)).motion == words
 
 
 @pytest.mark.parametrize(
@@ -87,22 +94,22 @@ def test_motion(path: list[tuple[int, int, int]], words: str) -> None:
     ],
 )
 def test_place_colour_and_size(at: tuple[int, int], place: str) -> None:
-    found = measure_thing(*moving([(*at, 6)] * 3))
-    assert found == Thing(colour="blue", place=place, motion="", size="small")
+    found = describe_object(*moving([(*at, 6)] * 3))
+    assert found == ObjectDescription(colour="blue", place=place, motion="", size="small")
 
 
 def test_a_thing_that_is_seen_in_some_frames_only() -> None:
     frames, masks = moving([(20 + 15 * t, 50, 8) for t in range(9)])
     masks[::2] = False
-    assert measure_thing(frames, masks).motion == "moving from left to right"
-    assert measure_thing(frames, np.zeros_like(masks)) == Thing()
-    assert measure_thing(frames, masks[:, ::2]) == Thing()
+    assert describe_object(frames, masks).motion == "moving from left to right"
+    assert describe_object(frames, np.zeros_like(masks)) == ObjectDescription()
+    assert describe_object(frames, masks[:, ::2]) == ObjectDescription()
 
 
 def test_one_two_or_too_many_colours() -> None:
-    assert thing_colour(field(BLUE)) == "blue"
-    assert thing_colour(field(BLUE, RED)) == "red and blue"
-    assert thing_colour(field(BLUE, RED, WHITE, (20, 20, 20), (240, 220, 30))) == ""
+    assert object_colour(field(BLUE)) == "blue"
+    assert object_colour(field(BLUE, RED)) == "red and blue"
+    assert object_colour(field(BLUE, RED, WHITE, (20, 20, 20), (240, 220, 30))) == ""
 
 
 def test_palette_is_ordered_and_shaded() -> None:
@@ -115,7 +122,7 @@ def test_palette_is_ordered_and_shaded() -> None:
 
 def test_look_takes_images_clips_and_masks() -> None:
     clip = scene(frames=7)
-    assert look(clip.source, side=80, count=3).shape == (3, 48, 80, 3)
-    assert look(clip.source[0], side=80).shape == (1, 48, 80, 3)
-    assert look(clip.masks, side=80, count=3).dtype == bool
-    assert look(clip.source[:2], count=5).shape[0] == 2
+    assert sample_frames(clip.source, side=80, count=3).shape == (3, 48, 80, 3)
+    assert sample_frames(clip.source[0], side=80).shape == (1, 48, 80, 3)
+    assert sample_frames(clip.masks, side=80, count=3).dtype == bool
+    assert sample_frames(clip.source[:2], count=5).shape[0] == 2

@@ -7,7 +7,7 @@ import pytest
 
 from ffpdata.core.errors import ConfigError
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.classical.depth_estimator import PseudoDepth, guided
+from ffpdata.models.classical.depth_estimator import PseudoDepth, guided_filter
 from tests.models.classical.toys import Clip, scene
 
 SPEC = ModelSpec(backend="ffpdata.models.classical.depth_estimator:PseudoDepth")
@@ -47,7 +47,7 @@ def test_the_guided_filter_smooths_but_keeps_the_edge() -> None:
     guide = np.zeros((40, 60), np.float32)
     guide[:, 30:] = 1
     values = guide + np.random.default_rng(0).normal(0, 0.2, guide.shape).astype(np.float32)
-    smooth = guided(guide, values, radius=6, epsilon=1e-3)
+    smooth = guided_filter(guide, values, radius=6, epsilon=1e-3)
     assert smooth[:, :28].std() < 0.05
     assert smooth[:, 32:].mean() - smooth[:, :28].mean() > 0.9
 

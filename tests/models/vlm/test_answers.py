@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ffpdata.core.prompt import Prompt, TextRule
-from ffpdata.models.vlm.answers import QUOTED, correction, read_answer
+from ffpdata.models.vlm.answers import MAX_QUOTED, correction, read_answer
 
 ASKED = Prompt(
     name="ask",
@@ -95,7 +95,7 @@ def test_texts_come_out_fit_for_a_table(written: str, read: str) -> None:
 
 def test_a_correction_quotes_the_answer_and_names_the_faults() -> None:
     said, asked = correction("x" * 9000, ["task is missing", "score is 11"], ASKED.schema)
-    assert said == {"role": "assistant", "content": "x" * QUOTED}
+    assert said == {"role": "assistant", "content": "x" * MAX_QUOTED}
     assert asked["role"] == "user"
     assert "task is missing; score is 11" in asked["content"]
     assert '"task", "score"' in asked["content"]

@@ -11,7 +11,7 @@ import pytest
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.prompt import Prompt
-from ffpdata.models.vlm.frame_sampling import frame_numbers, show, shown_size
+from ffpdata.models.vlm.frame_sampling import encode_media, frame_numbers, scaled_size
 from ffpdata.models.vlm.settings import VisionSettings
 
 
@@ -64,14 +64,14 @@ def test_frame_numbers_hold_both_ends_and_never_repeat(length: int, count: int, 
     ],
 )
 def test_a_size_is_a_multiple_within_the_area(size: tuple[int, int], area: int, expected: tuple[int, int]) -> None:
-    assert shown_size(*size, area, 28) == expected
+    assert scaled_size(*size, area, 28) == expected
 
 
 def test_two_clips_and_an_image_come_in_the_prompts_order() -> None:
     image = np.full((100, 200, 3), (200, 60, 10), np.uint8)
     source, target = clip(), 255 - clip()
     asked = prompt(source="clip", reference="image", target="clip")
-    shown = show(asked, {"target": target, "reference": image, "source": source}, VisionSettings())
+    shown = encode_media(asked, {"target": target, "reference": image, "source": source}, VisionSettings())
     assert [part["type"] for part in shown.parts] == ["video_url", "image_url", "video_url"]
     first, picture, second = map(pixels, shown.parts)
     assert shown.frames == {"source": frame_numbers(81, 8), "reference": [0], "target": frame_numbers(81, 8)}
@@ -86,14 +86,14 @@ def test_two_clips_and_an_image_come_in_the_prompts_order() -> None:
 def test_a_first_frame_is_the_first_frame_also_of_a_clip() -> None:
     asked = prompt(source="first_frame")
     for given in (clip()[40:], clip()[40]):
-        shown = show(asked, {"source": given}, VisionSettings())
+        shown = encode_media(asked, {"source": given}, VisionSettings())
         assert [part["type"] for part in shown.parts] == ["image_url"]
         assert abs(float(pixels(shown.parts[0])[0][..., 0].mean()) - 120) < 3
 
 
 def test_clips_as_images_are_told_apart_by_headings() -> None:
     asked = prompt(source="clip", target="clip")
-    shown = show(asked, {"source": clip(), "target": clip()}, VisionSettings(clips_as="images", frames=3))
+    shown = encode_media(asked, {"source": clip(), "target": clip()}, VisionSettings(clips_as="images", frames=3))
     kinds = [part["type"] for part in shown.parts]
     assert kinds == ["text", *["image_url"] * 3, "text", *["image_url"] * 3]
     assert shown.parts[0]["text"].startswith("First video, 3 frames")
@@ -102,7 +102,7 @@ def test_clips_as_images_are_told_apart_by_headings() -> None:
 
 def test_a_question_of_its_own_view() -> None:
     settings = VisionSettings.model_validate({"frames": 4, "questions": {"ask": {"frames": 6, "clip_pixels": 56 * 56}}})
-    shown = show(prompt(source="clip"), {"source": clip()}, settings)
+    shown = encode_media(prompt(source="clip"), {"source": clip()}, settings)
     assert len(shown.frames["source"]) == 6
     assert shown.sizes["source"][0] * shown.sizes["source"][1] <= 56 * 56
 
@@ -112,4 +112,4 @@ def test_a_question_of_its_own_view() -> None:
 )
 def test_a_missing_or_odd_medium_is_refused(bad: Any) -> None:
     with pytest.raises(FatalError, match="source"):
-        show(prompt(source="clip"), {} if bad is None else {"source": bad}, VisionSettings())
+        encode_media(prompt(source="clip"), {} if bad is None else {"source": bad}, VisionSettings())

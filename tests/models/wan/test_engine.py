@@ -102,7 +102,7 @@ def test_the_last_few_lora_files_are_kept_and_strength_makes_no_other(engine, tm
         path = tiny.write_lora(tmp_path / f"{number}.safetensors", seed=number)
         for strength in (0.5, 1.0):
             engine.use_loras([Lora(model=str(path), strength=strength)])
-    assert [file.path.stem for file in engine._read] == [str(number) for number in range(2, KEPT_LORAS + 2)]
+    assert [file.path.stem for file in engine._lora_cache] == [str(number) for number in range(2, KEPT_LORAS + 2)]
 
 
 def test_roles_share_a_model_and_each_keeps_its_loras(folder, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.wan.loras import below, diffusers_name, layer_name, lora_file, read_lora
+from ffpdata.models.wan.loras import diffusers_name, layer_name, lora_file, read_lora, resolve_under_root
 from ffpdata.models.wan.settings import Lora
 from ffpdata.storage.store import Store
 from tests.models import tiny_wan as tiny
@@ -38,10 +38,10 @@ def test_a_lora_is_found_below_its_root_and_in_the_store(tmp_path, remote):
     root = f"memory://{tmp_path.name}" if remote else str(tmp_path)
     Store(root).write("refine/lora.safetensors", b"weights")
     named = [Lora(model="refine/lora.safetensors", revision="ab"), Lora(model="owner/name"), Lora(model="/x/y")]
-    found = below(named, root)
+    found = resolve_under_root(named, root)
     assert found[0].model == f"{root}/refine/lora.safetensors"
     assert (found[0].revision, found[1:]) == ("ab", named[1:])
-    assert below(named, "") == named
+    assert resolve_under_root(named, "") == named
     assert lora_file(found[0]).read_bytes() == b"weights"
 
 

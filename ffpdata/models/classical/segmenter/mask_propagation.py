@@ -1,4 +1,4 @@
-"""Carrying an object's mask through a clip: brought along by flow, fitted to the evidence in every frame."""
+"""Propagate an object's mask through a clip: warped by flow, then fitted to the evidence in every frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ffpdata.models.classical.segmenter.pixel_evidence import (
     Colours,
     Flows,
     PlateDifference,
-    guided,
+    guided_filter,
     plate_difference,
 )
 from ffpdata.models.mask_guards import clip_box
@@ -31,69 +31,71 @@ if TYPE_CHECKING:
     Plane = NDArray[np.float32]
 
 _TRAVELS = 1.2
-"""What moves this far, in its own sizes, uncovers its background."""
+"""Distance, in its own sizes, from which a moving object reveals its background."""
 
 _SMALLEST_BOX = 4
-"""Least side of a box, in pixels of the small copy."""
+"""Smallest side of a box, in pixels of the small copy."""
 
 _RETURNS = 6
-"""How often an object that was lost is looked for again."""
+"""How often a lost object is searched for."""
 
 
-def follow(observed: ClipEvidence, difference: PlateDifference, seed: Seed, differs: Masks | None = None) -> Masks:
-    """Carry the seed's mask through the clip, both ways.
+def propagate_masks(
+    evidence: ClipEvidence, difference: PlateDifference, seed: Seed, differs: Masks | None = None
+) -> Masks:
+    """Propagate the seed's mask through the clip, in both directions.
 
     Args:
-        observed: the clip.
+        evidence: the clip and its measures.
         difference: distance from the clean plate.
         seed: where to start.
-        differs: bool (T, h, w), components of the difference: limbs are added from them, and an object that was lost,
-            e.g. because it left the frame, is looked for again among them. None where they are not to be trusted.
+        differs: bool (T, h, w), components of the difference: limbs are added from them, and a lost object, e.g. one
+            that left the frame, is searched for among them. None where they are unreliable.
 
     Returns:
-        bool (T, h, w), empty where the object is not seen.
+        bool (T, h, w), empty where the object is not visible.
     """
-    clip = observed.clip
-    start = _fill(seed.mask)
+    clip = evidence.clip
+    start = _fill_small_holes(seed.mask)
     near = cv2.dilate(start.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0
     masks = np.zeros(clip.shape[:3], np.bool_)
     outside = np.zeros_like(masks)
     masks[seed.frame], outside[seed.frame] = start, near & ~start
     colours = Colours.learn(clip, masks, outside, [seed.frame])
-    judge = _PixelLabeller(
-        clip, observed.flows, difference, differs, colours, float(cv2.countNonZero(start.view(np.uint8)))
+    labeller = _PixelLabeller(
+        clip, evidence.flows, difference, differs, colours, float(cv2.countNonZero(start.view(np.uint8)))
     )
-    masks[seed.frame] = judge.fit(seed.frame, start)
-    judge.spread(masks, seed.frame)
+    masks[seed.frame] = labeller.fit(seed.frame, start)
+    labeller.propagate(masks, seed.frame)
     tried: set[int] = set()
     for _ in range(_RETURNS):
-        again = judge.look_again(masks, tried)
-        if again is None:
+        reseed = labeller.find_lost_object(masks, tried)
+        if reseed is None:
             break
-        tried.add(again.frame)
-        more = masks.copy()
-        more[again.frame] = judge.fit(again.frame, again.mask)
-        ends = judge.spread(more, again.frame)
-        if all(judge.agrees(masks, more, end) for end in ends):
-            masks = more
+        tried.add(reseed.frame)
+        extended = masks.copy()
+        extended[reseed.frame] = labeller.fit(reseed.frame, reseed.mask)
+        ends = labeller.propagate(extended, reseed.frame)
+        if all(labeller.joins(masks, extended, end) for end in ends):
+            masks = extended
     return masks
 
 
-def follow_box(observed: ClipEvidence, box: Box, scale: float) -> tuple[Masks, PlateDifference]:
-    """Cut the object out of a user's box in the first frame, and follow it.
+def segment_box(evidence: ClipEvidence, box: Box, scale: float) -> tuple[Masks, PlateDifference]:
+    """Segment the object in a user's box in the first frame, and propagate its mask.
 
     Args:
-        observed: the clip.
+        evidence: the clip and its measures.
         box: x0, y0, x1, y1 in pixels of the full size.
         scale: width of the small copy over the full width.
 
     Returns:
-        The masks, and what differs from the background.
+        The masks, bool (T, h, w), and the distance from the clean plate.
 
     Raises:
-        Reject: `no_target` where the box is off the frame or nothing stands out in it.
+        Reject: `no_target` where the box is outside the frame or has no distinct object.
     """
-    clip = observed.clip
+    clip = evidence.clip
     height, width = clip.shape[1:3]
     x0, y0, x1, y1 = (round(v * scale) for v in clip_box(box, (round(height / scale), round(width / scale))))
     x1, y1 = min(width, x1), min(height, y1)
@@ -102,33 +104,33 @@ def follow_box(observed: ClipEvidence, box: Box, scale: float) -> tuple[Masks, P
         raise Reject(
             "no_target", f"the box {tuple(box)} shows too little of the frame: {least:.0f} pixels a side at least"
         )
-    seed = Seed(0, _cut(clip[0], (x0, y0, x1, y1)))
+    seed = Seed(0, _grabcut_box(clip[0], (x0, y0, x1, y1)))
     if not seed.mask.any():
         raise Reject("no_target", f"nothing stands out from its surroundings in the box {tuple(box)}")
-    masks = follow(observed, PlateDifference.unknown(clip.shape[:3]), seed)
-    difference = plate_difference(clip, masklib.dilate(masks, max(3, width // 60)), observed.path)
-    if travel(dict(enumerate(masks)), observed.path) < _TRAVELS:
-        # Its background is not seen, and what differs nearby is something else.
-        return follow(observed, difference, seed), difference
+    masks = propagate_masks(evidence, PlateDifference.unknown(clip.shape[:3]), seed)
+    difference = plate_difference(clip, masklib.dilate(masks, max(3, width // 60)), evidence.path)
+    if travel(dict(enumerate(masks)), evidence.path) < _TRAVELS:
+        # Its background stays hidden, so that differences nearby are not the object.
+        return propagate_masks(evidence, difference, seed), difference
     differs = difference.components()
     inside = np.zeros_like(seed.mask)
     inside[y0:y1, x0:x1] = differs[0, y0:y1, x0:x1]
     if cv2.countNonZero(inside.view(np.uint8)) > 0.15 * (x1 - x0) * (y1 - y0):
         seed = Seed(0, inside)
-    return follow(observed, difference, seed, differs), difference
+    return propagate_masks(evidence, difference, seed, differs), difference
 
 
 @dataclass
 class _PixelLabeller:
-    """Decides pixel by pixel what belongs to the object, from all evidence at hand.
+    """Labels each pixel as object or not, from all evidence.
 
     Attributes:
         clip: uint8 (T, h, w, 3).
         flows: flow between its frames.
         difference: distance from the clean plate.
-        differs: bool (T, h, w), its components; None where the plate is not to be trusted.
-        colours: what the object's colours are.
-        usual: the object's area in the frame that it was found in, pixels.
+        differs: bool (T, h, w), its components; None where the plate is unreliable.
+        colours: colour model of the object.
+        found_area: the object's area in the seed's frame, pixels.
     """
 
     clip: Frames
@@ -136,69 +138,69 @@ class _PixelLabeller:
     difference: PlateDifference
     differs: Masks | None
     colours: Colours
-    usual: float
+    found_area: float
 
-    def spread(self, masks: Masks, start: int) -> list[tuple[int, int]]:
-        """Carry the mask of frame `start` both ways into `masks`, until it is lost or a frame with a mask is met.
+    def propagate(self, masks: Masks, start: int) -> list[tuple[int, int]]:
+        """Propagate the mask of frame `start` into `masks` both ways, until it is lost or a frame already has a mask.
 
         Returns:
-            For each frame that was met: its index, and the step that led there.
+            For each such frame: its index, and the step (1 or -1) that led there.
         """
-        met = []
+        joined = []
         for step in (1, -1):
             t = start + step
             while 0 <= t < len(masks) and masks[t - step].any():
                 if masks[t].any():
-                    met.append((t, step))
+                    joined.append((t, step))
                     break
-                masks[t] = self.fit(t, self.flows.bring(masks[t - step], t - step, t))
+                masks[t] = self.fit(t, self.flows.warp_mask(masks[t - step], t - step, t))
                 t += step
-        return met
+        return joined
 
-    def agrees(self, masks: Masks, more: Masks, end: tuple[int, int]) -> bool:
-        """Say whether what was found again runs into the object that frame `end` shows, and not past it."""
+    def joins(self, masks: Masks, extended: Masks, end: tuple[int, int]) -> bool:
+        """Return whether the re-found object, propagated to frame `end`, overlaps the mask there."""
         t, step = end
-        carried = self.flows.bring(more[t - step], t - step, t)
-        common = cv2.countNonZero((carried & masks[t]).view(np.uint8))
-        return common > 0.4 * cv2.countNonZero(carried.view(np.uint8))
+        warped = self.flows.warp_mask(extended[t - step], t - step, t)
+        common = cv2.countNonZero((warped & masks[t]).view(np.uint8))
+        return common > 0.4 * cv2.countNonZero(warped.view(np.uint8))
 
-    def look_again(self, masks: Masks, tried: set[int]) -> Seed | None:
-        """Find the component in a frame without a mask that is most like the object in colour and size."""
-        best, best_worth = None, 0.0
+    def find_lost_object(self, masks: Masks, tried: set[int]) -> Seed | None:
+        """Return the component most similar to the object in colour and size, among frames without a mask."""
+        best, best_similarity = None, 0.0
         if self.differs is None:
             return None
         for t, differs in enumerate(self.differs):
             if t in tried or masks[t].any() or not differs.any():
                 continue
-            judged = self.colours.judge(self.clip[t])
+            log_ratios = self.colours.log_ratio(self.clip[t])
             count, labels, stats, _ = cv2.connectedComponentsWithStats(differs.view(np.uint8))
             for i in range(1, count):
-                ratio = stats[i, cv2.CC_STAT_AREA] / self.usual
+                ratio = stats[i, cv2.CC_STAT_AREA] / self.found_area
                 if not 0.4 < ratio < 2:
                     continue
                 part = labels == i
-                worth = float(judged[part].mean()) - abs(float(np.log(ratio)))
-                if worth > best_worth:
-                    best, best_worth = Seed(t, part), worth
+                similarity = float(log_ratios[part].mean()) - abs(float(np.log(ratio)))
+                if similarity > best_similarity:
+                    best, best_similarity = Seed(t, part), similarity
         return best
 
     def fit(self, t: int, prior: Mask) -> Mask:
-        """Fit a rough mask (h, w) to frame `t`: distance from the plate, colours, nearness to the rough outline."""
+        """Fit a rough mask (h, w) to frame `t` by distance from the plate, colours and the rough outline."""
         if not prior.any():
             return prior
         reach = 10
         x, y, w, h = cv2.boundingRect(prior.view(np.uint8))
         crop = slice(max(0, y - 2 * reach), y + h + 2 * reach), slice(max(0, x - 2 * reach), x + w + 2 * reach)
         frame = np.ascontiguousarray(self.clip[t][crop])
-        distance = _signed(prior[crop])
+        distance = _signed_distance(prior[crop])
         known = self.difference.known[t][crop]
         levels = self.difference.levels[t][crop].astype(np.float32)
         score = np.clip(distance / 3, -3.0, 2.0)
         score += np.where(known, np.clip((levels - 16) / 6, -2.7, 3.0), 0)
-        score += np.clip(self.colours.judge(frame) * np.where(known, 0.25, 0.6), -2, 2)
+        score += np.clip(self.colours.log_ratio(frame) * np.where(known, 0.25, 0.6), -2, 2)
         score[distance < -reach] = -3
         guide = flow.gray(frame).astype(np.float32) / 255
-        found = (guided(guide, score, 3, 2e-3) > 0).astype(np.uint8)
+        found = (guided_filter(guide, score, 3, 2e-3) > 0).astype(np.uint8)
         found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         count, labels, stats, _ = cv2.connectedComponentsWithStats(found)
         out = np.zeros_like(prior)
@@ -208,15 +210,15 @@ class _PixelLabeller:
         keep[0] = False
         out[crop] = keep[labels]
         if self.differs is not None:
-            for _ in range(2):  # the second time for what hangs on a limb
+            for _ in range(2):  # the second time for parts attached to a limb
                 out = self._attach(out, self.differs[t])
-        return _fill(out)
+        return _fill_small_holes(out)
 
     def _attach(self, mask: Mask, differs: Mask) -> Mask:
-        """Add the limbs that hang on the object and differ from the background too, unless they are a bigger thing.
+        """Add limbs: components that touch the object and differ from the background, unless they are too large.
 
-        Small ones count already where they lie beside it: motion blur tears thin limbs off. The rim of a pixel or two
-        that differs around every outline is blur, not object, and is no limb.
+        Small ones need only be near: motion blur separates thin limbs. The rim of one or two pixels that differs around
+        every outline is blur and no limb.
         """
         own = cv2.countNonZero(mask.view(np.uint8))
         outer = differs & (cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8)) == 0)
@@ -227,10 +229,10 @@ class _PixelLabeller:
         sizes = np.bincount((labels * outer).ravel(), minlength=count)
         room = 0.7 * own
         limbs = np.zeros(count, bool)
-        small = {k for k in np.unique(labels[beside]).tolist() if sizes[k] < 0.1 * self.usual}
+        small = {k for k in np.unique(labels[beside]).tolist() if sizes[k] < 0.1 * self.found_area}
         for limb in sorted((set(np.unique(labels[reached]).tolist()) | small) - {0}, key=lambda k: sizes[k]):
             room -= sizes[limb]
-            if room < 0 or sizes[limb] > 0.6 * self.usual:
+            if room < 0 or sizes[limb] > 0.6 * self.found_area:
                 break
             limbs[limb] = True
         if not limbs.any():
@@ -238,22 +240,22 @@ class _PixelLabeller:
         return mask | (limbs[labels] & differs)
 
 
-def _fill(mask: Mask) -> Mask:
-    """Fill the small holes of a mask; those between an arm and a body, or in a wheel, stay open."""
+def _fill_small_holes(mask: Mask) -> Mask:
+    """Fill small holes of a mask; larger ones, as between arm and body or in a wheel, stay open."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     most = 0.02 * cv2.countNonZero(mask.view(np.uint8))
     small = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] <= most]
     return mask | np.isin(labels, small) if small else mask
 
 
-def _signed(mask: Mask) -> Plane:
-    """Signed distance to the outline, positive inside, pixels."""
+def _signed_distance(mask: Mask) -> Plane:
+    """Return the signed distance to the outline, positive inside, float32 (h, w), pixels."""
     inside = mask.astype(np.uint8)
     return cv2.distanceTransform(inside, cv2.DIST_L2, 3) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
 
 
-def _cut(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Mask:
-    """GrabCut the object in a box from its surroundings, bool (h, w)."""
+def _grabcut_box(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Mask:
+    """Segment the object in a box from its surroundings by GrabCut, bool (h, w)."""
     height, width = image.shape[:2]
     x0, y0, x1, y1 = box
     pad = max(8, (x1 - x0 + y1 - y0) // 4)

@@ -1,7 +1,8 @@
-"""Segmentation without a network: the one thing that moves against the camera, or what a user's box holds.
+"""Segmentation without a network: the object that moves relative to the camera, or the one in a user's box.
 
-It knows no words: the phrase is taken on trust. What it gets wrong (water, blurred foregrounds, parallax, two things at
-once) is refused by gates, each with its measured value: few good masks are worth more than many bad ones.
+It does not understand phrases: it returns the first one unchecked. Its typical failures (water, blurred foregrounds,
+parallax, two objects at once) are rejected by limits on measured facts: a few good masks are worth more than many bad
+ones.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from ffpdata.core.errors import Reject
 from ffpdata.media import flow
 from ffpdata.media import masks as masklib
 from ffpdata.models.classical.segmenter.mask_measures import mask_measures
-from ffpdata.models.classical.segmenter.mask_propagation import follow, follow_box
+from ffpdata.models.classical.segmenter.mask_propagation import propagate_masks, segment_box
 from ffpdata.models.classical.segmenter.object_tracks import best_track
 from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, PlateDifference, plate_difference
-from ffpdata.models.mask_guards import Gate, hold
+from ffpdata.models.mask_guards import Gate, check_gates
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.settings import BackendSettings, parse_settings
 
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
 
 class MotionSegmenterSettings(BackendSettings):
-    """Settings of `MotionSegmenter`: the gates. Areas are fractions of the frame."""
+    """Settings of `MotionSegmenter`: its limits. Areas are fractions of the frame."""
 
     min_motion_px: float = Field(0.8, gt=0)
-    """Slowest motion against the camera that counts, pixels of a 640-wide picture in two frames."""
+    """Slowest motion relative to the camera that counts, in pixels of a 640-wide picture per two frames."""
     min_area: float = Field(0.002, ge=0, le=1)
     """Mean area of the mask below which `mask_too_small` is rejected."""
     max_area: float = Field(0.4, ge=0, le=1)
@@ -42,15 +43,15 @@ class MotionSegmenterSettings(BackendSettings):
     min_coverage: float = Field(0.6, ge=0, le=1)
     """Smallest fraction of frames that show the object (`coverage`)."""
     min_temporal_iou: float = Field(0.75, ge=0, le=1)
-    """Smallest mean overlap of a mask with its successor brought back by flow (`temporal_iou`)."""
+    """Smallest mean overlap of a mask with its successor warped back by flow (`temporal_iou`)."""
     min_motion_coherence: float = Field(0.4, ge=0, le=1)
-    """Smallest share of all motion against the camera that is the object's (`motion_coherence`)."""
+    """Smallest share of all motion relative to the camera that is on the object (`motion_coherence`)."""
     min_travel: float = Field(1.2, ge=0)
-    """Shortest way, in the object's own sizes, that it moves against the background (`stays_in_place`). What moves less
-    keeps parts of itself in the clean plate, and its mask has holes there."""
+    """Shortest distance, in the object's own sizes, that it moves relative to the background (`stays_in_place`). With
+    less, parts of the object remain in the clean plate, and its mask has holes there."""
     min_distinctness: float = Field(1.6, ge=0)
-    """Smallest product of `motion_coherence` and `travel` (`not_distinct`): among other motion, an object must get far
-    to be told from it. It parted right from wrong masks on 20 real and 6 made clips."""
+    """Smallest product of `motion_coherence` and `travel` (`not_distinct`): among other motion, an object must move far
+    to be distinct. This limit separates right from wrong masks on 20 real and 6 synthetic clips."""
     min_isolation: float = Field(0.9, ge=0, le=1)
     """Smallest share of the motion around the object that is its own (`not_isolated`): a part of a body has less."""
     max_border: float = Field(0.35, ge=0, le=1)
@@ -60,16 +61,16 @@ class MotionSegmenterSettings(BackendSettings):
 
 
 _SMALLEST = 0.001
-"""Components of a smaller fraction of the frame are not followed."""
+"""Components of a smaller fraction of the frame are not tracked."""
 
 _POINTS = 250
-"""Points that the camera is estimated from; motion is then known to a tenth of a pixel, which is enough here."""
+"""Points for the estimate of the camera; its error is then about a tenth of a pixel, which is enough here."""
 
 
 class MotionSegmenter:
     """The embedded segmenter.
 
-    Facts of an answer: those of `mask_measures`, and `camera_inliers`, the mean fraction of points that follow one
+    Facts of a result: those of `mask_measures`, and `camera_inliers`, the mean fraction of points that follow one
     camera motion.
     """
 
@@ -81,15 +82,15 @@ class MotionSegmenter:
         self.settings = parse_settings(self.Settings, spec)
 
     def close(self) -> None:
-        """Free nothing: no process and no memory is held."""
+        """Do nothing: no process and no memory is held."""
 
     def segment(self, frames: Frames, phrases: Sequence[str], box: Box | None = None) -> Segmentation:
-        """Segment what moves against the camera, or what `box` holds in the first frame.
+        """Segment the object that moves relative to the camera, or the one in `box` in the first frame.
 
         Args:
             frames: uint8 (T, H, W, 3) RGB.
-            phrases: the first one names the answer; none is understood.
-            box: x0, y0, x1, y1 in pixels of the first frame; the gates on motion are then left out.
+            phrases: the first one is returned as the object's phrase, unchecked.
+            box: x0, y0, x1, y1 in pixels of the first frame; limits on motion are then skipped.
 
         Raises:
             Reject: `no_target`, `camera_unstable`, `mask_too_small`, `mask_too_large`, `coverage`, `temporal_iou`,
@@ -99,32 +100,32 @@ class MotionSegmenter:
         path = flow.camera_path(frames, points=_POINTS)
         if box is None and path.inliers.mean() < self.settings.min_inliers:
             raise Reject("camera_unstable", f"{path.inliers.mean():.4g}, at least {self.settings.min_inliers:g}")
-        observed = ClipEvidence.of(frames, path, self.settings.min_motion_px)
+        evidence = ClipEvidence.of(frames, path, self.settings.min_motion_px)
         if box is None:
-            masks, difference = self._find(observed)
+            masks, difference = self._segment_motion(evidence)
         else:
-            masks, difference = follow_box(observed, box, observed.clip.shape[2] / frames.shape[2])
-        facts = mask_measures(observed, difference, masks)
+            masks, difference = segment_box(evidence, box, evidence.clip.shape[2] / frames.shape[2])
+        facts = mask_measures(evidence, difference, masks)
         facts["camera_inliers"] = float(path.inliers.mean())
-        self._gate(facts, boxed=box is not None)
+        self._check_limits(facts, boxed=box is not None)
         phrase = phrases[0] if phrases else "moving object"
         score = facts["temporal_iou"] * facts["coverage"] * (1.0 if box else facts["motion_coherence"])
         return Segmentation(_enlarge(masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
 
-    def _find(self, observed: ClipEvidence) -> tuple[Masks, PlateDifference]:
-        """Find the object by its motion, then by what it hides; return how all differs from the background, too."""
-        reach = max(2, observed.clip.shape[2] // 80)
-        hidden = masklib.dilate(_tidy(observed.motion > observed.level, reach // 2), reach)
-        difference = plate_difference(observed.clip, hidden, observed.path)
+    def _segment_motion(self, evidence: ClipEvidence) -> tuple[Masks, PlateDifference]:
+        """Find the object by its motion, then by the clean plate; return its masks and the distance from the plate."""
+        reach = max(2, evidence.clip.shape[2] // 80)
+        hidden = masklib.dilate(_remove_specks(evidence.motion > evidence.level, reach // 2), reach)
+        difference = plate_difference(evidence.clip, hidden, evidence.path)
         differs = difference.components()
         seed = best_track(
-            observed, differs, max(12, int(min(0.5 * self.settings.min_area, _SMALLEST) * hidden[0].size))
+            evidence, differs, max(12, int(min(0.5 * self.settings.min_area, _SMALLEST) * hidden[0].size))
         )
         if seed is None:
             raise Reject("no_target", "nothing moves against the camera for long enough")
-        return follow(observed, difference, seed, differs), difference
+        return propagate_masks(evidence, difference, seed, differs), difference
 
-    def _gate(self, facts: dict[str, float], *, boxed: bool) -> None:
+    def _check_limits(self, facts: dict[str, float], *, boxed: bool) -> None:
         limits = self.settings
         gates: list[Gate] = [
             ("mask_too_small", "area", "at least", limits.min_area),
@@ -140,17 +141,17 @@ class MotionSegmenter:
                 ("not_isolated", "isolation", "at least", limits.min_isolation),
                 ("not_distinct", "distinctness", "at least", limits.min_distinctness),
             ]
-        hold(facts, gates)
+        check_gates(facts, gates)
 
 
-def _tidy(masks: Masks, px: int) -> Masks:
-    """Drop specks of up to `px` pixels' radius."""
+def _remove_specks(masks: Masks, px: int) -> Masks:
+    """Remove specks of up to `px` pixels' radius."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * px + 1, 2 * px + 1))
     return np.stack([cv2.morphologyEx(m.view(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool) for m in masks])
 
 
 def _enlarge(masks: Masks, size: tuple[int, int]) -> Masks:
-    """Bring small masks to `size` (height, width) with smooth outlines."""
+    """Resize small masks to `size` (height, width) with smooth outlines."""
     if masks.shape[1:] == size:
         return masks
     out = np.zeros((len(masks), *size), np.bool_)

@@ -1,4 +1,4 @@
-"""Which of the things that differ from the background is the object: the one that moves most and gets farthest."""
+"""Choose the object among the components that differ from the background: the one that moves most and farthest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Seed:
-    """A rough mask, bool (h, w), of the object in one frame to start from."""
+    """A rough mask, bool (h, w), of the object in one frame, from which it is propagated."""
 
     frame: int
     mask: Mask
@@ -28,18 +28,18 @@ class Seed:
 
 @dataclass
 class _Track:
-    """Components of the difference that follow one another, by frame, and how much motion they carry."""
+    """Components of the difference linked over frames, by frame, and the sum of their motion."""
 
     members: dict[int, Mask]
     motion: float
 
     def travel(self, path: CameraPath) -> float:
-        """How far it gets, in its own sizes, once the camera's motion is taken away."""
+        """Return the distance that it moves relative to the camera, in its own sizes."""
         return travel(self.members, path)
 
 
 def travel(members: dict[int, Mask], path: CameraPath) -> float:
-    """Distance between the outermost places of an object over the square root of its area."""
+    """Return the distance between the outermost positions of an object over the square root of its area."""
     centres, areas = [], []
     for t, mask in members.items():
         moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
@@ -53,57 +53,57 @@ def travel(members: dict[int, Mask], path: CameraPath) -> float:
     return float(np.hypot(*(high - low)) / np.sqrt(np.median(areas)))
 
 
-def best_track(observed: ClipEvidence, differs: Masks, floor: int) -> Seed | None:
-    """Link components from frame to frame; return a seed on the track that moves most and gets farthest.
+def best_track(evidence: ClipEvidence, differs: Masks, floor: int) -> Seed | None:
+    """Link components from frame to frame; return a seed on the track that moves most and farthest.
 
     Args:
-        observed: the clip.
-        differs: bool (T, h, w), what differs from the background.
-        floor: fewest pixels of a component.
+        evidence: the clip and its measures.
+        differs: bool (T, h, w), pixels that differ from the background.
+        floor: smallest number of pixels of a component.
 
     Returns:
         The seed, or None where nothing moves for an eighth of the clip.
     """
-    flows, motion, level = observed.flows, observed.motion, observed.level
+    flows, motion, level = evidence.flows, evidence.motion, evidence.level
     running: list[_Track] = []
     tracks: list[_Track] = []
     for t in range(len(differs)):
         count, labels, stats, _ = cv2.connectedComponentsWithStats(differs[t].view(np.uint8))
         found = [labels == i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= floor]
         speeds = [np.minimum(motion[t][m].astype(np.float32), 8) for m in found]
-        carried = [float(s.sum()) if (s > level).any() else 0.0 for s in speeds]
+        motions = [float(s.sum()) if (s > level).any() else 0.0 for s in speeds]
         free = set(range(len(found)))
-        going = []
+        continued = []
         for track in sorted(running, key=lambda k: -k.motion):
-            moved = flows.bring(track.members[t - 1], t - 1, t)
-            overlaps = {i: int((moved & found[i]).sum()) for i in free}
+            warped = flows.warp_mask(track.members[t - 1], t - 1, t)
+            overlaps = {i: int((warped & found[i]).sum()) for i in free}
             best = max(overlaps, key=lambda i: overlaps[i], default=-1)
-            if best < 0 or overlaps[best] < 0.3 * min(moved.sum(), found[best].sum()):
+            if best < 0 or overlaps[best] < 0.3 * min(warped.sum(), found[best].sum()):
                 continue
             free.discard(best)
             track.members[t] = found[best]
-            track.motion += carried[best]
-            going.append(track)
-        fresh = [_Track({t: found[i]}, carried[i]) for i in sorted(free, key=lambda i: -carried[i])[:6]]
-        tracks += fresh
-        running = going + fresh
+            track.motion += motions[best]
+            continued.append(track)
+        started = [_Track({t: found[i]}, motions[i]) for i in sorted(free, key=lambda i: -motions[i])[:6]]
+        tracks += started
+        running = continued + started
     shortest = max(3, len(differs) // 8)
-    score = {id(k): k.motion * min(k.travel(observed.path), 3.0) ** 2 for k in tracks if len(k.members) >= shortest}
+    score = {id(k): k.motion * min(k.travel(evidence.path), 3.0) ** 2 for k in tracks if len(k.members) >= shortest}
     if not score or max(score.values()) <= 0:
         return None
     best_track = max((k for k in tracks if id(k) in score), key=lambda k: score[id(k)])
-    return _clearest(best_track, len(differs))
+    return _clearest_frame(best_track, len(differs))
 
 
-def _clearest(track: _Track, count: int) -> Seed:
-    """Pick the frame of a track whose component has the usual size, is clear of the border and near the middle."""
+def _clearest_frame(track: _Track, count: int) -> Seed:
+    """Return the frame of a track whose component has about the median size, is off the border and near mid-clip."""
     areas = {t: float(m.sum()) for t, m in track.members.items()}
-    usual = float(np.median(list(areas.values())))
+    median_area = float(np.median(list(areas.values())))
 
-    def fault(t: int) -> float:
+    def penalty(t: int) -> float:
         mask = track.members[t]
         edge = mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum()
-        return abs(float(np.log(areas[t] / usual))) + 0.02 * float(edge) + 0.002 * abs(t - count / 2)
+        return abs(float(np.log(areas[t] / median_area))) + 0.02 * float(edge) + 0.002 * abs(t - count / 2)
 
-    frame = min(areas, key=fault)
+    frame = min(areas, key=penalty)
     return Seed(frame, track.members[frame])

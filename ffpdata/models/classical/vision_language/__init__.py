@@ -1,1 +1,1 @@
-"""The embedded vision-language model: it measures and puts the measured words into templates."""
+"""The embedded vision-language model: measured attributes, put into sentence templates."""

@@ -1,4 +1,4 @@
-"""What an edit changed, in numbers: inside its mask, outside, or all over a restyled clip."""
+"""Measures of an edit: changes inside its mask and outside, or of a whole stylized clip."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ffpdata.media.flow import warp_error
-from ffpdata.models.classical.attributes import look, palette
+from ffpdata.models.classical.attributes import palette, sample_frames
 from ffpdata.models.classical.colour import to_lab
 
 if TYPE_CHECKING:
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 SIDE = 360
 """Long side, in pixels, at which frames are compared."""
 PAIRS = 6
-"""Pairs of neighbouring frames in which steadiness is measured."""
+"""Pairs of neighbouring frames on which flicker is measured."""
 SMALLEST = 16
 """Side, in pixels, below which there is no optical flow."""
 PLAIN = 2.0
-"""Deviation of grey levels below which a region is too plain to have a structure."""
+"""Standard deviation of grey levels below which a region has no measurable pattern."""
 CHANGED = 8.0
 """CIELAB distance from which a pixel counts as changed."""
 
 
 @dataclass(frozen=True)
 class LocalChange:
-    """What happened inside a mask.
+    """Measures of a local edit.
 
     Attributes:
         change: mean CIELAB distance inside the mask.
         part: part of the mask's pixels that changed by more than `CHANGED`.
-        structure: correlation of the light-and-dark pattern inside, -1..1: high where the object kept its shape and
-            marks, and 1 where neither clip has any.
+        structure: correlation of the fine lightness pattern inside, -1..1: high where the object kept its shape and
+            texture, and 1 where neither clip has any.
         outside: mean CIELAB distance away from the mask.
-        unsteady: how much more the target departs from its own motion inside the mask, grey levels 0..255.
+        unsteady: increase of the warp error inside the mask, grey levels 0..255.
         before, after: main colour names of the changed pixels in the source and in the target.
         light, chroma: change of mean CIELAB lightness and chroma of the changed pixels.
     """
@@ -59,14 +59,14 @@ class LocalChange:
 
 @dataclass(frozen=True)
 class GlobalChange:
-    """What happened to a whole clip.
+    """Measures of a stylized clip.
 
     Attributes:
         change: mean CIELAB distance.
         structure: correlation of the two clips' edges, -1..1.
-        unsteady: how much more the target departs from its own motion, grey levels 0..255.
-        approach: part of the way from the source's colours (mean and spread) to the reference's that the target has
-            gone; 1 is all of it, 0 none, negative is away; 1 without a reference.
+        unsteady: increase of the warp error, grey levels 0..255.
+        approach: relative reduction of the distance to the reference's colours (mean and spread): 1 reaches them, 0 is
+            no nearer than the source, negative is farther; 1 without a reference.
     """
 
     change: float
@@ -76,45 +76,49 @@ class GlobalChange:
 
 
 def measure_local(source: Clip, target: Clip, masks: Masks) -> LocalChange | None:
-    """Measure an edit of what `masks`, bool (T, H, W), cover; None where they are empty or do not fit the clips."""
+    """Measure an edit under `masks`, bool (T, H, W); None where they are empty or do not fit the clips."""
     if source.shape != target.shape or masks.shape != source.shape[:3]:
         return None
-    was, now, where = look(source, SIDE), look(target, SIDE), look(masks, SIDE)
+    before_frames, after_frames, where = (
+        sample_frames(source, SIDE),
+        sample_frames(target, SIDE),
+        sample_frames(masks, SIDE),
+    )
     if not where.any():
         return None
-    labs = to_lab(was), to_lab(now)
+    labs = to_lab(before_frames), to_lab(after_frames)
     distance = np.linalg.norm(labs[0] - labs[1], axis=-1)
     reach = max(3, SIDE // 24)
     near = (
         np.stack([cv2.dilate(m.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) for m in where]) > 0
     )
     changed = where & (distance > CHANGED)
-    told = changed if changed.any() else where
+    compared = changed if changed.any() else where
     return LocalChange(
         change=float(distance[where].mean()),
         part=float(changed.sum() / where.sum()),
         structure=_pattern(labs[0][..., 0], labs[1][..., 0], where),
         outside=float(distance[~near].mean()) if not near.all() else 0.0,
         unsteady=unsteadiness(source, target, masks),
-        before=tuple(palette(was[told], most=2, least=0.25)),
-        after=tuple(palette(now[told], most=2, least=0.25)),
-        light=float((labs[1][told][:, 0] - labs[0][told][:, 0]).mean()),
-        chroma=float((np.hypot(*labs[1][told].T[1:]) - np.hypot(*labs[0][told].T[1:])).mean()),
+        before=tuple(palette(before_frames[compared], most=2, least=0.25)),
+        after=tuple(palette(after_frames[compared], most=2, least=0.25)),
+        light=float((labs[1][compared][:, 0] - labs[0][compared][:, 0]).mean()),
+        chroma=float((np.hypot(*labs[1][compared].T[1:]) - np.hypot(*labs[0][compared].T[1:])).mean()),
     )
 
 
 def measure_global(source: Clip, target: Clip, reference: Clip | None = None) -> GlobalChange | None:
-    """Measure a restyled clip, uint8 (T, H, W, 3), against its source and the reference image; None if sizes differ."""
+    """Measure a stylized clip, uint8 (T, H, W, 3), against its source and the reference image; None if sizes differ."""
     if source.shape != target.shape:
         return None
-    was, now = look(source, SIDE), look(target, SIDE)
-    labs = to_lab(was), to_lab(now)
+    before_frames, after_frames = sample_frames(source, SIDE), sample_frames(target, SIDE)
+    labs = to_lab(before_frames), to_lab(after_frames)
     edges = [np.stack([_edges(frame) for frame in clip[..., 0]]) for clip in labs]
     approach = 1.0
     if reference is not None:
-        goal, start, end = (_spread(lab) for lab in (to_lab(look(reference, SIDE)), *labs))
-        way = float(np.linalg.norm(start - goal))
-        approach = 1 - float(np.linalg.norm(end - goal)) / way if way > 3 else 1.0
+        goal, start, end = (_spread(lab) for lab in (to_lab(sample_frames(reference, SIDE)), *labs))
+        distance = float(np.linalg.norm(start - goal))
+        approach = 1 - float(np.linalg.norm(end - goal)) / distance if distance > 3 else 1.0
     return GlobalChange(
         change=float(np.linalg.norm(labs[0] - labs[1], axis=-1).mean()),
         structure=_correlation(edges[0], edges[1]),
@@ -124,16 +128,16 @@ def measure_global(source: Clip, target: Clip, reference: Clip | None = None) ->
 
 
 def unsteadiness(source: Clip, target: Clip, masks: Masks | None = None) -> float:
-    """How much more the target than the source departs from its own motion, grey levels 0..255, never below 0."""
+    """Return the increase of the warp error from source to target, grey levels 0..255, at least 0."""
     if len(source) < 2 or min(source.shape[1:3]) < SMALLEST:
         return 0.0
     pairs = np.unique(np.linspace(0, len(source) - 2, PAIRS).round().astype(int)).tolist()
     return max(0.0, warp_error(target, masks, pairs=pairs) - warp_error(source, masks, pairs=pairs))
 
 
-def _pattern(was: Map, now: Map, where: Masks) -> float:
-    """Correlate the fine pattern of lightness inside the masks."""
-    fine = [np.stack([frame - cv2.GaussianBlur(frame, (0, 0), 6) for frame in clip])[where] for clip in (was, now)]
+def _pattern(before: Map, after: Map, where: Masks) -> float:
+    """Return the correlation of the fine lightness patterns inside the masks, -1..1."""
+    fine = [np.stack([frame - cv2.GaussianBlur(frame, (0, 0), 6) for frame in clip])[where] for clip in (before, after)]
     if max(part.std() for part in fine) < PLAIN:
         return 1.0
     return _correlation(fine[0], fine[1])
@@ -147,12 +151,12 @@ def _correlation(first: Map, second: Map) -> float:
 
 
 def _edges(light: Map) -> Map:
-    """Strength of the edges of a lightness picture, float32 (h, w)."""
+    """Return the edge strength of a lightness picture, float32 (h, w)."""
     soft = cv2.GaussianBlur(light, (0, 0), 1.2)
     return cv2.GaussianBlur(np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)), (0, 0), 1.5)
 
 
 def _spread(lab: Map) -> Map:
-    """Mean and standard deviation of CIELAB values, (6,)."""
+    """Return the mean and standard deviation of CIELAB values, (6,)."""
     flat = lab.reshape(-1, 3)
     return np.concatenate([flat.mean(axis=0), flat.std(axis=0)])

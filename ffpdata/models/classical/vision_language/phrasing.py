@@ -1,4 +1,4 @@
-"""Words into sentences: phrases that users wrote, articles, lists, and sentences of a wanted length."""
+"""Words into sentences: users' phrases, articles, lists, and sentences of a given length."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from ffpdata.core.prompt import NEGATIONS, mentions, split_words
 
 VAGUE = frozenset({"", "object", "moving object", "salient object", "thing"})
-"""Phrases that say nothing about what the object is."""
+"""Phrases that name no category."""
 MAX_PHRASE = 6
-"""Words of a user's phrase that are kept."""
+"""Largest number of words of a user's phrase, counted from its end."""
 COLOUR_WORDS = frozenset(
     {"red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "black", "white", "grey", "gray"}
     | {"golden", "silver", "beige", "violet", "turquoise"}
 )
-"""Words that already say what colour a thing has."""
+"""Words that name a colour."""
 IRREGULAR_PLURALS = frozenset(
     {"men", "women", "people", "children", "feet", "teeth", "mice", "geese", "oxen", "police", "cattle"}
     | {"policemen", "firemen", "fishermen", "snowmen", "grandchildren"}
@@ -40,9 +40,9 @@ ELEVEN_OR_EIGHT = re.compile(r"8|1[18](?:\d{2,3})?(?!\d)")
 
 
 def noun(phrase: object) -> str:
-    """Return a user's phrase fit for the middle of a sentence: no article, no punctuation, at most `MAX_PHRASE` words.
+    """Return a user's phrase for the middle of a sentence: without article and punctuation, `MAX_PHRASE` words at most.
 
-    A phrase that names nothing (`moving object`, an empty text, only signs) becomes `object`.
+    A phrase without a category (`moving object`, an empty text, only punctuation) becomes `object`.
     """
     found = split_words(str(phrase or ""))
     while found and found[0].lower() in ("a", "an", "the"):
@@ -69,7 +69,7 @@ def promised_colours(instruction: str) -> frozenset[str]:
 
 
 def article(phrase: str) -> str:
-    """Put `a` or `an` before a phrase, and nothing before what looks like a plural, or is empty."""
+    """Put `a` or `an` before a phrase, unless it looks like a plural or is empty."""
     last = phrase.rsplit(" ", 1)[-1].lower()
     ends_as_plural = last.endswith("s") and not last.endswith(("ss", "us", "is")) and last not in SINGULARS_ON_S
     if not phrase or ends_as_plural or last in IRREGULAR_PLURALS:
@@ -78,7 +78,7 @@ def article(phrase: str) -> str:
 
 
 def _vowel_sound(phrase: str) -> bool:
-    """Say whether a phrase is spoken with a vowel first; other scripts than Latin are taken to begin with none."""
+    """Return whether a phrase is spoken with a vowel first; False for other scripts than Latin."""
     word = phrase.split(" ", 1)[0]
     if word[:1].isdigit():
         return bool(ELEVEN_OR_EIGHT.match(word))
@@ -97,16 +97,16 @@ def listing(words: Sequence[str]) -> str:
 
 
 def sentence(start: str, clauses: Iterable[Sequence[str]], length: tuple[int, int], banned: str = "") -> str:
-    """Build one sentence of `start` and as many clauses as it takes.
+    """Build one sentence from `start` and as many clauses as it needs.
 
     Args:
-        start: how it begins; always used.
+        start: beginning, always used.
         clauses: in order of use, each a choice of wordings: the first that does not mention `banned` and still fits.
         length: fewest and most words. Clauses are added until the sentence has the fewest.
         banned: a phrase to leave out, in singular and plural.
 
     Returns:
-        The sentence with its full stop; it is too short if the clauses do not reach.
+        The sentence with its full stop; it is too short if the clauses do not suffice.
     """
     text = start
     for wordings in clauses:

@@ -1,4 +1,4 @@
-"""From measures to verdicts: a score of 0 to 10, what is wrong, and a reason in words with the numbers behind it."""
+"""Scores from measures: 0 to 10, with the faults, and a reason in words and numbers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from ffpdata.models.classical.vision_language.removal_measures import RemovalMeasures
 
 REASONS = 3
-"""Faults that a reason names at most."""
+"""Largest number of faults in a reason."""
 SAME_OBJECT = 0.5
-"""Correlation of the pattern inside the mask from which the object counts as the same one."""
+"""Correlation of the pattern inside the mask from which the object counts as unchanged."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: how much (0..1, 1 spoils the pair) and in words."""
+    """A fault of a pair: its weight, 0..1 (1 makes the score 0), and its description."""
 
     weight: float
     words: str
@@ -33,12 +33,12 @@ class GradedAnswer:
 
 
 def ramp(value: float, low: float, high: float) -> float:
-    """0 up to `low`, 1 from `high`, linear in between; `high` may lie below `low`."""
+    """Return 0 up to `low`, 1 from `high`, and linear values in between; `high` may be below `low`."""
     return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
-def conclude(faults: Mapping[str, Fault], praise: str) -> GradedAnswer:
-    """Multiply what every fault leaves of a perfect 10 and name the worst, or give `praise`."""
+def grade(faults: Mapping[str, Fault], praise: str) -> GradedAnswer:
+    """Return 10 times the product of (1 - weight), with the worst faults as the reason, or `praise` without any."""
     score = 10.0
     for fault in faults.values():
         score *= 1 - min(1.0, max(0.0, fault.weight))
@@ -48,10 +48,10 @@ def conclude(faults: Mapping[str, Fault], praise: str) -> GradedAnswer:
 
 
 def removal_faults(found: RemovalMeasures, facts: Mapping[str, Any]) -> dict[str, Fault]:
-    """Weigh the measures of a removal; `facts` may hold `unrevealed` and `psnr_outside`.
+    """Return the faults of a removal; `facts` may hold `unrevealed` and `psnr_outside`.
 
-    The bounds were set on scenes with known truth: a perfect fill, a ghost of 30 %, a blurred blob, per-frame
-    inpainting, a flickering fill, an offset of brightness and another object in the place.
+    The bounds were set on scenes with ground truth: a perfect fill, a ghost of 30 %, a blurred blob, per-frame
+    inpainting, a flickering fill, a brightness offset and another object in the place.
     """
     unrevealed = _number(facts, "unrevealed", 0.0)
     return {
@@ -81,7 +81,7 @@ def removal_faults(found: RemovalMeasures, facts: Mapping[str, Any]) -> dict[str
 
 
 def modification_faults(found: LocalChange, facts: Mapping[str, Any], named: frozenset[str]) -> dict[str, Fault]:
-    """Weigh a modification; `named` are the colours that the instruction names."""
+    """Return the faults of a modification; `named` are the colours in the instruction."""
     wrong_colour = bool(named) and not named & set(found.after)
     return {
         "weak": _weak(found),
@@ -97,7 +97,7 @@ def modification_faults(found: LocalChange, facts: Mapping[str, Any], named: fro
 
 
 def swap_faults(found: LocalChange, facts: Mapping[str, Any]) -> dict[str, Fault]:
-    """Weigh a swap: something else must stand in the place."""
+    """Return the faults of a swap: the object must be another one."""
     return {
         "weak": _weak(found),
         "same": Fault(
@@ -108,7 +108,7 @@ def swap_faults(found: LocalChange, facts: Mapping[str, Any]) -> dict[str, Fault
 
 
 def style_faults(found: GlobalChange, facts: Mapping[str, Any]) -> dict[str, Fault]:
-    """Weigh a stylization."""
+    """Return the faults of a stylization."""
     unsteady = max(found.unsteady, _number(facts, "flicker", 0.0))
     return {
         "weak": Fault(ramp(found.change, 12, 4), f"the picture changes by {found.change:.0f} CIELAB units only"),

@@ -1,4 +1,4 @@
-"""The sentences of `TemplateVision`: measured words put into templates. Only what was measured is said."""
+"""The sentences of `TemplateVision`: templates filled with measured words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ffpdata.core.prompt import mentions, split_words
-from ffpdata.models.classical.attributes import Scene, Thing
+from ffpdata.models.classical.attributes import ObjectDescription, SceneDescription
 from ffpdata.models.classical.vision_language.change_measures import LocalChange
 from ffpdata.models.classical.vision_language.phrasing import (
     COLOUR_WORDS,
@@ -18,20 +18,20 @@ from ffpdata.models.classical.vision_language.phrasing import (
 )
 
 OWN_CAPTION = re.compile(r"The video shows (?:.{1,80}? in )?an? (?:dark|dim|softly lit|bright) (?:scene|view|place),")
-"""How our own captions begin: there is nothing in them that the clip would not tell better."""
+"""Beginning of captions made here, which name no place beyond the measured words."""
 PLACING = re.compile(
     r"\b(?:in|on|across|through|along|beside|near|behind|under|over|inside|outside|at)\s+(?=(?:an?|the|its)\b)"
 )
-"""Where a user's caption turns from what happens to where."""
+"""Prepositions that start the place in a user's caption."""
 ABOUT_OBJECT = frozenset(
     {"its", "his", "her", "their", "it", "he", "she", "they", "who", "which", "that", "while", "as"}
 )
 PICTURE_WORDS = ("painting", "drawing", "sketch", "print", "art", "style", "mosaic", "comic", "woodcut", "watercolour")
-"""A style that ends so is a kind of picture already."""
+"""Last words of styles that name a kind of picture."""
 
 
-def scene_clauses(scene: Scene) -> list[Sequence[str]]:
-    """Word a scene, the most telling clause first, each in two ways."""
+def scene_clauses(scene: SceneDescription) -> list[Sequence[str]]:
+    """Return clauses about a scene, the most specific first, each in two wordings."""
     top, middle, bottom = scene.bands
     if top == middle == bottom:
         bands = (f"mostly {top} from top to bottom", f"{top} nearly everywhere")
@@ -58,36 +58,36 @@ def scene_clauses(scene: Scene) -> list[Sequence[str]]:
     ]
 
 
-def caption(scene: Scene, phrase: str, length: tuple[int, int]) -> str:
-    """What stays the same in a clip, with the object if its name may stand there."""
+def caption(scene: SceneDescription, phrase: str, length: tuple[int, int]) -> str:
+    """Return the caption of a clip, with the object where its phrase is allowed in captions."""
     phrase = plain(phrase)
     subject = "" if phrase == "object" else f"{article(phrase)} in "
     return sentence(f"The video shows {subject}{article(scene.light)} scene", scene_clauses(scene), length)
 
 
-def caption_without(scene: Scene, given: str, banned: str, length: tuple[int, int]) -> str:
-    """What a scene looks like without the object: the place that `given` names, and the measured surroundings."""
-    place = surroundings(given, banned)
+def caption_without(scene: SceneDescription, user_caption: str, banned: str, length: tuple[int, int]) -> str:
+    """Return a caption without the object: the place in the user's caption, and the measured surroundings."""
+    place = surroundings(user_caption, banned)
     starts = [f"The video shows {place}"] if place else []
     starts += [f"The video shows {article(scene.light)} {word}" for word in ("scene", "view", "place")]
     start = next((s for s in starts if not mentions(s, banned)), "The video shows this")
     return sentence(start, scene_clauses(scene), length, banned)
 
 
-def surroundings(given: str, banned: str) -> str:
-    """Take the place out of a user's caption, `a paved yard with green plants`, or return an empty string."""
-    if not given or OWN_CAPTION.match(given):
+def surroundings(user_caption: str, banned: str) -> str:
+    """Return the place in a user's caption, e.g. `a paved yard with green plants`, or an empty string."""
+    if not user_caption or OWN_CAPTION.match(user_caption):
         return ""
-    for found in PLACING.finditer(given):
-        place = re.split(r"[.;:!?]|,\s+(?:where|while|as|and)\b", given[found.end() :])[0].strip(" ,")
+    for found in PLACING.finditer(user_caption):
+        place = re.split(r"[.;:!?]|,\s+(?:where|while|as|and)\b", user_caption[found.end() :])[0].strip(" ,")
         words = [word.lower() for word in split_words(place)]
         if 2 <= len(words) <= 24 and not ABOUT_OBJECT.intersection(words) and not mentions(place, banned):
             return place if plain(place) == place else ""
     return ""
 
 
-def cinematic(scene: Scene) -> str:
-    """A still as the beginning of a film clip."""
+def cinematic(scene: SceneDescription) -> str:
+    """Return the caption that guides the animation of a still."""
     bands = scene_clauses(scene)[0][0]
     return (
         f"{article(scene.light).capitalize()} scene in {scene.colour} colours, {bands}. The light has a {scene.tone} "
@@ -96,14 +96,14 @@ def cinematic(scene: Scene) -> str:
     )
 
 
-def style_name(reference: Scene, colours: Sequence[str]) -> str:
-    """A short name for a style: texture and palette, at most six words."""
+def style_name(reference: SceneDescription, colours: Sequence[str]) -> str:
+    """Return a short name for a style: texture and palette, at most six words."""
     texture = {"smooth": "smooth", "lightly textured": "textured", "finely detailed": "intricate"}[reference.detail]
     return f"{texture} {listing(colours[:2])}"
 
 
-def style_caption(reference: Scene, colours: Sequence[str], scene: Scene) -> str:
-    """How a restyled clip looks."""
+def style_caption(reference: SceneDescription, colours: Sequence[str], scene: SceneDescription) -> str:
+    """Return the caption of a stylized clip."""
     marks = {
         "smooth": "smooth, even areas of colour",
         "lightly textured": "visible, textured marks",
@@ -116,30 +116,30 @@ def style_caption(reference: Scene, colours: Sequence[str], scene: Scene) -> str
     )
 
 
-def where(thing: Thing) -> str:
-    """How a thing is told from others: by its motion, else by its place; with a space in front, or empty."""
+def where(thing: ObjectDescription) -> str:
+    """Return what distinguishes an object, its motion or else its place, with a leading space; or an empty string."""
     words = thing.motion or thing.place
     return f" {words}" if words else ""
 
 
-def remove(phrase: str, thing: Thing) -> str:
-    """The instruction of a removal."""
+def remove(phrase: str, thing: ObjectDescription) -> str:
+    """Return the instruction of a removal."""
     return _long_enough(f"Remove the {_described(phrase, thing)}{where(thing)}", "from the video")
 
 
-def add(phrase: str, thing: Thing) -> str:
-    """The instruction of an addition."""
+def add(phrase: str, thing: ObjectDescription) -> str:
+    """Return the instruction of an addition."""
     return _long_enough(f"Add {article(_described(phrase, thing))}{where(thing)}", "to the video")
 
 
-def swap(phrase: str, thing: Thing, found: LocalChange) -> str:
-    """The instruction of a swap: the classical measures know the newcomer's colour and no more."""
+def swap(phrase: str, thing: ObjectDescription, found: LocalChange) -> str:
+    """Return the instruction of a swap; only the new object's colour is known."""
     other = article(f"{found.after[0]} object" if found.after else "different object")
     return _long_enough(f"Replace the {_described(phrase, thing)}{where(thing)} with {other}", "in its place")
 
 
-def modify(phrase: str, thing: Thing, found: LocalChange) -> str:
-    """The instruction of a modification: from which colour to which, or how else it looks."""
+def modify(phrase: str, thing: ObjectDescription, found: LocalChange) -> str:
+    """Return the instruction of a modification: the old and new colour, or another change of its look."""
     moving = thing.motion and not phrase.startswith("moving")  # `from left to right from blue to red` is hard to read
     name = f"the moving {phrase}" if moving else f"the {phrase}{where(thing)}"
     old, new = (found.before[:1] or ("",))[0], (found.after[:1] or ("",))[0]
@@ -153,18 +153,20 @@ def modify(phrase: str, thing: Thing, found: LocalChange) -> str:
     return _long_enough(f"Change the look of {name}", "a little")
 
 
-def restyle(style: str, reference: Scene, colours: Sequence[str]) -> str:
-    """The instruction of a stylization."""
+def restyle(style: str, reference: SceneDescription, colours: Sequence[str]) -> str:
+    """Return the instruction of a stylization."""
     kind = style if style.lower().endswith(PICTURE_WORDS) else f"{style} picture"
-    told = COLOUR_WORDS.intersection(word.lower() for word in split_words(style))
+    names_colour = COLOUR_WORDS.intersection(word.lower() for word in split_words(style))
     rest = (
-        f"{reference.contrast} contrast and {reference.colour} colours" if told else f"a palette of {listing(colours)}"
+        f"{reference.contrast} contrast and {reference.colour} colours"
+        if names_colour
+        else f"a palette of {listing(colours)}"
     )
     return f"Restyle the whole video as {article(kind)}, with {rest}."
 
 
-def _described(phrase: str, thing: Thing) -> str:
-    """Add what tells the thing apart: its colour, and its size where nothing else is known about it."""
+def _described(phrase: str, thing: ObjectDescription) -> str:
+    """Add the object's colour, and its size where its phrase is only `object`."""
     full = with_colour(phrase, thing.colour)
     return f"{thing.size} {full}" if thing.size and phrase == "object" else full
 

@@ -1,7 +1,8 @@
-"""The embedded vision-language model: it does not look, it measures, and puts the measured words into templates.
+"""The embedded vision-language model: it measures, and fills sentence templates with the measured words.
 
-Its captions are poor and true. It names no category, tells no indoors from outdoors and reads no scene: what an object
-is comes from the user or stays `object`. Its verdicts are numbers (`removal_measures`, `change_measures`, `verdicts`).
+Its captions are simple but true. It recognises no category, and cannot distinguish indoors from outdoors: an object's
+name comes from the user or stays `object`. Its verdicts are measured (`removal_measures`, `change_measures`,
+`scoring`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import FatalError, nearest
-from ffpdata.models.classical.attributes import Thing, measure_scene, measure_thing, palette
+from ffpdata.models.classical.attributes import ObjectDescription, describe_object, describe_scene, palette
 from ffpdata.models.classical.vision_language import scoring, sentences
 from ffpdata.models.classical.vision_language.change_measures import LocalChange, measure_global, measure_local
 from ffpdata.models.classical.vision_language.phrasing import noun, promised_colours
@@ -27,28 +28,28 @@ if TYPE_CHECKING:
 Media = Mapping[str, Any]
 Fields = Mapping[str, Any]
 GENERIC = ("moving object", "object")
-"""What the embedded segmenter can find without being told: what moves."""
+"""Phrases for the embedded segmenter, which finds moving objects."""
 ACCENT = 0.06
-"""Share of a style's pixels from which a colour belongs to its palette."""
+"""Smallest share of a style's pixels for a colour of its palette."""
 
 
 class TemplateSettings(BackendSettings):
-    """How strict the verdicts are."""
+    """Threshold of the verdict."""
 
     follows: float = Field(5.0, ge=0, le=10)
-    """Score from which a pair counts as following its instruction."""
+    """Smallest score of a pair that follows its instruction."""
 
 
 class TemplateVision:
-    """A `VisionLanguage` of measurements and templates. It uses more media than a prompt shows, masks above all."""
+    """A `VisionLanguage` of measurements and templates. It uses more media than those of the prompt, e.g. masks."""
 
     name = "template_vision"
     version = 2
     Settings = TemplateSettings
     measures = True
-    """Ask it with every medium and number at hand: it measures instead of looking."""
+    """Stages pass it all media and numbers of the item, because it measures."""
     kind = "template"
-    """How its captions are marked in the data."""
+    """Value of `caption_by` for its captions."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
@@ -66,20 +67,20 @@ class TemplateVision:
         }
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no process and no memory is held."""
 
     def ask(self, prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
         """Answer `prompt`.
 
         Args:
-            prompt: its name picks the template; its rules set the lengths of captions.
+            prompt: its name selects the template; its rules define the lengths of captions.
             media: `source` and `target` clips, uint8 (T, H, W, 3), or for `cinematic_caption` an image; `mask`, bool
                 (T, H, W), True on the object; `reference`, uint8 (H, W, 3).
             fields: `object`, `caption`, `task`, `style`, `instruction`, and numbers known about the pair
-                (`unrevealed`, `psnr_outside`, `flicker`), which count in the verdicts.
+                (`unrevealed`, `psnr_outside`, `flicker`), which are part of the verdicts.
 
         Raises:
-            FatalError: a prompt or a task that it has no template for, or a medium that it needs and was not given.
+            FatalError: there is no template for the prompt or the task, or a medium is missing.
         """
         answer = self._answers.get(prompt.name)
         if answer is None:
@@ -90,7 +91,7 @@ class TemplateVision:
         return answer(prompt, media, fields)
 
     def _verify(self, prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-        verdict = _judge(prompt, media, fields)
+        verdict = _score_pair(prompt, media, fields)
         return {"reason": verdict.reason, "follows": verdict.score >= self.settings.follows, "score": verdict.score}
 
 
@@ -100,40 +101,40 @@ def _identify(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  
 
 
 def _caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    scene = measure_scene(_get(media, "source", prompt), media.get("mask"))
+    scene = describe_scene(_get_medium(media, "source", prompt), media.get("mask"))
     length = _length(prompt, "caption")
     answer = {"caption": sentences.caption(scene, noun(fields.get("object")), length)}
-    if prompt.violations(answer, fields):  # the user's word breaks a rule: do without it
+    if prompt.violations(answer, fields):  # the user's word breaks a rule: leave it out
         answer = {"caption": sentences.caption(scene, "object", length)}
     return answer
 
 
 def _removal_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    scene = measure_scene(_get(media, "source", prompt), media.get("mask"))
+    scene = describe_scene(_get_medium(media, "source", prompt), media.get("mask"))
     banned, length = str(fields.get("object") or ""), _length(prompt, "caption")
     answer = {"caption": sentences.caption_without(scene, str(fields.get("caption") or ""), banned, length)}
-    if prompt.violations(answer, fields):  # the user's caption breaks a rule: describe what is measured alone
+    if prompt.violations(answer, fields):  # the user's caption breaks a rule: use only measured words
         answer = {"caption": sentences.caption_without(scene, "", banned, length)}
     return answer
 
 
 def _cinematic_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  # noqa: ARG001
-    return {"caption": sentences.cinematic(measure_scene(_get(media, "source", prompt)))}
+    return {"caption": sentences.cinematic(describe_scene(_get_medium(media, "source", prompt)))}
 
 
 def _style_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    reference = _get(media, "reference", prompt)
-    look, colours = measure_scene(reference), _palette(reference)
-    scene = measure_scene(_get(media, "source", prompt))
-    given = noun(fields.get("style")).lower()
+    reference = _get_medium(media, "reference", prompt)
+    reference_scene, colours = describe_scene(reference), _palette(reference)
+    scene = describe_scene(_get_medium(media, "source", prompt))
+    style = noun(fields.get("style")).lower()
     return {
-        "style": sentences.style_name(look, colours) if given == "object" else given,
-        "caption": sentences.style_caption(look, colours, scene),
+        "style": sentences.style_name(reference_scene, colours) if style == "object" else style,
+        "caption": sentences.style_caption(reference_scene, colours, scene),
     }
 
 
 def _discriminate(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    found = _local(prompt, media)
+    found = _measure_edit(prompt, media)
     same = found.structure >= scoring.SAME_OBJECT
     kept = f"{max(0.0, found.structure):.0%} of the pattern of the {noun(fields.get('object'))} is kept"
     changed = f"{found.part:.0%} of it changed by more than a slight shade"
@@ -141,7 +142,7 @@ def _discriminate(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any
 
 
 def _screen(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    clips = [_get(media, name, prompt) for name in ("source", "target", "mask")]
+    clips = [_get_medium(media, name, prompt) for name in ("source", "target", "mask")]
     found = measure_removal(clips[0], clips[1], clips[2])
     if found is None:
         nothing = dict.fromkeys(("object_gone", "replaced_by_other", "background_plausible"), False)
@@ -152,7 +153,7 @@ def _screen(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
             "score": 0.0,
         }
     faults = scoring.removal_faults(found, fields)
-    verdict = scoring.conclude(faults, "the fill agrees with the background that is seen there at other times")
+    verdict = scoring.grade(faults, "the fill agrees with the background that is seen there at other times")
     heavy = {name: fault.weight >= 0.5 for name, fault in faults.items()}
     return {
         "reason": verdict.reason,
@@ -169,67 +170,69 @@ def _screen(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
 def _instruct(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
     task = _task(fields, ("removal", "swap", "modification", "addition"))
     phrase = noun(fields.get("object"))
-    shown = _get(media, "target" if task == "addition" else "source", prompt)
+    clip = _get_medium(media, "target" if task == "addition" else "source", prompt)
     mask = media.get("mask")
-    thing = measure_thing(shown, mask) if mask is not None else Thing()
+    description = describe_object(clip, mask) if mask is not None else ObjectDescription()
     if task in ("removal", "addition"):
-        return {"instruction": (sentences.remove if task == "removal" else sentences.add)(phrase, thing)}
+        return {"instruction": (sentences.remove if task == "removal" else sentences.add)(phrase, description)}
     found = (
-        measure_local(_get(media, "source", prompt), _get(media, "target", prompt), mask) if mask is not None else None
+        measure_local(_get_medium(media, "source", prompt), _get_medium(media, "target", prompt), mask)
+        if mask is not None
+        else None
     )
     words = sentences.swap if task == "swap" else sentences.modify
-    return {"instruction": words(phrase, thing, found or LocalChange())}
+    return {"instruction": words(phrase, description, found or LocalChange())}
 
 
 def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    reference = _get(media, "reference" if "reference" in media else "target", prompt)
+    reference = _get_medium(media, "reference" if "reference" in media else "target", prompt)
     style = noun(fields.get("style"))
     style = "different" if style == "object" else style
-    return {"instruction": sentences.restyle(style, measure_scene(reference), _palette(reference))}
+    return {"instruction": sentences.restyle(style, describe_scene(reference), _palette(reference))}
 
 
-def _judge(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedAnswer:
-    """Hold a pair against its task and instruction."""
+def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedAnswer:
+    """Score a pair for its task and instruction."""
     task = _task(fields, ("removal", "swap", "modification", "addition", "stylization"))
-    source, target = (_get(media, name, prompt) for name in ("source", "target"))
+    source, target = (_get_medium(media, name, prompt) for name in ("source", "target"))
     if task == "stylization":
         whole = measure_global(source, target, media.get("reference"))
         if whole is None:
             return scoring.GradedAnswer(0.0, "The two clips differ in size or length.")
-        return scoring.conclude(
+        return scoring.grade(
             scoring.style_faults(whole, fields),
             f"the look changes by {whole.change:.0f} CIELAB units, {max(0.0, whole.structure):.0%} of the edges stay",
         )
-    mask = _get(media, "mask", prompt)
+    mask = _get_medium(media, "mask", prompt)
     if task in ("removal", "addition"):
         with_it, without = (source, target) if task == "removal" else (target, source)
         found = measure_removal(with_it, without, mask)
         if found is None:
             return scoring.GradedAnswer(0.0, "The mask is empty or does not fit the clips: there is nothing to judge.")
-        return scoring.conclude(
+        return scoring.grade(
             scoring.removal_faults(found, fields),
             f"the object is in one clip only, and {found.known:.0%} of the place is as it is seen at other times",
         )
-    change = _local(prompt, media)
+    change = _measure_edit(prompt, media)
     if task == "swap":
-        return scoring.conclude(scoring.swap_faults(change, fields), "something else stands in the place of the object")
-    return scoring.conclude(
+        return scoring.grade(scoring.swap_faults(change, fields), "something else stands in the place of the object")
+    return scoring.grade(
         scoring.modification_faults(change, fields, promised_colours(str(fields.get("instruction") or ""))),
         f"{change.part:.0%} of the object is now {' and '.join(change.after)}, its pattern is kept",
     )
 
 
 def _palette(reference: Any) -> list[str]:
-    """Name the colours of a style, accents included."""
+    """Return the names of a style's colours, including accents."""
     return palette(reference, least=ACCENT, shades=True)
 
 
-def _local(prompt: Prompt, media: Media) -> LocalChange:
-    return measure_local(*(_get(media, name, prompt) for name in ("source", "target", "mask"))) or LocalChange()
+def _measure_edit(prompt: Prompt, media: Media) -> LocalChange:
+    return measure_local(*(_get_medium(media, name, prompt) for name in ("source", "target", "mask"))) or LocalChange()
 
 
-def _get(media: Media, name: str, prompt: Prompt) -> Any:
-    """Return a medium, or say which one is missing."""
+def _get_medium(media: Media, name: str, prompt: Prompt) -> Any:
+    """Return a medium; raise FatalError where it is missing."""
     value = media.get(name)
     if value is None or not np.size(value):
         raise FatalError(f"prompt {prompt.name!r}: the embedded model needs the medium {name!r}, got {sorted(media)}")
@@ -244,6 +247,6 @@ def _task(fields: Fields, valid: tuple[str, ...]) -> str:
 
 
 def _length(prompt: Prompt, name: str) -> tuple[int, int]:
-    """Fewest and most words that the prompt's rule sets."""
+    """Return the fewest and most words of the prompt's rule."""
     rule = prompt.rules.get(name)
     return rule.words if rule and rule.words else (1, 60)

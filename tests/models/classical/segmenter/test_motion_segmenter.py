@@ -111,7 +111,7 @@ def test_what_wags_in_place_is_refused():
 def test_every_gate_gives_its_reason_value_and_limit(found, settings, reason):
     limit = f"{next(iter(settings.values())):g}"
     with pytest.raises(Reject) as caught:
-        MotionSegmenter(spec(**settings))._gate(found["ball_static"].facts, boxed=False)
+        MotionSegmenter(spec(**settings))._check_limits(found["ball_static"].facts, boxed=False)
     assert caught.value.reason == reason
     assert limit in caught.value.detail
 

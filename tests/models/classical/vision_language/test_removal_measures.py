@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ffpdata.models.classical.vision_language.removal_measures import RemovalMeasures, measure_removal
-from ffpdata.models.classical.vision_language.scoring import conclude, removal_faults
+from ffpdata.models.classical.vision_language.scoring import grade, removal_faults
 from tests.models.classical.toys import Clip, Scene, scene
 
 RNG = np.random.default_rng(4)
@@ -44,7 +44,7 @@ def measured(shot: Scene) -> dict[str, RemovalMeasures]:
 
 
 def score(found: RemovalMeasures) -> float:
-    return conclude(removal_faults(found, {}), "nothing is wrong").score
+    return grade(removal_faults(found, {}), "nothing is wrong").score
 
 
 def test_a_perfect_fill_is_perfect(measured: dict[str, RemovalMeasures]) -> None:
@@ -94,7 +94,7 @@ def test_a_background_that_is_never_seen_is_unknown() -> None:
     found = measure_removal(shot.source, shot.source, masks)
     assert found is not None
     assert found.known == 0
-    assert "too little" in conclude({"unknown": removal_faults(found, {})["unknown"]}, "").reason.lower()
+    assert "too little" in grade({"unknown": removal_faults(found, {})["unknown"]}, "").reason.lower()
 
 
 def test_nothing_to_judge() -> None:

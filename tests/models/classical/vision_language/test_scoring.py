@@ -10,7 +10,7 @@ from ffpdata.models.classical.vision_language.change_measures import GlobalChang
 from ffpdata.models.classical.vision_language.removal_measures import RemovalMeasures
 from ffpdata.models.classical.vision_language.scoring import (
     Fault,
-    conclude,
+    grade,
     modification_faults,
     ramp,
     removal_faults,
@@ -29,11 +29,11 @@ def test_ramps_rise_and_fall() -> None:
 
 
 def test_faults_multiply_and_the_worst_is_told_first() -> None:
-    found = conclude({"a": Fault(0.2, "a little"), "b": Fault(0.5, "much"), "c": Fault(0.01, "a trace")}, "fine")
+    found = grade({"a": Fault(0.2, "a little"), "b": Fault(0.5, "much"), "c": Fault(0.01, "a trace")}, "fine")
     assert found.score == 4.0
     assert found.reason == "Much; a little."
-    assert conclude({}, "all is well") == conclude({"c": Fault(0.0, "x")}, "all is well")
-    assert conclude({}, "all is well").reason == "All is well."
+    assert grade({}, "all is well") == grade({"c": Fault(0.0, "x")}, "all is well")
+    assert grade({}, "all is well").reason == "All is well."
 
 
 @pytest.mark.parametrize(
@@ -62,22 +62,22 @@ def test_what_others_measured_counts_too() -> None:
 
 
 def test_a_modification_keeps_the_object_and_keeps_its_promise() -> None:
-    assert conclude(modification_faults(RED, {}, frozenset({"red"})), "fine").score == 10
-    assert conclude(modification_faults(RED, {}, frozenset({"green"})), "fine").score == pytest.approx(4.0)
-    assert conclude(modification_faults(replace(RED, structure=0.0), {}, frozenset()), "fine").score < 5
-    assert conclude(modification_faults(replace(RED, change=2), {}, frozenset()), "fine").score == 0
-    assert conclude(modification_faults(replace(RED, unsteady=9.0), {}, frozenset()), "fine").score == 0
+    assert grade(modification_faults(RED, {}, frozenset({"red"})), "fine").score == 10
+    assert grade(modification_faults(RED, {}, frozenset({"green"})), "fine").score == pytest.approx(4.0)
+    assert grade(modification_faults(replace(RED, structure=0.0), {}, frozenset()), "fine").score < 5
+    assert grade(modification_faults(replace(RED, change=2), {}, frozenset()), "fine").score == 0
+    assert grade(modification_faults(replace(RED, unsteady=9.0), {}, frozenset()), "fine").score == 0
 
 
 def test_a_swap_replaces_the_object() -> None:
-    assert conclude(swap_faults(replace(RED, structure=0.1), {}), "fine").score == 10
-    assert conclude(swap_faults(RED, {}), "fine").score == 0
+    assert grade(swap_faults(replace(RED, structure=0.1), {}), "fine").score == 10
+    assert grade(swap_faults(RED, {}), "fine").score == 0
 
 
 def test_a_stylization_changes_the_look_and_keeps_the_scene() -> None:
-    assert conclude(style_faults(STYLED, {}), "fine").score == 10
-    assert conclude(style_faults(replace(STYLED, change=3), {}), "fine").score == 0
-    assert conclude(style_faults(replace(STYLED, structure=0.05), {}), "fine").score == 0
-    assert conclude(style_faults(replace(STYLED, unsteady=12), {}), "fine").score < 5
-    assert conclude(style_faults(STYLED, {"flicker": 12.0}), "fine").score < 5
-    assert conclude(style_faults(replace(STYLED, approach=-0.5), {}), "fine").score == 6
+    assert grade(style_faults(STYLED, {}), "fine").score == 10
+    assert grade(style_faults(replace(STYLED, change=3), {}), "fine").score == 0
+    assert grade(style_faults(replace(STYLED, structure=0.05), {}), "fine").score == 0
+    assert grade(style_faults(replace(STYLED, unsteady=12), {}), "fine").score < 5
+    assert grade(style_faults(STYLED, {"flicker": 12.0}), "fine").score < 5
+    assert grade(style_faults(replace(STYLED, approach=-0.5), {}), "fine").score == 6
