@@ -12,10 +12,10 @@ from tests.answers import ANSWERS
 from tests.stages.alone import Alone, Measuring, asked, asking
 
 
-@pytest.mark.parametrize("stage", [Screen])
-def test_removals_alone_are_screened(stage: type) -> None:
-    assert asking(stage, ANSWERS["screen"]).applies({"task": "removal"})
-    assert not asking(stage, ANSWERS["screen"]).applies({"task": "swap"})
+def test_removals_alone_are_screened() -> None:
+    stage = asking(Screen, ANSWERS["screen"])
+    assert stage.applies({"task": "removal"})
+    assert not stage.applies({"task": "swap"})
 
 
 def test_a_screened_removal_keeps_score_and_findings(alone: Alone, pair: dict[str, Any]) -> None:
