@@ -32,6 +32,8 @@ from ffpdata.runners.progress import Progress
 from ffpdata.runners.ray import run_ray
 from ffpdata.runners.session import make_flow
 
+DATA = ("pandas",)
+"""What Ray Data needs beside Ray, and ffpdata does not."""
 XENNA = ("cosmos_xenna", "tqdm")
 """What cosmos-xenna needs beside Ray; it imports tqdm without asking for it."""
 STAGES = 8
@@ -104,7 +106,7 @@ def ray_data(count: int) -> tuple[float, float, list[float]]:
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
             return row
 
-    import ray.data  # needs pandas, which ffpdata does not
+    import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     start, cpu, outs = time.perf_counter(), _own_cpu(), []
@@ -158,7 +160,9 @@ def engine(counts: list[int], data_items: int) -> bool:
         wall, cpu, outs = ours(nothing_stages(), count)
         rates.append(count / wall)
         show("ffpdata", count, wall, cpu, outs)
-    if data_items:
+    if data_items and (missing := [name for name in DATA if importlib.util.find_spec(name) is None]):
+        print(f"Ray Data is left out: not installed ({', '.join(missing)}); pip install pandas")
+    elif data_items:
         show("Ray Data", data_items, *ray_data(data_items))
     good &= verdict("bound / items per second at the largest", ITEMS_PER_SECOND / rates[-1], 1.0, f"{rates[-1]:.0f}/s")
     return good

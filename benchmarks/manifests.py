@@ -1,6 +1,6 @@
 """Manifests at the size of a real dataset, and how fast the command answers.
 
-    python -m benchmarks.manifests [--rounds 3] [--folder DIR]
+    python -m benchmarks.manifests [--rounds 3] [--scale 1] [--folder DIR]
 
 Bounds: which of 300K items are not done yet, 1.5 s; of 3M items, 6 s and 600 MB; reading 10K parts, 3 s;
 `ffpdata --help`, 0.5 s. Every measurement runs in a process of its own, which is where the memory is told from.
@@ -66,15 +66,22 @@ def make(folder: Path, rows: int, per_part: int) -> None:
         pq.write_table(table, parts / f"part-{number:020d}-0000aaaa-00000000.parquet", compression="zstd")
 
 
-def child(case: str, folder: Path) -> None:
+def scaled(case: str, scale: float) -> tuple[int, int, float]:
+    """A case with fewer rows: of the parts' sizes each is kept, so that a small case still has two."""
+    rows, per_part, bound = CASES[case]
+    return max(2, int(rows * scale)), max(1, min(per_part, int(rows * scale) // 2)), bound
+
+
+def child(case: str, folder: Path, scale: float) -> None:
     """Measure one case in this process and print seconds, megabytes and what was found."""
     import duckdb
 
+    from ffpdata.manifests.manifest import Manifest
     from ffpdata.manifests.views import scan
     from ffpdata.runners.outcome_index import not_done
     from ffpdata.storage.store import Store
 
-    store, rows = Store(folder), CASES[case][0]
+    store, rows = Store(folder), scaled(case, scale)[0]
     wanted = None
     if case.startswith("not done"):
         with pa.OSFile(str(folder / "wanted.arrow")) as file:
@@ -82,7 +89,7 @@ def child(case: str, folder: Path) -> None:
     start = time.perf_counter()
     with duckdb.connect() as connection:
         if wanted is None:
-            query = f"select count(*), max(seconds) from {scan(store, STAGE)}"
+            query = f"select count(*), max(seconds) from {scan(store, Manifest(store).parts(STAGE))}"
             found = connection.execute(query).fetchall()[0][0]
         else:
             found = rows - not_done(connection, store, STAGE, wanted).num_rows
@@ -91,8 +98,8 @@ def child(case: str, folder: Path) -> None:
     print(json.dumps({"seconds": seconds, "megabytes": memory, "found": found}))
 
 
-def measure(case: str, folder: Path, rounds: int) -> bool:
-    rows, per_part, bound = CASES[case]
+def measure(case: str, folder: Path, rounds: int, scale: float) -> bool:
+    rows, per_part, bound = scaled(case, scale)
     place = folder / case.replace(" ", "-")
     make(place, rows, per_part)
     names = [f"{n:016x}/00/removal/bbox" for n in range(rows)]
@@ -100,6 +107,7 @@ def measure(case: str, folder: Path, rounds: int) -> bool:
     with pa.OSFile(str(place / "wanted.arrow"), "wb") as file, pa.ipc.new_file(file, wanted.schema) as writer:
         writer.write_table(wanted, max_chunksize=100_000)
     command = [sys.executable, "-m", "benchmarks.manifests", "--child", case, "--folder", str(place)]
+    command += ["--scale", str(scale)]
     told = [
         json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(rounds)
     ]
@@ -126,14 +134,15 @@ def help_page(rounds: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of rows")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--child", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        child(args.child, args.folder)
+        child(args.child, args.folder, args.scale)
         return 0
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        good = [measure(case, Path(folder), args.rounds) for case in CASES]
+        good = [measure(case, Path(folder), args.rounds, args.scale) for case in CASES]
         good.append(help_page(args.rounds))
     return not all(good)
 

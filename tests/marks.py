@@ -36,7 +36,7 @@ def of_file(path: Path) -> frozenset[str]:
 
 def of_item(item: pytest.Item) -> frozenset[str]:
     """What one test needs: its file, its own imports, and those of its fixtures."""
-    found = set(of_file(item.path))
+    found = set(of_file(item.path)) | {mark.name for mark in item.iter_markers() if mark.name in MARKS}
     functions = [(item.path, getattr(item, "originalname", item.name))]
     for name, definitions in item._fixtureinfo.name2fixturedefs.items():  # type: ignore[attr-defined]
         found |= {FIXTURES[name]} if name in FIXTURES else set()
