@@ -1,6 +1,6 @@
 """The demo's two runs under `--runner ray` against `--runner inline`, on this machine's cores.
 
-    python -m benchmarks.runners [--sample DIR] [--rounds 1] [--limit N] [--set a.b=c ...]
+    python -m benchmarks.runners [local_editing stylization] [--sample DIR] [--rounds 1] [--limit N] [--set a.b=c ...]
 
 Counted is the work: from the moment when the first item is begun to the end of the last, without the start of either.
 """
@@ -20,12 +20,15 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import quote, records
 from ffpdata.sample import write_samples
 
+PIPELINES = {"local_editing": ("clips.csv", []), "stylization": (".", ["input.styles_per_source=1"])}
+"""Where the input lies in the sample folder, and settings."""
 BOUND = 0.65
 """On two cores."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pipelines", nargs="*", default=list(PIPELINES))
     parser.add_argument("--sample", type=Path, help="a folder of `ffpdata sample`; made anew where it is not given")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--limit", type=int, help="take only so many entries of each input")
@@ -41,17 +44,18 @@ def main() -> int:
             write_samples(sample)
         for number in range(arguments.rounds):
             for runner in sorted(took, reverse=bool(number % 2)):
-                took[runner].append(work(folder / f"{runner}-{number}", sample, runner, more))
+                took[runner].append(work(folder / f"{runner}-{number}", sample, runner, arguments.pipelines, more))
                 print(f"{runner}: {took[runner][-1]:.0f} s", flush=True)
     ray, inline = (statistics.median(took[runner]) for runner in ("ray", "inline"))
     detail = f"{ray:.0f} s against {inline:.0f} s on {os.cpu_count()} cores"
     return 0 if verdict("demo on ray / inline", ray / inline, BOUND, detail) else 1
 
 
-def work(folder: Path, sample: Path, runner: str, more: list[str]) -> float:
-    """Run both tracks and return the seconds of work."""
-    tracks = [("local_editing", sample / "clips.csv", []), ("stylization", sample, ["input.styles_per_source=1"])]
-    for name, source, settings in tracks:
+def work(folder: Path, sample: Path, runner: str, pipelines: list[str], more: list[str]) -> float:
+    """Run the tracks and return the seconds of work."""
+    for name in pipelines:
+        place, settings = PIPELINES[name]
+        source = sample / place
         command = [sys.executable, "-m", "ffpdata.cli", "run", name, "--input", str(source), "--run", str(folder)]
         command += [
             "--runner",

@@ -76,8 +76,12 @@ def main() -> int:
         )
         size = (folder / "b.tar").stat().st_size / 1e6
         video = folder / "target.mp4"
-        codec.write_video(video, np.random.default_rng(0).integers(0, 255, (5, args.height, args.width, 3), dtype=np.uint8), 16)
-        frame, _ = interleave(lambda: codec.png(codec.read_first_frame(video)), lambda: None, rounds=min(5, args.rounds))
+        codec.write_video(
+            video, np.random.default_rng(0).integers(0, 255, (5, args.height, args.width, 3), dtype=np.uint8), 16
+        )
+        frame, _ = interleave(
+            lambda: codec.png(codec.read_first_frame(video)), lambda: None, rounds=min(5, args.rounds)
+        )
     detail = (
         f"{size / a.wall:.0f} MB/s against {size / b.wall:.0f} MB/s, {size:.0f} MB in {args.pairs} pairs; "
         f"a first frame of noise takes another {frame.wall:.2f} s, in as many threads as there are cores"

@@ -1,6 +1,7 @@
 """CPU seconds and peak memory of every stage on 720p x 81 clips, one process per stage.
 
-    python -m benchmarks.stages [local_editing stylization] [--clips 1] [--scenes 2] [--folder DIR] [--set a.b=c ...]
+    python -m benchmarks.stages [local_editing stylization] [--clips 1] [--scenes 2] [--folder DIR]
+                                [--until STAGE] [--set a.b=c ...]
 
 The local track runs on real clips and on drawn scenes: the embedded segmenter finds nothing in the former, so that the
 stages after it see the latter alone. Bounds: 1.5 GB for one worker in every stage; aims: 25 CPU seconds per clip on the
@@ -63,7 +64,7 @@ def write_table(samples: Path, clips: int, scenes: int) -> Path:
     return table
 
 
-def measure(name: str, source: Path, folder: Path, limit: int, overrides: list[str]) -> bool:
+def measure(name: str, source: Path, folder: Path, *, limit: int, until: str, overrides: list[str]) -> bool:
     """Run one pipeline stage by stage and print a line each; returns whether every bound holds.
 
     Args:
@@ -71,18 +72,19 @@ def measure(name: str, source: Path, folder: Path, limit: int, overrides: list[s
         source: its input.
         folder: where the run folder is made.
         limit: take only the first so many entries of the input; 0 takes all.
+        until: the last stage to measure; all of them where it is empty.
         overrides: of the pipeline's settings.
     """
     pipeline = load_pipeline(name)
-    run = folder / f"run-{name}"
+    run, stages = folder / f"run-{name}", [entry.name for entry in pipeline.stages]
+    if until:
+        stages = stages[: stages.index(until) + 1]
     peaks = {
-        entry.name: peak_gb(
-            sys.executable, "-c", ONE_STAGE, name, str(source), str(run), str(i + 1), str(limit), *overrides
-        )
-        for i, entry in enumerate(pipeline.stages)
+        stage: peak_gb(sys.executable, "-c", ONE_STAGE, name, str(source), str(run), str(i + 1), str(limit), *overrides)
+        for i, stage in enumerate(stages)
     }
     connection = RunFolder.existing(run).connect()
-    finished = "synthesize" if pipeline.track == "local" else "stylize"
+    finished = until or ("synthesize" if pipeline.track == "local" else "stylize")
     whole = {row["source_id"] for row in records(connection, f"select distinct source_id from {finished}")}
     total, good = 0.0, True
     print(f"\n{name}: {len(whole)} clips with a target; bound {MEMORY_GB} GB")
@@ -111,6 +113,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=1, help="real clips, or content of the stylization track")
     parser.add_argument("--scenes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--until", default="", metavar="STAGE", help="measure no stage after this one")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one setting")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="ffpdata-bench-"))
@@ -123,7 +126,8 @@ def main() -> None:
     for name in options.pipelines or PIPELINES:
         local = name == "local_editing"
         source = write_table(samples, options.clips, options.scenes) if local else samples
-        held.append(measure(name, source, folder, 0 if local else options.clips, options.set))
+        limit = 0 if local else options.clips
+        held.append(measure(name, source, folder, limit=limit, until=options.until, overrides=options.set))
     sys.exit(0 if all(held) else 1)
 
 

@@ -25,9 +25,9 @@ SMALL_SETTINGS = [
 
 LONGEST = [
     "refine/test_rounds.py",
+    "test_tracks.py",
     "runners/test_ray.py",
     "runners/test_ray_tracks.py",
-    "test_tracks.py",
     "runners/test_remote_run.py",
     "models/test_production.py",
     "training/test_finetune.py",
@@ -39,11 +39,6 @@ LONGEST = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help=f"leave out tests that are marked: {', '.join(marks.MARKS)}")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    for name, meaning in marks.MARKS.items():
-        config.addinivalue_line("markers", f"{name}: {meaning} (see tests/marks.py)")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -18,12 +18,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MARKS = {
-    "models": "needs a large model's library, e.g. torch",
-    "ray": "needs Ray",
-    "browser": "needs Chromium",
-    "slow": "takes more than a few seconds",
-}
+MARKS = ("models", "ray", "browser", "slow")
+"""As pyproject.toml registers them."""
 LIBRARIES = dict.fromkeys(("torch", "transformers", "diffsynth", "diffusers", "peft", "accelerate", "sam2"), "models")
 LIBRARIES |= {"ray": "ray", "playwright": "browser"}
 FIXTURES = {"browser": "browser", "samples": "slow", "finished": "slow"}
