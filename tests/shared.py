@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import pickle
 import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _base: Path | None = None
 
@@ -37,6 +39,15 @@ def built_once(name: str, build: Callable[[Path], object]) -> Path:
             build(folder)
             done.touch()
     return folder
+
+
+def told_once(name: str, build: Callable[[Path], Any]) -> Any:
+    """Return what `build` returned when the folder `name` was built, e.g. the paths of what lies in it."""
+
+    def write(folder: Path) -> None:
+        (folder / "told.pickle").write_bytes(pickle.dumps(build(folder)))
+
+    return pickle.loads((built_once(name, write) / "told.pickle").read_bytes())  # noqa: S301
 
 
 @cache
