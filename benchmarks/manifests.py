@@ -1,6 +1,6 @@
 """Manifests at the size of a real dataset, and how fast the command answers.
 
-    python -m benchmarks.manifests [--rounds 3] [--folder DIR]
+    python -m benchmarks.manifests [--rounds 3] [--scale 1] [--folder DIR]
 
 Bounds: the keys of a stage's finished rows, as a start reads them and asks for 100K of them: of 300K rows, 1.5 s; of
 3M rows, 6 s and 600 MB; reading 10K parts, 3 s; `ffpdata --help`, 0.5 s. Every measurement runs in a process of its
@@ -74,7 +74,13 @@ def asked(rows: int) -> range:
     return range(0, rows, max(1, rows // ASKED))
 
 
-def child(case: str, folder: Path) -> None:
+def scaled(case: str, scale: float) -> tuple[int, int, float]:
+    """A case with fewer rows: of the parts' sizes each is kept, so that a small case still has two."""
+    rows, per_part, bound = CASES[case]
+    return max(2, int(rows * scale)), max(1, min(per_part, int(rows * scale) // 2)), bound
+
+
+def child(case: str, folder: Path, scale: float) -> None:
     """Measure one case in this process and print seconds, megabytes and what was found."""
     import duckdb
 
@@ -83,12 +89,12 @@ def child(case: str, folder: Path) -> None:
     from ffpdata.runners.stage_index import StageIndex
     from ffpdata.storage.store import Store
 
-    store, rows = Store(folder), CASES[case][0]
+    store, rows = Store(folder), scaled(case, scale)[0]
     keys = [digest(n) for n in asked(rows)]
     start = time.perf_counter()
     if case.startswith("reading"):
         with duckdb.connect() as connection:
-            query = f"select count(*), max(seconds) from {scan(store, STAGE)}"
+            query = f"select count(*), max(seconds) from {scan(store, Manifest(store).parts(STAGE))}"
             found = connection.execute(query).fetchall()[0][0]
     else:
         index = StageIndex(Manifest(store), STAGE, {"mask_video": Artifact("mp4")}, "local")
@@ -98,11 +104,12 @@ def child(case: str, folder: Path) -> None:
     print(json.dumps({"seconds": seconds, "megabytes": memory, "found": found}))
 
 
-def measure(case: str, folder: Path, rounds: int) -> bool:
-    rows, per_part, bound = CASES[case]
+def measure(case: str, folder: Path, rounds: int, scale: float) -> bool:
+    rows, per_part, bound = scaled(case, scale)
     place = folder / case.replace(" ", "-")
     make(place, rows, per_part)
     command = [sys.executable, "-m", "benchmarks.manifests", "--child", case, "--folder", str(place)]
+    command += ["--scale", str(scale)]
     told = [
         json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(rounds)
     ]
@@ -129,14 +136,15 @@ def help_page(rounds: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of rows")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--child", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        child(args.child, args.folder)
+        child(args.child, args.folder, args.scale)
         return 0
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        good = [measure(case, Path(folder), args.rounds) for case in CASES]
+        good = [measure(case, Path(folder), args.rounds, args.scale) for case in CASES]
         good.append(help_page(args.rounds))
     return not all(good)
 

@@ -1,6 +1,6 @@
 """Mask operations on 81 masks of 720p.
 
-    python -m benchmarks.masks [--rounds 5]
+    python -m benchmarks.masks [--rounds 5] [--width 1280 --height 720 --frames 81]
 
 Bound: an erosion in 0.5 s. The object is an ellipse of a seventh of the frame that crosses it; the worst case is a mask
 that fills the frame and has a thousand holes.
@@ -15,22 +15,24 @@ from functools import partial
 import cv2
 import numpy as np
 
-from benchmarks.timing import interleave, verdict
+from benchmarks.timing import add_size, interleave, verdict
 from ffpdata.media import masks as m
 
 BOUND_S = 0.5
-FRAMES, HEIGHT, WIDTH = 81, 720, 1280
+Size = tuple[int, int, int]
+"""Frames, height and width."""
 
 
-def crossing_object() -> np.ndarray:
-    canvas = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8)
+def crossing_object(size: Size) -> np.ndarray:
+    canvas, unit = np.zeros(size, np.uint8), size[1] / 720
     for t, frame in enumerate(canvas):
-        cv2.ellipse(frame, (300 + 8 * t, 360), (150, 280), t, 0, 360, 1, -1)
+        middle, axes = (round(unit * (300 + 8 * t)), round(unit * 360)), (round(unit * 150), round(unit * 280))
+        cv2.ellipse(frame, middle, axes, t, 0, 360, 1, -1)
     return canvas.view(bool)
 
 
-def worst_case() -> np.ndarray:
-    masks = np.ones((FRAMES, HEIGHT, WIDTH), bool)
+def worst_case(size: Size) -> np.ndarray:
+    masks = np.ones(size, bool)
     masks[:, 5::23, 7::41] = False
     return masks
 
@@ -38,13 +40,15 @@ def worst_case() -> np.ndarray:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    add_size(parser)
+    args = parser.parse_args()
+    rounds, size = args.rounds, (args.frames, args.height, args.width)
     cv2.setNumThreads(1)
-    moving, full = crossing_object(), worst_case()
+    moving, full = crossing_object(size), worst_case(size)
     good = True
     for name, masks, px in (("object", moving, 8), ("object", moving, 40), ("worst case", full, 8)):
         seconds = interleave(partial(m.erode, masks, px), lambda: None, rounds)[0].wall
-        good &= verdict(f"erode {name} by {px} px, s", seconds, BOUND_S, f"{seconds / FRAMES * 1e3:.1f} ms a mask")
+        good &= verdict(f"erode {name} by {px} px, s", seconds, BOUND_S, f"{seconds / args.frames * 1e3:.1f} ms a mask")
     for name, work in {
         "dilate by 8 px": partial(m.dilate, moving, 8),
         "hull": partial(m.hull, moving),

@@ -1,6 +1,6 @@
 """What a start of a large run costs before its first new task, and `ffpdata status`.
 
-    python -m benchmarks.resume [deep wide] [--rounds 3] [--folder DIR]
+    python -m benchmarks.resume [deep wide] [--rounds 3] [--scale 1] [--folder DIR]
 
 Two run folders of a million manifest rows: `deep`, 100K inputs that went through ten stages, and `wide`, a million
 inputs of one stage. About 60 % of the inputs are through, a few hundred are on their way (some failed), the others are
@@ -163,9 +163,15 @@ def build(folder: Path, begun: int, count: int) -> None:
                 finished.add(item, passed)
 
 
-def prepare(case: str, parent: Path) -> tuple[Path, Path]:
-    """The folder of a case in parts and its compacted copy; what is there already is used."""
+def scaled(case: str, scale: float) -> tuple[int, int]:
+    """Inputs that are begun, fewer by `scale`, and stages."""
     begun, count = CASES[case]
+    return max(10, int(begun * scale)), count
+
+
+def prepare(case: str, parent: Path, scale: float) -> tuple[Path, Path]:
+    """The folder of a case in parts and its compacted copy; what is there already is used."""
+    begun, count = scaled(case, scale)
     parts, whole = parent / case, parent / f"{case}-compacted"
     temporary = parent / f"{case}-making"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -176,7 +182,7 @@ def prepare(case: str, parent: Path) -> tuple[Path, Path]:
         temporary.rename(parts)
     if not whole.exists():
         shutil.copytree(parts, temporary)
-        told = ask("compact", case, temporary)
+        told = ask("compact", case, temporary, scale)
         print(f"     {case}: {told['merged']} parts merged in {told['seconds']:.1f} s, {told['megabytes']:.0f} MB")
         temporary.rename(whole)
     return parts, whole
@@ -203,8 +209,8 @@ def walk(flow: Flow, *, first: bool) -> int:
     return taken
 
 
-def child(job: str, case: str, folder: Path) -> dict[str, Any]:
-    begun, count = CASES[case]
+def child(job: str, case: str, folder: Path, scale: float) -> dict[str, Any]:
+    begun, count = scaled(case, scale)
     if job == "compact":
         manifest, start, merged = Manifest(Store(folder)), time.perf_counter(), 0
         for stage in manifest.stages():
@@ -230,8 +236,8 @@ def child(job: str, case: str, folder: Path) -> dict[str, Any]:
     return told
 
 
-def ask(job: str, case: str, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.resume", "--child", job, case, str(folder)]
+def ask(job: str, case: str, folder: Path, scale: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.resume", "--child", job, case, str(folder), "--scale", str(scale)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     told: dict[str, Any] = json.loads(done.stdout)
     return told
@@ -251,12 +257,12 @@ def status(folder: Path) -> tuple[float, float, float, dict[str, Any]]:
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, json.loads(text)
 
 
-def measure(case: str, parent: Path, rounds: int) -> Iterator[bool]:
+def measure(case: str, parent: Path, rounds: int, scale: float) -> Iterator[bool]:
     """Print a line per measurement and yield whether its bound holds."""
-    begun, count = CASES[case]
+    begun, count = scaled(case, scale)
     counted = []
-    for folder, form in zip(prepare(case, parent), ("parts", "compacted"), strict=True):
-        told = [ask("plan", case, folder) for _ in range(rounds)]
+    for folder, form in zip(prepare(case, parent, scale), ("parts", "compacted"), strict=True):
+        told = [ask("plan", case, folder, scale) for _ in range(rounds)]
         seconds, peak = statistics.median(t["seconds"] for t in told), max(t["megabytes"] for t in told)
         number = sum(len(Manifest(Store(folder)).parts(s)) for s in Manifest(Store(folder)).stages())
         cpu = statistics.median(t["cpu"] for t in told)
@@ -273,7 +279,7 @@ def measure(case: str, parent: Path, rounds: int) -> Iterator[bool]:
     place = parent / f"{case}-changed"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(parent / f"{case}-compacted", place)
-    told = ask("changed", case, place)
+    told = ask("changed", case, place, scale)
     rate = begun * (count if count > 1 else THROUGH) / told["seconds"]
     peak = told["megabytes"]
     detail = f"{told['seconds']:.0f} s, {told['cpu']:.0f} CPU-s, {rate:.0f} rows/s, {told['taken']} tasks"
@@ -286,17 +292,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", help=f"some of {', '.join(CASES)}")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of inputs")
     parser.add_argument("--folder", type=Path, help="where the run folders are made, and kept for the next time")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         job, case, folder = args.child
-        print(json.dumps(child(job, case, Path(folder))))
+        print(json.dumps(child(job, case, Path(folder), args.scale)))
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         parent = args.folder or Path(temporary)
         parent.mkdir(parents=True, exist_ok=True)
-        held = [good for case in args.cases or CASES for good in measure(case, parent, args.rounds)]
+        held = [good for case in args.cases or CASES for good in measure(case, parent, args.rounds, args.scale)]
     print(f"load average {os.getloadavg()[0]:.1f}")
     return 0 if all(held) else 1
 

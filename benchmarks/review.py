@@ -1,9 +1,9 @@
 """The review page at work: decisions an hour, and how long the next pair takes to show on a slow line.
 
-    python -m benchmarks.review [--decisions 20] [--megabytes 1.0]
+    python -m benchmarks.review [--decisions 20] [--megabytes 1.0] [--rate 1000] [--width 1280 --height 720 --frames 81]
 
 720p clips of 81 frames, Chromium, a server of its own. First every pair is judged as soon as its video shows, while the
-previews are made; then, with previews that are there and the line throttled by Chromium, at 1,000 decisions an hour.
+previews are made; then, with previews that are there and the line throttled by Chromium, at so many decisions an hour.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.timing import verdict
+from benchmarks.timing import add_size, verdict
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import write_masks, write_video
 from ffpdata.review.pairs import ReviewPairs
@@ -30,7 +30,7 @@ from tests.review.conftest import serving
 from tests.review.many_pairs import make_pairs
 from tests.review.test_page import reviewing, shown
 
-WIDTH, HEIGHT, FRAMES, FPS = 1280, 720, 81, 16.0
+FPS = 16.0
 HOUR = 3600
 RATE = 1000
 SHOWN_SECONDS = 0.3
@@ -39,18 +39,22 @@ WARM_UP = 3
 """Decisions before the clock counts: the first pairs are loaded while somebody begins to look."""
 
 
-def clips(folder: Path) -> dict[str, Path]:
-    """A pan over a textured scene at 720p, about as large as real footage, with a square that the target lacks."""
+def clips(folder: Path, width: int, height: int, frames: int) -> dict[str, Path]:
+    """A pan over a textured scene, about as large as real footage, with a square that the target lacks."""
     rng = np.random.default_rng(0)
     coarse = cv2.resize(
-        rng.integers(0, 255, (90, 240, 3), dtype=np.uint8), (WIDTH * 2, HEIGHT), interpolation=cv2.INTER_CUBIC
+        rng.integers(0, 255, (height // 8, 3 * width // 16, 3), dtype=np.uint8),
+        (width * 2, height),
+        interpolation=cv2.INTER_CUBIC,
     )
     fine = rng.integers(-12, 13, coarse.shape, dtype=np.int16)
     scene = np.clip(coarse + fine, 0, 255).astype(np.uint8)
-    target = np.stack([scene[:, 3 * t : 3 * t + WIDTH] for t in range(FRAMES)])
+    target = np.stack([scene[:, 3 * t : 3 * t + width] for t in range(frames)])
     masks = np.zeros(target.shape[:3], bool)
-    for t in range(FRAMES):
-        masks[t, 250:470, 100 + 8 * t : 320 + 8 * t] = True
+    unit = height / 720
+    for t in range(frames):
+        left = 100 + 8 * t
+        masks[t, int(250 * unit) : int(470 * unit), int(left * unit) : int((left + 220) * unit)] = True
     source = target.copy()
     source[masks] = (230, 60, 40)
     files = {name: folder / f"{name}.mp4" for name in ("source", "target", "mask")}
@@ -93,12 +97,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--decisions", type=int, default=20)
     parser.add_argument("--megabytes", type=float, default=1.0, help="a second, of the slow line")
+    parser.add_argument("--rate", type=float, default=RATE, help="decisions an hour on the slow line")
+    add_size(parser)
     args = parser.parse_args()
+    if CHROMIUM is None:
+        print("the page is not measured: no Chromium on this machine; apt-get install chromium")
+        return 0
     with tempfile.TemporaryDirectory(prefix="ffpdata-bench-") as temp, sync_playwright() as playwright:
         folder = Path(temp)
-        geometry = {"width": WIDTH, "height": HEIGHT, "frames": FRAMES, "fps": FPS}
-        files = clips(folder)
-        run = make_pairs(folder / "run", 2 * (args.decisions + WARM_UP) + 16, files, geometry)
+        size = {"width": args.width, "height": args.height, "frames": args.frames}
+        files = clips(folder, **size)
+        run = make_pairs(folder / "run", 2 * (args.decisions + WARM_UP) + 16, files, size | {"fps": FPS})
         sizes = ", ".join(f"{name} {path.stat().st_size / 1e6:.2f} MB" for name, path in files.items())
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         with serving(Path(run.store.root), "--overlap", "0") as server:
@@ -114,7 +123,7 @@ def main() -> int:
             throttle(page, args.megabytes)
             waits = []
             for _ in range(args.decisions + WARM_UP):
-                page.wait_for_timeout(1000 * max(0.0, HOUR / RATE - (waits[-1] if waits else 0)))
+                page.wait_for_timeout(1000 * max(0.0, HOUR / args.rate - (waits[-1] if waits else 0)))
                 waits.append(decide(page))
             page.context.close()
         previews = [path.stat().st_size / 1e6 for path in (folder / "run/review").rglob("*.mp4")]

@@ -1,6 +1,7 @@
 """CPU seconds and peak memory of every stage on 720p x 81 clips, one process per stage.
 
     python -m benchmarks.stages [local_editing stylization] [--clips 1] [--scenes 2] [--folder DIR]
+                                [--until STAGE] [--set a.b=c ...]
 
 The local track runs on real clips and on drawn scenes: the embedded segmenter finds nothing in the former, so that the
 stages after it see the latter alone. Bounds: 1.5 GB for one worker in every stage; aims: 25 CPU seconds per clip on the
@@ -29,11 +30,11 @@ import sys
 from benchmarks.timing import peak_megabytes
 from ffpdata.core.config import load_pipeline
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.runners.session import Work, start
-name, source, run, stages, limit = sys.argv[1:]
-pipeline = load_pipeline(name)
+from ffpdata.runners.session import StartOptions, start
+name, source, run, stages, limit, *overrides = sys.argv[1:]
+pipeline = load_pipeline(name, overrides=overrides)
 made = pipeline.model_copy(update={"stages": pipeline.stages[: int(stages)]})
-start(RunFolder(run), made, source, Work(limit=int(limit) or None, quiet=True))
+start(RunFolder(run), made, source, StartOptions(limit=int(limit) or None, quiet=True))
 print(peak_megabytes())
 """
 
@@ -63,7 +64,7 @@ def write_table(samples: Path, clips: int, scenes: int) -> Path:
     return table
 
 
-def measure(name: str, source: Path, folder: Path, limit: int) -> bool:
+def measure(name: str, source: Path, folder: Path, *, limit: int, until: str, overrides: list[str]) -> bool:
     """Run one pipeline stage by stage and print a line each; returns whether every bound holds.
 
     Args:
@@ -71,15 +72,19 @@ def measure(name: str, source: Path, folder: Path, limit: int) -> bool:
         source: its input.
         folder: where the run folder is made.
         limit: take only the first so many entries of the input; 0 takes all.
+        until: the last stage to measure; all of them where it is empty.
+        overrides: of the pipeline's settings.
     """
     pipeline = load_pipeline(name)
-    run = folder / f"run-{name}"
+    run, stages = folder / f"run-{name}", [entry.name for entry in pipeline.stages]
+    if until:
+        stages = stages[: stages.index(until) + 1]
     peaks = {
-        entry.name: peak_gb(sys.executable, "-c", ONE_STAGE, name, str(source), str(run), str(i + 1), str(limit))
-        for i, entry in enumerate(pipeline.stages)
+        stage: peak_gb(sys.executable, "-c", ONE_STAGE, name, str(source), str(run), str(i + 1), str(limit), *overrides)
+        for i, stage in enumerate(stages)
     }
     connection = RunFolder.existing(run).connect()
-    finished = "synthesize" if pipeline.track == "local" else "stylize"
+    finished = until or ("synthesize" if pipeline.track == "local" else "stylize")
     whole = {row["source_id"] for row in records(connection, f"select distinct source_id from {finished}")}
     total, good = 0.0, True
     print(f"\n{name}: {len(whole)} clips with a target; bound {MEMORY_GB} GB")
@@ -108,6 +113,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=1, help="real clips, or content of the stylization track")
     parser.add_argument("--scenes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--until", default="", metavar="STAGE", help="measure no stage after this one")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one setting")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="ffpdata-bench-"))
     samples = folder / "sample"
@@ -119,7 +126,8 @@ def main() -> None:
     for name in options.pipelines or PIPELINES:
         local = name == "local_editing"
         source = write_table(samples, options.clips, options.scenes) if local else samples
-        held.append(measure(name, source, folder, 0 if local else options.clips))
+        limit = 0 if local else options.clips
+        held.append(measure(name, source, folder, limit=limit, until=options.until, overrides=options.set))
     sys.exit(0 if all(held) else 1)
 
 

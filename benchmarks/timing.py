@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import resource
 import statistics
@@ -33,6 +34,12 @@ def interleave(ours: Callable[[], object], theirs: Callable[[], object], rounds:
                 costs.append(Cost(time.perf_counter() - wall, _cpu_seconds() - cpu))
     first, second = (Cost(*map(statistics.median, zip(*costs, strict=True))) for costs in measured)
     return first, second
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """Give a program options for the size of its clips; its bounds are meant for the defaults."""
+    for name, default in {"width": 1280, "height": 720, "frames": 81}.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"of the clips; {default}")
 
 
 def verdict(name: str, value: float, bound: float, detail: str) -> bool:

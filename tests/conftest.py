@@ -1,8 +1,9 @@
-"""Shared material: the sample folder at a small size, and one finished run of both tracks on it."""
+"""What the tests share: marks and their order, the sample folder at a small size, one finished run of both tracks."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from ffpdata.media.geometry import Geometry
+from tests import marks, shared
 from tests.chromium import CHROMIUM
 
+TESTS = Path(__file__).parent
 SMALL = Geometry(width=320, height=192, fps=16, frames=33)
 SMALL_SETTINGS = [
     f"clip={{width: {SMALL.width}, height: {SMALL.height}, fps: {SMALL.fps}, frames: {SMALL.frames}}}",
@@ -20,14 +23,67 @@ SMALL_SETTINGS = [
 ]
 
 
+LONGEST = [
+    "refine/test_rounds.py",
+    "test_tracks.py",
+    "runners/test_ray.py",
+    "runners/test_ray_tracks.py",
+    "runners/test_remote_run.py",
+    "models/test_production.py",
+    "training/test_finetune.py",
+    "serve/test_serve_vlm_ray.py",
+    "runners/test_job.py",
+]
+"""Files that are begun first, so that the workers, which take file after file, end together."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help=f"leave out tests that are marked: {', '.join(marks.MARKS)}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--fast`, a file whose tests would all be left out is not even imported."""
+    if config.option.fast and collection_path.name.startswith("test_") and collection_path.suffix == ".py":
+        return bool(marks.of_file(collection_path)) or None
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by what they need, and begin with the longest files."""
+    left_out = []
+    for item in items:
+        for name in (needed := marks.of_item(item)):
+            item.add_marker(name)
+        if config.option.fast and needed:
+            left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+    places = {TESTS / name: number for number, name in enumerate(LONGEST)}
+    items[:] = sorted((i for i in items if i not in set(left_out)), key=lambda i: places.get(i.path, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is built once lies under the base folder that all workers of this test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    shared.use((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared")
+
+
+@pytest.fixture(autouse=True)
+def _stays_fast(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--fast`, no test may load what it was to be without: it needs a mark."""
+    yield
+    if request.config.option.fast:
+        assert not {"torch", "ray", "playwright"} & sys.modules.keys(), "mark this test's file, or fix tests/marks.py"
+
+
 @pytest.fixture(scope="session")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample folder at 320x192x33, ground truth included."""
+def samples() -> Path:
+    """The sample folder at 320x192x33, ground truth included. Tests must not change it."""
     from ffpdata.sample import write_samples
 
-    folder = tmp_path_factory.mktemp("samples")
-    write_samples(folder, geometry=SMALL)
-    return folder
+    return shared.built_once("samples", lambda folder: write_samples(folder, geometry=SMALL))
 
 
 @dataclass(frozen=True)
@@ -39,23 +95,21 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(samples: Path) -> Finished:
     """Both tracks in one run folder, exported. Tests must not change it."""
-    from ffpdata.core.config import load_pipeline
-    from ffpdata.export.shards import export
-    from ffpdata.manifests.run_folder import RunFolder
-    from ffpdata.runners.session import StartOptions, start
 
-    folder = tmp_path_factory.mktemp("finished")
-    run = RunFolder(folder / "run")
-    start(
-        run,
-        load_pipeline("local_editing", overrides=SMALL_SETTINGS),
-        str(samples / "clips.csv"),
-        StartOptions(quiet=True),
-    )
-    start(run, load_pipeline("stylization", overrides=SMALL_SETTINGS), str(samples), StartOptions(quiet=True))
-    export(run, folder / "out", shard_size_mb=1)
+    def build(folder: Path) -> None:
+        from ffpdata.core.config import load_pipeline
+        from ffpdata.export.shards import export
+        from ffpdata.manifests.run_folder import RunFolder
+        from ffpdata.runners.session import StartOptions, start
+
+        run, options = RunFolder(folder / "run"), StartOptions(quiet=True)
+        start(run, load_pipeline("local_editing", overrides=SMALL_SETTINGS), str(samples / "clips.csv"), options)
+        start(run, load_pipeline("stylization", overrides=SMALL_SETTINGS), str(samples), options)
+        export(run, folder / "out", shard_size_mb=1)
+
+    folder = shared.built_once("finished", build)
     return Finished(folder / "run", folder / "out")
 
 

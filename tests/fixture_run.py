@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -23,6 +21,7 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import write_gray, write_image, write_masks, write_video
 from ffpdata.media.phash import clip_hashes
 from ffpdata.runners.task import Outcome
+from tests.shared import built_once
 
 WIDTH, HEIGHT, FRAMES, FPS = 160, 96, 17, 16.0
 HOSTILE = (
@@ -295,15 +294,7 @@ def make_run(root: Path, seconds: float = 1.0) -> RunFolder:
     return make.commit()
 
 
-@cache
-def _built() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="ffpdata-fixture-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    make_run(folder / "run")
-    return folder / "run"
-
-
 def copy_run(target: Path) -> RunFolder:
     """Return a copy of the fixture that a test may change; it is built once."""
-    shutil.copytree(_built(), target)
+    shutil.copytree(built_once("fixture-run", make_run), target)
     return RunFolder.existing(target)

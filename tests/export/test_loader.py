@@ -61,6 +61,7 @@ def test_an_interrupted_export_is_not_read(tmp_path: Path) -> None:
         next(pairs(tmp_path))
 
 
+@pytest.mark.models  # webdataset loads torch where it is installed
 def test_the_webdataset_pipeline_gives_the_same_samples(out: Path) -> None:
     plain = {pair["key"]: pair for pair in pairs(out, "train")}
     piped = {sample["__key__"]: sample for sample in webdataset_pipeline(out, "train")}

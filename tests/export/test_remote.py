@@ -20,6 +20,8 @@ from ffpdata.storage.scratch import process_scratch
 from tests.fixture_run import copy_run
 from tests.s3_server import s3_proxy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.media import bad_inputs
+from tests.shared import told_once
 
 
 @pytest.fixture(scope="session")
-def bad_files(tmp_path_factory) -> dict[str, bad_inputs.BadInput]:
-    return bad_inputs.bad(tmp_path_factory.mktemp("hostile") / "clips")
+def bad_files() -> dict[str, bad_inputs.BadInput]:
+    return told_once("hostile", lambda folder: bad_inputs.bad(folder / "clips"))
 
 
 @pytest.fixture(scope="session")
-def odd_files(tmp_path_factory):
-    return bad_inputs.odd(tmp_path_factory.mktemp("odd") / "clips")
+def odd_files() -> dict[str, Path]:
+    return told_once("odd", lambda folder: bad_inputs.odd(folder / "clips"))

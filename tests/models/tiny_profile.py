@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ffpdata.core.config import Library
+from tests.answers import ANSWERS
 from tests.models import tiny_vision, tiny_wan
 from tests.openai_server import Say
 
@@ -16,31 +17,6 @@ CLIP = {"width": 64, "height": 64, "fps": 16, "frames": 9}
 OVERRIDES = [f"clip={json.dumps(CLIP)}", "ingest.min_side=64", "input.styles_per_source=1", "measure.limits={}"]
 LOCAL = ["condition.max_area=1"]
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct-AWQ"
-PLACE = (
-    "The video shows a quiet yard with a grey wall, two low benches, a row of green plants, wet paving stones and a "
-    "wooden gate under soft morning light while thin clouds drift slowly over the roofs behind it"
-)
-ANSWERS: dict[str, dict[str, Any]] = {
-    "identify": {"objects": ["dog", "ball"]},
-    "caption": {"caption": " ".join(PLACE.split()[:24]) + "."},
-    "removal_caption": {"caption": f"{PLACE} and beside the old trees."},
-    "cinematic_caption": {"caption": f"{PLACE}, and the camera moves slowly forward."},
-    "style_caption": {"style": "loose oil painting", "caption": f"{PLACE}, in thick strokes of ochre and blue."},
-    "screen": {
-        "reason": "Nothing of it is left.",
-        "object_gone": True,
-        "replaced_by_other": False,
-        "shadow_or_reflection_left": False,
-        "background_plausible": True,
-        "flicker": False,
-        "contour_artifacts": False,
-        "score": 8,
-    },
-    "discriminate": {"reason": "Another animal stands there.", "task": "swap"},
-    "instruct": {"instruction": "Replace the dog in the yard with a brown fox."},
-    "instruct_style": {"instruction": "Restyle the whole video as a loose oil painting."},
-    "verify": {"reason": "It is what was asked for.", "follows": True, "score": 9},
-}
 
 
 def answer(body: dict[str, Any]) -> Say:

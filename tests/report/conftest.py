@@ -6,12 +6,16 @@ from ffpdata.curate.curation import curate
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.report.page import write_report
 from tests.fixture_run import copy_run
+from tests.shared import built_once
 
 
 @pytest.fixture(scope="session")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def reported() -> RunFolder:
     """A curated run with its report. Tests must not change it."""
-    run = copy_run(tmp_path_factory.mktemp("reported") / "run")
-    curate(run)
-    assert write_report(run) == Path(run.store.root) / "report" / "index.html"
-    return run
+
+    def build(folder: Path) -> None:
+        run = copy_run(folder / "run")
+        curate(run)
+        assert write_report(run) == Path(run.store.root) / "report" / "index.html"
+
+    return RunFolder.existing(built_once("reported", build) / "run")

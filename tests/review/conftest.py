@@ -18,6 +18,7 @@ import pytest
 
 from ffpdata.manifests.run_folder import RunFolder
 from tests.review.many_pairs import clips, make_pairs
+from tests.shared import told_once
 
 TOKEN = "a-token-for-tests-0123456789"
 
@@ -107,8 +108,9 @@ def serving(run: Path, *options: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def tiny_clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return clips(tmp_path_factory.mktemp("clips"))
+def tiny_clips() -> dict[str, Path]:
+    found: dict[str, Path] = told_once("tiny-clips", clips)
+    return found
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from ffpdata.review.routes import _media
 from tests.review.many_pairs import make_pairs
 from tests.s3_server import s3_proxy
 
+pytestmark = pytest.mark.slow
+
 
 def test_pairs_media_and_verdicts_of_a_run_on_s3(
     tmp_path: Path, tiny_clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch

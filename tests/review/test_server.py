@@ -16,6 +16,8 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.review.server import Address, serve, token
 from tests.review.conftest import Client, serving
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[[int], RunFolder]
 
 

@@ -26,6 +26,8 @@ from tests import toys
 from tests.conftest import SMALL_SETTINGS
 from tests.s3_server import FlakyProxy, s3_proxy
 
+pytestmark = pytest.mark.slow
+
 URL = "s3://bucket/run"
 TIMES = {"started_at", "seconds", "cpu_seconds", "worker"}
 QUIET = StartOptions(quiet=True)

@@ -21,6 +21,8 @@ from ffpdata.core.errors import UsageError
 from ffpdata.serve import fleet
 from ffpdata.serve.vllm_flags import ServerPlan, plan_for
 
+pytestmark = pytest.mark.slow
+
 FAKE = f"{shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).with_name('fake_vllm.py')))}"
 
 

@@ -17,6 +17,8 @@ from ffpdata.storage.scratch import process_scratch
 from ffpdata.storage.store import Store
 from tests.s3_server import SECRET, FlakyProxy, s3_proxy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FlakyProxy]:

@@ -1,0 +1,72 @@
+"""`references`: one item per style image that can be read, at the clip's size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ffpdata.core.stage import Reject
+from ffpdata.media.codec import read_image, write_image
+from ffpdata.media.geometry import Geometry
+from ffpdata.stages.references import References, ReferencesSettings
+from tests.stages.alone import Alone, flat
+
+IDS = [f"{n}" * 16 for n in range(4)]
+
+
+@pytest.fixture
+def stage() -> References:
+    return References(ReferencesSettings(clip=Geometry(width=64, height=48, frames=9)))
+
+
+def style(folder: Path, name: str, level: int, side: int = 256) -> str:
+    write_image(folder / name, flat(level, 1)[0].repeat(side // 48 + 1, 0).repeat(side // 64 + 1, 1))
+    return name
+
+
+def test_one_item_per_style(alone: Alone, stage: References) -> None:
+    paths = [style(alone.folder, f"{n}.png", 40 * n + 20) for n in range(3)]
+    made = alone.expand(stage, style_ids=IDS[:3], style_paths=paths, sha="f" * 16, root=str(alone.folder))
+    assert [child.suffix for child in made] == [f"style/{name[:8]}" for name in IDS[:3]]
+    for number, child in enumerate(made):
+        image = read_image(child.columns["reference_image"])
+        assert image.shape == (48, 64, 3)
+        assert abs(int(image.mean()) - (40 * number + 20)) <= 1
+        assert child.columns["task"] == "stylization"
+        assert child.columns["variant"] == IDS[number][:8]
+        assert child.columns["style_id"] == IDS[number]
+        assert child.columns["seed"] == int(IDS[number][:7], 16)
+
+
+def test_a_style_counts_once_and_no_clip_is_its_own_style(alone: Alone, stage: References) -> None:
+    path = style(alone.folder, "a.png", 90)
+    ids, paths = [IDS[1], IDS[1], IDS[2]], [path] * 3
+    made = alone.expand(stage, style_ids=ids, style_paths=paths, sha=IDS[2], root=str(alone.folder))
+    assert [child.columns["style_id"] for child in made] == [IDS[1]]
+
+
+def test_a_broken_style_is_left_out_and_all_broken_refuse_the_clip(alone: Alone, stage: References) -> None:
+    (alone.folder / "bad.png").write_bytes(b"no picture")
+    good = style(alone.folder, "good.png", 90)
+    paths = {"style_ids": IDS[:2], "style_paths": ["bad.png", good]}
+    [child] = alone.expand(stage, **paths, sha="f" * 16, root=str(alone.folder))
+    assert child.columns["style_id"] == IDS[1]
+    paths = {"style_ids": IDS[:2], "style_paths": ["bad.png", "gone.png"]}
+    with pytest.raises(Reject) as caught:
+        alone.expand(stage, **paths, sha="f" * 16, root=str(alone.folder))
+    assert caught.value.reason == "no_style_reference"
+    assert "bad.png: not_an_image" in caught.value.detail
+    assert "gone.png: missing_file" in caught.value.detail
+
+
+@pytest.mark.parametrize("given", [{}, {"style_ids": None, "style_paths": None}, {"style_ids": [], "style_paths": []}])
+def test_a_clip_without_styles_says_where_to_put_them(alone: Alone, stage: References, given: dict) -> None:
+    with pytest.raises(Reject, match="put images into style/") as caught:
+        alone.expand(stage, **given, sha="f" * 16, root=str(alone.folder))
+    assert caught.value.reason == "no_style_reference"
+
+
+def test_a_row_whose_lists_differ_in_length_is_a_fault(alone: Alone, stage: References) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        alone.expand(stage, style_ids=IDS[:2], style_paths=["a.png"], sha="f" * 16, root=str(alone.folder))
