@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
+import typer
 import typer.main
 
 import ffpdata
@@ -58,7 +58,9 @@ PAGES = sorted(
     )
     if path.name != "CHANGELOG.md"
 )
-COMMANDS: dict[str, click.Command] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+CommandError: Any = typer.BadParameter.__mro__[2]
+"""ClickException, of the click that this typer is built on: its own copy or the package."""
 
 SMALL = ["clip={width: 320, height: 192, fps: 16, frames: 17}", "ingest.min_side=96"]
 """Laid over every run of a block, so that it takes seconds."""
@@ -67,7 +69,6 @@ STANDS_FOR = {
     "PIPELINE": "local_editing",
     "FILE": "calibrated.yaml",
     "RUN/refine/promoted.yaml": "calibrated.yaml",
-    "a.b=c": "clip.frames=49",
     "COMMAND": "run",
 }
 """What a placeholder or a file that a person would have stands for where a command is checked and not run."""
@@ -173,7 +174,7 @@ def check_command(words: list[str], where: str) -> None:
     if program == "ffpdata":
         check_ffpdata(rest, where)
     elif program == "make":
-        assert set(word for word in rest if "=" not in word) <= targets(), f"{where}: {words}: no such target"
+        assert {word for word in rest if "=" not in word} <= targets(), f"{where}: {words}: no such target"
     elif program in ("pip", "uv"):
         for extras in re.findall(r"ffpdata\[([\w,]+)\]", " ".join(rest)):
             assert set(extras.split(",")) <= set(project()["optional-dependencies"]), f"{where}: no extra in {extras}"
@@ -188,21 +189,23 @@ def check_command(words: list[str], where: str) -> None:
             assert (REPOSITORY / word).exists(), f"{where}: no file {word}"
 
 
-def check_ffpdata(words: list[str], where: str) -> None:
-    """Parse an `ffpdata` command as the program would, and resolve the pipeline that it names."""
+def check_ffpdata(words: list[str], where: str, *, resolve: bool = True) -> None:
+    """Parse an `ffpdata` command as the program would; `resolve` also loads the pipeline and profile that it names."""
     if not words or words[0] in ("--help", "--version"):
         return
     name, *rest = [STANDS_FOR.get(words[0], words[0]), *words[1:]]
     assert name in COMMANDS, f"{where}: no command {name!r}"
     try:
         context = COMMANDS[name].make_context(name, list(rest))
-    except click.ClickException as err:
+    except CommandError as err:
         pytest.fail(f"{where}: ffpdata {shlex.join(words)}: {err.format_message()}")
-    except click.exceptions.Exit:  # --help
+    except typer.Exit:  # --help
         return
     given = context.params
     profile = ",".join(STANDS_FOR.get(part, part) for part in (given.get("profile") or "").split(","))
     overrides = [STANDS_FOR.get(text, text) for text in given.get("overrides") or []]
+    if not resolve:
+        return
     if name == "run":
         load_pipeline(STANDS_FOR.get(given["pipeline"], given["pipeline"]), profile or None, overrides)
     elif name == "refine":
@@ -241,6 +244,7 @@ def test_commands_of_blocks_are_valid(page: str) -> None:
                 check_command(words, f"{page}:{block.line}")
             else:
                 assert words[0] == "ffpdata", f"{page}:{block.line}: {words[0]} in a block that is run"
+                check_ffpdata(words[1:], f"{page}:{block.line}", resolve=False)
 
 
 @pytest.mark.usefixtures("with_overlay")
@@ -255,6 +259,8 @@ def test_commands_and_options_in_the_text_are_valid(page: str) -> None:
                 check_ffpdata(words[1:], where)
             else:
                 assert words[1] in COMMANDS or words[1].startswith("-"), f"{where}: no such command"
+        elif span.startswith("python -m "):
+            check_command(shlex.split(span), where)
         elif span.startswith("make "):
             assert set(span.split()[1:2]) <= targets(), f"{where}: no such target"
         elif span.startswith("--set "):
@@ -398,7 +404,11 @@ def furnish(folder: Path, material: Material, page: str) -> None:
     (folder / "demo/run").symlink_to(folder / "RUN")
 
 
-PAGES_THAT_RUN = [p for p in PAGES if any(b.kind in ("run", "pipeline", "profile", "prompt", "settings") for b in blocks(p))]
+PAGES_THAT_RUN = [
+    pytest.param(page, marks=pytest.mark.xfail(strict=True, reason="plug")) if page == "docs/extend.md" else page
+    for page in PAGES
+    if any(block.kind not in ("", "check") for block in blocks(page))
+]
 
 
 @pytest.mark.parametrize("page", PAGES_THAT_RUN)
