@@ -88,9 +88,6 @@ FOREIGN_OPTIONS = {
 }
 """Options of other programs that the text names."""
 
-AWAITS = "docs/extend.md"
-"""The page that tells of what is being built: its examples cannot run yet."""
-
 FENCE = re.compile(r"^(```+)([^\n]*)\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 
@@ -334,7 +331,7 @@ def test_paths_in_the_text_exist(page: str) -> None:
             assert "NAME" in span or (REPOSITORY / span).exists(), f"{page}: `{span}` is not there"
         elif re.fullmatch(r"ffpdata(\.\w+)+(:\w+)?", span):
             first = span.split(".")[1]
-            if not (PACKAGE / first).is_dir() and (page == AWAITS or hasattr(ffpdata, first)):
+            if not (PACKAGE / first).is_dir() and hasattr(ffpdata, first):
                 continue  # of `import ffpdata`
             module, _, name = span.partition(":")
             module = module if importlib.util.find_spec(module) else module.rpartition(".")[0]
@@ -412,11 +409,7 @@ def furnish(folder: Path, material: Material, page: str) -> None:
     (folder / "demo/run").symlink_to(folder / "RUN")
 
 
-PAGES_THAT_RUN = [
-    pytest.param(page, marks=pytest.mark.xfail(strict=True, reason="plug, api, export")) if page == AWAITS else page
-    for page in PAGES
-    if any(block.kind not in ("", "check") for block in blocks(page))
-]
+PAGES_THAT_RUN = [page for page in PAGES if any(block.kind not in ("", "check") for block in blocks(page))]
 
 
 @pytest.mark.parametrize("page", PAGES_THAT_RUN)
