@@ -22,7 +22,7 @@ MARKS = ("models", "ray", "browser", "slow")
 """As pyproject.toml registers them."""
 LIBRARIES = dict.fromkeys(("torch", "transformers", "diffsynth", "diffusers", "peft", "accelerate", "sam2"), "models")
 LIBRARIES |= {"ray": "ray", "playwright": "browser"}
-FIXTURES = {"browser": "browser", "samples": "slow", "finished": "slow"}
+FIXTURES = {"browser": "browser", "samples": "slow", "finished": "slow", "material": "slow"}
 
 
 def of_file(path: Path) -> frozenset[str]:

@@ -35,8 +35,6 @@ def _use(stage: Any) -> str:
     if isinstance(stage, str):
         return stage
     if isinstance(stage, type) and issubclass(stage, Stage):
-        if not isinstance(getattr(stage, "name", None), str):
-            raise ConfigError(f"{stage.__qualname__}: a stage needs a class attribute `name`, e.g. name = 'my_stage'")
         return import_path(stage)
     raise ConfigError(
         f"{stage!r} is no stage: give a class, an instance, a name such as 'ingest', or a pair of one and its settings"

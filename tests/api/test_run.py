@@ -73,7 +73,7 @@ def test_status_is_a_table_in_print(source: Path, tmp_path: Path) -> None:
     assert lines[0].split() == ["stage", "ok", "rejected", "failed", "running", "slowest", "s", "reasons"]
     assert lines[2].split()[:4] == ["upper", "1", "1", "1"]
     assert lines[2].endswith("ZeroDivisionError 1, too_bad 1")
-    assert lines[-1] == "1 pairs"
+    assert lines[-1] == "0 pairs"
 
 
 def test_sql_is_arrow(source: Path, tmp_path: Path) -> None:
