@@ -388,9 +388,11 @@ def judge(run: RunFolder) -> None:
     """Have two people judge every pair: those of a high score are accepted."""
     reviewing = Assignments(run, overlap=1)
     for reviewer in ("ann", "ben"):
-        for pair in reviewing.take(reviewer, PairFilter(order="worst"), 40):
+        for pair in reviewing.lease(reviewer, PairFilter(order="worst"), 40):
             good = (pair.score or 0) >= 7.5
-            reviewing.give(reviewer, pair.key, GivenVerdict("accept") if good else GivenVerdict("reject", ("flicker",)))
+            reviewing.submit(
+                reviewer, pair.key, GivenVerdict("accept") if good else GivenVerdict("reject", ("flicker",))
+            )
 
 
 def furnish(folder: Path, material: Material, page: str) -> None:
