@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from ffpdata.core.entries import read, validate
+from ffpdata.core.entries import Lines, assign, assignment, merge, override, read, validate
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.from_classes import override_texts, spec_of
 from ffpdata.core.library import Library
-from ffpdata.core.overlay import Lines, assign, assignment, merge, override
 from ffpdata.core.pipeline import Pipeline, freeze
 from ffpdata.core.pipeline_check import check_columns, check_prompts, stage_class
 from ffpdata.core.plugins import locate, search_folders

@@ -8,12 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ffpdata.core.errors import ConfigError
-from ffpdata.core.export_settings import ExportSettings
 from ffpdata.core.from_classes import override_texts, spec_of, stage_entry
 from ffpdata.core.pipeline_check import stage_class
 from ffpdata.core.plugins import INTERACTIVE
 from ffpdata.core.prompt import Prompt, TextRule
-from ffpdata.core.sections import CurateSettings, InputSettings
+from ffpdata.core.sections import CurateSettings, ExportSettings, InputSettings
 from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage
 
 

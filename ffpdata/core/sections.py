@@ -1,12 +1,16 @@
-"""Sections of a pipeline file: how the input is read, and what happens to finished pairs."""
+"""Sections of a pipeline file: how the input is read, what becomes of finished pairs, and what an export adds."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ffpdata.core.errors import ConfigError, nearest
+from ffpdata.core.stage import Artifact
 
 
 class InputSettings(BaseModel):
@@ -46,3 +50,114 @@ class CurateSettings(BaseModel):
         if not splits or min(splits.values()) < 0 or not 0 < sum(splits.values()) < math.inf:
             raise ValueError("the fractions must be at least 0 and one of them above it")
         return splits
+
+
+FIXED_MEMBERS = frozenset({"source.mp4", "target.mp4", "mask.mp4", "edited_first_frame.png", "json"})
+"""Files that samples have without being asked; `export/pair_record.py` makes them."""
+
+FIXED_COLUMNS = frozenset(
+    {
+        *("key", "item_id", "source_id", "source_group", "track", "task", "split", "object", "instruction", "licence"),
+        *("score", "width", "height", "frames", "fps", "bytes", "members"),
+    }
+)
+"""Columns that every index has; `export/shard_index.py` writes them."""
+
+MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)+")
+"""webdataset puts members in lower case, takes the name of a sample up to the first dot and keeps names with `__` for
+itself: what is written so comes out of it as it was put in."""
+
+LONGEST_MEMBER = 35
+"""Characters. With the longest key (64) and the dot between them that is what a plain tar header holds (100)."""
+
+
+class ExportSettings(BaseModel):
+    """What `ffpdata export` adds to the samples of a track."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    members: dict[str, str] = {}
+    """Name of a file in a sample (`depth.mp4`) to the artifact column that it is a copy of (`depth_video`)."""
+    columns: list[str] = []
+    """Plain columns: each is an entry of `columns` in the record, and a column of the index."""
+
+    @field_validator("members", mode="before")
+    @classmethod
+    def _flat(cls, members: Any) -> Any:
+        """Put names together that `--set export.members.depth.mp4=depth_video` takes apart at their dots."""
+        if not isinstance(members, Mapping):
+            return members
+        flat: dict[str, Any] = {}
+        for name, column in members.items():
+            if isinstance(column, Mapping):
+                flat |= {f"{name}.{rest}": value for rest, value in cls._flat(column).items()}
+            else:
+                flat[str(name)] = column
+        return flat
+
+    def check(self, writes: Mapping[str, Any], file: str, lines: Mapping[tuple[str, ...], str] | None = None) -> None:
+        """Refuse what cannot be exported, all of it in one ConfigError.
+
+        Args:
+            writes: columns that the stages of the pipeline write, and their types.
+            file: what set these settings, for messages.
+            lines: path of an entry of the pipeline to the `file:line` that set it.
+        """
+        lines = lines or {}
+        wrong = []
+        for section, name, text in self._problems(writes):
+            entry = ("export", section)
+            places = [(*entry, name), (*entry, *name.split(".")), entry, entry[:1]]
+            spot = next((lines[place] for place in places if place in lines), file)
+            wrong.append(f"{spot}: export.{section}: {text}")
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+
+    def _problems(self, writes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+        """The section of each wrong entry, its name there, and what is wrong."""
+        files = {name: kind for name, kind in writes.items() if isinstance(kind, Artifact)}
+        for member, column in self.members.items():
+            wrong = _member_problem(member) or _file_problem(member, column, files, writes)
+            if wrong:
+                yield "members", member, wrong
+        plain = set(writes) - set(files) - FIXED_COLUMNS
+        for place, column in enumerate(self.columns):
+            wrong = _column_problem(column, files, plain)
+            if column in self.columns[:place]:
+                wrong = f"{column!r} is listed twice"
+            if wrong:
+                yield "columns", column, wrong
+
+
+def _member_problem(member: str) -> str:
+    if member in FIXED_MEMBERS:
+        return f"{member!r} is a file of every sample: choose another name"
+    if not MEMBER_NAME.fullmatch(member):
+        return (
+            f"{member!r} is no name of a member: write <name>.<extension> in lower-case letters, digits, - and _ "
+            "(webdataset would read it as another key)"
+        )
+    if len(member) > LONGEST_MEMBER:
+        return f"{member!r} has {len(member)} characters, a member's name at most {LONGEST_MEMBER}"
+    return ""
+
+
+def _file_problem(member: str, column: str, files: Mapping[str, Artifact], writes: Mapping[str, Any]) -> str:
+    if column not in files:
+        if column in writes:
+            return f"the column {column!r} holds no file: list it under `columns`"
+        return f"no stage of this pipeline writes a file {column!r}{nearest(column, files)}"
+    ext = files[column].ext
+    if not member.endswith(f".{ext}"):
+        return f"the files of {column!r} end in .{ext}: the member's name must, too"
+    return ""
+
+
+def _column_problem(column: str, files: Mapping[str, Artifact], plain: set[str]) -> str:
+    if column in FIXED_COLUMNS:
+        return f"every index has a column {column!r} already: leave it out, or give a column of your own another name"
+    if column in files:
+        return f"the column {column!r} holds files: write {column}.{files[column].ext}: {column} under `members`"
+    if column not in plain:
+        return f"no stage of this pipeline writes a column {column!r}{nearest(column, plain)}"
+    return ""

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import FatalError, nearest
-from ffpdata.core.export_settings import ExportSettings
+from ffpdata.core.sections import ExportSettings
 from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import arrow_type, encode
 from ffpdata.manifests.views import in_items, of_each

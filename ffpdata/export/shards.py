@@ -18,8 +18,8 @@ from typing import Any
 
 from ffpdata import __version__
 from ffpdata.core.errors import FatalError, FfpdataError
-from ffpdata.core.export_settings import ExportSettings
 from ffpdata.core.keys import digest
+from ffpdata.core.sections import ExportSettings
 from ffpdata.export import card
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, check_place, only_writer, remove_stale, twin_of
 from ffpdata.export.extras import COLUMNS, Extras, type_name

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ffpdata.core.errors import FfpdataError
-from ffpdata.core.export_settings import FIXED_MEMBERS
+from ffpdata.core.sections import FIXED_MEMBERS
 from ffpdata.export.dataset import DATASET
 from ffpdata.export.extras import COLUMNS
 from ffpdata.export.loader import VIDEO_SUFFIXES

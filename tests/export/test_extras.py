@@ -20,7 +20,7 @@ import pytest
 
 from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.core.export_settings import ExportSettings
+from ffpdata.core.sections import ExportSettings
 from ffpdata.curate.curation import curate
 from ffpdata.export.dataset import Dataset
 from ffpdata.export.extras import Extras

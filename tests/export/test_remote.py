@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.export_settings import ExportSettings
+from ffpdata.core.sections import ExportSettings
 from ffpdata.curate.curation import curate
 from ffpdata.export import shards
 from ffpdata.export.loader import pairs

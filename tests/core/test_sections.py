@@ -6,7 +6,7 @@ import pytest
 
 from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.core.errors import ConfigError
-from ffpdata.core.export_settings import FIXED_COLUMNS, FIXED_MEMBERS, LONGEST_MEMBER, ExportSettings
+from ffpdata.core.sections import FIXED_COLUMNS, FIXED_MEMBERS, LONGEST_MEMBER, ExportSettings
 from ffpdata.export.pair_record import FIRST_FRAME, MEMBERS, RECORD
 from ffpdata.export.reproducible_tar import header
 from ffpdata.export.shard_index import INDEX
