@@ -182,6 +182,7 @@ def test_wrong_settings_are_found_before_a_gpu_is_rented(tmp_path: Path) -> None
     assert "did you mean 'device'" in found["depth_estimator"]
 
 
+@pytest.mark.slow
 def test_cards(tmp_path: Path) -> None:
     asked = depth(str(tmp_path), runtime={"device": "cuda"}, resources={"gpu_memory_gb": 30, "memory_gb": 10**6})
     found = doctor(tmp_path, asked, nvidia_smi(tmp_path / "none"))
@@ -193,6 +194,7 @@ def test_cards(tmp_path: Path) -> None:
     assert found["depth_estimator: memory"].startswith("error: a worker takes 1e+06 GB")
 
 
+@pytest.mark.slow
 def test_a_service(tmp_path: Path) -> None:
     with Server([Say("{}")], models=(QWEN,)) as server:
         entry = {"backend": VISION, "model": QWEN, "runtime": {"endpoint": server.url}}

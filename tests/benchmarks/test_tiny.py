@@ -67,6 +67,7 @@ def test_manifests() -> None:
     assert "ffpdata --help, s" in told
 
 
+@pytest.mark.slow
 def test_resume(tmp_path: Path) -> None:
     told = said("resume", "wide", "--rounds", 1, "--scale", 0.0005, "--folder", tmp_path)
     for line in ("wide parts: planning, s", "wide compacted: status, s", "wide: changed, MB"):

@@ -48,6 +48,7 @@ def test_who_only_skips_or_flags_decides_nothing() -> None:
     assert decide([Verdict("ann", "skip"), Verdict("bob", "flag")]) is None
 
 
+@pytest.mark.slow
 def test_a_rejected_pair_is_kept_out_and_its_other_variant_takes_its_place(tmp_path: Path) -> None:
     run = copy_run(tmp_path / "run")
     desk, before = Assignments(run), curate(run)
@@ -78,6 +79,7 @@ def test_verdicts_can_be_ignored_or_required(tmp_path: Path) -> None:
     assert decided(run)[MASK][0] == "ok"
 
 
+@pytest.mark.slow
 def test_the_record_tells_the_verdicts_and_only_of_pairs_that_have_some(tmp_path: Path) -> None:
     run = copy_run(tmp_path / "run")
     desk = Assignments(run)

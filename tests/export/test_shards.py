@@ -113,6 +113,7 @@ def test_a_record_tells_what_a_trainer_needs_and_nothing_of_the_machine(run: Run
         assert not {"started_at", "attempt", "seconds", "worker"} & set(json.loads(text))
 
 
+@pytest.mark.slow
 def test_the_same_work_on_a_slower_machine_with_interruptions_gives_the_same_bytes(tmp_path: Path) -> None:
     plain = copy_run(tmp_path / "plain")
     curate(plain)
@@ -148,6 +149,7 @@ def test_what_was_lost_is_made_again(run: RunFolder, tmp_path: Path, lost: str) 
     assert files(out) == whole
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_as_if_nothing_had_happened(run: RunFolder, tmp_path: Path) -> None:
     export(run, tmp_path / "whole", shard_size_mb=1)
     code = (

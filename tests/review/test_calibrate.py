@@ -42,6 +42,7 @@ def judged(make: Callable[[int], RunFolder]) -> RunFolder:
     return run
 
 
+@pytest.mark.slow
 def test_thresholds_become_a_profile(judged: RunFolder, tmp_path: Path) -> None:
     out = tmp_path / "calibrated.yaml"
     words = ["calibrate", judged.store.root, "--precision", "0.99", "--out", str(out)]

@@ -240,6 +240,7 @@ t.go(RunFolder(sys.argv[1]), items)
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_instants(tmp_path: Path) -> None:
     """Whatever the instant, the next start ends in the same rows and files as a run that was left alone."""
     texts = [f"text{i:02d}" for i in range(30)] + ["reject", "raise"]

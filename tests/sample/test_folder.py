@@ -12,6 +12,8 @@ from ffpdata.media.geometry import Geometry
 from ffpdata.sample import photos, write_samples
 from ffpdata.sample.scenes import SCENES
 
+pytestmark = pytest.mark.slow
+
 TINY = Geometry(width=160, height=96, frames=9)
 
 

@@ -147,6 +147,7 @@ def test_a_driver_that_cannot_renew_stops_before_its_lease_ends(proxy: FlakyProx
     lease.release()
 
 
+@pytest.mark.slow
 def test_a_lease_lives_through_faults(proxy: FlakyProxy) -> None:
     """Also where a renewal arrives and its answer does not: then the etag is another than the holder knows."""
     proxy.rate, proxy.slow_seconds = 0.4, 0.1

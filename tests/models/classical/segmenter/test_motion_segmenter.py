@@ -15,6 +15,7 @@ def found():
     return {name: MotionSegmenter(spec()).segment(drawn(name).frames, ["thing"]) for name in NAMES}
 
 
+@pytest.mark.slow
 def test_mean_iou_on_the_sample_scenes(found):
     means = {name: float(geometry.iou(found[name].masks, drawn(name).masks).mean()) for name in NAMES}
     assert np.mean(list(means.values())) >= MIN_MEAN_IOU + 0.1, means
