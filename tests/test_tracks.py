@@ -255,11 +255,13 @@ def test_bad_input_ends_typed(tmp_path: Path) -> None:
 def test_two_runs_on_one_folder(samples: Path, tmp_path: Path) -> None:
     command = [*CLI, "run", "local_editing", "--input", str(samples / "clips.csv"), "--run", str(tmp_path / "run")]
     with subprocess.Popen([*command, "--set", SMALL_SETTINGS[0], "-q"], stdout=subprocess.DEVNULL) as first:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (tmp_path / "run" / "run.yaml").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         second = ffpdata("run", "local_editing", "--input", samples / "clips.csv", "--run", tmp_path / "run", code=1)
         assert f"process {first.pid}" in second.stderr
+        while not list((tmp_path / "run/manifests/source").glob("*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.05)
         first.send_signal(signal.SIGTERM)
         assert first.wait(30) == 130
     assert status(RunFolder.existing(tmp_path / "run")).stages["source"]["ok"] > 0

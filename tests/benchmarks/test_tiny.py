@@ -61,7 +61,7 @@ def test_masks() -> None:
 
 def test_manifests() -> None:
     told = said("manifests", "--rounds", 1, "--scale", 0.001)
-    assert "not done of 300K rows, s" in told
+    assert "finished keys of 300K rows, s" in told
     assert "reading 10K parts, s" in told
     assert "10 parts" in told, "a small case keeps the size of its parts"
     assert "ffpdata --help, s" in told

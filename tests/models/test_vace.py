@@ -382,7 +382,7 @@ def test_the_stage_runs_it_and_a_full_gpu_is_the_items_reason(spec, clip, tmp_pa
         store.commit(path, values[column])
     outcome = execute(stage, Item("clip/removal/bbox", values), store)
     assert outcome.status == "ok", outcome.error
-    columns = outcome.children[0]["columns"]
+    columns = outcome.children[0].columns
     assert set(columns["edit_facts"]) == {"outside_drift", "pasted_back"}
     assert read_video(store.fetch(columns["target_video"])).shape == SHAPE
 

@@ -117,6 +117,6 @@ def test_the_stage_runs_it(spec, image, tmp_path):
     outcome = execute(stage, Item("clip", values), store)
     stage.teardown()
     assert outcome.status == "ok", outcome.error
-    columns = outcome.children[0]["columns"]
+    columns = outcome.children[0].columns
     assert set(columns["animate_facts"]) == {"first_frame_drift"}
     assert read_video(store.fetch(columns["source_video"])).shape == (9, 64, 80, 3)

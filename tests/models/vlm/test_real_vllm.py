@@ -230,9 +230,9 @@ def test_the_stages_ask_it(served: Served, tmp_path: Path, stage: type[Stage]) -
     made.teardown()
     assert outcome.status in ("ok", "rejected"), outcome.error
     if outcome.status == "ok":
-        assert set(outcome.children[0]["columns"]) <= set(stage.writes)
+        assert set(outcome.children[0].columns) <= set(stage.writes)
     else:  # well formed, and not what the rules want
         assert outcome.reason == "answer_breaks_rules", outcome.error
     assert outcome.model == f"{NAME}@1"
     if stage is Discriminate:  # it has no rules that random weights could break
-        assert outcome.children[0]["columns"]["task"] in ("swap", "modification")
+        assert outcome.children[0].columns["task"] in ("swap", "modification")
