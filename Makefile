@@ -67,7 +67,7 @@ PYTEST :=
 test: $(VENV)/.dev $(VENV)/.models
 	$(BIN)/python $(TESTS) $(PYTEST)
 
-test-fast: WORKERS := 2
+test-fast: WORKERS := 3
 test-fast: $(VENV)/.dev
 	$(BIN)/python $(TESTS) --fast $(PYTEST)
 

@@ -64,6 +64,7 @@ def test_the_readme_names_every_file() -> None:
             assert path.name in text, path
 
 
+@pytest.mark.slow
 def test_a_stage_of_ones_own(folder: Path) -> None:
     example = folder / "examples" / "my_stage"
     said = command(example, "run", "blur.yaml", "--input", "../../clips", "--run", "run", "-q", *SMALL)
@@ -83,12 +84,14 @@ def test_a_stage_of_ones_own(folder: Path) -> None:
     assert json.loads(command(example, "sql", "run", "select count(*) as n from blur_history", "--json")) == [{"n": 4}]
 
 
+@pytest.mark.ray
 def test_a_stage_of_ones_own_on_ray(folder: Path) -> None:
     example = folder / "examples" / "my_stage"
     words = ("run", "blur.yaml", "--input", "../../clips", "--run", "run", "--runner", "ray", "-q", *SMALL)
     assert "2 pairs" in command(example, *words)
 
 
+@pytest.mark.slow
 def test_a_back_end_of_ones_own(folder: Path) -> None:
     example = folder / "examples" / "my_model"
     loaded = ffpdata.load_pipeline("local_editing", f"cpu,{example / 'telea.yaml'}")
@@ -134,6 +137,7 @@ def test_a_question_of_ones_own(folder: Path, server: Server) -> None:
     assert "crowd" in asked
 
 
+@pytest.mark.slow
 def test_the_notebook(tmp_path: Path) -> None:
     notebook = json.loads((EXAMPLES / "notebook.ipynb").read_text())
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -187,6 +187,7 @@ def recorded(run: Path) -> dict[str, str]:
     return {name: code for name, code in entries if code}
 
 
+@pytest.mark.slow
 def test_all_commands_find_code_beside_the_pipeline(tmp_path: Path, elsewhere: Path, clip: Path) -> None:
     project = tmp_path / "project"
     write_code(project)
@@ -244,6 +245,7 @@ def test_a_module_that_is_nowhere_is_one_message(tmp_path: Path, elsewhere: Path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.ray
 def test_on_ray(tmp_path: Path, elsewhere: Path, clip: Path) -> None:
     """Ray puts the working directory on its workers' path: this one holds nothing."""
     project = tmp_path / "project"

@@ -89,7 +89,7 @@ def python(folder: Path, *words: Any, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("runner", ["inline", "ray"])
+@pytest.mark.parametrize("runner", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
 def test_a_script_runs_its_own_classes(folder: Path, runner: str) -> None:
     (folder / "script.py").write_text(CLASSES + START)
     said = python(folder, "script.py", runner)

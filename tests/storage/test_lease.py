@@ -89,6 +89,7 @@ def kill_a_driver(extra: str) -> None:
         holder.send_signal(signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_drivers_lease_is_taken_over_when_it_has_expired(proxy: FlakyProxy) -> None:
     kill_a_driver("lease._machine = lambda: 'another machine'")
     with pytest.raises(RunLockedError, match="unless renewed its lease ends at"), run_lock(Store("s3://bucket/run")):
@@ -105,6 +106,7 @@ def test_a_driver_killed_on_this_machine_holds_nothing(proxy: FlakyProxy) -> Non
         held.check()
 
 
+@pytest.mark.slow
 def test_a_driver_whose_lease_was_taken_stops(proxy: FlakyProxy) -> None:
     """Its heart stood still, as on a machine that slept; when it beats again another run is at work."""
     asleep = threading.Event()
@@ -170,6 +172,7 @@ def test_a_removed_lease_stops_its_driver(proxy: FlakyProxy) -> None:
     lease.release()
 
 
+@pytest.mark.slow
 def test_a_server_that_tells_no_time_is_watched(proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     kill_a_driver("lease._machine = lambda: 'another machine'")
     read = Lease.read
