@@ -16,6 +16,8 @@ from ffpdata.media.codec import read_first_frame, read_masks, read_video
 from tests import toys
 from tests.fixture_run import copy_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:

@@ -26,6 +26,8 @@ from ffpdata.stages.measure import Measure
 from ffpdata.storage.store import Store
 from tests.fixture_run import GOOD, HOSTILE, RunMaker, copy_run, make_run, pipelines
 
+pytestmark = pytest.mark.slow
+
 
 def files(folder: Path) -> dict[str, str]:
     """Path to hash of every file."""

@@ -10,6 +10,8 @@ from ffpdata.media.geometry import Geometry
 from ffpdata.media.probe import probe
 from tests.media.bad_inputs import X264, ffmpeg, good_clip, hdr, pattern
 
+pytestmark = pytest.mark.slow
+
 SMALL = Geometry(width=160, height=96, fps=16, frames=17)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -214,11 +215,17 @@ def test_a_damaged_lease_is_named_and_expires(
     proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     store = Store("s3://bucket/run")
+    begun = time.monotonic()
     store.write("run.lock", content)
     assert is_locked(store), "it may be somebody's"
-    says = f"^{URL} is damaged: it does not tell which run holds it. If none is going on, try again in 6[0-2] s, "
-    with pytest.raises(RunLockedError, match=says), run_lock(store):
+    says = rf"^{URL} is damaged: it does not tell which run holds it. If none is going on, try again in (\d+) s, "
+    with pytest.raises(RunLockedError, match=says) as caught, run_lock(store):
         pass
+    whole = lease_module.LEASE_SECONDS + lease_module.MARGIN_SECONDS
+    past = time.monotonic() - begun + 1  # the server tells whole seconds
+    left = re.match(says, str(caught.value))
+    assert left
+    assert whole - past - 1 <= int(left[1]) <= whole
     monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.1)
     monkeypatch.setattr(lease_module, "MARGIN_SECONDS", 0.1)
     wait_for(lambda: not is_locked(store))
