@@ -273,7 +273,7 @@ def test_commands_and_options_in_the_text_are_valid(page: str) -> None:
 
 def table(page: str, heading: str) -> list[list[str]]:
     """Cells of the first table below a heading, without its head."""
-    section = re.split(r"^#+ ", prose(page).partition(f"\n{heading}\n")[2], flags=re.MULTILINE)[0]
+    section = re.split(r"^#+ ", f"\n{prose(page)}".partition(f"\n{heading}\n")[2], flags=re.MULTILINE)[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     assert len(lines) > 2, f"{page} has no table below {heading!r}"
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
