@@ -10,8 +10,9 @@ import errno
 import itertools
 import json
 import math
+import statistics
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 CONTAINERS = "mov,matroska,mpegts,avi"
 CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "prores", "mjpeg")
@@ -23,8 +24,12 @@ SCAN_PACKETS = 3000
 """Packets read to measure the real frame times, a minute or two of video. They are not decoded."""
 
 _FRAME_TRIES = 300
-_COVER = 0x0400
-"""libav's disposition flag of a picture that is attached to a sound file."""
+_PICTURES = 0x0400 | 0x0800 | 0x100000
+"""libav's disposition flags of a stream that is no film: attached picture, timed thumbnails, still image."""
+_CHOICE_PACKETS = 1000
+"""Packets read to tell a film from a preview beside it."""
+_PAUSE = 10
+"""A time between frames that is longer than so many ordinary ones is a pause."""
 
 _TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 8: "linear", 13: "iec61966-2-1"}
 _TRANSFERS |= {14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 18: "arib-std-b67"}
@@ -98,21 +103,18 @@ def refusal_for(path: str, err: Exception, logs: list[str]) -> Refused:
 
 
 def choose_stream(container: Any) -> Any:
-    """Return the first video stream that is no cover picture.
+    """Return the stream of the film: no cover picture, and no preview beside it.
 
     Raises:
         Refused: there is none, its codec is not allowed, or its frames are too large.
     """
-    streams = [s for s in container.streams.video if not int(s.disposition) & _COVER]
+    streams = [s for s in container.streams.video if not int(s.disposition) & _PICTURES]
     if not streams:
         kinds = sorted({s.type for s in container.streams}) or ["no streams"]
         cover = " and a cover picture" if container.streams.video else ""
         raise Refused("no_video_stream", f"found {', '.join(k for k in kinds if k != 'video') or 'nothing'}{cover}")
-    stream = streams[0]
-    try:
-        codec = stream.codec_context.codec.canonical_name
-    except (AttributeError, ValueError):
-        codec = getattr(stream.codec_context, "name", None) or "unknown"
+    stream = streams[0] if len(streams) == 1 else largest_film(container, streams)
+    codec = codec_name(stream)
     if codec not in CODECS:
         raise Refused("codec_not_allowed", f"codec {codec} is none of {', '.join(CODECS)}: convert the file to H.264")
     pixels = stream.width * stream.height
@@ -121,33 +123,68 @@ def choose_stream(container: Any) -> Any:
     return stream
 
 
+def codec_name(stream: Any) -> str:
+    """Return libav's name of a stream's codec, whatever decodes it."""
+    try:
+        return str(stream.codec_context.codec.canonical_name)
+    except (AttributeError, ValueError):
+        return getattr(stream.codec_context, "name", None) or "unknown"
+
+
+def largest_film(container: Any, streams: list[Any]) -> Any:
+    """Return the largest stream of those that have about as many frames as any, the first of equals.
+
+    A preview has few frames, or small ones; a cover that is not marked as one has a single frame.
+    """
+    import av
+
+    counts = dict.fromkeys((s.index for s in streams), 0)
+    try:
+        for number, packet in enumerate(container.demux(streams)):
+            counts[packet.stream_index] += packet.size > 0
+            if number >= _CHOICE_PACKETS:
+                break
+        container.seek(0)
+    except (av.error.FFmpegError, ValueError):
+        pass  # what was counted has to do; reading the chosen stream meets the same damage
+    enough = max(counts.values()) / 4
+    films = [s for s in streams if counts[s.index] >= enough]
+    allowed = [s for s in films if codec_name(s) in CODECS] or films
+    return max(allowed, key=lambda s: s.width * s.height)
+
+
 def measure_stream(container: Any, stream: Any) -> dict[str, Any]:
     """Measure the stream; return the fields of `probe.Probe`, with the coded size in place of the displayed one."""
-    frame, times, ended = scan_packets(container, stream)
+    scan = scan_packets(container, stream)
+    frame = scan.first
     if frame is None:
-        if not times:
+        if not scan.packets:
             raise Refused("no_video_stream", "the video stream holds no frames")
-        raise Refused("corrupt", f"no frame can be decoded from the first {len(times)} packets")
+        raise Refused("corrupt", f"no frame can be decoded from the first {scan.packets} packets")
     step = float(stream.time_base or 0)
-    timestamps = sorted(set(times))
-    span = (timestamps[-1] - timestamps[0]) * step
-    fps = float(stream.average_rate or 0)
-    if len(timestamps) > 2 and span > 0:
-        measured = (len(timestamps) - 1) / span
+    timestamps = sorted(set(scan.times))
+    gaps = [(b - a) * step for a, b in itertools.pairwise(timestamps)]
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    if scan.packets == len(scan.times) and len(gaps) > 1:
+        measured = playing_rate(gaps)
         if not fps or abs(measured / fps - 1) > 0.02:
             fps = measured  # the header's average is a guess in transport streams and wrong in cut files
-    gaps = [b - a for a, b in itertools.pairwise(timestamps)]
+    if not fps:
+        raise Refused("no_times", "neither its packets nor its header tell when frames are shown: convert the file")
+    span = sum(gaps) if len(scan.times) == scan.packets else max(0, scan.packets - 1) / fps
     sar = stream.sample_aspect_ratio
+    started = frame.pts if frame.pts is not None else (timestamps[0] if timestamps else None)
     return {
         "container": container.format.name,
         "stream_index": stream.index,
         "coded_width": frame.width,
         "coded_height": frame.height,
         "fps": fps,
-        "frames": len(times) if ended else (stream.frames or None),
-        "duration_s": stream_duration(container, stream, span + (1 / fps if fps else 0), ended),
-        "start_offset_s": timestamps[0] * step - (container.start_time or 0) / 1e6,
-        "max_gap_s": max(gaps, default=0) * step,
+        "frames": scan.packets if scan.ended else (stream.frames or None),
+        "duration_s": stream_duration(container, stream, span + 1 / fps, scan.ended),
+        "origin_s": started * step if started is not None and len(scan.times) == scan.packets else None,
+        "start_offset_s": started * step - (container.start_time or 0) / 1e6 if started is not None else 0.0,
+        "max_gap_s": max(gaps, default=0.0),
         "codec": stream.codec_context.codec.canonical_name,
         "pix_fmt": frame.format.name,
         "rotation": int(frame.rotation),
@@ -157,8 +194,18 @@ def measure_stream(container: Any, stream: Any) -> dict[str, Any]:
         "color_primaries": _PRIMARIES.get(int(stream.codec_context.color_primaries)),
         "dark_edges": dark_edges(frame),
         "interlaced": bool(frame.interlaced_frame),
-        "is_still": ended and len(times) == 1,
+        "is_still": scan.ended and scan.packets == 1,
     }
+
+
+def playing_rate(gaps: list[float]) -> float:
+    """Return frames per second, on average, from the times between frames; long pauses are left out of the average.
+
+    One late frame must not make a slow clip of a fast one: where a clip stands still is looked at when it is cut.
+    """
+    longest = _PAUSE * statistics.median(gaps)
+    playing = [gap for gap in gaps if gap <= longest]
+    return len(playing) / sum(playing)
 
 
 def dark_edges(frame: Any) -> bool:
@@ -173,34 +220,53 @@ def dark_edges(frame: Any) -> bool:
     return (top and bottom) or (left and right)
 
 
-def scan_packets(container: Any, stream: Any) -> tuple[Any, list[int], bool]:
-    """Return the first frame, the presentation times of the packets and whether the end was reached."""
+class Scan(NamedTuple):
+    """What the first `SCAN_PACKETS` packets of a stream hold.
+
+    Attributes:
+        first: the first frame that could be decoded; None without any.
+        packets: number of packets with a frame that is shown.
+        times: their presentation times, of those that have one, in the stream's time base.
+        ended: the end of the file was reached.
+    """
+
+    first: Any
+    packets: int
+    times: list[int]
+    ended: bool
+
+
+def scan_packets(container: Any, stream: Any) -> Scan:
+    """Read packets, and decode them up to the first frame."""
     import av
 
     first: Any = None
+    packets = 0
     times: list[int] = []
     try:
         for packet in container.demux(stream):
-            if packet.pts is None and packet.dts is None:
+            if not packet.size:
                 if first is None:  # the end of the stream: flush the decoder
                     first = next(iter(stream.codec_context.decode(None)), None)
                 continue
             if packet.is_corrupt:
-                raise Refused("corrupt", f"packet {len(times)} is cut short or damaged")
+                raise Refused("corrupt", f"packet {packets} is cut short or damaged")
             if not packet.is_discard:
-                times.append(packet.pts if packet.pts is not None else packet.dts)
-            if first is None and len(times) <= _FRAME_TRIES:
+                packets += 1
+                if (time := packet.pts if packet.pts is not None else packet.dts) is not None:
+                    times.append(time)
+            if first is None and packets <= _FRAME_TRIES:
                 first = next(iter(packet.decode()), None)
-            if len(times) >= SCAN_PACKETS:
-                return first, times, False
+            if packets >= SCAN_PACKETS:
+                return Scan(first, packets, times, ended=False)
     except (av.error.FFmpegError, ValueError) as err:
         message = str(err)
         if "exceeds specified max pixel count" in message:
             raise Refused("too_large", f"a frame has more than {MAX_PIXELS} pixels: {_shorten(message)}") from None
         if getattr(err, "errno", None) == errno.ENOMEM:
             raise MemoryError from None
-        raise Refused("corrupt", f"reading stops after {len(times)} frames: {_shorten(message)}") from None
-    return first, times, True
+        raise Refused("corrupt", f"reading stops after {packets} frames: {_shorten(message)}") from None
+    return Scan(first, packets, times, ended=True)
 
 
 def _shorten(message: str) -> str:

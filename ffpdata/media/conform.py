@@ -8,18 +8,18 @@ counted and its size and tags checked.
 from __future__ import annotations
 
 import itertools
-import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from ffpdata.core.errors import FfpdataError, Reject, RetryableError
 from ffpdata.media import codec, ffmpeg
-from ffpdata.media.ffmpeg_filters import Crop, conform_chain, detection_chain, input_args
+from ffpdata.media.bars import CroppedFrame, cropped_frames, inside_bars
+from ffpdata.media.ffmpeg_filters import Crop, conform_chain, detection_chain
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image, probe_image
 from ffpdata.media.probe import MAX_PIXELS, Probe, check_regular_file
+from ffpdata.media.window import Window, began_early_enough, entries, input_args
 
 __all__ = ["Conformed", "Crop", "conform", "conform_image", "probe_image"]
 
@@ -32,40 +32,23 @@ MAX_FPS = 240.0
 MAX_GAP_S = 0.5
 """A longer pause between two frames is a frozen picture."""
 
-MIN_BAR = 0.01
-"""Bars thinner than this part of the picture stay."""
-BAR_SYMMETRY = 0.02
-"""Bars come in equal pairs: a dark floor is no letterbox. Allowed difference, as a part of the picture."""
-
 _MARGIN_S = 2.0
-_CROPDETECT_LINE = re.compile(
-    rb"^\[Parsed_cropdetect_\d+ @ 0x[0-9a-f]+\] \[info\] x1:(-?\d+) x2:(-?\d+) y1:(-?\d+) y2:(-?\d+) .* t:(-?[0-9.]+)",
-    re.MULTILINE,
-)
-
-
-class CroppedFrame(NamedTuple):
-    """One source frame, as ffmpeg's cropdetect logs it.
-
-    Attributes:
-        x1, x2, y1, y2: first and last column and row that are not black in this or any earlier frame, pixels.
-        time: presentation time, seconds.
-    """
-
-    x1: int
-    x2: int
-    y1: int
-    y2: int
-    time: float
 
 
 @dataclass(frozen=True)
 class Conformed:
-    """Size of a conformed clip in pixels, and the part of the source that was kept where black bars were cut off."""
+    """What became of a clip.
+
+    Attributes:
+        width, height: of the conformed clip, pixels.
+        crop: the part of the source that was kept where black bars were cut off.
+        start_s: when the clip's first frame is shown in the source, seconds from the source's first frame.
+    """
 
     width: int
     height: int
     crop: Crop | None
+    start_s: float
 
 
 def conform(
@@ -81,7 +64,7 @@ def conform(
     min_fps: float = MIN_FPS,
     max_fps: float = MAX_FPS,
 ) -> Conformed:
-    """Write exactly `geometry.frames` frames of `src`, from `start_s` on, to `dst`.
+    """Write exactly `geometry.frames` frames of `src`, from the first one at or after `start_s` on, to `dst`.
 
     The picture is scaled to cover the target and cropped at its centre; a portrait source gets the turned size. HDR is
     tone-mapped, fields are joined, rotation and pixel shape are applied. The same source gives the same bytes.
@@ -91,7 +74,7 @@ def conform(
         dst: mp4 to write. Nothing appears under this name before it is complete.
         geometry: size, rate and length of the clip.
         probe: the result of `probe` for `src`.
-        start_s: seconds from the source's first frame to the clip's first.
+        start_s: seconds from the source's first frame to the clip's first; a frame up to a millisecond earlier counts.
         timeout_s: wall-clock limit of each ffmpeg process (there may be two or three where bars are cut off).
         crop_bars: cut off black bars that are there in every frame.
         min_side: shortest accepted side of the displayed picture, without its bars, in pixels.
@@ -108,16 +91,15 @@ def conform(
     if probe.frames is not None and probe.duration_s + _MARGIN_S < start_s + geometry.seconds:
         raise _too_short(probe, geometry, start_s, f"the source has {probe.duration_s:.2f} s")
     temporary = dst.with_name(f".{dst.name}.{uuid.uuid4().hex[:8]}.tmp")
+    reader = _Reader(src, geometry, probe, timeout_s, entries(probe, start_s, geometry.seconds + _MARGIN_S))
     try:
-        crop = None
-        if crop_bars and probe.dark_edges:
-            crop = _inside_bars(_run(src, None, geometry, probe, start_s, timeout_s, None), probe)
-        source_frames = _run(src, temporary, geometry, probe, start_s, timeout_s, crop)
+        crop = inside_bars(reader.run(None, None), probe) if crop_bars and probe.dark_edges else None
+        source_frames = reader.run(temporary, crop)
         _check_times([frame.time for frame in source_frames], geometry, min_fps)
         if (
-            crop_bars and crop is None and (crop := _inside_bars(source_frames, probe))
+            crop_bars and crop is None and (crop := inside_bars(source_frames, probe))
         ):  # bars that the file's first frame does not have
-            _run(src, temporary, geometry, probe, start_s, timeout_s, crop)
+            reader.run(temporary, crop)
         if crop:
             _check_size(crop.width, crop.height, min_side)
         size = geometry.size_for(*((crop.width, crop.height) if crop else (probe.width, probe.height)))
@@ -127,66 +109,60 @@ def conform(
         raise RetryableError(f"cannot finish {dst}: {err}") from err
     finally:
         temporary.unlink(missing_ok=True)
-    return Conformed(*size, crop)
+    return Conformed(*size, crop, source_frames[0].time if source_frames else start_s)
 
 
-def _run(  # noqa: PLR0917
-    src: Path, dst: Path | None, geometry: Geometry, probe: Probe, start_s: float, timeout_s: float, crop: Crop | None
-) -> list[CroppedFrame]:
-    """Run ffmpeg once, only to decode where `dst` is None; return the log of cropdetect for every source frame."""
-    args = ["-v", "level+info", "-nostats"]
-    args += input_args(src, probe, start_s=start_s, seconds=geometry.seconds + _MARGIN_S)
-    if dst is None:
-        args += ["-vf", detection_chain(geometry, probe), "-f", "null", "-"]
-    else:
-        args += ["-vf", conform_chain(geometry, probe, crop), "-frames:v", str(geometry.frames)]
-        args += [*codec.CLIP_ENCODER, *codec.REPRODUCIBLE, *codec.CONTAINER, ffmpeg.file_url(dst)]
-    where = f"between {start_s:g} and {start_s + geometry.seconds:g} s"
-    try:
-        log = ffmpeg.run(args, timeout_s=timeout_s)
-    except ffmpeg.TooSlowError as err:
-        raise RetryableError(f"conforming {src.name} to {geometry.frames} frames: {err}") from err
-    except ffmpeg.FfmpegError as err:
+@dataclass
+class _Reader:
+    """Runs ffmpeg over one window of one clip, and remembers which way of reading it holds."""
+
+    src: Path
+    geometry: Geometry
+    probe: Probe
+    timeout_s: float
+    ways: list[Window]
+
+    def run(self, dst: Path | None, crop: Crop | None) -> list[CroppedFrame]:
+        """Run ffmpeg once, only to decode where `dst` is None; return the log of cropdetect for every source frame."""
+        while True:
+            window, *slower = self.ways
+            try:
+                log = self._ffmpeg(window, dst, crop)
+            except ffmpeg.FfmpegError as err:
+                if not slower:
+                    raise self._refusal(window, dst, err) from err
+            else:
+                if began_early_enough(log, self.probe, window):
+                    break
+            self.ways = slower
+        if b"Reconfiguring filter graph" in log:
+            raise Reject("corrupt", f"the picture changes its size or format {_where(window)}: cut the clip there")
+        return cropped_frames(log)
+
+    def _ffmpeg(self, window: Window, dst: Path | None, crop: Crop | None) -> bytes:
+        args = ["-v", "level+info", "-nostats", *input_args(self.src, self.probe, window)]
+        if dst is None:
+            args += ["-vf", detection_chain(self.geometry, self.probe, window), "-f", "null", "-"]
+        else:
+            args += ["-vf", conform_chain(self.geometry, self.probe, window, crop)]
+            args += ["-frames:v", str(self.geometry.frames)]
+            args += [*codec.CLIP_ENCODER, *codec.REPRODUCIBLE, *codec.CONTAINER, ffmpeg.file_url(dst)]
+        try:
+            return ffmpeg.run(args, timeout_s=self.timeout_s)
+        except ffmpeg.TooSlowError as err:
+            raise RetryableError(f"conforming {self.src.name} to {self.geometry.frames} frames: {err}") from err
+
+    @staticmethod
+    def _refusal(window: Window, dst: Path | None, err: ffmpeg.FfmpegError) -> FfpdataError:
         if "exceeds specified max pixel count" in str(err):
-            raise Reject("too_large", f"a frame has more than {MAX_PIXELS} pixels") from err
+            return Reject("too_large", f"a frame has more than {MAX_PIXELS} pixels")
         if dst is not None and dst.name in str(err):
-            raise RetryableError(f"cannot write the clip: {err}") from err
-        raise Reject("corrupt", f"decoding fails {where}: {err}") from err
-    if b"Reconfiguring filter graph" in log:
-        raise Reject("corrupt", f"the picture changes its size or format {where}: cut the clip there")
-    return [
-        CroppedFrame(int(x1), int(x2), int(y1), int(y2), float(t))
-        for x1, x2, y1, y2, t in _CROPDETECT_LINE.findall(log)
-    ]
+            return RetryableError(f"cannot write the clip: {err}")
+        return Reject("corrupt", f"decoding fails {_where(window)}: {err}")
 
 
-def _inside_bars(source_frames: list[CroppedFrame], probe: Probe) -> Crop | None:
-    """Return the picture inside the black bars that every frame has, in displayed pixels; None without bars.
-
-    cropdetect accumulates: the last entry is the smallest rectangle outside which all frames are black.
-    """
-    if not source_frames:
-        return None
-    x1, x2, y1, y2 = source_frames[-1][:4]
-    wide, tall = (
-        (1.0, probe.sar) if probe.rotation % 180 else (probe.sar, 1.0)
-    )  # cropdetect runs before pixels are made square
-    across = _between_bars(x1 * wide, probe.width - (x2 + 1) * wide, probe.width) if x2 > x1 else None
-    down = _between_bars(y1 * tall, probe.height - (y2 + 1) * tall, probe.height) if y2 > y1 else None
-    if not across and not down:
-        return None
-    x, width = across or (0, probe.width)
-    y, height = down or (0, probe.height)
-    return Crop(width, height, x, y)
-
-
-def _between_bars(before: float, after: float, length: int) -> tuple[int, int] | None:
-    """Return (start, length) between two bars; None where they are too thin, unequal, or leave less than a quarter."""
-    if min(before, after) < MIN_BAR * length or abs(before - after) > BAR_SYMMETRY * length:
-        return None
-    start = int(before / 2 + 1.999) * 2  # one or two lines further in: the edge of a bar is blurred
-    end = int((length - after) / 2 - 0.999) * 2
-    return (start, end - start) if end - start >= length / 4 else None
+def _where(window: Window) -> str:
+    return f"between {window.start_s:g} and {window.start_s + window.seconds - _MARGIN_S:g} s"
 
 
 def check_source(probe: Probe, *, min_side: int = MIN_SIDE, min_fps: float = MIN_FPS, max_fps: float = MAX_FPS) -> None:
@@ -219,6 +195,7 @@ def _too_short(probe: Probe, geometry: Geometry, start_s: float, found: str) -> 
 
 def _check_times(times: list[float], geometry: Geometry, min_fps: float) -> None:
     """Refuse a clip that would repeat frames: too few in all, or a pause in between."""
+    times = [t - times[0] for t in times]
     window = [t for t in times if t <= geometry.seconds]
     if len(window) < 2:
         return  # nothing, or one frame: counted as too short later

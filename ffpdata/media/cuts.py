@@ -14,9 +14,9 @@ import numpy as np
 
 from ffpdata.core.errors import Reject, RetryableError
 from ffpdata.media import ffmpeg
-from ffpdata.media.ffmpeg_filters import input_args
 from ffpdata.media.filter_graph import chain, video_filter
 from ffpdata.media.probe import Probe, check_regular_file
+from ffpdata.media.window import Window, input_args, window_filter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,14 +108,15 @@ def _small_frames(
     """Yield small BGR frames at a fixed rate."""
     portrait = probe.height > probe.width
     width, height = (SHORT_SIDE, LONG_SIDE) if portrait else (LONG_SIDE, SHORT_SIDE)
+    window = Window(0, scan_seconds)
     filters = chain(
-        video_filter("setpts", "PTS-STARTPTS"),
+        window_filter(probe, window),
         video_filter("fps", f"{rate:.6f}", start_time=0, round="near"),
         video_filter("scale", width, height, flags="area"),
     )
     args = ["-v", "level+info", "-nostats"]
     args += ["-skip_loop_filter", "all"]  # it only smooths, and costs a fifth of the time
-    args += input_args(path, probe, start_s=0, seconds=scan_seconds)
+    args += input_args(path, probe, window)
     args += ["-vf", filters, "-pix_fmt", "bgr24", "-f", "rawvideo", "pipe:1"]
     size = width * height * 3
     try:

@@ -1,15 +1,15 @@
-"""Arguments for ffmpeg to read one foreign clip safely, and the filters from its frames to the dataset's."""
+"""The filters of ffmpeg from a foreign clip's frames to the dataset's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import codec, ffmpeg
 from ffpdata.media.filter_graph import chain, video_filter
 from ffpdata.media.geometry import Geometry
-from ffpdata.media.probe import CONTAINERS, DECODERS, HDR_TRANSFERS, MAX_PIXELS, Probe
+from ffpdata.media.probe import HDR_TRANSFERS, Probe
+from ffpdata.media.window import Window, window_filter
 
 BLACK_LEVEL = 24 / 255
 """Mean luma of a line, as a fraction of full scale, up to which it counts as a black bar; video black is 16 / 255."""
@@ -29,41 +29,41 @@ class Crop:
     y: int
 
 
-def input_args(src: Path, probe: Probe, *, start_s: float, seconds: float) -> list[str]:
-    """Return ffmpeg's arguments to read `seconds` of one stream of one file, and to stop at the first damage."""
-    offset = max(0.0, probe.start_offset_s)  # ffmpeg counts from the first sound or frame, we from the first frame
-    if start_s:
-        start_s += offset
-    else:
-        seconds += offset
-    return [
-        *("-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-codec_whitelist", DECODERS),
-        *("-max_pixels", str(MAX_PIXELS), "-err_detect", "explode", "-xerror", "-threads", "2"),
-        *(("-ss", f"{start_s:.6f}") if start_s else ()),
-        *("-t", f"{seconds:.6f}", "-i", ffmpeg.file_url(src), "-map", f"0:{probe.stream_index}", "-an", "-sn", "-dn"),
-    ]
-
-
-def detection_chain(geometry: Geometry, probe: Probe) -> str:
+def detection_chain(geometry: Geometry, probe: Probe, window: Window) -> str:
     """Return the filters that log each source frame's time and black borders, and resample to the clip's frames.
 
-    `cropdetect` writes to ffmpeg's log: see `conform.CroppedFrame`.
+    `cropdetect` writes to ffmpeg's log: see `bars.CroppedFrame`.
     """
     filters = [video_filter("bwdif", mode="send_frame", deint="interlaced")] if probe.interlaced else []
-    filters += [video_filter("setpts", "PTS-STARTPTS")]
     filters += [video_filter("format", "rgb24")] if probe.pix_fmt.startswith("gbr") else []  # or cropdetect picks one
     return chain(
+        window_filter(probe, window),
         *filters,
         video_filter("cropdetect", limit=f"{BLACK_LEVEL:.4f}", round=2, skip=0),
-        video_filter("fps", geometry.rate, start_time=0, round="near"),
+        *_resample(geometry, probe),
         video_filter("trim", end_frame=geometry.frames),
     )
 
 
-def conform_chain(geometry: Geometry, probe: Probe, crop: Crop | None) -> str:
+def _resample(geometry: Geometry, probe: Probe) -> list[str]:
+    """Return the filters from the source's frames to the clip's; the clip's first is the source's first.
+
+    ffmpeg's `fps` takes the last of several source frames that are nearest to the same frame of the clip. That is the
+    nearest one up to twice the clip's rate; faster sources are moved later by what the last one is too late.
+    """
+    half = 1 / (2 * geometry.fps)  # of a frame of the clip, seconds
+    shift = max(0.0, half - 1 / (2 * probe.fps)) if probe.fps > 2 * geometry.fps else 0.0
+    return [
+        video_filter("setpts", f"PTS-STARTPTS+round({shift:.9f}/TB)" if shift else "PTS-STARTPTS"),
+        video_filter("select", f"eq(n,0)+gte(t,{half:.9f})"),  # nothing else takes the place of the first frame
+        video_filter("fps", geometry.rate, start_time=0, round="near"),
+    ]
+
+
+def conform_chain(geometry: Geometry, probe: Probe, window: Window, crop: Crop | None) -> str:
     """Return the filters from the source's frames to the clip's: those of `detection_chain`, then size and colours."""
     width, height = geometry.size_for(*((crop.width, crop.height) if crop else (probe.width, probe.height)))
-    filters = [detection_chain(geometry, probe)]
+    filters = [detection_chain(geometry, probe, window)]
     if probe.sar != 1:  # force_original_aspect_ratio takes pixels for squares
         filters += [video_filter("scale", w=probe.width, h=probe.height), video_filter("setsar", 1)]
     if crop:

@@ -50,6 +50,7 @@ class Probe:
         dark_edges: the first frame may have black bars.
         max_gap_s: longest time between two frames, of those that were read, seconds.
         start_offset_s: seconds from the file's start to the first frame, where sound begins earlier.
+        origin_s: time of the first frame that can be decoded, in the file's own count; None where packets have none.
         stream_index: index of the video stream in the file.
     """
 
@@ -71,6 +72,7 @@ class Probe:
     dark_edges: bool = False
     max_gap_s: float = 0.0
     start_offset_s: float = 0.0
+    origin_s: float | None = None
     stream_index: int = 0
     container: str = ""
 

@@ -109,7 +109,7 @@ class Ingest(Stage):
             "height": conformed.height,
             "fps": settings.clip.fps,
             "frames": settings.clip.frames,
-            "start_s": start,
+            "start_s": round(conformed.start_s, 3),
             "source_width": info.width,
             "source_height": info.height,
             "source_fps": info.fps,
