@@ -14,9 +14,9 @@ import statistics
 import sys
 from typing import Any, NamedTuple
 
-CONTAINERS = "mov,matroska,mpegts,avi"
-CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "prores", "mjpeg")
-DECODERS = "h264,hevc,libdav1d,av1,vp8,libvpx,vp9,libvpx-vp9,mpeg4,prores,mjpeg"
+CONTAINERS = "mov,matroska,mpegts,avi,gif"
+CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "prores", "mjpeg", "gif")
+DECODERS = "h264,hevc,libdav1d,av1,vp8,libvpx,vp9,libvpx-vp9,mpeg4,prores,mjpeg,gif"
 MAX_PIXELS = 36_000_000
 MEMORY_LIMIT = 4 << 30
 BLACK = 24
@@ -97,7 +97,7 @@ def refusal_for(path: str, err: Exception, logs: list[str]) -> Refused:
     with open(path, "rb") as file:  # noqa: PTH123
         head = file.read(16)
     known = head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide") or head[:4] in (b"\x1a\x45\xdf\xa3", b"RIFF")
-    if known or head[:1] == b"G":
+    if known or head[:1] == b"G":  # a transport stream, or a GIF
         return Refused("corrupt", f"it begins like a video file and cannot be read as one: {message or err}")
     return Refused("not_a_video", f"none of the containers {CONTAINERS} is found in it")
 
@@ -236,6 +236,31 @@ class Scan(NamedTuple):
     ended: bool
 
 
+class Clock:
+    """Counts on where the times in a stream begin anew, as ffmpeg does: two transport streams joined to one.
+
+    Args:
+        time_base: seconds of a tick.
+        may_jump: False for containers whose times are what they say.
+    """
+
+    def __init__(self, time_base: Any, *, may_jump: bool) -> None:
+        self._back, self._on = 0.1 / time_base, 10 / time_base  # ffmpeg's limits
+        self._may_jump = may_jump
+        self._expected: int | None = None
+        self._ahead = 0
+
+    def ahead(self, decoded: int | None, duration: int | None) -> int:
+        """Return the ticks to be added to a packet's times, given when it is decoded and how long it is shown."""
+        if decoded is not None and self._may_jump:
+            if self._expected is not None:
+                late = decoded + self._ahead - self._expected
+                if late < -self._back or late > self._on:
+                    self._ahead -= late
+            self._expected = decoded + self._ahead + (duration or 0)
+        return self._ahead
+
+
 def scan_packets(container: Any, stream: Any) -> Scan:
     """Read packets, and decode them up to the first frame."""
     import av
@@ -243,6 +268,7 @@ def scan_packets(container: Any, stream: Any) -> Scan:
     first: Any = None
     packets = 0
     times: list[int] = []
+    clock = Clock(stream.time_base or 1, may_jump="mpegts" in container.format.name)
     try:
         for packet in container.demux(stream):
             if not packet.size:
@@ -254,7 +280,7 @@ def scan_packets(container: Any, stream: Any) -> Scan:
             if not packet.is_discard:
                 packets += 1
                 if (time := packet.pts if packet.pts is not None else packet.dts) is not None:
-                    times.append(time)
+                    times.append(time + clock.ahead(packet.dts, packet.duration))
             if first is None and packets <= _FRAME_TRIES:
                 first = next(iter(packet.decode()), None)
             if packets >= SCAN_PACKETS:

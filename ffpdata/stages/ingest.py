@@ -62,11 +62,23 @@ class Ingest(Stage):
             return [self._image(row, path)]
         info = probe(path)
         check_source(info, min_side=self.settings.min_side)
-        starts = self._starts(path, info, first_only=bool(row.get("given_box")))
-        return [self._clip(row, path, info, start, f"{i:02d}") for i, start in enumerate(starts)]
+        clips: list[Child] = []
+        paused: list[Reject] = []
+        for start in self._starts(path, info, first_only=bool(row.get("given_box"))):
+            if len(clips) == self.settings.clips_per_source:
+                break
+            try:
+                clips.append(self._clip(row, path, info, start, f"{len(clips):02d}"))
+            except Reject as err:
+                if err.reason != "fps_too_low":
+                    raise
+                paused.append(err)  # the picture stands still for a while: the next window may be better
+        if paused and not clips:
+            raise paused[0]
+        return clips
 
     def _starts(self, path: Path, info: Probe, *, first_only: bool) -> list[float]:
-        """Return the start times of the clips in seconds: the first windows of the shots that are long enough."""
+        """Return where clips may start, in seconds: one window after the other of the shots that are long enough."""
         settings = self.settings
         clip_seconds = settings.clip.seconds
         if first_only:  # the user's box belongs to the first frame of the source
@@ -78,7 +90,7 @@ class Ingest(Stage):
         for begin, end in shots:
             start = begin + (settings.shot_margin_s if begin > 0 else 0.0)
             # The rate conversion may need the last frame, hence the tolerance of half an output frame.
-            while start + clip_seconds <= end + 0.5 / settings.clip.fps and len(starts) < settings.clips_per_source:
+            while start + clip_seconds <= end + 0.5 / settings.clip.fps:
                 starts.append(round(start, 3))
                 start += clip_seconds
         if not starts:

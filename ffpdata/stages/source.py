@@ -11,6 +11,7 @@ from typing import IO
 from ffpdata.core.keys import digest, source_id
 from ffpdata.core.stage import Child, Reject, Row, Stage, StageSettings
 from ffpdata.inputs.locations import IMAGE_SUFFIXES
+from ffpdata.media.probe import probe
 
 HINTS = ("given_object", "given_box", "given_caption", "licence")
 """Columns that the user may give for a source. The same bytes with other hints are another item."""
@@ -60,7 +61,7 @@ class Source(Stage):
         columns = {name: row.get(name) for name in (*HINTS, "url", "meta")}
         columns |= {
             "path": location,
-            "kind": "image" if PurePosixPath(location).suffix.lower() in IMAGE_SUFFIXES else "video",
+            "kind": _kind(location, row),
             "sha": sha,
             "bytes": size,
         }
@@ -90,6 +91,17 @@ def _relative(path: str, root: str) -> str:
     if not path or "://" in path or "://" in root:
         return path.removeprefix(f"{root}/")
     return os.path.relpath(path, root)
+
+
+def _kind(location: str, row: Row) -> str:
+    """`image` or `video`, by the name; a GIF is a video where it has several frames."""
+    suffix = PurePosixPath(location).suffix.lower()
+    if suffix != ".gif":
+        return "image" if suffix in IMAGE_SUFFIXES else "video"
+    try:
+        return "image" if probe(row.input(location)).is_still else "video"
+    except Reject:  # the reader of images says what is wrong with it
+        return "image"
 
 
 def open_regular(path: Path) -> IO[bytes]:
