@@ -164,7 +164,7 @@ def measure_stream(container: Any, stream: Any) -> dict[str, Any]:
     step = float(stream.time_base or 0)
     timestamps = sorted(set(scan.times))
     gaps = [(b - a) * step for a, b in itertools.pairwise(timestamps)]
-    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    fps = float(stream.average_rate or 0)  # libav's guess may be the time base
     if scan.packets == len(scan.times) and len(gaps) > 1:
         measured = playing_rate(gaps)
         if not fps or abs(measured / fps - 1) > 0.02:

@@ -95,7 +95,7 @@ def conform(
     try:
         crop = inside_bars(reader.run(None, None), probe) if crop_bars and probe.dark_edges else None
         source_frames = reader.run(temporary, crop)
-        _check_times([frame.time for frame in source_frames], geometry, min_fps)
+        _check_times([frame.time for frame in source_frames], start_s, geometry, min_fps)
         if (
             crop_bars and crop is None and (crop := inside_bars(source_frames, probe))
         ):  # bars that the file's first frame does not have
@@ -193,13 +193,14 @@ def _too_short(probe: Probe, geometry: Geometry, start_s: float, found: str) -> 
     return Reject("too_short", f"{expected}, {found}", facts={"duration_s": probe.duration_s})
 
 
-def _check_times(times: list[float], geometry: Geometry, min_fps: float) -> None:
-    """Refuse a clip that would repeat frames: too few in all, or a pause in between."""
-    times = [t - times[0] for t in times]
-    window = [t for t in times if t <= geometry.seconds]
-    if len(window) < 2:
+def _check_times(times: list[float], start_s: float, geometry: Geometry, min_fps: float) -> None:
+    """Refuse a clip that would repeat frames: too few in all, or a pause before, between or after them."""
+    if len(times) < 2:
         return  # nothing, or one frame: counted as too short later
-    gap = max(b - a for a, b in itertools.pairwise([t for t in times if t <= geometry.seconds + MAX_GAP_S]))
+    first = times[0]
+    window = [t - first for t in times if t - first <= geometry.seconds]
+    after = [min(t - first, geometry.seconds) for t in times[len(window) :][:1]]  # none where the file ends
+    gap = max(first - start_s, *(b - a for a, b in itertools.pairwise([*window, *after])))
     rate = len(window) / max(window[-1], 1 / geometry.fps)
     if rate < min_fps * 0.9 or gap > MAX_GAP_S:
         raise Reject(

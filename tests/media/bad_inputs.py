@@ -113,7 +113,7 @@ def _wrong_streams(add, scratch: Path) -> None:
     )  # fmt: skip
     ffmpeg(*pattern(), "-c:v", "mpeg2video", add("mpeg2", "codec_not_allowed", ext="mkv"))
     ffmpeg(*pattern(), "-c:v", "ffv1", add("ffv1", "codec_not_allowed", ext="mkv"))
-    ffmpeg(*pattern(), add("animated", "container_not_allowed", ext="gif"))
+    ffmpeg(*pattern(), "-c:v", "ffv1", add("nut", "container_not_allowed", ext="nut"))
     ffmpeg(*pattern(), "-c:v", "flv", "-f", "flv", add("flv", "container_not_allowed"))
 
 
@@ -206,6 +206,7 @@ def odd(folder: Path) -> dict[str, Path]:
     clip("transport", *X264, ext="ts")
     clip("mpeg4_avi", "-c:v", "mpeg4", "-q:v", "3", ext="avi")
     clip("prores", "-c:v", "prores_ks", ext="mov")
+    clip("animation", "-vf", "split[a][b];[a]palettegen[p];[b][p]paletteuse", ext="gif")
     clip("letterbox", "-vf", "crop=480:270,pad=480:360:0:45", *X264, source=pattern("480x360"))
     late = ("-itsoffset", "0.5", *pattern())
     clip("shown_after_sound", *X264, "-c:a", "aac", "-map", "0:v", "-map", "1:a", source=(*late, *_sine()), ext="mkv")

@@ -12,7 +12,8 @@ import pytest
 from ffpdata.core.errors import FatalError, FfpdataError, Reject, RetryableError
 from ffpdata.media import _probe_worker
 from ffpdata.media.probe import check_regular_file, probe
-from tests.media.bad_inputs import ffmpeg, good_clip, pattern
+from tests.media.bad_inputs import X264, ffmpeg, good_clip, pattern
+from tests.media.numbered import remux
 
 
 def test_every_bad_file_ends_with_its_reason_in_time(bad_files):
@@ -191,3 +192,59 @@ def test_the_film_is_found_behind_a_cover_picture(tmp_path):
     )  # fmt: skip
     found = probe(tmp_path / "c.mp4")
     assert (found.codec, found.frames) == ("h264", 12)
+
+
+@pytest.mark.parametrize("beside", ["preview", "cover"])
+def test_the_film_is_found_behind_another_stream_of_pictures(tmp_path, beside):
+    """A small preview of a frame a second, and a large cover that no flag tells from a film."""
+    size, rate, frames = {"preview": ("160x90", 2, 4), "cover": ("1280x960", 24, 1)}[beside]
+    ffmpeg(*pattern(size, rate=rate, seconds=2), "-frames:v", frames, "-c:v", "mjpeg", "-pix_fmt", "yuvj420p",
+           tmp_path / "first.mov")  # fmt: skip
+    film = good_clip(tmp_path / "film.mp4", seconds=2)
+    ffmpeg("-i", tmp_path / "first.mov", "-i", film, "-map", 0, "-map", 1, "-c", "copy", tmp_path / "c.mov")
+    found = probe(tmp_path / "c.mov")
+    assert (found.stream_index, found.codec, found.width, found.fps, found.frames) == (1, "h264", 320, 24, 48)
+
+
+def test_the_first_of_two_films_of_one_size_is_taken(tmp_path):
+    films = (*pattern(rate=24, seconds=1), *pattern(rate=30, seconds=1), "-map", 0, "-map", 1)
+    ffmpeg(*films, *X264, tmp_path / "c.mkv")
+    assert (probe(tmp_path / "c.mkv").stream_index, probe(tmp_path / "c.mkv").fps) == (0, 24)
+
+
+def test_one_late_frame_does_not_lower_the_rate(tmp_path):
+    late = "setpts=PTS+gte(N\\,47)*60/TB"
+    ffmpeg(*pattern(seconds=2), "-vf", late, "-fps_mode", "passthrough", *X264, tmp_path / "c.mp4")
+    found = probe(tmp_path / "c.mp4")
+    assert found.fps == pytest.approx(24, rel=0.01)
+    assert found.max_gap_s > 59
+    assert found.duration_s > 60
+
+
+def test_packets_without_times_are_counted_at_the_rate_of_the_header(tmp_path):
+    timed = good_clip(tmp_path / "timed.mp4", rate=25, seconds=2)
+    path = remux(timed, tmp_path / "c.mkv", "-output_ts_offset", -7, "-avoid_negative_ts", "disabled")
+    found = probe(path)
+    assert (found.fps, found.frames, found.duration_s, found.origin_s) == (25, 50, 2, None)
+    assert not found.is_still
+
+
+def test_without_times_and_without_a_rate_a_file_is_refused_by_that(tmp_path):
+    ffmpeg(*pattern(), "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", tmp_path / "timed.mkv")
+    early = ("-output_ts_offset", -7, "-avoid_negative_ts", "disabled")
+    data = remux(tmp_path / "timed.mkv", tmp_path / "c.mkv", *early).read_bytes()
+    at = data.index(b"\x23\xe3\x83\x84")  # the default duration of a frame: an empty element takes its place
+    (tmp_path / "c.mkv").write_bytes(data[:at] + b"\xec\x86" + data[at + 2 :])
+    with pytest.raises(Reject, match="no_times: neither its packets nor its header"):
+        probe(tmp_path / "c.mkv")
+
+
+def test_an_animation_is_a_clip_and_a_single_picture_is_none(tmp_path):
+    ffmpeg(*pattern(rate=20, seconds=1), tmp_path / "a.gif")
+    found = probe(tmp_path / "a.gif")
+    assert (found.codec, found.fps, found.frames, found.is_still) == ("gif", 20, 20, False)
+    ffmpeg(*pattern(rate=20, seconds=1), "-frames:v", 1, tmp_path / "a.gif")
+    assert probe(tmp_path / "a.gif").is_still
+    (tmp_path / "a.gif").write_bytes((tmp_path / "a.gif").read_bytes()[:9])
+    with pytest.raises(Reject, match="corrupt"):
+        probe(tmp_path / "a.gif")

@@ -11,6 +11,7 @@ from ffpdata.core.stage import Reject
 from ffpdata.media.codec import read_image, read_video, video_info, write_image, write_video
 from ffpdata.media.geometry import Geometry
 from ffpdata.stages.ingest import Ingest, IngestSettings
+from tests.media.bad_inputs import X264, ffmpeg, pattern
 from tests.stages.alone import Alone
 
 CLIP = Geometry(width=64, height=48, fps=16, frames=9)
@@ -82,6 +83,42 @@ def test_the_number_of_clips_is_a_setting(alone: Alone) -> None:
     assert len(ingest(alone, path)) == 1
     assert len(ingest(alone, path, clips_per_source=3)) == 3
     assert len(ingest(alone, path, clips_per_source=99)) == 5
+
+
+def test_a_start_is_when_its_frame_is_shown(alone: Alone) -> None:
+    """A shot of 24 fps is left 0.1 s at its beginning, which lies between two frames: the next one is the first."""
+    clip = Geometry(width=64, height=48, fps=24, frames=9)
+    for child in ingest(alone, source(alone, 24, 24, fps=24), clip=clip, clips_per_source=9):
+        frame = child.columns["start_s"] * 24
+        assert frame == pytest.approx(round(frame), abs=0.02)
+        shown = np.abs(read_video(child.columns["source_video"])[0].astype(int) - scenes_at(round(frame))).mean()
+        assert shown < 6
+
+
+def scenes_at(number: int) -> np.ndarray:
+    """Frame `number` of two shots of 24 frames, at half the size."""
+    return scene(number // 24, 24)[number % 24, ::2, ::2].astype(int)
+
+
+def test_a_pause_costs_the_window_that_it_is_in_and_no_other(alone: Alone) -> None:
+    ffmpeg(
+        *pattern("128x96", rate=16, seconds=3), "-vf", "setpts=PTS+gte(N\\,12)*2/TB", "-fps_mode", "passthrough",
+        *X264, alone.folder / "in.mp4",
+    )  # fmt: skip
+    starts = [child.columns["start_s"] for child in ingest(alone, "in.mp4", clips_per_source=9)]
+    assert starts[0] == 0
+    assert len(starts) > 2
+    assert starts[1] == 0.562, "its last frame is shown for no longer than any clip's may be"
+    assert all(start > 2.25 for start in starts[2:]), "none is in the pause"
+    assert len(set(starts)) == len(starts)
+    assert [child.suffix for child in ingest(alone, "in.mp4", clips_per_source=2)] == ["00", "01"]
+
+
+def test_an_animated_gif_is_a_clip(alone: Alone) -> None:
+    ffmpeg(*pattern("128x96", rate=20, seconds=1), alone.folder / "in.gif")
+    [child] = ingest(alone, "in.gif")
+    assert read_video(child.columns["source_video"]).shape == (9, 48, 64, 3)
+    assert child.columns["codec"] == "gif"
 
 
 def test_only_the_beginning_is_searched(alone: Alone) -> None:

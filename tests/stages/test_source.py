@@ -12,6 +12,7 @@ import pytest
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Reject
 from ffpdata.stages.source import Source, SourceSettings
+from tests.media.bad_inputs import ffmpeg, pattern
 from tests.stages.alone import Alone
 
 
@@ -50,6 +51,13 @@ def test_an_item_is_named_by_its_bytes_wherever_they_lie(alone: Alone) -> None:
 )
 def test_kind_follows_the_name(alone: Alone, name: str, kind: str) -> None:
     assert only(alone, write(alone.folder, name)).columns["kind"] == kind
+
+
+def test_a_gif_is_a_video_where_it_moves(alone: Alone) -> None:
+    for name, frames, kind in (("moves.gif", 12, "video"), ("still.GIF", 1, "image")):
+        ffmpeg(*pattern(rate=12, seconds=1), "-frames:v", frames, alone.folder / name)
+        assert only(alone, name).columns["kind"] == kind
+    assert only(alone, write(alone.folder, "broken.gif", b"GIF89a")).columns["kind"] == "image"
 
 
 def test_a_path_becomes_relative_to_the_root_from_anywhere(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
