@@ -81,7 +81,7 @@ class Dataset:
         """Write `dataset.json`, unless it says so already."""
         data = {"format": FORMAT, "complete": self.complete, "shards": [vars(s) for s in self.shards], **self.about}
         text = (json.dumps(data, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
-        if not store.exists(DATASET) or store.read(DATASET) != text:
+        if store.is_link(DATASET) or not store.exists(DATASET) or store.read(DATASET) != text:
             store.write(DATASET, text)
 
 
@@ -129,8 +129,11 @@ def only_writer(store: Store) -> Iterator[None]:
 
 
 def shard_files(store: Store) -> list[str]:
-    """Paths of all shards and indexes in the export's folders, listed in `dataset.json` or not."""
-    folders = _names(store) if not store.local else [p.name for p in store.local_path("").iterdir() if p.is_dir()]
+    """Paths of all shards and indexes in the export's folders, listed in `dataset.json` or not.
+
+    What lies behind a link is another dataset's.
+    """
+    folders = [f for f in store.folders("") if not store.is_link(f)] if store.local else _names(store)
     names = [
         path
         for folder in folders
