@@ -1,8 +1,8 @@
 """Append-only Parquet manifests: the outcome of every stage for every item; of several rows the newest counts.
 
 A stage has a folder `manifests/<stage>/` of parts, whose names sort in the order in which they were written
-(`manifests/part_files`). Rows that belong together (all children of one fan-out) are in one part, so a kill leaves all of
-them or none.
+(`manifests/part_files`). Rows that belong together (all children of one fan-out) are in one part, so a kill leaves all
+of them or none.
 """
 
 from __future__ import annotations

@@ -49,6 +49,14 @@ class MissingParts:
                 lost.add(stage)
         return sorted(lost)
 
+    def since_last_start(self, inputs: Sequence[str]) -> list[str]:
+        """As `stages`, since the newest start that walked every input."""
+        for part in reversed(inputs):
+            for row in reversed(read_part(self._manifest.store, part, ["item_id", "notes"]).to_pylist()):
+                if row["item_id"] is None:
+                    return self.stages(inputs, json.loads(row.get("notes") or "{}"))
+        return self.stages(inputs, {})
+
     def _newest(self, inputs: Sequence[str]) -> dict[str, int]:
         """The newest part of each stage, as the newest row of a finished input says; nothing where none does."""
         for part in reversed(inputs):

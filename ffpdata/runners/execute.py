@@ -24,7 +24,7 @@ from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
 from ffpdata.inputs.locations import fetch_input
 from ffpdata.manifests.manifest import worker_label
 from ffpdata.runners.task import Outcome, Task
-from ffpdata.storage.digests import file_facts, wrong_content
+from ffpdata.storage.digests import file_facts
 from ffpdata.storage.store import Store
 
 RECORD_SECONDS = 0.2
@@ -70,7 +70,7 @@ def execute(
     for tries in range(1, max_attempts + 1):
         outcome.attempt = attempt + tries
         try:
-            if adopt and (found := Outcome.load(store, key)) and not found.damaged(stage, store, wrong_content):
+            if adopt and (found := Outcome.load(store, key)) and not found.damaged(stage, store):
                 return found
             outcome.children, outcome.artifacts = _call(stage, item, key, store, notes)
             outcome.status, outcome.reason, outcome.error = "ok", "", ""

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from ffpdata.core.stage import Artifact, Child, Item, Stage
 from ffpdata.manifests.manifest import decode, encode
-from ffpdata.storage.digests import wrong_size
+from ffpdata.storage.digests import wrong_content
 from ffpdata.storage.store import Store
 
 _SEAL = "sha256"
-
-Wrong = Callable[[Store, str, Mapping[str, Any] | None], str]
-"""Says what is wrong with a file, given what was recorded of it; empty where nothing is."""
 
 
 @dataclass(eq=False)
@@ -184,17 +181,14 @@ class Outcome:
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
-    def damaged(self, stage: Stage, store: Store, wrong: Wrong = wrong_size) -> dict[str, str]:
-        """Which of the outcome's files are gone or damaged, by path, and what is wrong with each.
-
-        Args:
-            stage: of the outcome.
-            store: the run folder.
-            wrong: looks at one file; by default at its size alone.
-        """
+    def files(self, stage: Stage) -> list[str]:
+        """Relative paths of the files that the outcome names, sorted."""
         kinds = _file_columns(stage.writes)
-        paths = sorted({path for child in self.children for name in kinds if (path := child.columns.get(name))})
-        found = {path: wrong(store, path, self.artifacts.get(path)) for path in paths}
+        return sorted({path for child in self.children for name in kinds if (path := child.columns.get(name))})
+
+    def damaged(self, stage: Stage, store: Store) -> dict[str, str]:
+        """Which of the outcome's files are gone or not as they were written, by path, and what is wrong with each."""
+        found = {path: wrong_content(store, path, self.artifacts.get(path)) for path in self.files(stage)}
         return {path: why for path, why in found.items() if why}
 
 

@@ -34,6 +34,8 @@ def wrong_size(store: Store, path: str, known: Mapping[str, Any] | None) -> str:
         size = store.size(path)
     except FileNotFoundError:
         return "is gone"
+    except ValueError as err:
+        return f"is not read: {err}"
     if known and size != known["bytes"]:
         return f"is damaged: it has {size} bytes, {known['bytes']} were written"
     return ""
