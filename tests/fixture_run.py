@@ -21,6 +21,7 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import write_gray, write_image, write_masks, write_video
 from ffpdata.media.phash import clip_hashes
 from ffpdata.runners.task import Outcome
+from ffpdata.storage.digests import file_facts
 from tests.shared import built_once
 
 WIDTH, HEIGHT, FRAMES, FPS = 160, 96, 17, 16.0
@@ -112,7 +113,7 @@ class RunMaker:
         outcome = self._outcome(made, item, key, "ok")
         for suffix, columns in children:
             assert set(columns) <= set(made.writes), sorted(set(columns) - set(made.writes))
-            placed = {n: self._place(made, n, v, digest(key, suffix)) for n, v in columns.items()}
+            placed = {n: self._place(made, n, v, digest(key, suffix), outcome) for n, v in columns.items()}
             source_id = suffix.split("-")[0] if stage == "source" else ""
             outcome.children.append(Child(suffix, placed, source_id))
         self._rows[stage] += outcome.rows(made, item, track)
@@ -153,7 +154,7 @@ class RunMaker:
             model=", ".join(f"{spec.load_class().name}@1" for spec in roles),
         )
 
-    def _place(self, stage: Stage, column: str, value: Any, key: str) -> Any:
+    def _place(self, stage: Stage, column: str, value: Any, key: str, outcome: Outcome) -> Any:
         kind = stage.writes[column]
         if not isinstance(kind, Artifact):
             return value
@@ -161,6 +162,7 @@ class RunMaker:
         final = self.run.store.local_path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
         self._write(final, value)
+        outcome.artifacts[path] = file_facts(final)
         return path
 
     def _write(self, final: Path, value: Any) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ffpdata.export.dataset import Dataset
     from ffpdata.export.loader import Pair
+    from ffpdata.manifests.run_check import RunReport
 
 Runner = Literal["inline", "ray"]
 RUNNERS = ("inline", "ray")
@@ -176,6 +177,18 @@ class Run:
             curate(self.folder, guard=lock.check)
         return export(self.folder, out, shard_size_mb=shard_size_mb, progress=progress)
 
+    def verify(self, *, progress: Callable[[int, int], None] | None = None) -> RunReport:
+        """Read every part of the manifests and every file that current rows name, and list what is gone or damaged.
+
+        Nothing is changed; `retry(lost=True)` makes lost files anew.
+
+        Args:
+            progress: called with the number of files done and of files in all.
+        """
+        from ffpdata.manifests.run_check import check_run
+
+        return check_run(self.folder, progress)
+
     def report(self) -> Path | str:
         """Write the report page and return where it is: a path, or the URL where the run is not local."""
         from ffpdata.report.page import write_report
@@ -196,7 +209,7 @@ class Run:
         Args:
             stage: also items that this stage rejected.
             reason: also items that were rejected for this reason.
-            lost: also outcomes whose files are gone from the folder.
+            lost: also outcomes whose files are gone or damaged; every file is read once before the start.
             runner: `inline` or `ray`.
             quiet: show no progress.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,7 +72,7 @@ def retry(
     run_folder: RunArgument,
     stage: Annotated[str | None, typer.Option(help="Only outcomes of this stage.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only outcomes with this reason; rejected ones too.")] = None,
-    lost: Annotated[bool, typer.Option("--lost", help="Also outcomes whose files are gone from the folder.")] = False,
+    lost: Annotated[bool, typer.Option("--lost", help="Also outcomes whose files are gone or damaged.")] = False,
     runner: RunnerOption = Runner.INLINE,
     quiet: QuietOption = False,
 ) -> None:
@@ -130,17 +131,27 @@ def export(
     typer.echo(f"Exported to {out}. Check it with: ffpdata verify {out}")
 
 
-def verify(out: Annotated[str, typer.Argument(metavar="OUT", help="Exported dataset.")]) -> None:
-    """Read an exported dataset again, every byte and every frame, and list what is wrong."""
+def verify(
+    folder: Annotated[str, typer.Argument(metavar="OUT|RUN", help="Exported dataset, or a run folder.")],
+) -> None:
+    """Read an exported dataset or a run again, every byte (and frame of an export), and list what is wrong."""
     from ffpdata.export.verify import verify as check
+    from ffpdata.manifests.run_check import check_run
+    from ffpdata.manifests.run_folder import RUN_FILE, RunFolder
 
-    report = check(out)
+    run = RunFolder(folder)
+    of_run = check_run(run) if run.store.exists(RUN_FILE) else None
+    report = of_run or check(folder)
     for problem in report.problems:
         typer.echo(problem, err=True)
     if report.problems:
-        typer.echo(f"{out}: {len(report.problems)} problems", err=True)
+        typer.echo(f"{folder}: {len(report.problems)} problems", err=True)
+        if of_run is None:
+            typer.echo(f"Next: ffpdata export RUN {shlex.quote(folder)} writes what is damaged anew.", err=True)
+        elif of_run.lost:
+            typer.echo(f"Next: ffpdata retry {shlex.quote(folder)} --lost makes these files anew.", err=True)
         raise typer.Exit(EXIT_FATAL)
-    typer.echo(f"{out}: {report.summary}")
+    typer.echo(f"{folder}: {report.summary}")
 
 
 def report(run_folder: RunArgument) -> None:

@@ -44,6 +44,10 @@ class FatalError(FfpdataError):
     """Nothing can go on (bad credentials, missing model, full disk): the run stops with this one message, exit 1."""
 
 
+class DamagedError(FatalError):
+    """A file is gone or is not as ffpdata wrote it; the message names it and says how it is made again."""
+
+
 class ConfigError(FatalError):
     """A pipeline, profile, prompt or `--set` that does not say something valid."""
 

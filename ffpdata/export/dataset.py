@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from ffpdata.storage.store import TEMP, Store, storage_errors
 DATASET = "dataset.json"
 CARD = "README.md"
 FORMAT = "ffpdata-export-1"
+_SEAL = "sha256"
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ class Dataset:
         complete: False while an export is being written.
         shards: in order.
         about: everything else in the file: counts, geometry, models, settings.
+        changed: whether the file is not as it was written; unknown, and so False, for one of an earlier release.
     """
 
     complete: bool
     shards: list[Shard] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
+    changed: bool = field(default=False, compare=False)
 
     @classmethod
     def load(cls, store: Store) -> Dataset:
@@ -67,12 +71,15 @@ class Dataset:
         """
         try:
             data = json.loads(store.read(DATASET))
+            changed = data.pop(_SEAL, None) not in (None, _seal(data))
             found, shards = data.pop("format"), [Shard(**entry) for entry in data.pop("shards")]
-            dataset = cls(bool(data.pop("complete")), shards, data)
+            dataset = cls(bool(data.pop("complete")), shards, data, changed)
         except (FileNotFoundError, NotADirectoryError):
             raise FatalError(f"{store.root} is no ffpdata export: it has no {DATASET}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as err:
-            raise FatalError(f"{store.root}/{DATASET} is damaged: {err!r}") from err
+            raise FatalError(
+                f"{store.root}/{DATASET} is damaged: {err!r}. Put it back from a copy, or export into another folder"
+            ) from err
         if found != FORMAT:
             raise FatalError(f"{store.root}/{DATASET} has the format {found!r}, this release reads {FORMAT!r}")
         return dataset
@@ -80,9 +87,18 @@ class Dataset:
     def save(self, store: Store) -> None:
         """Write `dataset.json`, unless it says so already."""
         data = {"format": FORMAT, "complete": self.complete, "shards": [vars(s) for s in self.shards], **self.about}
-        text = (json.dumps(data, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
-        if not store.exists(DATASET) or store.read(DATASET) != text:
+        text = _to_json(data | {_SEAL: _seal(data)})
+        if store.is_link(DATASET) or not store.exists(DATASET) or store.read(DATASET) != text:
             store.write(DATASET, text)
+
+
+def _to_json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _seal(data: Mapping[str, Any]) -> str:
+    """SHA-256 of all that the file says, so that a changed bit in it is noticed."""
+    return hashlib.sha256(_to_json(data)).hexdigest()
 
 
 def twin_of(tar: str) -> str:
@@ -129,8 +145,11 @@ def only_writer(store: Store) -> Iterator[None]:
 
 
 def shard_files(store: Store) -> list[str]:
-    """Paths of all shards and indexes in the export's folders, listed in `dataset.json` or not."""
-    folders = _names(store) if not store.local else [p.name for p in store.local_path("").iterdir() if p.is_dir()]
+    """Paths of all shards and indexes in the export's folders, listed in `dataset.json` or not.
+
+    What lies behind a link is another dataset's.
+    """
+    folders = [f for f in store.folders("") if not store.is_link(f)] if store.local else _names(store)
     names = [
         path
         for folder in folders

@@ -113,6 +113,10 @@ class Extras:
         found = {e.name: _first(row, e.given) for e in self.members.get(str(row["track"]), ())}
         return {name: path for name, path in found.items() if path}
 
+    def file_columns(self, track: str) -> dict[str, str]:
+        """Member name to the column of the run that it is from."""
+        return {extra.name: extra.column for extra in self.members.get(track, ())}
+
     def values(self, track: str, columns: Mapping[str, Any]) -> dict[str, Any]:
         """The entry `COLUMNS` of a record: every column that its track adds, None where the pair has no value."""
         return {extra.name: columns.get(extra.column) for extra in self.columns.get(track, ())}

@@ -119,6 +119,20 @@ def read_tar(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes]]:
         raise DamagedTarError("its end is not the one that was written")
 
 
+def read_samples(stream: IO[bytes]) -> dict[str, list[dict[str, Any]]]:
+    """Read a tar that `write_tar` wrote: per key what `WrittenTar.samples` tells of its members.
+
+    Raises:
+        DamagedTarError: as `read_tar`.
+    """
+    samples: dict[str, list[dict[str, Any]]] = {}
+    for name, offset, data in read_tar(stream):
+        key, _, member = name.partition(".")
+        told = {"name": member, "offset": offset, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        samples.setdefault(key, []).append(told)
+    return samples
+
+
 def header(name: str, size: int) -> bytes:
     """Return the header block of a file."""
     return _info(name, size).tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -9,9 +10,10 @@ from ffpdata.core.errors import FatalError, nearest
 from ffpdata.export.extras import Extras
 from ffpdata.export.loader import Pair
 from ffpdata.export.pair_record import FIRST_FRAME, RECORD, TARGET, Records, to_json
-from ffpdata.export.shard_plan import PlannedPair, choose, plan_shards, rows
+from ffpdata.export.shard_plan import PlannedPair, choose, damaged_artifact, plan_shards, rows
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import png, read_first_frame
+from ffpdata.storage.digests import CHANGED
 from ffpdata.storage.store import Store
 
 BATCH = 256
@@ -37,7 +39,10 @@ class PairFiles(Mapping[str, bytes]):
             with self._artifacts.hold() as held:
                 return png(read_first_frame(self._artifacts.fetch(self._planned.files[TARGET][0], held)))
         path, _ = self._planned.files[member]
-        return self._artifacts.read(path)
+        data, known = self._artifacts.read(path), self._planned.sha256.get(member)
+        if known and hashlib.sha256(data).hexdigest() != known:
+            raise damaged_artifact(self._artifacts, path, CHANGED)
+        return data
 
     def __contains__(self, member: object) -> bool:
         return member in (RECORD, FIRST_FRAME) or member in self._planned.files
@@ -57,13 +62,14 @@ def run_pairs(run: RunFolder, split: str | None = None) -> Iterator[Pair]:
         split: one split; all of them by default.
 
     Raises:
-        FatalError: the run has no such split, or a file of a pair is gone.
+        FatalError: the run has no such split.
+        DamagedError: a file of a pair is gone or damaged; a changed one is noticed when it is read.
     """
     with run.reading() as connection:
         tracks, extras = run.tracks(), Extras.of(run.pipelines())
         if not tracks or not choose(connection, tracks, extras):
             return
-        plans = plan_shards(connection, run.store, sys.maxsize, extras)  # one for each split
+        plans = plan_shards(connection, run.store, sys.maxsize, extras, tracks)  # one for each split
         splits = {plan.split for plan in plans}
         if split is not None and split not in splits:
             raise FatalError(f"{run.store.root} has no split {split!r}{nearest(split, splits)}")

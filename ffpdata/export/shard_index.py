@@ -64,13 +64,14 @@ def index_row(
 def write_index(store: Store, shard: Shard, rows: Sequence[Mapping[str, Any]], extra: Sequence[pa.Field] = ()) -> Shard:
     """Write a shard's index, with size and plan of the tar in its metadata; returns the shard with the index's hash.
 
-    `extra` are the columns that it has beside those of `INDEX`.
+    One that is there and is the same is left. `extra` are the columns that it has beside those of `INDEX`.
     """
     facts = {name: value for name, value in vars(shard).items() if name != "index_sha256"}
     schema = pa.schema([*INDEX, *extra], {_METADATA: json.dumps(facts, sort_keys=True).encode()})
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), sink, compression="zstd")
-    store.write(shard.twin, sink.getvalue())
+    if store.is_link(shard.twin) or not store.exists(shard.twin) or store.read(shard.twin) != sink.getvalue():
+        store.write(shard.twin, sink.getvalue())
     return replace(shard, index_sha256=hashlib.sha256(sink.getvalue()).hexdigest())
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from ffpdata.core.errors import FatalError
+from ffpdata.core.errors import DamagedError
 from ffpdata.core.keys import digest
 from ffpdata.export.extras import Extras
 from ffpdata.export.pair_record import MEMBERS
 from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR, quote
+from ffpdata.storage.digests import wrong_size
 from ffpdata.storage.store import Store
 
 MAX_KEY = 64
@@ -42,6 +44,7 @@ class PlannedPair:
         key: sample key, unique in the dataset.
         files: member name to the path of its artifact and its size in bytes.
         weight: expected bytes in the shard.
+        sha256: member name to the hash of its artifact as it was written, where that is known.
     """
 
     place: int
@@ -49,6 +52,7 @@ class PlannedPair:
     split: str
     files: Mapping[str, tuple[str, int]]
     weight: int
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,28 @@ def rows(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> list[d
     return table
 
 
-def plan_shards(connection: duckdb.DuckDBPyConnection, store: Store, limit: int, extras: Extras) -> list[ShardPlan]:
+def plan_shards(
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    limit: int,
+    extras: Extras,
+    tracks: Mapping[str, Sequence[str]],
+) -> list[ShardPlan]:
     """Cut the chosen pairs into shards of at most about `limit` bytes, in order.
 
     Raises:
-        FatalError: a file that a manifest names is not there.
+        DamagedError: files that a manifest names are not there, or have another size than was recorded.
     """
-    return list(_cut(_entries(connection, store, extras), limit))
+    return list(_cut(_entries(connection, store, extras, tracks), limit))
+
+
+def damaged_artifact(store: Store, path: str, why: str, others: int = 0) -> DamagedError:
+    """The error about an artifact that cannot be exported; `others` are in the same state."""
+    more = f" (and {others} other files are gone or damaged)" if others else ""
+    return DamagedError(
+        f"{store.root}/{path} {why}{more}, but a manifest names it: put it back from a copy, or have it made again: "
+        f"`ffpdata retry {store.root} --lost`; `ffpdata verify {store.root}` lists all such files"
+    )
 
 
 def sample_key(item_id: str) -> str:
@@ -102,22 +121,46 @@ def sample_key(item_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", item_id.replace("/", "-"))
 
 
-def _entries(connection: duckdb.DuckDBPyConnection, store: Store, extras: Extras) -> list[PlannedPair]:
+def _entries(
+    connection: duckdb.DuckDBPyConnection, store: Store, extras: Extras, tracks: Mapping[str, Sequence[str]]
+) -> list[PlannedPair]:
     view = connection.table("chosen")
-    wanted = dict.fromkeys(["width", "height", *MEMBERS.values(), *sorted(extras.given)])
+    facts = {track: [f"{stage}_artifacts" for stage in stages] for track, stages in tracks.items()}
+    recorded = sorted({name for names in facts.values() for name in names})
+    wanted = dict.fromkeys(["width", "height", *MEMBERS.values(), *sorted(extras.given), *recorded])
     columns = [quote(c) for c in wanted if c in view.columns]
     found = view.project(", ".join(["place", "track", "item_id", "split", *columns])).order("place")
     pairs = pa.table(found.to_arrow_table()).to_pylist()
     paths = [{m: p[c] for m, c in MEMBERS.items() if p.get(c)} | extras.files(p) for p in pairs]
+    known = [_recorded(pair, facts[pair["track"]], extras) for pair in pairs]
     with ThreadPoolExecutor(16) as pool:  # waiting for an object store, mostly
-        sizes = list(pool.map(lambda files: {m: _size(store, path) for m, path in files.items()}, paths))
+        wrong = pool.map(
+            lambda paths, known: [(p, why) for m, p in paths.items() if (why := wrong_size(store, p, known.get(m)))],
+            paths,
+            known,
+        )
+        lost = dict(found for each in wrong for found in each)
+        if lost:
+            path, why = min(lost.items())
+            raise damaged_artifact(store, path, why, len(lost) - 1)
+        sizes = list(pool.map(lambda files: {m: store.size(path) for m, path in files.items()}, paths))
     entries = []
-    for pair, key, files, size in zip(pairs, _keys(pairs), paths, sizes, strict=True):
+    for pair, key, files, size, facts_of in zip(pairs, _keys(pairs), paths, sizes, known, strict=True):
         picture = int(PNG_BYTES_PER_PIXEL * (pair.get("width") or 0) * (pair.get("height") or 0))
-        known = {member: (path, size[member]) for member, path in files.items()}
+        members = {member: (path, size[member]) for member, path in files.items()}
         weight = sum(size.values()) + picture + OVERHEAD
-        entries.append(PlannedPair(pair["place"], key, pair["split"], known, weight))
+        hashes = {member: facts_of[member]["sha256"] for member in files if member in facts_of}
+        entries.append(PlannedPair(pair["place"], key, pair["split"], members, weight, hashes))
     return entries
+
+
+def _recorded(pair: Mapping[str, Any], names: Sequence[str], extras: Extras) -> dict[str, dict[str, Any]]:
+    """What was recorded of the pair's files, by member; a later stage's file replaces that of an earlier one."""
+    columns: dict[str, dict[str, Any]] = {}
+    for name in names:
+        columns |= json.loads(pair.get(name) or "{}")
+    members = MEMBERS | extras.file_columns(str(pair["track"]))
+    return {member: columns[column] for member, column in members.items() if column in columns}
 
 
 def _keys(pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -149,13 +192,3 @@ def _cut(entries: Sequence[PlannedPair], limit: int) -> Iterator[ShardPlan]:
         size += entry.weight
     if taken:
         yield shard()
-
-
-def _size(store: Store, path: str) -> int:
-    try:
-        return store.size(path)
-    except FileNotFoundError:
-        raise FatalError(
-            f"{store.root}/{path} is gone, but a manifest names it: put it back from a copy, or have it made again: "
-            f"`ffpdata retry {store.root} --lost`"
-        ) from None

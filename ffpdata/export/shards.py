@@ -1,7 +1,8 @@
 """WebDataset shards, byte-identical for the same pairs, each with a Parquet index beside it.
 
-A shard has its final name only when it is whole, and its index follows it: where both are there and carry the digest of
-the plan, an export that starts again keeps them. Shards of an earlier export go only when all new ones are in place.
+A shard has its final name only when it is whole, and its index follows it. An export that starts again keeps a shard
+where both are there, carry the digest of the plan, and the tar is byte for byte the one that was written. Shards of an
+earlier export go only when all new ones are in place.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from ffpdata.export import card
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, check_place, only_writer, remove_stale, twin_of
 from ffpdata.export.extras import COLUMNS, Extras, type_name
 from ffpdata.export.pair_record import FIRST_FRAME, RECORD, TARGET, Records, to_json
-from ffpdata.export.reproducible_tar import Member, write_tar
+from ffpdata.export.reproducible_tar import Member, read_samples, write_tar
 from ffpdata.export.shard_index import index_row, read_index, write_index
-from ffpdata.export.shard_plan import PlannedPair, ShardPlan, choose, plan_shards, rows
+from ffpdata.export.shard_plan import PlannedPair, ShardPlan, choose, damaged_artifact, plan_shards, rows
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import IS_PAIR, PAIR
 from ffpdata.media.codec import png, read_first_frame
-from ffpdata.storage.store import Store, storage_errors
+from ffpdata.storage.digests import CHANGED
+from ffpdata.storage.store import TEMP, Store, storage_errors
 
 SHARD_MB = 1000
 
@@ -53,8 +55,9 @@ def export(
         progress: called after each shard with the number of pairs done and of pairs in all.
 
     Raises:
-        FatalError: there is nothing to export, `out` holds something else, an artifact is gone, the disk is full, or a
-            section names a column that cannot be exported.
+        FatalError: there is nothing to export, `out` holds something else or a link in the way of a shard, the disk is
+            full, or a section names a column that cannot be exported.
+        DamagedError: an artifact is gone, or is not as it was written; its pair is never exported.
         ConfigError: a stage or a back end of the user's own is no longer where it was; nothing is written.
     """
     store = Store(out)
@@ -71,7 +74,11 @@ def export(
         with only_writer(store), ThreadPoolExecutor(os.cpu_count()) as pool:
             writer = _Writer(store, run.store, pool, extras)
             shards: list[Shard] = []
-            for plan in plan_shards(connection, run.store, int(shard_size_mb * 1e6), extras):
+            plans = plan_shards(connection, run.store, int(shard_size_mb * 1e6), extras, tracks)
+            if store.local:
+                for path in (f"{TEMP}/new", *(plan.path for plan in plans)):
+                    store.refuse_links(path)
+            for plan in plans:
                 table = rows(connection, plan.entries[0].place, plan.entries[-1].place)
                 shards.append(writer.shard(plan, table, records))
                 if progress:
@@ -109,9 +116,10 @@ class _Writer:
         more = [kinds] if kinds else []  # the columns of another track are in this index, too
         key = digest(__version__, plan.path, files, [hashlib.sha256(text).hexdigest() for text in texts], *more)
         self._count(plan, made)
-        shard = self._kept(plan, key)
-        if shard:
-            return shard
+        groups = [row["source_group"] for row in table]
+        kept = self._kept(plan, key)
+        if kept:
+            return self._index(kept[0], made, groups, kept[1])
         if self._complete:  # from here on the old table of contents is wrong
             Dataset(complete=False).save(self.store)
             self._complete = False
@@ -121,13 +129,24 @@ class _Writer:
             with storage_errors(str(temp.parent)):
                 keys = (entry.key for entry in plan.entries)
                 written = write_tar(temp, zip(keys, ahead(self.pool, loads), strict=True))
+            for entry, members in zip(plan.entries, written.samples, strict=True):
+                for name in _changed(entry, members):
+                    raise damaged_artifact(self.artifacts, entry.files[name][0], CHANGED)
             self.store.commit(temp, plan.path)
         finally:
             temp.unlink(missing_ok=True)
         shard = Shard(plan.path, plan.split, len(made), written.bytes, "", key)
-        groups = [row["source_group"] for row in table]
-        index = [index_row(*sample, self.extras) for sample in zip(made, groups, written.samples, strict=True)]
-        return write_index(self.store, shard, index, self.extras.schema)
+        return self._index(shard, made, groups, written.samples)
+
+    def _index(
+        self,
+        shard: Shard,
+        records: Sequence[Mapping[str, Any]],
+        groups: Sequence[str],
+        samples: Sequence[Sequence[Mapping[str, Any]]],
+    ) -> Shard:
+        rows = [index_row(*sample, self.extras) for sample in zip(records, groups, samples, strict=True)]
+        return write_index(self.store, shard, rows, self.extras.schema)
 
     def _count(self, plan: ShardPlan, records: Sequence[Mapping[str, Any]]) -> None:
         for entry, record in zip(plan.entries, records, strict=True):
@@ -135,14 +154,32 @@ class _Writer:
             names = [*entry.files, *(name for name in values if values[name] is not None)]
             self.counts.update((record["track"], name) for name in names)
 
-    def _kept(self, plan: ShardPlan, key: str) -> Shard | None:
-        """The shard that is in place already, where it is the one that is wanted."""
-        try:
-            shard, _ = read_index(self.store, twin_of(plan.path))
-            whole = shard.plan == key and self.store.size(plan.path) == shard.bytes
-        except (FileNotFoundError, ValueError):
+    def _kept(self, plan: ShardPlan, key: str) -> tuple[Shard, list[list[dict[str, Any]]]] | None:
+        """The shard that is in place already, with its samples, where it is the one that is wanted.
+
+        Every byte of it is read: one that the disk changed since is written anew, as is what lies behind a link.
+        """
+        if self.store.is_link(plan.path):
             return None
-        return shard if whole else None
+        try:
+            shard, table = read_index(self.store, twin_of(plan.path))
+            if shard.plan != key or self.store.size(plan.path) != shard.bytes:
+                return None
+            with self.store.open(plan.path) as stream:
+                samples = read_samples(stream)
+        except (OSError, ValueError):
+            return None
+        told = dict(zip(table["key"].to_pylist(), table["members"].to_pylist(), strict=True))
+        if samples != told or list(samples) != [entry.key for entry in plan.entries]:
+            return None
+        if any(_changed(entry, samples[entry.key]) for entry in plan.entries):  # made anew since
+            return None
+        return shard, list(samples.values())
+
+
+def _changed(entry: PlannedPair, members: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Members of a sample that are not the artifacts that were recorded."""
+    return [m["name"] for m in members if entry.sha256.get(m["name"], m["sha256"]) != m["sha256"]]
 
 
 def _load(artifacts: Store, entry: PlannedPair, record: bytes) -> list[Member]:
@@ -155,10 +192,7 @@ def _load(artifacts: Store, entry: PlannedPair, record: bytes) -> list[Member]:
     except FatalError:
         raise
     except FfpdataError as err:
-        raise FatalError(
-            f"{artifacts.root}/{entry.files[TARGET][0]} is damaged ({err}): put it back from a copy, or delete it and "
-            f"have it made again with `ffpdata retry {artifacts.root} --lost`"
-        ) from err
+        raise damaged_artifact(artifacts, entry.files[TARGET][0], f"is damaged ({err})") from err
     return [Member(name, content[name]) for name in sorted(content)]
 
 

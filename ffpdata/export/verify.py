@@ -69,6 +69,8 @@ def verify(out: str | Path, *, decode: bool = True, progress: Callable[[int, int
     dataset = Dataset.load(store)
     if not dataset.complete:
         report.problems.append(f"{DATASET}: the export was interrupted: run `ffpdata export` again")
+    if dataset.changed:
+        report.problems.append(f"{DATASET}: is not as it was written: export again, and it is written anew")
     checks = _Checks(store, report, decode, ExtraChecks(dataset.about))
     total = sum(shard.pairs for shard in dataset.shards)
     for shard in dataset.shards:

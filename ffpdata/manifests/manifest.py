@@ -1,9 +1,8 @@
 """Append-only Parquet manifests: the outcome of every stage for every item; of several rows the newest counts.
 
-A stage has a folder `manifests/<stage>/` of parts. The name of a part begins with a number that always increases, so
-parts sort in the order in which they were written; then comes a tag of its columns, so that parts with the same columns
-can be read together. Rows that belong together (all children of one fan-out) are in one part, so a kill leaves all of
-them or none.
+A stage has a folder `manifests/<stage>/` of parts, whose names sort in the order in which they were written
+(`manifests/part_files`). Rows that belong together (all children of one fan-out) are in one part, so a kill leaves all
+of them or none.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ import os
 import socket
 import threading
 import time
-import uuid
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -25,20 +25,22 @@ import pyarrow.parquet as pq
 
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Artifact
+from ffpdata.manifests.part_files import THREADS, PartName, crc_of, read_part
 from ffpdata.storage.object_store import outage_ends_run
 from ffpdata.storage.store import Store
 
 MANIFESTS = "manifests"
 INPUTS = "inputs"
 """Manifest of the finished inputs; not a stage."""
+NEWEST = "newest_parts"
+"""Note of a row of `INPUTS`: number of the newest part of each stage when it was written. Were one of these deleted, no
+later part would tell."""
 FLUSH_ROWS = 500
 FLUSH_SECONDS = 2.0
 COMPACT_PARTS = 256
 """Most parts of a stage; more are merged into one."""
 LARGE_BYTES = 64 << 20
 """From this size, a part is not merged again."""
-THREADS = 16
-"""Parts that a merge reads or deletes at the same time."""
 GROUP_ROWS = 16_384
 """Rows per row group of a merged part: a few rows can be read without the whole part."""
 
@@ -62,6 +64,7 @@ COMMON = pa.schema(
         ("worker", pa.string()),
         ("model", pa.string()),
         ("notes", pa.string()),
+        ("artifacts", pa.string()),
     ]
 )
 """Columns of every manifest row; `manifests/README.md` explains each."""
@@ -137,6 +140,7 @@ class Manifest:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._last = 0
+        self._newest: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def stages(self) -> list[str]:
@@ -154,11 +158,27 @@ class Manifest:
     def append(self, stage: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> str:
         """Write rows atomically as one new part, and return its path."""
         table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
-        return self._write(stage, table, self._sequence())
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        data = sink.getvalue()
+        number = self._sequence()
+        name = PartName(number, _tag(schema), f"{zlib.crc32(data):08x}", self._newest.get(stage, 0))
+        path = _path(stage, name)
+        self.store.write(path, data)
+        self._newest[stage] = number
+        return path
+
+    def renew(self) -> None:
+        """Forget which parts there are: since they were listed, another process may have written and merged some."""
+        self._last, self._newest = 0, {}
+
+    def newest(self) -> dict[str, int]:
+        """Number of the newest part of each stage, as of the first `append` and what was appended since."""
+        return dict(self._newest)
 
     def read(self, stage: str) -> pa.Table:
         """Read all rows of a stage in the order in which they were written, with the columns of all parts."""
-        tables = [pq.read_table(io.BytesIO(self.store.read(part))) for part in self.parts(stage)]
+        tables = [read_part(self.store, part) for part in self.parts(stage)]
         return pa.concat_tables(tables, promote_options="permissive") if tables else COMMON.empty_table()
 
     def compact(self, stage: str, at_least: int = 2) -> int:
@@ -177,12 +197,12 @@ class Manifest:
         if len(parts) < at_least:
             return 0
         schema = pa.unify_schemas(
-            [pq.read_schema(io.BytesIO(self.store.read(alike[-1]))) for alike in by_columns(parts).values()],
+            [read_part(self.store, alike[-1]).schema for alike in by_columns(parts).values()],
             promote_options="permissive",
         )
         merged = self.store.temp_file("merged.parquet")
         try:
-            with pq.ParquetWriter(merged, schema, compression="zstd") as writer:
+            with pq.ParquetWriter(merged, schema, compression="zstd", write_page_checksum=True) as writer:
                 buffered: list[pa.Table] = []
                 for table in self._tables(parts):
                     buffered.append(table)
@@ -191,7 +211,9 @@ class Manifest:
                         buffered = []
                 if buffered:
                     writer.write_table(_concatenate(buffered, schema), GROUP_ROWS)
-            self.store.commit(merged, self._name(stage, schema, _number(parts[-1])))
+            first, last = PartName.of(parts[0]), PartName.of(parts[-1])
+            name = PartName(last.number, _tag(schema), crc_of(merged), first.before)
+            self.store.commit(merged, _path(stage, name))
         finally:
             merged.unlink(missing_ok=True)
         with ThreadPoolExecutor(THREADS) as pool:
@@ -202,26 +224,15 @@ class Manifest:
         """Yield the rows of each part, oldest first; several are read at a time, because object stores are slow."""
         with ThreadPoolExecutor(THREADS) as pool:
             for first in range(0, len(parts), THREADS):
-                for data in pool.map(self.store.read, parts[first : first + THREADS]):
-                    yield pq.read_table(io.BytesIO(data))
-
-    def _write(self, stage: str, table: pa.Table, number: int) -> str:
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
-        path = self._name(stage, table.schema, number)
-        self.store.write(path, sink.getvalue())
-        return path
-
-    def _name(self, stage: str, schema: pa.Schema, number: int) -> str:
-        tag = digest([(field.name, str(field.type)) for field in schema])[:8]
-        return f"{MANIFESTS}/{stage}/part-{number:020d}-{tag}-{uuid.uuid4().hex[:8]}.parquet"
+                yield from pool.map(partial(read_part, self.store), parts[first : first + THREADS])
 
     def _sequence(self) -> int:
         """Return a number above that of every existing part, also where the clock was set back."""
         with self._lock:
             if not self._last:
-                numbers = [_number(part) for parts in self.listing().values() for part in parts]
-                self._last = max(numbers, default=0)
+                newest = {stage: PartName.of(parts[-1]).number for stage, parts in self.listing().items() if parts}
+                self._newest = newest | self._newest
+                self._last = max(newest.values(), default=0)
             self._last = max(self._last + 1, time.time_ns())
             return self._last
 
@@ -233,8 +244,7 @@ def worker_label() -> str:
 
 def column_tag(part: str) -> str:
     """Return the tag in a part's name: the same tag means the same columns. Empty for parts of other programs."""
-    fields = part.rsplit("/", 1)[1].split("-")
-    return fields[2] if len(fields) == 4 else ""
+    return PartName.of(part).columns
 
 
 def by_columns(parts: Iterable[str]) -> dict[str, list[str]]:
@@ -251,8 +261,12 @@ def _concatenate(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
     return whole.select(schema.names).cast(schema).combine_chunks()
 
 
-def _number(part: str) -> int:
-    return int(part.rsplit("/", 1)[1].split("-")[1])
+def _tag(schema: pa.Schema) -> str:
+    return digest([(field.name, str(field.type)) for field in schema])[:8]
+
+
+def _path(stage: str, name: PartName) -> str:
+    return f"{MANIFESTS}/{stage}/{name}"
 
 
 class ManifestWriter:
@@ -284,6 +298,7 @@ class ManifestWriter:
         self._thread = threading.Thread(target=self._loop, name="manifest-writer", daemon=True)
 
     def __enter__(self) -> ManifestWriter:
+        self.manifest.renew()
         self._thread.start()
         return self
 
@@ -319,6 +334,9 @@ class ManifestWriter:
                 if rows:
                     if self._guard:
                         self._guard()
+                    if stage == INPUTS:
+                        parts = json.dumps({NEWEST: self.manifest.newest()})
+                        rows = [row if row["item_id"] is None else {**row, "notes": parts} for row in rows]
                     self.manifest.append(stage, rows, schema)
                 del self._buffers[stage]
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from ffpdata.core.errors import FatalError
 from ffpdata.manifests.duckdb_files import ManifestFiles
 from ffpdata.manifests.manifest import COMMON, MANIFESTS, Manifest, by_columns
+from ffpdata.manifests.part_files import check_parts, damaged
 from ffpdata.storage.object_store import latest_outage
 from ffpdata.storage.store import Store
 
@@ -35,7 +36,7 @@ ROW_BITS = 32
 ROW_MASK = (1 << ROW_BITS) - 1
 """The position of a row: the number of its part, shifted by `ROW_BITS`, and its number in the part."""
 
-OF_EACH = ("key", "seconds", "cpu_seconds", "model", "attempt")
+OF_EACH = ("key", "seconds", "cpu_seconds", "model", "attempt", "artifacts")
 """Common columns that `items` has of each stage, as `<stage>_<column>`."""
 
 _ORDER = {"part": "varchar", "part_row": "bigint"}
@@ -75,7 +76,8 @@ def narrow(store: Store, parts: Sequence[str], columns: str) -> str:
 
 
 def _names(store: Store, parts: Sequence[str]) -> str:
-    """Full locations of parts, as SQL texts."""
+    """Full locations of parts, as SQL texts. DuckDB would not notice a damaged one, so they are checked here."""
+    check_parts(store, parts)
     root = store.url("")
     return ", ".join(literal(f"{root}/{part}") for part in parts)
 
@@ -315,6 +317,8 @@ def readable(store: Store) -> Iterator[None]:
             why = f"{outage}. Try again when the store is back."
         elif part and not store.exists(part):
             why = f"{part} is gone: the run was started again meanwhile and merged its parts. Try again."
+        elif part:
+            raise damaged(store, part, why) from None
         raise FatalError(f"the manifests of {store.root} cannot be read: {why}") from None
 
 

@@ -24,6 +24,7 @@ from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
 from ffpdata.inputs.locations import fetch_input
 from ffpdata.manifests.manifest import worker_label
 from ffpdata.runners.task import Outcome, Task
+from ffpdata.storage.digests import file_facts
 from ffpdata.storage.store import Store
 
 RECORD_SECONDS = 0.2
@@ -54,7 +55,7 @@ def execute(
         key: the item's content key, where the caller has it.
         attempt: how often the item was tried before.
         max_attempts: how often a RetryableError is tried in all.
-        adopt: return the outcome of the key's record, where there is one with all its files.
+        adopt: return the outcome of the key's record, where there is one with all its files as they were written.
     """
     key = key or stage.key_of(item.values)
     outcome = Outcome(
@@ -69,9 +70,9 @@ def execute(
     for tries in range(1, max_attempts + 1):
         outcome.attempt = attempt + tries
         try:
-            if adopt and (found := Outcome.load(store, key)) and not found.lost_files(stage, store):
+            if adopt and (found := Outcome.load(store, key)) and not found.damaged(stage, store):
                 return found
-            outcome.children = _call(stage, item, key, store, notes)
+            outcome.children, outcome.artifacts = _call(stage, item, key, store, notes)
             outcome.status, outcome.reason, outcome.error = "ok", "", ""
             break
         except Reject as err:
@@ -118,7 +119,10 @@ def execute_task(stage: Stage, task: Task, store: Store, max_attempts: int) -> O
     )
 
 
-def _call(stage: Stage, item: Item, key: str, store: Store, notes: dict[str, Any]) -> list[Child]:
+def _call(
+    stage: Stage, item: Item, key: str, store: Store, notes: dict[str, Any]
+) -> tuple[list[Child], dict[str, dict[str, Any]]]:
+    """Call the stage and commit its files; returns what goes on, and of each file what is recorded of it."""
     temps: list[Path] = []
 
     def new_file(column: str, child: str) -> Path:
@@ -139,18 +143,20 @@ def _call(stage: Stage, item: Item, key: str, store: Store, notes: dict[str, Any
         open_input=partial(fetch_input, in_use=held),
     )
     try:
+        files: dict[str, dict[str, Any]] = {}
         if not stage.fan_out:
-            return [Child("", _commit(stage, stage.process(row), key, store))]
+            return [Child("", _commit(stage, stage.process(row), key, store, files))], files
         children = stage.expand(row)
         if not children:
             raise ValueError(f"stage {stage.name!r} expanded {item.item_id!r} into nothing: raise Reject with a reason")
         suffixes = [child.suffix for child in children]
         if len(set(suffixes)) != len(suffixes):
             raise ValueError(f"stage {stage.name!r} expanded {item.item_id!r} into children of one name: {suffixes}")
-        return [
-            Child(child.suffix, _commit(stage, child.columns, child_key(key, child.suffix), store), child.source_id)
-            for child in children
-        ]
+        made = []
+        for child in children:
+            columns = _commit(stage, child.columns, child_key(key, child.suffix), store, files)
+            made.append(Child(child.suffix, columns, child.source_id))
+        return made, files
     finally:
         notes |= row.notes
         stack.close()
@@ -158,13 +164,16 @@ def _call(stage: Stage, item: Item, key: str, store: Store, notes: dict[str, Any
             temp.unlink(missing_ok=True)
 
 
-def _commit(stage: Stage, columns: Mapping[str, Any], key: str, store: Store) -> dict[str, Any]:
-    """Give the files among `columns` their final names and return the columns as plain values."""
+def _commit(
+    stage: Stage, columns: Mapping[str, Any], key: str, store: Store, files: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Give the files among `columns` their final names, record them in `files`, and return the columns as values."""
     placed = dict(columns)
     for name, value in columns.items():
         kind = stage.writes.get(name)
         if isinstance(kind, Artifact) and isinstance(value, Path):
             final = f"artifacts/{name}/{key[:2]}/{key}.{kind.ext}"
+            files[final] = file_facts(value)  # now, because it was just written and need not be read from the disk
             store.commit(value, final)
             placed[name] = final
     return _columns(stage, placed)

@@ -8,6 +8,7 @@ count, because later rows of the stages may have replaced what they speak of.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -18,7 +19,9 @@ import numpy as np
 from ffpdata.core.keys import KEY_CHARS, digest
 from ffpdata.core.stage import Item, Stage
 from ffpdata.manifests.manifest import COMMON, INPUTS, ManifestWriter, stage_schema
-from ffpdata.manifests.views import literal, narrow, reader, stream
+from ffpdata.manifests.missing_parts import GAPS, MissingParts
+from ffpdata.manifests.part_files import read_part
+from ffpdata.manifests.views import ROW_BITS, ROW_MASK, literal, narrow, reader, stream
 from ffpdata.runners.stage_index import TextSet, hashed_columns, hashes
 
 if TYPE_CHECKING:
@@ -42,6 +45,9 @@ class FinishedInputs:
         self._first = stages[0]
         self._manifest, self._writer, self._track = writer.manifest, writer, track
         self._started = time.time()
+        self._missing = MissingParts(writer.manifest, [stage.name for stage in stages])
+        self.lost: list[str] = []
+        """Stages of whose manifests somebody deleted a part, as `unfinished` found."""
 
     def unfinished(self, items: Sequence[Item], *, anew: bool = False) -> NDArray[np.int64]:
         """Positions of the inputs that are not finished, in order. An input's newest row counts.
@@ -103,12 +109,23 @@ class FinishedInputs:
         passed: set[str] = set()
         for batch in stream(connection, f"select stages {mine} and row > {since}"):
             passed.update(batch.column(0).flatten().unique().to_pylist())
-        # Where somebody deleted a stage's manifest, its rows must be written again, by this start or a later one.
-        return since if all(self._manifest.parts(name) for name in passed) else None
+        # Where somebody deleted a stage's manifest, or a part of it, its rows must be written again, by this start or
+        # a later one.
+        if not all(self._manifest.parts(name) for name in passed):
+            return None
+        self.lost = self._missing.stages(parts, known=self._note(parts[since >> ROW_BITS], since & ROW_MASK))
+        return None if self.lost else since
+
+    def _note(self, part: str, row: int) -> dict[str, Any]:
+        """The notes of one row of this manifest."""
+        notes = read_part(self._manifest.store, part, ["notes"]).to_pylist()[row]
+        return dict(json.loads(notes.get("notes") or "{}"))
 
     def _start_over(self) -> None:
         """Commit, before any row of a stage, that earlier rows no longer count."""
-        self._writer.add(INPUTS, [self._row(None, self._plan)], _SCHEMA)
+        gaps = self._missing.gaps()
+        notes = {"notes": json.dumps({GAPS: gaps}) if gaps else None}
+        self._writer.add(INPUTS, [self._row(None, self._plan) | notes], _SCHEMA)
         self._writer.flush()
 
     def _row(self, item_id: str | None, key: str) -> dict[str, Any]:

@@ -93,6 +93,11 @@ class FinishedWork:
         self._made = self._inputs.made(items, left)
         return left
 
+    @property
+    def lost(self) -> list[str]:
+        """Stages of whose manifests a part was deleted since the last start; `unfinished` then returns every input."""
+        return self._inputs.lost
+
     def enter(self, item: Item) -> int:
         """Note that an input is walked, and return its number for `Task.origin`."""
         self._entered += 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ffpdata.core.config import Pipeline
-from ffpdata.core.errors import UsageError, nearest
+from ffpdata.core.errors import DamagedError, UsageError, nearest
 from ffpdata.core.stage import Stage
+from ffpdata.manifests.run_check import check_run
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE
 from ffpdata.runners.finished_work import Redo
@@ -29,7 +30,7 @@ def retry(
         run: started before.
         stage: also items that this stage rejected.
         reason: also items that were rejected for this reason.
-        lost: also outcomes whose files are gone from the folder.
+        lost: also outcomes whose files are gone or damaged; every file is read once before the start.
         runner: `inline` or `ray`.
         quiet: show no progress.
 
@@ -39,7 +40,8 @@ def retry(
     """
     result = status(run)
     _check(result, stage, reason)
-    redo = _redo(run, stage, reason, lost=lost) if lost or stage or reason else None
+    files = _lost_files(run) if lost else frozenset()
+    redo = _redo(stage, reason, files) if lost or stage or reason else None
     for begun in run.latest().values():
         pipeline = Pipeline.model_validate(begun["pipeline"])
         only = begun.get("stages", "")
@@ -62,13 +64,25 @@ def _check(before: Status, stage: str | None, reason: str | None) -> None:
         raise UsageError(f"--reason {reason!r}: no item has it{nearest(reason, known)}")
 
 
-def _redo(run: RunFolder, stage: str | None, reason: str | None, *, lost: bool) -> Redo:
+def _lost_files(run: RunFolder) -> frozenset[str]:
+    """Files of current rows that are gone or damaged.
+
+    Raises:
+        DamagedError: a manifest is damaged: which files there should be is not known.
+    """
+    report = check_run(run)
+    if not report.ok and not report.lost:
+        raise DamagedError("\n".join(report.problems))
+    return frozenset(report.lost)
+
+
+def _redo(stage: str | None, reason: str | None, lost: frozenset[str]) -> Redo:
     """Say which finished outcomes are computed again; failed ones are never taken as done."""
 
     def redo(tried: Stage, outcome: Outcome) -> bool:
         if stage not in (None, tried.name):
             return False
-        if lost and outcome.lost_files(tried, run.store):
+        if lost and not lost.isdisjoint(outcome.files(tried)):
             return True
         asked = (stage, reason) != (None, None)
         return asked and outcome.status == "rejected" and reason in (None, outcome.reason)

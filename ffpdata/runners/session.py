@@ -147,6 +147,8 @@ def make_flow(
     """Set up the queues of a start; finished inputs stay out of them."""
     done = FinishedWork(stages, writer, track=track, redo=redo)
     left = done.unfinished(items)
+    if done.lost:
+        progress.say(f"parts of the manifest of {', '.join(done.lost)} are gone: every input is looked through again")
     if len(left) < len(items):
         progress.say(f"{len(items) - len(left)} of {len(items)} inputs are finished already")
     return Flow(done, (items[number] for number in left), progress, only=only, passed=passed)

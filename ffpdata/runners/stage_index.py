@@ -167,7 +167,8 @@ class StageIndex:
         numbers = places >> ROW_BITS
         for number in np.unique(numbers).tolist():
             rows = places[numbers == number] & ROW_MASK
-            with pq.ParquetFile(self._manifest.store.fetch(self._parts[number])) as file:
+            path = self._manifest.store.fetch(self._parts[number])
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 names = [name for name in (*_OUTCOME_COLUMNS, *self._writes) if name in file.schema_arrow.names]
                 base = 0
                 for group in range(file.num_row_groups):

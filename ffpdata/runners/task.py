@@ -7,6 +7,7 @@ equals what was written.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,10 @@ from typing import Any
 
 from ffpdata.core.stage import Artifact, Child, Item, Stage
 from ffpdata.manifests.manifest import decode, encode
+from ffpdata.storage.digests import wrong_content
 from ffpdata.storage.store import Store
+
+_SEAL = "sha256"
 
 
 @dataclass(eq=False)
@@ -57,6 +61,7 @@ class Outcome:
         facts: columns of a rejected row that were measured before the decision.
         started_at: Unix time, seconds.
         notes: what the stage noted of its work (`Row.notes`).
+        artifacts: size and SHA-256 of the files that it wrote, by path (`storage/digests`).
     """
 
     status: str
@@ -72,6 +77,7 @@ class Outcome:
     worker: str = ""
     model: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def items(self, stage: Stage, item: Item) -> list[Item]:
         """The items that go on to the next stage; `item` is the one that entered."""
@@ -115,9 +121,16 @@ class Outcome:
         return [
             base
             | encode(columns, stage.writes)
+            | {"artifacts": self._facts_of(stage, columns)}
             | {"item_id": one.item_id, "parent_id": one.parent_id, "source_id": one.source_id}
             for one, columns in own
         ]
+
+    def _facts_of(self, stage: Stage, columns: Mapping[str, Any]) -> str | None:
+        """What a row tells of its files, by column, as JSON."""
+        paths = {name: columns[name] for name in _file_columns(stage.writes) if name in columns}
+        facts = {name: self.artifacts[path] for name, path in paths.items() if path in self.artifacts}
+        return json.dumps(facts, sort_keys=True) if facts else None
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]], writes: Mapping[str, Any]) -> Outcome:
@@ -146,6 +159,8 @@ class Outcome:
                 suffix = row["item_id"][len(row["entered_id"]) + 1 :] if extends else row["item_id"]
                 source_id = "" if extends else row["source_id"]
             outcome.children.append(Child(suffix, decode(row, writes), source_id))
+            facts = json.loads(row.get("artifacts") or "{}")
+            outcome.artifacts |= {row[name]: known for name, known in facts.items() if row.get(name)}
         return outcome
 
     # --- as a record beside the artifacts ---
@@ -153,22 +168,41 @@ class Outcome:
     def save(self, store: Store) -> None:
         """Write the outcome record."""
         record = vars(self) | {"children": [vars(child) for child in self.children]}
-        store.write(_record_path(self.key), json.dumps(record, sort_keys=True).encode())
+        store.write(_record_path(self.key), _to_json(record | {_SEAL: _seal(record)}))
 
     @classmethod
     def load(cls, store: Store, key: str) -> Outcome | None:
-        """Read the outcome record of a key; None where there is none, or one of another release."""
+        """Read the outcome record of a key; None where there is none, a damaged one, or one of another release."""
         try:
             record = json.loads(store.read(_record_path(key)))
+            if record.pop(_SEAL, None) not in (None, _seal(record)) or record["key"] != key:
+                return None
             return cls(**record | {"children": [Child(**child) for child in record["children"]]})
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
-    def lost_files(self, stage: Stage, store: Store) -> list[str]:
-        """The outcome's artifacts that are no longer in the run folder."""
-        kinds = [name for name, kind in stage.writes.items() if isinstance(kind, Artifact)]
-        paths = {child.columns.get(name) for child in self.children for name in kinds}
-        return sorted(path for path in paths if path and not store.exists(path))
+    def files(self, stage: Stage) -> list[str]:
+        """Relative paths of the files that the outcome names, sorted."""
+        kinds = _file_columns(stage.writes)
+        return sorted({path for child in self.children for name in kinds if (path := child.columns.get(name))})
+
+    def damaged(self, stage: Stage, store: Store) -> dict[str, str]:
+        """Which of the outcome's files are gone or not as they were written, by path, and what is wrong with each."""
+        found = {path: wrong_content(store, path, self.artifacts.get(path)) for path in self.files(stage)}
+        return {path: why for path, why in found.items() if why}
+
+
+def _file_columns(writes: Mapping[str, Any]) -> list[str]:
+    return [name for name, kind in writes.items() if isinstance(kind, Artifact)]
+
+
+def _to_json(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True).encode()
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record: one changed bit in it, and it is not used."""
+    return hashlib.sha256(_to_json(record)).hexdigest()
 
 
 def _record_path(key: str) -> str:

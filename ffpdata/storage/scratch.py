@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -27,6 +28,10 @@ LIMIT_GB = 20.0
 """Default limit of the downloads that one process keeps, 10^9 bytes."""
 NAME_LENGTH = 100
 """Most characters of a file name that are kept: the key of an object may be longer than a file name."""
+
+
+_OURS = re.compile(r"\d+-[0-9a-f]{8}")
+"""Name of a process's folder: its id and a random number."""
 
 
 @dataclass
@@ -185,8 +190,9 @@ class Scratch:
     def _open(self) -> Path:
         root = self._base / f"ffpdata-{os.getuid()}"
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if root.stat().st_uid != os.getuid():
-            raise ConfigError(f"{root} belongs to another user: set {FOLDER_VARIABLE} to a folder of your own")
+        if root.is_symlink() or root.stat().st_uid != os.getuid():
+            whose = "is a link" if root.is_symlink() else "belongs to another user"
+            raise ConfigError(f"{root} {whose}: set {FOLDER_VARIABLE} to a folder of your own")
         clean_dead(root)
         while True:
             folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -203,6 +209,8 @@ def clean_dead(root: Path) -> list[str]:
     """Remove the folders below `root` whose process has ended, and return their names."""
     removed = []
     for lock in sorted(root.glob("*.lock")):
+        if not _OURS.fullmatch(lock.stem):
+            continue
         with suppress(OSError), lock.open("r+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while the process lives
             shutil.rmtree(lock.with_suffix(""), ignore_errors=True)

@@ -4,6 +4,9 @@ A file appears under its final name complete or not at all: locally it is writte
 folder tree, fsynced and renamed; on an object store it is one PUT. There every operation is retried while the store is
 busy or unreachable (`storage/object_store.py`), and files that are read by path are downloaded into a scratch folder of
 limited size (`storage/scratch.py`).
+
+Nothing is written or deleted through a link below the root: a link there may lead into another dataset. The root itself
+may be one, because its user named it; and files may be read through links.
 """
 
 from __future__ import annotations
@@ -103,6 +106,26 @@ class Store:
             raise ValueError(f"{self.root} is not a local folder")
         return Path(self.url(path))
 
+    def is_link(self, path: str) -> bool:
+        """Return whether a path is a symbolic link; never on an object store."""
+        return self.local and self.local_path(path).is_symlink()
+
+    def refuse_links(self, path: str) -> Path:
+        """Return the local path for writing or deleting a file.
+
+        Raises:
+            FatalError: a folder on the way to it, below the root, is a symbolic link.
+        """
+        final = self.local_path(path)
+        for parent in PurePosixPath(path).parents[:-1]:
+            if self.is_link(str(parent)):
+                folder = self.local_path(str(parent))
+                raise FatalError(
+                    f"{folder} is a link to {folder.readlink()}: nothing is written or deleted through links. Put a "
+                    f"folder in its place; {self.root} itself may be a link"
+                )
+        return final
+
     def exists(self, path: str) -> bool:
         """Return whether a file or folder exists."""
         if self.local:
@@ -192,9 +215,10 @@ class Store:
         """Return a new local path for an unfinished file; it ends in `name`."""
         if not self.local:
             return process_scratch().temp_file(name)
+        final = self.refuse_links(f"{TEMP}/{uuid.uuid4().hex[:12]}-{name}")
         with storage_errors(self.root):
-            self.scratch.mkdir(parents=True, exist_ok=True)
-        return self.scratch / f"{uuid.uuid4().hex[:12]}-{name}"
+            final.parent.mkdir(parents=True, exist_ok=True)
+        return final
 
     def commit(self, temp: Path, path: str) -> None:
         """Give a finished local file its final name, by fsync and rename or by one PUT; `temp` is removed."""
@@ -204,7 +228,7 @@ class Store:
             finally:
                 temp.unlink(missing_ok=True)
             return
-        final = self.local_path(path)
+        final = self.refuse_links(path)
         with storage_errors(self.root):
             final.parent.mkdir(parents=True, exist_ok=True)
             with temp.open("rb") as stream:
@@ -246,7 +270,7 @@ class Store:
     def remove(self, path: str, *, seconds: float | None = None) -> None:
         """Delete a file, if it exists. `seconds` as in `write`."""
         if self.local:
-            self.local_path(path).unlink(missing_ok=True)
+            self.refuse_links(path).unlink(missing_ok=True)
             return
         with suppress(FileNotFoundError):
             self._do(path, self.fs.rm_file, seconds)
@@ -254,7 +278,7 @@ class Store:
     def clean_temp(self) -> None:
         """Delete the unfinished files of an interrupted run. Call it only while holding the run's lock."""
         if self.local:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            shutil.rmtree(self.scratch, ignore_errors=True)  # of a link it removes nothing
         elif is_s3(self.root):
             self._abort_uploads()
 

@@ -162,6 +162,29 @@ def test_a_deleted_manifest_is_written_anew_however_often_that_is_interrupted(
     assert go(run, items) == []
 
 
+@pytest.mark.parametrize("stage", ["read", "fan", "end", INPUTS])
+@pytest.mark.parametrize("merged", [False, True])
+def test_any_part_may_be_deleted(run: RunFolder, items: list[Item], stage: str, *, merged: bool) -> None:
+    """First, middle and last ones: the next start walks every input and writes the rows anew, once."""
+    for count in (1, 2, 3):
+        go(run, items[:count])
+    if merged:
+        for name in NAMES:
+            assert run.manifest.compact(name) == 3
+        go(run, [*items, write(Path(run.store.root).parent, 3, "delta")])
+    before = ends(run)
+    for number in range(len(run.manifest.parts(stage))):
+        run.store.remove(run.manifest.parts(stage)[number])
+        assert (ends(run) != before) is (stage != INPUTS)
+        go(run, items)
+        if merged:
+            go(run, [*items, write(Path(run.store.root).parent, 3, "delta")])
+        assert ends(run) == before
+        assert go(run, items) == [], "what is mended is not looked for again"
+        assert go(run, items, "?", most=1) == ALL
+        assert go(run, items) == ALL, "the setting is back"
+
+
 def test_a_stage_that_no_input_comes_to_need_not_have_a_manifest(run: RunFolder, tmp_path: Path) -> None:
     items = [write(tmp_path, 0, "reject")]
     go(run, items)

@@ -9,6 +9,7 @@ import pytest
 
 from ffpdata.core.stage import Artifact, Child, Item, Stage
 from ffpdata.runners.task import Outcome
+from ffpdata.storage.digests import file_facts
 from ffpdata.storage.store import Store
 
 
@@ -28,6 +29,7 @@ OUTCOME = Outcome(
     worker="host:1",
     model="M@1",
     notes={"tokens": 100},
+    artifacts={"artifacts/copy/0.txt": {"bytes": 4, "sha256": "00"}},
 )
 
 
@@ -54,10 +56,31 @@ def test_a_record_of_another_form_is_none(store: Store, text: str) -> None:
     assert Outcome.load(store, "abcd") is None
 
 
-def test_files_that_are_gone_are_named(store: Store) -> None:
-    assert OUTCOME.lost_files(Fan(), store) == ["artifacts/copy/0.txt"]
-    store.write("artifacts/copy/0.txt", b"zero")
-    assert OUTCOME.lost_files(Fan(), store) == []
+FILE = "artifacts/copy/0.txt"
+
+
+def test_files_that_are_gone_or_damaged_are_named(store: Store, tmp_path: Path) -> None:
+    assert OUTCOME.damaged(Fan(), store) == {FILE: "is gone"}
+    store.write(FILE, b"zero")
+    old = replace(OUTCOME, artifacts={})
+    assert old.damaged(Fan(), store) == {}, "an outcome of an earlier release has no digest"
+    known = replace(OUTCOME, artifacts={FILE: file_facts(tmp_path / FILE)})
+    assert known.damaged(Fan(), store) == {}
+    store.write(FILE, b"zerO")
+    assert "sha256" in known.damaged(Fan(), store)[FILE]
+    store.write(FILE, b"ze")
+    assert known.damaged(Fan(), store) == {FILE: "is damaged: it has 2 bytes, 4 were written"}
+
+
+def test_every_flipped_bit_of_a_record_is_noticed(store: Store) -> None:
+    OUTCOME.save(store)
+    path = "artifacts/outcome/ab/abcd.json"
+    whole = store.read(path)
+    for bit in range(0, 8 * len(whole), 13):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        store.write(path, bytes(changed))
+        assert Outcome.load(store, "abcd") in (None, OUTCOME)
 
 
 def test_children_go_on_under_their_parents_name_or_their_own() -> None:
