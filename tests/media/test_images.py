@@ -23,7 +23,7 @@ def photo() -> np.ndarray:
 
 def conformed(src, tmp_path, **how) -> np.ndarray:
     dst = tmp_path / "out.png"
-    size = conform_image(src, dst, SMALL, **how)
+    size = conform_image(src, dst, SMALL, **how).size
     image = codec.read_image(dst)
     assert image.shape == (*size[::-1], 3)
     return image
