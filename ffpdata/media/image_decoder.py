@@ -37,10 +37,11 @@ _DAMAGE = (
 
 
 def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Answer `ffpdata.media.images`: the size of an image, or the picture scaled and cropped.
+    """Answer `ffpdata.media.images`.
 
     Args:
-        request: `path` and `max_pixels`; to have the picture, `size`, the landscape size to make, and `min_side`.
+        request: `path`, `max_pixels`, and what is wanted, `do`: `probe`, the size of a source image; `fit`, its picture
+            made to cover `size`, the landscape size, where no side is below `min_side`; `read`, the picture as it is.
 
     Returns:
         `source_size` (width, height) of the image as displayed, and `size` of the picture whose RGB bytes follow.
@@ -50,37 +51,39 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """
     path = Path(request["path"])
     with opened(path, request["max_pixels"]) as image:
-        if "size" not in request:
+        if request["do"] != "read":
+            check_source(image, path)
+        if request["do"] == "probe":
             return {"source_size": _displayed_size(image)}, b""
-        picture, source_size = fitted(image, request["size"], request["min_side"])
+        if request["do"] == "fit":
+            picture, source_size = fitted(image, request["size"], request["min_side"])
+        else:
+            picture = to_rgb(image, tiff_pages.layout_of(image))
+            source_size = picture.size
         return {"size": picture.size, "source_size": source_size}, picture.tobytes()
 
 
 @contextlib.contextmanager
 def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """Open an image that holds one picture; errors of its decoder inside the block become a `Reject`."""
-    head = image_kinds.read_head(path)
+    """Open an image; errors of its decoder inside the block become a `Reject`."""
     try:
         with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
             image = Image.open(file, formats=FORMATS)
             if image.width * image.height > max_pixels:
                 pixels = f"{image.width}x{image.height} is {image.width * image.height} pixels"
                 raise Reject("too_large", f"{pixels}, the limit is {max_pixels}: scale it down")
-            _check_one_picture(image, path)
-            if image_kinds.is_hdr(head):
-                raise Reject("hdr_not_supported", "the image is HDR (PQ or HLG): export it as SDR")
             yield image
     except UnidentifiedImageError:
-        raise _unidentified(path, head) from None
+        raise _unidentified(path) from None
     except Image.DecompressionBombError as err:
         raise Reject("too_large", f"{err}; the limit is {max_pixels}") from None
     except _DAMAGE as err:
         raise Reject("corrupt", f"cannot be decoded: {err or type(err).__name__}") from None
 
 
-def _unidentified(path: Path, head: bytes) -> Reject:
+def _unidentified(path: Path) -> Reject:
     """Return why no decoder takes a file."""
-    listed, found = ", ".join(FORMATS), image_kinds.format_of(head)
+    listed, found = ", ".join(FORMATS), image_kinds.format_of(image_kinds.read_head(path))
     if found == "TIFF":
         return tiff_pages.unsupported(path)
     if found in FORMATS:
@@ -90,8 +93,10 @@ def _unidentified(path: Path, head: bytes) -> Reject:
     return Reject("not_an_image", f"none of the formats {listed} is found in it")
 
 
-def _check_one_picture(image: Image.Image, path: Path) -> None:
-    """Refuse an animation, and a document of several pages: which picture was meant is not known."""
+def check_source(image: Image.Image, path: Path) -> None:
+    """Refuse HDR, an animation, and a document of several pages, of which it is not known which picture was meant."""
+    if image_kinds.is_hdr(image_kinds.read_head(path)):
+        raise Reject("hdr_not_supported", "the image is HDR (PQ or HLG): export it as SDR")
     if image.format in _ONE_PICTURE:
         frames = getattr(image, "n_frames", 1)
         if frames > 1:

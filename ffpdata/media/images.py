@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ffpdata.core.errors import Reject, RetryableError
+from ffpdata.core.errors import FfpdataError, Reject, RetryableError
 from ffpdata.media import codec, image_kinds
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.probe import MAX_PIXELS, check_regular_file
@@ -22,6 +22,9 @@ LIMITS = Limits(cpu_s=10, wall_s=60, memory=2 << 30)
 """Of one image. The largest ones that are accepted, 36 megapixels, take 1 to 3 CPU seconds and at most 1.1 GB."""
 
 _decoder = Helper("ffpdata.media.image_decoder:answer", LIMITS)
+
+_too_slow: dict[tuple[int, ...], str] = {}
+"""Files that reached the CPU limit: a style image is asked for with every clip, and need not take it every time."""
 
 
 class ConformedImage(NamedTuple):
@@ -52,7 +55,7 @@ def probe_image(path: Path) -> tuple[int, int]:
             `hdr_not_supported`, `too_large`, `too_slow`, `corrupt` (also when the decoder crashes on it).
         RetryableError: it was not read within `LIMITS.wall_s`, or the decoder was killed from outside.
     """
-    answer, _ = _ask(path)
+    answer, _ = _ask("probe", path)
     width, height = answer["source_size"]
     return width, height
 
@@ -75,7 +78,7 @@ def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 2
         RetryableError: as `probe_image`.
         FatalError: the disk is full or read-only.
     """
-    answer, pixels = _ask(src, size=[geometry.width, geometry.height], min_side=min_side)
+    answer, pixels = _ask("fit", src, size=[geometry.width, geometry.height], min_side=min_side)
     width, height = answer["size"]
     dst = Path(dst).absolute()
     temporary = dst.with_name(f".{dst.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -87,14 +90,38 @@ def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 2
     return ConformedImage((width, height), tuple(answer["source_size"]))
 
 
-def _ask(path: Path, **more: Any) -> tuple[dict[str, Any], bytearray]:
+def decode_image(path: Path) -> codec.Image:
+    """Return the picture of a file that came from elsewhere, uint8 (H, W, 3) RGB, as it is.
+
+    `codec.read_image` is quicker, for files that this run wrote.
+
+    Of several pictures, the first is taken.
+
+    Raises:
+        FfpdataError: it cannot be decoded, or not within the limits.
+    """
+    try:
+        answer, pixels = _ask("read", path)
+    except Reject as err:
+        size = path.stat().st_size if path.exists() else 0
+        raise FfpdataError(f"{path}: not a readable image ({size} bytes): {err}") from err
+    width, height = answer["size"]
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+
+
+def _ask(what: str, path: Path, **more: Any) -> tuple[dict[str, Any], bytearray]:
     """Have the helper open an image; what its limits end becomes a rejection, as it would end so again."""
     path = check_regular_file(path)
+    status = path.stat()
+    file = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if file in _too_slow:
+        raise Reject("too_slow", _too_slow[file])
     try:
-        return _decoder.ask({"path": str(path), "max_pixels": MAX_PIXELS, **more})
+        return _decoder.ask({"do": what, "path": str(path), "max_pixels": MAX_PIXELS, **more})
     except CpuLimitError as err:
         advice = "save it anew with an image editor, as a plain JPEG or PNG"
-        raise Reject("too_slow", f"decoding was stopped: {err}; {advice}") from None
+        _too_slow[file] = f"decoding was stopped: {err}; {advice}"
+        raise Reject("too_slow", _too_slow[file]) from None
     except MemoryLimitError as err:
         raise Reject("too_large", f"decoding was stopped: {err}; scale it down") from None
     except CrashError as err:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ffpdata.core.errors import Reject
+from ffpdata.core.errors import FfpdataError, Reject
 from ffpdata.media import codec, image_decoder, images
 from ffpdata.media.geometry import Geometry
 from ffpdata.processes.helper_process import Helper, Limits
@@ -53,6 +53,10 @@ def test_after_a_bomb_the_next_image_is_decoded(tmp_path: Path) -> None:
     hostile_images.picture().save(tmp_path / "good.png")
     with pytest.raises(Reject, match="1 CPU seconds"):
         images.conform_image(tmp_path / "bomb.jpg", tmp_path / "out.png", SMALL)
+    start = time.monotonic()
+    with pytest.raises(Reject, match="1 CPU seconds"):
+        images.conform_image(tmp_path / "bomb.jpg", tmp_path / "out.png", SMALL)
+    assert time.monotonic() - start < 0.5, "it is not tried again"
     assert images.conform_image(tmp_path / "good.png", tmp_path / "out.png", SMALL).source_size == (320, 240)
 
 
@@ -104,9 +108,20 @@ def test_any_byte_may_be_wrong(tmp_path: Path, kind: str) -> None:
 
 def test_the_decoder_may_run_in_this_process_too(tmp_path: Path) -> None:
     hostile_images.picture().save(tmp_path / "a.png")
-    request = {"path": str(tmp_path / "a.png"), "max_pixels": 320 * 240, "size": (32, 16), "min_side": 1}
+    request = {"do": "fit", "path": str(tmp_path / "a.png"), "max_pixels": 320 * 240, "size": (32, 16), "min_side": 1}
     found, pixels = image_decoder.answer(request)
     assert found == {"size": (32, 16), "source_size": (320, 240)}
     assert len(pixels) == 32 * 16 * 3
     with pytest.raises(Reject, match="too_large"):
         image_decoder.answer({**request, "max_pixels": 320 * 240 - 1})
+
+
+def test_an_image_from_elsewhere_is_read_as_it_is(tmp_path: Path) -> None:
+    picture = hostile_images.picture()
+    picture.save(tmp_path / "a.png")
+    assert np.array_equal(images.decode_image(tmp_path / "a.png"), np.asarray(picture))
+    (tmp_path / "many.webp").write_bytes(FILES["many.webp"][0])
+    assert images.decode_image(tmp_path / "many.webp").shape == (240, 320, 3)
+    (tmp_path / "cut.jpg").write_bytes(FILES["cut.jpg"][0])
+    with pytest.raises(FfpdataError, match=r"not a readable image \(\d+ bytes\): corrupt"):
+        images.decode_image(tmp_path / "cut.jpg")
