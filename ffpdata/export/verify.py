@@ -20,7 +20,8 @@ from ffpdata.export.pair_record import FIRST_FRAME, MASK, RECORD, SCHEMA, SOURCE
 from ffpdata.export.reproducible_tar import DamagedTarError, read_tar
 from ffpdata.export.shard_index import INDEX, read_index
 from ffpdata.export.verify_extras import ExtraChecks
-from ffpdata.media.codec import read_image, read_masks, read_video, video_info
+from ffpdata.media.codec import read_masks, read_video, video_info
+from ffpdata.media.images import decode_image
 from ffpdata.storage.store import Store, storage_errors
 
 FIRST_FRAME_PSNR = 35.0
@@ -234,7 +235,7 @@ class _Checks:
             picture = Path(folder) / FIRST_FRAME
             picture.write_bytes(files[FIRST_FRAME])
             try:
-                image = read_image(picture)
+                image = decode_image(picture)
             except FfpdataError as err:
                 self._problem(where, f"{FIRST_FRAME} cannot be decoded: {err}".replace(f"{folder}/", ""))
                 return

@@ -18,7 +18,8 @@ from ffpdata.core.sections import FIXED_MEMBERS
 from ffpdata.export.dataset import DATASET
 from ffpdata.export.extras import COLUMNS
 from ffpdata.export.loader import VIDEO_SUFFIXES
-from ffpdata.media.codec import read_image, read_video
+from ffpdata.media.codec import read_video
+from ffpdata.media.images import decode_image
 from ffpdata.storage.store import storage_errors
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -96,7 +97,7 @@ def _held(value: Any, kind: str | None) -> Any:
 def _unreadable(name: str, data: bytes) -> str:
     """Why a file cannot be read; empty where it can, or where nothing is known of its type."""
     if name.endswith((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)):
-        read: Callable[[Path], Any] = read_video if name.endswith(VIDEO_SUFFIXES) else read_image
+        read: Callable[[Path], Any] = read_video if name.endswith(VIDEO_SUFFIXES) else decode_image
         with tempfile.TemporaryDirectory(prefix="ffpdata-verify-") as folder, storage_errors(folder):
             path = Path(folder) / "member"  # a name of our own: the one in the tar may lead anywhere
             path.write_bytes(data)

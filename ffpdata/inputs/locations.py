@@ -18,7 +18,8 @@ from ffpdata.storage.scratch import DownloadsInUse, process_scratch
 
 T = TypeVar("T")
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"}
+IMAGE_SUFFIXES |= {".heic", ".heif", ".jxl", ".jp2"}  # not read: the row says what to convert them to
 VIDEO_SUFFIXES = {
     ".mp4",
     ".mov",

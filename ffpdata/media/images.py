@@ -1,54 +1,71 @@
-"""Foreign images: read their size, and convert them to the dataset's geometry."""
+"""Foreign images: read their size, and convert them to the dataset's geometry.
+
+A foreign image may hold a few hundred kilobytes that decode for half a minute, or to gigabytes, or crash its decoder.
+So it is decoded in a helper process with limits of time and memory (`image_decoder`); this module asks it.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import uuid
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ffpdata.core.errors import Reject
-from ffpdata.media import codec
+from ffpdata.core.errors import FfpdataError, Reject, RetryableError
+from ffpdata.media import codec, image_kinds
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.probe import MAX_PIXELS, check_regular_file
+from ffpdata.processes.helper_process import CpuLimitError, CrashError, Helper, Limits, MemoryLimitError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+LIMITS = Limits(cpu_s=10, wall_s=60, memory=2 << 30)
+"""Of one image. The largest ones that are accepted, 36 megapixels, take 1 to 3 CPU seconds and at most 1.1 GB."""
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-BACKGROUND = (255, 255, 255)
-"""RGB behind transparent pixels: white."""
+_decoder = Helper("ffpdata.media.image_decoder:answer", LIMITS)
 
-_SIDEWAYS = (5, 6, 7, 8)
-"""Values of the EXIF orientation tag that exchange width and height."""
-_ORIENTATION = 0x0112
+_too_slow: dict[tuple[int, ...], str] = {}
+"""Files that reached the CPU limit: a style image is asked for with every clip, and need not take it every time."""
+
+
+class ConformedImage(NamedTuple):
+    """Sizes (width, height) in pixels: of the written image, and of its source as displayed."""
+
+    size: tuple[int, int]
+    source_size: tuple[int, int]
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file begins as a still image does, whatever its name; a GIF may be a clip and does not count.
+
+    Raises:
+        Reject: `missing_file`, `unreadable`, `not_a_regular_file`, `empty_file`.
+    """
+    return bool(image_kinds.format_of(image_kinds.read_head(check_regular_file(path))))
 
 
 def probe_image(path: Path) -> tuple[int, int]:
     """Return width and height of an image as displayed, from its header.
 
     Args:
-        path: a local PNG, JPEG, WebP, BMP, TIFF or GIF file, whatever its name ends in.
+        path: a local PNG, JPEG, WebP, AVIF, BMP, TIFF or GIF file, whatever its name ends in.
 
     Raises:
-        Reject: `missing_file`, `unreadable`, `not_a_regular_file`, `empty_file`, `not_an_image`, `too_large`,
-            `corrupt`.
+        Reject: `missing_file`, `unreadable`, `not_a_regular_file`, `empty_file`, `not_an_image`,
+            `format_not_supported` (HEIC, JPEG XL, TIFFs of rare pixels), `not_a_still` (an animation, several pages),
+            `hdr_not_supported`, `too_large`, `too_slow`, `corrupt` (also when the decoder crashes on it).
+        RetryableError: it was not read within `LIMITS.wall_s`, or the decoder was killed from outside.
     """
-    with _open_image(path) as image:
-        width, height = image.size
-        return (height, width) if image.getexif().get(_ORIENTATION) in _SIDEWAYS else (width, height)
+    answer, _ = _ask("probe", path)
+    width, height = answer["source_size"]
+    return width, height
 
 
-def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 240) -> tuple[int, int]:
+def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 240) -> ConformedImage:
     """Write an image as PNG of exactly the geometry's size, turned where the image is portrait.
 
     The image is rotated by its EXIF tag, converted to 8-bit sRGB, composited over white where transparent, scaled
-    (Lanczos) to cover the target and cropped at its centre. For an animation, the first frame is used.
+    (Lanczos) to cover the target and cropped at its centre. Gray of 16 or 32 bits or floats is scaled by the range
+    that its values show. For an animated GIF, the first frame is used.
 
     Args:
         src: image as for `probe_image`.
@@ -56,81 +73,58 @@ def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 2
         geometry: gives the size.
         min_side: shortest accepted side in pixels.
 
-    Returns:
-        (width, height) of the written image, pixels.
-
     Raises:
-        Reject: as `probe_image`, and `too_small`.
+        Reject: as `probe_image`, and `too_small`, `unclear_range`, `not_finite`.
+        RetryableError: as `probe_image`.
         FatalError: the disk is full or read-only.
     """
-    from PIL import Image, ImageOps
-
-    with _open_image(src) as image:
-        image.seek(0)
-        picture = _to_rgb(ImageOps.exif_transpose(image))
-    if min(picture.size) < min_side:
-        found = f"{picture.width}x{picture.height}"
-        raise Reject("too_small", f"{found}, the shorter side must have {min_side} pixels: find a larger version")
-    width, height = geometry.size_for(*picture.size)
-    scale = max(width / picture.width, height / picture.height)
-    left, top = (picture.width - width / scale) / 2, (picture.height - height / scale) / 2
-    window = (left, top, picture.width - left, picture.height - top)
-    fitted = picture.resize((width, height), Image.Resampling.LANCZOS, box=window)
+    answer, pixels = _ask("fit", src, size=[geometry.width, geometry.height], min_side=min_side)
+    width, height = answer["size"]
     dst = Path(dst).absolute()
     temporary = dst.with_name(f".{dst.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        codec.write_image(temporary, np.asarray(fitted))
+        codec.write_image(temporary, np.frombuffer(pixels, np.uint8).reshape(height, width, 3))
         temporary.replace(dst)
     finally:
         temporary.unlink(missing_ok=True)
-    return width, height
+    return ConformedImage((width, height), tuple(answer["source_size"]))
 
 
-@contextlib.contextmanager
-def _open_image(path: Path) -> Iterator[Any]:
-    """Open an image; errors of its decoder inside the block become a `Reject`."""
-    from PIL import Image, UnidentifiedImageError
+def decode_image(path: Path) -> codec.Image:
+    """Return the picture of a file that came from elsewhere, uint8 (H, W, 3) RGB, as it is.
 
-    path = check_regular_file(path)
+    `codec.read_image` is quicker, for files that this run wrote.
+
+    Of several pictures, the first is taken.
+
+    Raises:
+        FfpdataError: it cannot be decoded, or not within the limits.
+    """
     try:
-        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
-            image = Image.open(file, formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                pixels = f"{image.width}x{image.height} is {image.width * image.height} pixels"
-                raise Reject("too_large", f"{pixels}, the limit is {MAX_PIXELS}: scale it down")
-            yield image
-    except UnidentifiedImageError:
-        raise Reject("not_an_image", f"none of the formats {', '.join(FORMATS)} is found in it") from None
-    except Image.DecompressionBombError as err:
-        raise Reject("too_large", f"{err}; the limit is {MAX_PIXELS}") from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, OverflowError) as err:
-        # Pillow's decoders raise any of these for damaged files
-        raise Reject("corrupt", f"cannot be decoded: {err}") from None
+        answer, pixels = _ask("read", path)
+    except Reject as err:
+        size = path.stat().st_size if path.exists() else 0
+        raise FfpdataError(f"{path}: not a readable image ({size} bytes): {err}") from err
+    width, height = answer["size"]
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
 
 
-def _to_rgb(image: Image) -> Image:
-    """Return 8-bit RGB: 16-bit gray scaled, colour profiles applied, transparency composited over `BACKGROUND`."""
-    import PIL.Image
-
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        top = 1.0 if image.mode == "F" else 65535.0
-        return PIL.Image.fromarray((np.clip(values / top, 0, 1) * 255).round().astype(np.uint8)).convert("RGB")
-    profile = image.info.get("icc_profile")
-    if "A" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        paper = PIL.Image.new("RGBA", image.size, (*BACKGROUND, 255))
-        image = PIL.Image.alpha_composite(paper, layer).convert("RGB")
-    return _to_srgb(image, profile)
-
-
-def _to_srgb(image: Image, profile: bytes | None) -> Image:
-    from PIL import ImageCms
-
-    if profile and image.mode in ("RGB", "CMYK"):
-        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            if converted is not None:
-                return converted
-    return image.convert("RGB")
+def _ask(what: str, path: Path, **more: Any) -> tuple[dict[str, Any], bytearray]:
+    """Have the helper open an image; what its limits end becomes a rejection, as it would end so again."""
+    path = check_regular_file(path)
+    status = path.stat()
+    file = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if file in _too_slow:
+        raise Reject("too_slow", _too_slow[file])
+    try:
+        return _decoder.ask({"do": what, "path": str(path), "max_pixels": MAX_PIXELS, **more})
+    except CpuLimitError as err:
+        advice = "save it anew with an image editor, as a plain JPEG or PNG"
+        _too_slow[file] = f"decoding was stopped: {err}; {advice}"
+        raise Reject("too_slow", _too_slow[file]) from None
+    except MemoryLimitError as err:
+        raise Reject("too_large", f"decoding was stopped: {err}; scale it down") from None
+    except CrashError as err:
+        raise Reject("corrupt", f"the decoder crashed on it: {err}") from None
+    except RetryableError as err:
+        raise RetryableError(f"decoding {path.name}: {err}") from err

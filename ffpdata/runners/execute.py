@@ -23,6 +23,7 @@ from ffpdata.core.keys import child_key
 from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
 from ffpdata.inputs.locations import fetch_input
 from ffpdata.manifests.manifest import worker_label
+from ffpdata.processes import helper_process
 from ffpdata.runners.task import Outcome, Task
 from ffpdata.storage.digests import file_facts
 from ffpdata.storage.store import Store
@@ -207,6 +208,6 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _cpu() -> float:
-    """CPU seconds of this process and of the child processes it has waited for."""
+    """CPU seconds of this process, of the child processes it has waited for, and of its helpers."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + usage.ru_utime + usage.ru_stime
+    return time.process_time() + usage.ru_utime + usage.ru_stime + helper_process.cpu_seconds()

@@ -9,7 +9,7 @@ from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSetting
 from ffpdata.media.conform import Conformed, check_source, conform
 from ffpdata.media.cuts import find_shots
 from ffpdata.media.geometry import Geometry
-from ffpdata.media.images import conform_image, probe_image
+from ffpdata.media.images import conform_image, is_image
 from ffpdata.media.probe import Probe, probe
 
 
@@ -58,7 +58,7 @@ class Ingest(Stage):
     def expand(self, row: Row) -> list[Child]:
         """Return one child per clip, named `00`, `01`, ..."""
         path = row.input(row["path"])
-        if row["kind"] == "image":
+        if row["kind"] == "image" or is_image(path):  # whatever it is called
             return [self._image(row, path)]
         info = probe(path)
         check_source(info, min_side=self.settings.min_side)
@@ -136,19 +136,20 @@ class Ingest(Stage):
         settings = self.settings
         if not settings.images:
             raise Reject(
-                "not_a_video", f"{path.name} is a still image: use the stylization pipeline, which animates it"
+                "not_a_video",
+                f"{path.name} is an image: use the stylization pipeline, which animates stills, "
+                "or convert an animation to a video",
             )
         target = row.new_file("content_image", "00")
-        source_width, source_height = probe_image(path)
-        width, height = conform_image(path, target, settings.clip, min_side=settings.min_side)
+        image = conform_image(path, target, settings.clip, min_side=settings.min_side)
         columns = {
             "content_image": target,
-            "width": width,
-            "height": height,
+            "width": image.size[0],
+            "height": image.size[1],
             "fps": settings.clip.fps,
             "frames": settings.clip.frames,
-            "source_width": source_width,
-            "source_height": source_height,
+            "source_width": image.source_size[0],
+            "source_height": image.source_size[1],
         }
         return Child("00", columns)
 

@@ -7,32 +7,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from ffpdata.core.errors import Reject
-from ffpdata.media import codec
-from ffpdata.media.geometry import Geometry
-from ffpdata.media.images import conform_image, probe_image
-
-SMALL = Geometry(width=160, height=96)
-
-
-@pytest.fixture(scope="module")
-def photo() -> np.ndarray:
-    from skimage import data
-
-    return np.asarray(Image.fromarray(data.coffee()).resize((600, 400)))
-
-
-def conformed(src, tmp_path, **how) -> np.ndarray:
-    dst = tmp_path / "out.png"
-    size = conform_image(src, dst, SMALL, **how)
-    image = codec.read_image(dst)
-    assert image.shape == (*size[::-1], 3)
-    return image
-
-
-def save(tmp_path, image: Image.Image, name: str, **how):
-    path = tmp_path / name
-    image.save(path, **how)
-    return path
+from ffpdata.media.images import conform_image, is_image, probe_image
+from tests.media.hostile_images import chunk
+from tests.media.stills import SMALL, conformed, save
 
 
 def test_an_image_is_scaled_to_cover_and_cropped_at_its_centre(tmp_path, photo):
@@ -106,9 +83,6 @@ def test_colour_profiles_are_applied_and_broken_ones_ignored(tmp_path):
 
 
 def png_header(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
@@ -159,3 +133,18 @@ def test_clips_and_texts_are_no_images(bad_files):
     for name in ("random", "hls_file", "truncated", "audio_only"):
         with pytest.raises(Reject, match="not_an_image"):
             probe_image(bad_files[name].path)
+
+
+def test_avif_stills_are_stills_whatever_they_are_called(tmp_path, photo):
+    expected = conformed(save(tmp_path, Image.fromarray(photo), "rgb.png"), tmp_path).astype(int)
+    for name in ("a.avif", "a.mp4", "a.jpg"):
+        path = save(tmp_path, Image.fromarray(photo), name, format="AVIF", quality=90)
+        assert is_image(path)
+        assert probe_image(path) == (600, 400)
+        assert np.abs(conformed(path, tmp_path) - expected).mean() < 4
+
+
+def test_one_frame_is_no_animation(tmp_path, photo):
+    for kind in ("WEBP", "PNG", "AVIF", "TIFF"):
+        path = save(tmp_path, Image.fromarray(photo), "one", format=kind, save_all=True)
+        assert probe_image(path) == (600, 400), kind

@@ -20,15 +20,21 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from ffpdata.core.errors import FatalError
+from ffpdata.core.sections import InputSettings
 from ffpdata.core.stage import Item, Resources, Stage
+from ffpdata.inputs.listing import list_inputs
 from ffpdata.manifests.manifest import ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import connect, records
+from ffpdata.media.geometry import Geometry
 from ffpdata.runners import ray as ray_runner
 from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.session import Status, make_flow, status
+from ffpdata.stages.ingest import Ingest, IngestSettings
+from ffpdata.stages.source import Source
 from tests import toys
+from tests.media import hostile_images
 from tests.runners import test_inline as inline
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -245,3 +251,39 @@ def wait_for(check: Any, seconds: float = 60) -> None:
     while not check():
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.05)
+
+
+def helpers_without_owner() -> list[int]:
+    """Image decoders whose owner has ended."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"ffpdata.media.image_decoder:answer" in words:
+            owner = words[words.index(b"ffpdata.media.image_decoder:answer") + 1].decode()
+            found += [int(folder.name)] * (not Path(f"/proc/{owner}").exists())
+    return found
+
+
+def test_the_time_limit_of_a_stage_ends_the_decoding_of_an_image(cluster: Cluster, tmp_path: Path) -> None:
+    """Its worker is killed, and with it the helper, which had CPU seconds left."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "bomb.jpg").write_bytes(hostile_images.scan_bomb())
+    hostile_images.picture().save(folder / "good.png")
+    ingest = Ingest(IngestSettings(images=True, clip=Geometry(width=64, height=48, fps=16, frames=5)))
+    ingest.resources = Resources(timeout=4.0)
+    items = list_inputs(str(folder), InputSettings())
+    run = RunFolder(tmp_path / "run")
+    go(run, [Source(), ingest], items)
+    found = rows(run, [Source(), ingest], "select path, stage, status, reason from items order by path")
+    assert [(r["path"], r["stage"], r["status"], r["reason"]) for r in found] == [
+        ("bomb.jpg", "ingest", "failed", "timeout"),
+        ("good.png", "ingest", "ok", None),
+    ]
+    deadline = time.monotonic() + 5
+    while helpers_without_owner() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert helpers_without_owner() == []
