@@ -102,7 +102,9 @@ def test_a_sound_run_has_no_problems(whole: Path) -> None:
     assert (report.ok, report.unknown) == (True, 0)
     assert report.files == seen[-1][0] == seen[-1][1] > 10
     with run.connect() as connection:
-        [(path, facts)] = connection.execute("select target_video, artifacts from synthesize where status = 'ok' limit 1").fetchall()
+        [(path, facts)] = connection.execute(
+            "select target_video, artifacts from synthesize where status = 'ok' limit 1"
+        ).fetchall()
     assert json.loads(facts)["target_video"]["bytes"] == run.store.size(path)
 
 
