@@ -53,9 +53,10 @@ class MissingParts:
     def since_last_start(self, inputs: Sequence[str]) -> list[str]:
         """As `stages`, since the newest start that walked every input."""
         for part in reversed(inputs):
-            for row in reversed(read_part(self._manifest.store, part, ["item_id", "notes"]).to_pylist()):
-                if row["item_id"] is None:
-                    return self.stages(inputs, json.loads(row.get("notes") or "{}"))
+            rows = read_part(self._manifest.store, part, ["item_id", "notes"])
+            begun = rows.filter(rows["item_id"].is_null()).to_pylist()
+            if begun:
+                return self.stages(inputs, json.loads(begun[-1].get("notes") or "{}"))
         return self.stages(inputs, {})
 
     def _newest(self, inputs: Sequence[str]) -> dict[str, int]:

@@ -121,6 +121,20 @@ def test_what_was_made_anew_replaces_its_shard(run: RunFolder, out: Path) -> Non
     assert path.read_bytes() in [pair.files["target.mp4"] for pair in pairs(out)]
 
 
+def test_a_run_without_a_part_of_its_manifests_is_not_exported(run: RunFolder, tmp_path: Path) -> None:
+    [part] = run.manifest.parts("verify")
+    rows = run.manifest.read("verify")
+    run.store.remove(part)
+    half = rows.num_rows // 2
+    for table in (rows[:half], rows[half:]):
+        run.manifest.append("verify", table.to_pylist(), table.schema)
+    first, _ = run.manifest.parts("verify")
+    run.store.remove(first)
+    with pytest.raises(DamagedError, match="a part of the manifest of verify is gone: start the run again"):
+        export(run, tmp_path / "new")
+    assert [problem.split(":")[0] for problem in check_run(run).problems] == ["manifests/verify"]
+
+
 @pytest.fixture
 def other(out: Path, tmp_path: Path) -> Path:
     """Another dataset with another shard in it."""
