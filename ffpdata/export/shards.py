@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ffpdata import __version__
-from ffpdata.core.errors import FatalError, FfpdataError
+from ffpdata.core.errors import DamagedError, FatalError, FfpdataError
 from ffpdata.core.keys import digest
 from ffpdata.core.sections import ExportSettings
 from ffpdata.export import card
@@ -28,6 +28,8 @@ from ffpdata.export.pair_record import FIRST_FRAME, RECORD, TARGET, Records, to_
 from ffpdata.export.reproducible_tar import Member, read_samples, write_tar
 from ffpdata.export.shard_index import index_row, read_index, write_index
 from ffpdata.export.shard_plan import PlannedPair, ShardPlan, choose, damaged_artifact, plan_shards, rows
+from ffpdata.manifests.manifest import INPUTS
+from ffpdata.manifests.missing_parts import MissingParts
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import IS_PAIR, PAIR
 from ffpdata.media.codec import png, read_first_frame
@@ -64,6 +66,7 @@ def export(
     with run.reading() as connection:
         tracks, pipelines = run.tracks(), run.pipelines()
         extras = Extras.of(pipelines, sections)
+        _refuse_gaps(run, tracks)
         total = choose(connection, tracks, extras) if tracks else 0
         if not total:
             raise FatalError(_why_nothing(run))
@@ -221,6 +224,17 @@ def ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], list[Member]]])
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _refuse_gaps(run: RunFolder, tracks: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a run of whose manifests somebody deleted a part: pairs would be left out without a word."""
+    missing = MissingParts(run.manifest, [stage for stages in tracks.values() for stage in stages])
+    lost = missing.since_last_start(run.manifest.parts(INPUTS))
+    if lost:
+        raise DamagedError(
+            f"{run.store.root}: a part of the manifest of {', '.join(lost)} is gone: start the run again, and what it "
+            "told is read back or made anew"
+        )
 
 
 def _why_nothing(run: RunFolder) -> str:

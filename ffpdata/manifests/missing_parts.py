@@ -27,12 +27,11 @@ class MissingParts:
     """
 
     def __init__(self, manifest: Manifest, stages: Sequence[str]) -> None:
-        self._manifest, self._stages = manifest, [*stages, INPUTS]
+        self._manifest, self._stages = manifest, list(dict.fromkeys([*stages, INPUTS]))
 
     def gaps(self) -> dict[str, list[int]]:
         """Per stage with missing parts, the numbers of the parts right after them."""
-        found = {stage: after_gaps(self._manifest.parts(stage)) for stage in self._stages}
-        return {stage: numbers for stage, numbers in found.items() if numbers}
+        return _gaps(self._listing())
 
     def stages(self, inputs: Sequence[str], known: Mapping[str, Any]) -> list[str]:
         """Stages that lack a part, sorted.
@@ -41,20 +40,23 @@ class MissingParts:
             inputs: parts of the manifest `INPUTS`, oldest first.
             known: notes of the row since which finished inputs count: gaps of before it are mended.
         """
-        mended = known.get(GAPS, {})
-        lost = {stage for stage, numbers in self.gaps().items() if set(numbers) - set(mended.get(stage, ()))}
+        listing, mended = self._listing(), known.get(GAPS, {})
+        lost = {stage for stage, numbers in _gaps(listing).items() if set(numbers) - set(mended.get(stage, ()))}
         for stage, number in self._newest(inputs).items():
-            parts = self._manifest.parts(stage) if stage in self._stages else []
-            if stage in self._stages and max((PartName.of(part).number for part in parts), default=0) < number:
+            if stage in listing and max((PartName.of(part).number for part in listing[stage]), default=0) < number:
                 lost.add(stage)
         return sorted(lost)
+
+    def _listing(self) -> dict[str, list[str]]:
+        return {stage: self._manifest.parts(stage) for stage in self._stages}
 
     def since_last_start(self, inputs: Sequence[str]) -> list[str]:
         """As `stages`, since the newest start that walked every input."""
         for part in reversed(inputs):
-            for row in reversed(read_part(self._manifest.store, part, ["item_id", "notes"]).to_pylist()):
-                if row["item_id"] is None:
-                    return self.stages(inputs, json.loads(row.get("notes") or "{}"))
+            rows = read_part(self._manifest.store, part, ["item_id", "notes"])
+            begun = rows.filter(rows["item_id"].is_null()).to_pylist()
+            if begun:
+                return self.stages(inputs, json.loads(begun[-1].get("notes") or "{}"))
         return self.stages(inputs, {})
 
     def _newest(self, inputs: Sequence[str]) -> dict[str, int]:
@@ -65,3 +67,7 @@ class MissingParts:
             if told:
                 return dict(json.loads(told[-1] or "{}").get(NEWEST, {}))
         return {}
+
+
+def _gaps(listing: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    return {stage: numbers for stage, parts in listing.items() if (numbers := after_gaps(parts))}

@@ -14,7 +14,7 @@ from ffpdata.core.errors import DamagedError
 from ffpdata.manifests.manifest import COMMON, INPUTS
 from ffpdata.manifests.missing_parts import MissingParts
 from ffpdata.manifests.part_files import THREADS, read_part
-from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.run_folder import RUN_FILE, RunFolder
 from ffpdata.manifests.views import literal, quote
 from ffpdata.storage.digests import wrong_content
 
@@ -63,26 +63,33 @@ def check_run(run: RunFolder, progress: Callable[[int, int], None] | None = None
         progress: called with the number of files done and of files in all.
     """
     report = RunReport()
-    _check_parts(run, report)
-    if report.ok:
+    for number in run.changed_starts():
+        report.problems.append(
+            f"{RUN_FILE}: start {number} is not as it was written: put the file back from a copy, or delete it and "
+            "start the run again with its commands: finished items are kept"
+        )
+    sound = _check_parts(run, report)
+    if sound:
         with run.reading() as connection:
             _check_files(run, connection, report, progress)
     return report
 
 
-def _check_parts(run: RunFolder, report: RunReport) -> None:
+def _check_parts(run: RunFolder, report: RunReport) -> bool:
+    """Check the manifests; False where one is damaged."""
     parts = [part for parts in run.manifest.listing().values() for part in parts]
     with ThreadPoolExecutor(THREADS) as pool:
-        for why in pool.map(lambda part: _wrong_part(run, part), parts):
-            report.parts += 1
-            if why:
-                report.problems.append(why)
-    if report.ok:
-        missing = MissingParts(run.manifest, [stage for stages in run.tracks().values() for stage in stages])
-        report.problems += [
-            f"manifests/{stage}: a part is gone; start the run again: what it told is read back or made anew"
-            for stage in missing.since_last_start(run.manifest.parts(INPUTS))
-        ]
+        damaged = [why for why in pool.map(lambda part: _wrong_part(run, part), parts) if why]
+    report.parts = len(parts)
+    report.problems += damaged
+    if damaged:
+        return False
+    missing = MissingParts(run.manifest, [stage for stages in run.tracks().values() for stage in stages])
+    report.problems += [
+        f"manifests/{stage}: a part is gone: start the run again, and what it told is read back or made anew"
+        for stage in missing.since_last_start(run.manifest.parts(INPUTS))
+    ]
+    return True
 
 
 def _wrong_part(run: RunFolder, part: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +16,21 @@ import yaml
 
 from ffpdata import __version__
 from ffpdata.core.config import Pipeline
-from ffpdata.core.errors import FatalError
+from ffpdata.core.errors import DamagedError, FatalError
 from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import Manifest, sql_types
 from ffpdata.manifests.views import PAIR, connect, readable
 from ffpdata.storage.store import Store
 
 RUN_FILE = "run.yaml"
+_STARTED = {"pipeline"}
+"""What every start has."""
+_BEGINS, _SEAL = b"---", b" # sha256 "
+"""A start begins with a line of both and the hash of the lines that follow."""
+
+
+def _sha256(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
 
 
 class RunFolder:
@@ -40,11 +50,22 @@ class RunFolder:
         return run
 
     def starts(self) -> list[dict[str, Any]]:
-        """List the starts of this run, oldest first, each with its resolved pipeline."""
+        """List the starts of this run, oldest first, each with its resolved pipeline.
+
+        Raises:
+            DamagedError: `run.yaml` is not YAML, or lacks what a start has.
+        """
         text = self._text()
         if text != self._read[0]:  # the file of an often resumed run is long, and is read often
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            self._read = (text, [doc for doc in yaml.load_all(text, Loader=loader) if doc])
+            try:
+                starts = [doc for doc in yaml.load_all(text, Loader=loader) if doc]
+            except yaml.YAMLError as err:
+                raise self._damaged(" ".join(str(err).split())) from err
+            for start in starts:
+                if not isinstance(start, dict) or _STARTED - set(start):
+                    raise self._damaged(f"a start lacks {', '.join(sorted(_STARTED - set(start)))}")
+            self._read = (text, starts)
         return self._read[1]
 
     def record_start(
@@ -77,8 +98,31 @@ class RunFolder:
         }
         if pipeline.interactive:
             entry["not_importable"] = pipeline.interactive
-        text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, explicit_start=True)
-        self.store.write(RUN_FILE, self._text() + text.encode())
+        text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True).encode()
+        self.store.write(RUN_FILE, self._text() + _BEGINS + _SEAL + _sha256(text) + b"\n" + text)
+
+    def changed_starts(self) -> list[int]:
+        """Numbers of the starts whose text in `run.yaml` is not as it was written, from 1 on.
+
+        Each has its hash in a comment, which only `ffpdata verify` reads: whoever changes the file by hand may. Starts
+        of an earlier release have none.
+        """
+        texts = re.split(rb"^" + _BEGINS, self._text(), flags=re.MULTILINE)
+        if len(texts) < 2 or texts[0]:
+            return [1]
+        sealed, changed = False, []
+        for number, text in enumerate(texts[1:], 1):
+            seal, _, body = text.partition(b"\n")
+            sealed |= seal != b""
+            if sealed and seal != _SEAL + _sha256(body):
+                changed.append(number)
+        return changed
+
+    def _damaged(self, why: str) -> DamagedError:
+        return DamagedError(
+            f"{self.store.url(RUN_FILE)} is damaged: {why}. Put it back from a copy, or delete it and start the run "
+            "again with its commands: finished items are kept"
+        )
 
     def _text(self) -> bytes:
         try:

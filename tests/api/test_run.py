@@ -129,6 +129,30 @@ def test_retry(source: Path, tmp_path: Path) -> None:
         run.retry(stage="uper")
 
 
+def test_damaged_files_are_listed_and_made_anew(source: Path, tmp_path: Path) -> None:
+    for text in ("reject", "raise"):
+        (source / f"{text}.txt").write_text(f"{text}ed")
+    run = ffpdata.run(pipeline(), source, tmp_path / "run")
+    assert run.verify().ok
+    before = run.sql("select item_id, status, reason, loud from items order by 1").to_pylist()
+    flipped, cut, gone = (tmp_path / "run" / row["loud"] for row in before)
+    whole = {path: path.read_bytes() for path in (flipped, cut, gone)}
+    flipped.write_bytes(bytes([whole[flipped][0] ^ 1]) + whole[flipped][1:])
+    cut.write_bytes(whole[cut][:-1])
+    gone.unlink()
+    report = run.verify()
+    assert set(report.lost) == {str(path.relative_to(run.path)) for path in whole}
+    assert sorted(why.split(":")[0] for why in report.lost.values()) == ["is damaged", "is damaged", "is gone"]
+    toys.Upper.calls.clear()
+    run.retry()
+    assert toys.Upper.calls == [], "what is finished is not read at every start"
+    run.retry(lost=True)
+    assert sorted(toys.Upper.calls) == ["alpha", "raiseed", "rejected"]
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert run.verify().ok
+    assert run.sql("select item_id, status, reason, loud from items order by 1").to_pylist() == before
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match=r"is no run folder: it has no run\.yaml"):
         ffpdata.open_run(tmp_path)

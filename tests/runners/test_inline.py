@@ -173,6 +173,13 @@ def test_an_outcome_whose_row_was_lost_is_adopted(tmp_path: Path) -> None:
     go(run, items)
     assert toys.Upper.calls == []
     assert shape(run) == before
+    [loud] = Path(run.store.root, "artifacts/loud").rglob("*.txt")
+    loud.write_text("ALPHA?")
+    for part in run.manifest.parts("upper"):
+        run.store.remove(part)
+    go(run, items)
+    assert toys.Upper.calls == ["alpha"], "its file is not the one that was recorded"
+    assert loud.read_text() == "ALPHA!"
 
 
 def test_equal_content_is_computed_once_and_the_second_is_a_duplicate(tmp_path: Path) -> None:
