@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import image_kinds, tiff_pages
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # there is a helper per core, and threads take address space
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 BACKGROUND = (255, 255, 255)

@@ -36,6 +36,9 @@ BOOTSTRAP = (
     "from ffpdata.processes.helper_loop import main; main(*sys.argv[2:])"
 )
 
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+"""There is a helper per worker, and a worker per core; and each thread would take address space, which is limited."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -146,7 +149,7 @@ class _Process:
                 stderr=subprocess.DEVNULL,  # a decoder may print without end
                 bufsize=0,
                 process_group=0,  # Ctrl-C in a terminal is for the owner
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=os.environ | ONE_THREAD,
             )
         except OSError as err:
             raise RetryableError(f"cannot start a helper process: {err}") from err
