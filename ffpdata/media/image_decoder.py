@@ -51,13 +51,13 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     Raises:
         Reject: as `images.conform_image`.
     """
-    path = Path(request["path"])
+    path, what = Path(request["path"]), request["do"]
     with opened(path, request["max_pixels"]) as image:
-        if request["do"] != "read":
+        if what != "read":
             check_source(image, path)
-        if request["do"] == "probe":
+        if what == "probe":
             return {"source_size": _displayed_size(image)}, b""
-        if request["do"] == "fit":
+        if what == "fit":
             picture, source_size = fitted(image, request["size"], request["min_side"])
         else:
             picture = to_rgb(image, tiff_pages.layout_of(image))
