@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import image_kinds, tiff_pages
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # there is a helper per core, and threads take address space
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 BACKGROUND = (255, 255, 255)
@@ -49,13 +51,13 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     Raises:
         Reject: as `images.conform_image`.
     """
-    path = Path(request["path"])
+    path, what = Path(request["path"]), request["do"]
     with opened(path, request["max_pixels"]) as image:
-        if request["do"] != "read":
+        if what != "read":
             check_source(image, path)
-        if request["do"] == "probe":
+        if what == "probe":
             return {"source_size": _displayed_size(image)}, b""
-        if request["do"] == "fit":
+        if what == "fit":
             picture, source_size = fitted(image, request["size"], request["min_side"])
         else:
             picture = to_rgb(image, tiff_pages.layout_of(image))

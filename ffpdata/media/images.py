@@ -18,7 +18,7 @@ from ffpdata.media.geometry import Geometry
 from ffpdata.media.probe import MAX_PIXELS, check_regular_file
 from ffpdata.processes.helper_process import CpuLimitError, CrashError, Helper, Limits, MemoryLimitError
 
-LIMITS = Limits(cpu_s=10, wall_s=60, memory=2 << 30)
+LIMITS = Limits(cpu_s=10, wall_s=120, memory=2 << 30)
 """Of one image. The largest ones that are accepted, 36 megapixels, take 1 to 3 CPU seconds and at most 1.1 GB."""
 
 _decoder = Helper("ffpdata.media.image_decoder:answer", LIMITS)

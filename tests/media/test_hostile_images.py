@@ -56,7 +56,7 @@ def test_after_a_bomb_the_next_image_is_decoded(tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(Reject, match="1 CPU seconds"):
         images.conform_image(tmp_path / "bomb.jpg", tmp_path / "out.png", SMALL)
-    assert time.monotonic() - start < 0.5, "it is not tried again"
+    assert time.monotonic() - start < 1, "it is not tried again"
     assert images.conform_image(tmp_path / "good.png", tmp_path / "out.png", SMALL).source_size == (320, 240)
 
 

@@ -39,6 +39,7 @@ def test_a_signal_may_come_while_a_line_is_written(
     assert capfd.readouterr().err.count("Stopping once what is running is finished") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_two_signals_end_the_decoding_of_an_image_at_once(tmp_path: Path, number: signal.Signals) -> None:
     """The image would decode for ten seconds more; its helper ends with the run."""

@@ -274,7 +274,7 @@ def test_the_time_limit_of_a_stage_ends_the_decoding_of_an_image(cluster: Cluste
     (folder / "bomb.jpg").write_bytes(hostile_images.scan_bomb())
     hostile_images.picture().save(folder / "good.png")
     ingest = Ingest(IngestSettings(images=True, clip=Geometry(width=64, height=48, fps=16, frames=5)))
-    ingest.resources = Resources(timeout=4.0)
+    ingest.resources = Resources(timeout=6.0)  # below the CPU seconds of an image
     items = list_inputs(str(folder), InputSettings())
     run = RunFolder(tmp_path / "run")
     go(run, [Source(), ingest], items)

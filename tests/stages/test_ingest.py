@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ffpdata.core.stage import Reject
 from ffpdata.media.codec import read_image, read_video, video_info, write_image, write_video
@@ -195,6 +196,14 @@ def test_a_still_image_is_taken_only_where_it_is_wanted(alone: Alone) -> None:
         child.columns.items()
     )
     assert refused(alone, "in.png", "image", images=True, min_side=97).reason == "too_small"
+
+
+def test_a_still_image_is_one_whatever_it_is_called(alone: Alone) -> None:
+    Image.fromarray(scene(0, 1)[0]).save(alone.folder / "in.mp4", "AVIF")
+    assert refused(alone, "in.mp4").reason == "not_a_video"
+    [child] = ingest(alone, "in.mp4", images=True)
+    assert read_image(child.columns["content_image"]).shape == (48, 64, 3)
+    assert (child.columns["source_width"], child.columns["source_height"]) == (128, 96)
 
 
 def test_each_clip_has_a_file_of_its_own(alone: Alone) -> None:
