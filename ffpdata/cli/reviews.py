@@ -17,6 +17,7 @@ from ffpdata.cli.options import (
     Runner,
     RunnerOption,
 )
+from ffpdata.core.wording import counted
 
 
 def review(
@@ -52,7 +53,7 @@ def review(
     if export_to:
         from ffpdata.review.exchange import export_verdicts
 
-        typer.echo(f"{export_verdicts(folder, export_to)} verdicts written to {export_to}")
+        typer.echo(f"{counted(export_verdicts(folder, export_to), 'verdict')} written to {export_to}")
         return
     if import_from:
         from ffpdata.review.exchange import import_verdicts
@@ -60,7 +61,7 @@ def review(
         taken = import_verdicts(folder, import_from)
         for problem in taken.problems:
             typer.echo(problem, err=True)
-        typer.echo(f"{taken.new} verdicts taken, {taken.known} known already, {len(taken.problems)} refused")
+        typer.echo(f"{counted(taken.new, 'verdict')} taken, {taken.known} known already, {len(taken.problems)} refused")
         raise typer.Exit(EXIT_FATAL if taken.problems else 0)
     from ffpdata.review.server import Address, serve
 

@@ -19,6 +19,7 @@ from ffpdata.cli.options import (
     Runner,
     RunnerOption,
 )
+from ffpdata.core.wording import counted
 
 if TYPE_CHECKING:
     from ffpdata.runners.session import Status
@@ -138,7 +139,7 @@ def verify(out: Annotated[str, typer.Argument(metavar="OUT", help="Exported data
     for problem in report.problems:
         typer.echo(problem, err=True)
     if report.problems:
-        typer.echo(f"{out}: {len(report.problems)} problems", err=True)
+        typer.echo(f"{out}: {counted(len(report.problems), 'problem')}", err=True)
         raise typer.Exit(EXIT_FATAL)
     typer.echo(f"{out}: {report.summary}")
 
@@ -153,5 +154,5 @@ def report(run_folder: RunArgument) -> None:
 def _finish(result: Status, *, strict: bool) -> None:
     typer.echo(str(result))
     if strict and result.failed:
-        typer.echo(f"{result.failed} items failed (--strict)", err=True)
+        typer.echo(f"{counted(result.failed, 'item')} failed (--strict)", err=True)
         raise typer.Exit(EXIT_FAILED_ITEMS)

@@ -37,7 +37,8 @@ class Pair(Mapping[str, Any]):
     """One sample: the entries of its record, and its videos, which are decoded when they are asked for.
 
     `source` and `target` are uint8 (T, H, W, 3) RGB, `mask` is bool (T, H, W), True on the object (local edits only),
-    `edited_first_frame` is uint8 (H, W, 3) RGB. Each access decodes anew: keep what you need twice.
+    `edited_first_frame` is uint8 (H, W, 3) RGB. Each access decodes anew: keep what you need twice. `json` is the whole
+    record: what it says of the mask itself (phrase, score, area, coverage) is `pair["json"]["mask"]`.
 
     What a pipeline adds by its `export` section is here under the member's whole name: `pair["depth.mp4"]`, videos
     decoded to uint8 (T, H, W, 3) RGB (three equal channels where they are gray), anything else as bytes. Its plain
@@ -55,15 +56,23 @@ class Pair(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self._added:
             return _decode(self.files[name], read_video) if name.endswith(VIDEO_SUFFIXES) else self.files[name]
-        if name not in _READERS:
-            return self._record[name]
-        member, read = _READERS[name]
-        if member not in self.files:
-            raise KeyError(f"{self._record['key']} has no {name!r}: it is a {self._record['task']}")
-        return _decode(self.files[member], read)
+        if name == RECORD:
+            return self._record
+        if name in _READERS:
+            member, read = _READERS[name]
+            if member not in self.files:
+                raise KeyError(f"{self._record['key']} has no {name!r}: it is a {self._record['task']}")
+            return _decode(self.files[member], read)
+        if name not in self._record:
+            raise KeyError(f"{self._record['key']} has no {name!r}{nearest(str(name), self)}")
+        return self._record[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in tuple(self)  # without decoding anything
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._record
+        yield from (name for name in self._record if name not in _READERS)
+        yield RECORD
         yield from (name for name, (member, _) in _READERS.items() if member in self.files)
         yield from self._added
 

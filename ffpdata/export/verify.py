@@ -15,6 +15,7 @@ import numpy as np
 
 from ffpdata.core.answer_schema import schema_violations
 from ffpdata.core.errors import FfpdataError
+from ffpdata.core.wording import counted
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, shard_files
 from ffpdata.export.pair_record import FIRST_FRAME, MASK, RECORD, SCHEMA, SOURCE, TARGET
 from ffpdata.export.reproducible_tar import DamagedTarError, read_tar
@@ -49,8 +50,8 @@ class VerifyReport:
     @property
     def summary(self) -> str:
         """One line."""
-        state = f"{len(self.problems)} problems" if self.problems else "no problems"
-        return f"{self.pairs} pairs in {self.shards} shards read, {state}"
+        state = counted(len(self.problems), "problem") if self.problems else "no problems"
+        return f"{counted(self.pairs, 'pair')} in {counted(self.shards, 'shard')} read, {state}"
 
 
 def verify(out: str | Path, *, decode: bool = True, progress: Callable[[int, int], None] | None = None) -> VerifyReport:

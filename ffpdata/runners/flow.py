@@ -188,7 +188,8 @@ class Flow:
         task = Task(item, stage.key_of(item.values), number, queues.arrived, origin)
         queues.arrived += 1
         queues.open += 1
-        self.progress.arrive(stage.name)
+        if number in self.only:
+            self.progress.arrive(stage.name)
         if self._done.may_be_done(task) and task.key not in queues.computing:
             queues.lookups.append(task)
         else:
@@ -200,7 +201,8 @@ class Flow:
         if task.key in queues.computing:
             queues.computing[task.key].append(task)
         elif known is not None and known.reason != DUPLICATE:
-            self.progress.kept(self.stages[task.stage].name)
+            if task.stage in self.only:
+                self.progress.kept(self.stages[task.stage].name, known.started_at)
             self._release(task, known, computed=False)
         elif task.stage in self.only:
             queues.computing[task.key] = []

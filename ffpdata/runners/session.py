@@ -148,7 +148,7 @@ def make_flow(
     done = FinishedWork(stages, writer, track=track, redo=redo)
     left = done.unfinished(items)
     if len(left) < len(items):
-        progress.say(f"{len(items) - len(left)} of {len(items)} inputs are finished already")
+        progress.say(f"{len(items) - len(left)} of {len(items)} inputs finished already")
     return Flow(done, (items[number] for number in left), progress, only=only, passed=passed)
 
 

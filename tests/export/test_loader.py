@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def test_pairs_have_their_record_and_their_pixels(out: Path) -> None:
     assert any(np.array_equal(pair["mask"], mask) for mask in masks)
     assert np.array_equal(pair["edited_first_frame"], pair["target"][0])
     assert dict(pair).keys() == set(pair)
+    assert len(list(pair)) == len(pair) == len(set(pair))
+    assert (pair["json"]["key"], pair["json"]["mask"]) == (pair["key"], json.loads(pair.files["json"])["mask"])
 
 
 def test_a_stylization_has_no_mask_and_says_so(out: Path) -> None:
@@ -43,6 +46,8 @@ def test_a_stylization_has_no_mask_and_says_so(out: Path) -> None:
     assert "mask" not in pair
     with pytest.raises(KeyError, match="it is a stylization"):
         pair["mask"]
+    with pytest.raises(KeyError, match="has no 'targt'; did you mean 'target'"):
+        pair["targt"]
 
 
 def test_splits_are_disjoint_and_a_wrong_name_is_told(out: Path) -> None:
