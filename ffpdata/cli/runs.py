@@ -22,6 +22,7 @@ from ffpdata.cli.options import (
 from ffpdata.core.wording import counted
 
 if TYPE_CHECKING:
+    from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.runners.session import Status
 
 
@@ -64,8 +65,10 @@ def run(
         stages=stages,
         quiet=quiet,
     )
-    _finish(done.result or done.status(), strict=strict)
-    typer.echo(f"Next: ffpdata report {run_folder}   or   ffpdata export {run_folder} OUT")
+    result = done.result or done.status()
+    _finish(done.folder, result, strict=strict)
+    export_it = f"   or   ffpdata export {run_folder} OUT" if result.pairs else ""
+    typer.echo(f"Next: ffpdata report {run_folder}{export_it}")
 
 
 def retry(
@@ -80,7 +83,8 @@ def retry(
     from ffpdata.api.run import open_run
 
     found = open_run(run_folder)
-    _finish(found.retry(stage=stage, reason=reason, lost=lost, runner=runner.value, quiet=quiet), strict=False)
+    result = found.retry(stage=stage, reason=reason, lost=lost, runner=runner.value, quiet=quiet)
+    _finish(found.folder, result, strict=False)
 
 
 def status(run_folder: RunArgument, as_json: JsonOption = False) -> None:
@@ -151,8 +155,12 @@ def report(run_folder: RunArgument) -> None:
     typer.echo(f"Report: {open_run(run_folder).report()}")
 
 
-def _finish(result: Status, *, strict: bool) -> None:
+def _finish(run: RunFolder, result: Status, *, strict: bool) -> None:
+    from ffpdata.runners.no_pairs import why_none
+
     typer.echo(str(result))
+    for line in why_none(run, result):
+        typer.echo(line)
     if strict and result.failed:
         typer.echo(f"{counted(result.failed, 'item')} failed (--strict)", err=True)
         raise typer.Exit(EXIT_FAILED_ITEMS)

@@ -18,6 +18,7 @@ from ffpdata.manifests.manifest import COMPACT_PARTS, ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE, current, pairs, readable
 from ffpdata.models.settings import check
+from ffpdata.runners.changes import changes
 from ffpdata.runners.finished_work import FinishedWork, Redo
 from ffpdata.runners.flow import Flow
 from ffpdata.runners.inline import run_inline
@@ -112,7 +113,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
         stop = stack.enter_context(Stop())
         stop.guard = lock.check
         run.store.clean_temp()
-        run.record_start(pipeline, source, work.limit, work.stages, built=stages)
+        run.record_start(pipeline, source, work.limit, work.stages, built=stages, items=items)
         with (
             Progress(run.store, [stage.name for stage in stages], quiet=work.quiet) as progress,
             ManifestWriter(run.manifest, guard=lock.check) as writer,
@@ -120,6 +121,8 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
             for name in run.manifest.stages():
                 if merged := run.manifest.compact(name, COMPACT_PARTS):
                     progress.say(f"merged {merged} parts of the manifest of {name}")
+            for line in changes(run.starts_of(pipeline.track), stages, {stages[number].name for number in only}):
+                progress.say(f"changed: {line}")
             flow = make_flow(stages, items, writer, progress, track=pipeline.track, only=only, redo=work.redo)
             if work.runner == "ray":
                 from ffpdata.runners.ray import run_ray
