@@ -237,7 +237,7 @@ def test_a_module_that_is_nowhere_is_one_message(tmp_path: Path, elsewhere: Path
     write_code(project)
     pipeline = write_pipeline(project)
     pipeline.write_text(pipeline.read_text().replace("mypackage.blur:", "mypackage.blurr:"))
-    said = ffpdata(elsewhere, "run", pipeline, "--input", clip, "--run", tmp_path / "run", code=1)
+    said = ffpdata(elsewhere, "run", pipeline, "--input", clip, "--run", tmp_path / "run", code=2)
     assert f"{pipeline}:8: cannot import 'mypackage.blurr': it is not installed, and it is not in {project}" in said
     assert str(elsewhere) in said
     assert "did you mean 'mypackage.blur'?" in said

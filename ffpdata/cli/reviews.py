@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 from ffpdata.cli.options import (
-    EXIT_FATAL,
+    ExitCode,
     JsonOption,
     OverridesOption,
     QuietOption,
     RunArgument,
     Runner,
     RunnerOption,
+    as_asked,
 )
 from ffpdata.core.wording import counted
 
@@ -62,7 +63,7 @@ def review(
         for problem in taken.problems:
             typer.echo(problem, err=True)
         typer.echo(f"{counted(taken.new, 'verdict')} taken, {taken.known} known already, {len(taken.problems)} refused")
-        raise typer.Exit(EXIT_FATAL if taken.problems else 0)
+        raise typer.Exit(ExitCode.FATAL if taken.problems else ExitCode.OK)
     from ffpdata.review.server import Address, serve
 
     address = Address(host, port, tuple(allow_host or ()), tls_cert, tls_key)
@@ -94,7 +95,9 @@ def refine(
     from ffpdata.refine.rounds import refine as go_on
     from ffpdata.refine.settings import load
 
-    folder, wanted = RunFolder.existing(run_folder), load(settings, overrides or [])
+    folder = RunFolder.existing(run_folder)
+    with as_asked():
+        wanted = load(settings, overrides or [])
 
     def say(text: str) -> None:
         if not quiet:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ffpdata.cli.options import (
-    EXIT_FAILED_ITEMS,
-    EXIT_FATAL,
+    ExitCode,
     JsonOption,
     OverridesOption,
     QuietOption,
     RunArgument,
     Runner,
     RunnerOption,
+    as_asked,
 )
 from ffpdata.core.wording import counted
 
@@ -54,17 +54,18 @@ def run(
     """Run a pipeline on an input. The same command again resumes: what is done is kept."""
     from ffpdata.api.run import run as start
 
-    done = start(
-        pipeline,
-        source,
-        run_folder,
-        profile=profile,
-        overrides=overrides or [],
-        runner=runner.value,
-        limit=limit,
-        stages=stages,
-        quiet=quiet,
-    )
+    with as_asked():
+        done = start(
+            pipeline,
+            source,
+            run_folder,
+            profile=profile,
+            overrides=overrides or [],
+            runner=runner.value,
+            limit=limit,
+            stages=stages,
+            quiet=quiet,
+        )
     result = done.result or done.status()
     _finish(done.folder, result, strict=strict)
     export_it = f"   or   ffpdata export {run_folder} OUT" if result.pairs else ""
@@ -85,6 +86,11 @@ def retry(
     found = open_run(run_folder)
     result = found.retry(stage=stage, reason=reason, lost=lost, runner=runner.value, quiet=quiet)
     _finish(found.folder, result, strict=False)
+    if not result.computed:
+        gone = " and no outcome has lost a file" if lost else ""
+        typer.echo(
+            f"Nothing was tried again: no item failed{gone}. Rejected ones take --reason REASON or --stage STAGE."
+        )
 
 
 def status(run_folder: RunArgument, as_json: JsonOption = False) -> None:
@@ -93,7 +99,7 @@ def status(run_folder: RunArgument, as_json: JsonOption = False) -> None:
 
     found = open_run(run_folder).status()
     if as_json:
-        typer.echo(json.dumps(vars(found)))
+        typer.echo(json.dumps({name: value for name, value in vars(found).items() if name != "computed"}))
     else:
         typer.echo(str(found))
 
@@ -144,7 +150,7 @@ def verify(out: Annotated[str, typer.Argument(metavar="OUT", help="Exported data
         typer.echo(problem, err=True)
     if report.problems:
         typer.echo(f"{out}: {counted(len(report.problems), 'problem')}", err=True)
-        raise typer.Exit(EXIT_FATAL)
+        raise typer.Exit(ExitCode.FATAL)
     typer.echo(f"{out}: {report.summary}")
 
 
@@ -163,4 +169,4 @@ def _finish(run: RunFolder, result: Status, *, strict: bool) -> None:
         typer.echo(line)
     if strict and result.failed:
         typer.echo(f"{counted(result.failed, 'item')} failed (--strict)", err=True)
-        raise typer.Exit(EXIT_FAILED_ITEMS)
+        raise typer.Exit(ExitCode.FAILED_ITEMS)

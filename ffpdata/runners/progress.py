@@ -153,6 +153,11 @@ class Progress:
         progress.started = progress.started or time.monotonic()
         self.tick()
 
+    @property
+    def computed(self) -> int:
+        """Outcomes that this start computed, over all stages."""
+        return sum(progress.counts.total() for progress in self._stages.values())
+
     def put_back(self, stage: str) -> None:
         """An item that was begun waits again."""
         self._stages[stage].running -= 1

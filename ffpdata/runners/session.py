@@ -56,11 +56,13 @@ class Status:
             run goes on also `per_minute`, `eta_seconds` and `waiting`; `slowest` lists items with their seconds.
         pairs: finished pairs that curation keeps.
         pools: workers of the run that goes on now: the stages they serve, `workers`, `starting`, `busy` (0 to 1).
+        computed: outcomes that a start computed, where this is its result.
     """
 
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairs: int = 0
     pools: list[dict[str, Any]] = field(default_factory=list)
+    computed: int | None = None
 
     def __str__(self) -> str:
         """The table of `ffpdata status`."""
@@ -133,7 +135,9 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
         lock.check()
         curate(run, guard=lock.check)
         run.store.clean_temp()
-    return status(run)
+    result = status(run)
+    result.computed = progress.computed
+    return result
 
 
 def make_flow(

@@ -32,7 +32,7 @@ def test_the_limit_that_most_items_broke(tmp_path: Path) -> None:
     first, example, *remedies = why_none(run, start(run, pipeline, str(tmp_path / "in"), StartOptions(quiet=True)))
     assert first == "No pair. Most items were turned away at ingest: too_small, 2 of 3 items that came there."
     assert "72" in example
-    assert remedies == ["  What decides it: --set ingest.min_side=..., now 480"]
+    assert remedies == ["  What decides it: --set ingest.min_side=..., now 240"]
 
 
 def test_failures(tmp_path: Path) -> None:
