@@ -166,7 +166,7 @@ class _Checks:
             self._homes["source", row["source_id"]].add(shard.split)
             self._homes["group of sources", row["source_group"]].add(shard.split)
         wanted = {SOURCE, TARGET, FIRST_FRAME, RECORD}
-        if record and record.get("task") != "stylization":
+        if record and {"area", "coverage"} & set(record.get("mask") or {}):  # the record measures a mask: it is there
             wanted.add(MASK)
         missing = sorted(wanted - set(files))
         if missing:
