@@ -9,13 +9,14 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ffpdata.core.config import load_pipeline, pipeline_names
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.stage import ModelSpec
+from ffpdata.core.wording import counted
 from ffpdata.models.requirements import Level, Requirements, find_checkpoint
 from ffpdata.models.settings import check
 
@@ -25,6 +26,13 @@ NON_COMMERCIAL = ("NC", "non-commercial", "research")
 """Words in a licence that forbid or restrict commercial use."""
 EXTRAS = {"openai": "vlm"}
 """Module to the extra of ffpdata that installs it, where that is not `models`."""
+
+
+WITHOUT = "; it cannot run without: "
+"""In the detail of a role whose own entry is sound, before what it lacks."""
+
+Lacks = dict[str, list[str]]
+"""Role to the packages, parts and devices that it cannot run without."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +54,46 @@ class Gpu:
 
 
 def examine(profile: str) -> list[Finding]:
-    """Check the machine and every model of a profile; raises UsageError where there is no such profile."""
-    pipelines = [load_pipeline(name, profile) for name in pipeline_names()]
+    """Check the machine and every model of a profile; raises UsageError where there is no such profile.
+
+    Returns:
+        What was found, in the order in which it is to be mended: the machine, packages, cards, weights, services, and
+        at the end each model role with all that it lacks.
+    """
+    broken: dict[str, str] = {}
+    pipelines = [load_pipeline(name, profile, broken=broken) for name in pipeline_names()]
     models = {role: spec for pipeline in pipelines for role, spec in sorted(pipeline.models.items())}
     cards = gpus()
-    found = [*_machine(), *(Finding("ok", f"gpu {n}", _card(gpu)) for n, gpu in enumerate(cards))]
     needs: dict[str, Requirements] = {}
-    for role, spec in models.items():
-        found += _model(role, spec, needs)
-    found += _packages(needs)
-    found += _weights(needs)
+    roles = [_model(role, spec, needs, broken.get(role, "")) for role, spec in models.items()]
+    lacks: Lacks = {role: [] for role in models}
+    found = [*_machine(), *(Finding("ok", f"gpu {n}", _card(gpu)) for n, gpu in enumerate(cards))]
+    found += _packages(needs, cards, lacks)
     found += _resources(models, needs, cards)
-    return found
+    found += _weights(needs, lacks)
+    found += _services(needs)
+    for one in found:
+        role, _, part = one.subject.partition(": ")
+        if one.level == "error" and part and part not in lacks[role]:
+            lacks[role].append(part)
+    return found + [_with(one, lacks[one.subject]) for one in roles]
+
+
+def first_step(found: Sequence[Finding]) -> str:
+    """Say in one line what to do first, or that nothing has to be done."""
+    errors = [one for one in found if one.level == "error" and WITHOUT not in one.detail]
+    if errors:
+        more = f" ({len(errors) - 1} more after it)" if len(errors) > 1 else ""
+        return f"First: {errors[0].subject}: {errors[0].detail}{more}"
+    warned = sum(one.level == "warning" for one in found)
+    return "Nothing has to be done" + (f"; {counted(warned, 'warning')} above." if warned else ".")
+
+
+def _with(role: Finding, lacks: Sequence[str]) -> Finding:
+    """A role's finding, which is an error where the role lacks something."""
+    if not lacks or role.level == "error":
+        return role
+    return Finding("error", role.subject, f"{role.detail}{WITHOUT}{', '.join(lacks)}")
 
 
 # --- the machine ---
@@ -130,7 +166,10 @@ def _card(gpu: Gpu) -> str:
 # --- the models ---
 
 
-def _model(role: str, spec: ModelSpec, needs: dict[str, Requirements]) -> Iterator[Finding]:
+def _model(role: str, spec: ModelSpec, needs: dict[str, Requirements], broken: str) -> Finding:
+    """Say what fills a role; what it needs goes into `needs`."""
+    if broken:
+        return Finding("error", role, broken)
     try:
         backend = spec.load_class()
         check(spec)
@@ -138,29 +177,43 @@ def _model(role: str, spec: ModelSpec, needs: dict[str, Requirements]) -> Iterat
             backend(spec).close()
         elif hasattr(backend, "needs"):
             needs[role] = backend.needs(spec)
+        restricted = any(word in spec.licence for word in NON_COMMERCIAL)
+        note = " (forbids commercial use)" if restricted else ""
+        label = f"{spec.label}, licence {spec.licence or 'not stated'}{note}"
+        return Finding("warning" if restricted else "ok", role, label)
     except FfpdataError as err:
-        yield Finding("error", role, str(err))
-        return
-    except Exception as err:  # noqa: BLE001 - any error of a back end is a finding
-        yield Finding("error", role, f"{spec.backend} does not start: {type(err).__name__}: {err}")
-        return
-    restricted = any(word in spec.licence for word in NON_COMMERCIAL)
-    note = " (forbids commercial use)" if restricted else ""
-    yield Finding(
-        "warning" if restricted else "ok", role, f"{spec.label}, licence {spec.licence or 'not stated'}{note}"
-    )
+        needs.pop(role, None)
+        return Finding("error", role, str(err))
+    except (Exception, SystemExit) as err:  # noqa: BLE001 - any error of a back end is a finding
+        needs.pop(role, None)
+        return Finding("error", role, f"{spec.backend} does not start: {type(err).__name__}: {err}")
 
 
-def _packages(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
+def _packages(needs: Mapping[str, Requirements], cards: list[Gpu], lacks: Lacks) -> Iterator[Finding]:
     for package in sorted({package for need in needs.values() for package in need.packages}):
-        if importlib.util.find_spec(package):
-            yield Finding("ok", package, importlib.metadata.version(package))
+        level: Level = "ok"
+        if not importlib.util.find_spec(package):
+            level, told = "error", f"not installed: pip install 'ffpdata[{EXTRAS.get(package, 'models')}]'"
+        elif package == "torch" and cards and any(need.gpu for need in needs.values()):
+            level, told = _torch(cards)
         else:
-            extra = EXTRAS.get(package, "models")
-            yield Finding("error", package, f"not installed: pip install 'ffpdata[{extra}]'")
+            told = importlib.metadata.version(package)
+        yield Finding(level, package, told)
+        if level == "error":
+            for role in (role for role, need in needs.items() if package in need.packages):
+                lacks[role].append(package)
 
 
-def _weights(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
+def _torch(cards: list[Gpu]) -> tuple[Level, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        return "ok", torch.__version__
+    driver = f"driver {cards[0].driver} is too old for CUDA {torch.version.cuda}, or torch is a CPU build"
+    return "error", f"{torch.__version__} sees no GPU: {driver}"
+
+
+def _weights(needs: Mapping[str, Requirements], lacks: Lacks) -> Iterator[Finding]:
     """Check where each checkpoint is, once for all roles that load it, and the free disk for missing ones."""
     parts = {checkpoint: role for role, need in needs.items() for checkpoint in need.checkpoints}
     if parts and not importlib.util.find_spec("huggingface_hub"):
@@ -169,6 +222,9 @@ def _weights(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
     for checkpoint, role in parts.items():
         found = find_checkpoint(checkpoint)
         missing += found.missing_gb
+        if found.level == "error":
+            for one in (one for one, need in needs.items() if checkpoint in need.checkpoints):
+                lacks[one].append(checkpoint.part)
         yield Finding(found.level, f"{role}: {checkpoint.part}", found.detail)
     if missing:
         from huggingface_hub.constants import HF_HUB_CACHE
@@ -182,14 +238,9 @@ def _weights(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
 def _resources(
     models: Mapping[str, ModelSpec], needs: Mapping[str, Requirements], cards: list[Gpu]
 ) -> Iterator[Finding]:
-    """Check services, and whether each model fits the GPUs and the memory of this machine."""
+    """Check whether each model fits the GPUs and the memory of this machine."""
     memory = memory_gb()
     for role, need in needs.items():
-        if need.reach:
-            try:
-                yield Finding("ok", f"{role}: service", need.reach())
-            except (FfpdataError, ImportError) as err:
-                yield Finding("error", f"{role}: service", str(err))
         required = models[role].resources
         if need.gpu and not cards:
             yield Finding("error", f"{role}: gpu", "it runs on a GPU, and nvidia-smi finds none here")
@@ -201,9 +252,12 @@ def _resources(
             yield Finding(
                 "error", f"{role}: memory", f"a worker takes {required.memory_gb:g} GB, here are {memory:.0f}"
             )
-    if cards and any(need.gpu for need in needs.values()) and importlib.util.find_spec("torch"):
-        import torch
 
-        if not torch.cuda.is_available():
-            driver = f"driver {cards[0].driver} is too old for CUDA {torch.version.cuda}, or torch is a CPU build"
-            yield Finding("error", "torch", f"{torch.__version__} sees no GPU: {driver}")
+
+def _services(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
+    for role, need in needs.items():
+        if need.reach:
+            try:
+                yield Finding("ok", f"{role}: service", need.reach())
+            except (FfpdataError, ImportError) as err:
+                yield Finding("error", f"{role}: service", str(err))

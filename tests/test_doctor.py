@@ -182,6 +182,44 @@ def test_wrong_settings_are_found_before_a_gpu_is_rented(tmp_path: Path) -> None
     assert "did you mean 'device'" in found["depth_estimator"]
 
 
+BROKEN = """
+import nothing_of_this_name
+
+
+class Mine:
+    pass
+"""
+
+SOUND = """
+class Mine:
+    name, version = "mine", 1
+
+    def __init__(self, spec):
+        raise OSError("no licence file")
+"""
+
+
+def test_it_goes_on_past_a_broken_back_end_and_ends_with_what_to_do_first(tmp_path: Path) -> None:
+    for name, code in {"broken_end": BROKEN, "sound_end": SOUND}.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    models = {"remover": {"backend": "broken_end:Mine"}, "swapper": {"backend": "sound_end:Mine"}}
+    models["segmenter"] = {"backend": "ffpdata.models.classical.segmenter.motion_segmenter:MotionSegmenter"}
+    found = doctor(tmp_path, models | depth(str(tmp_path / "nothing")))
+    assert "'nothing_of_this_name' is not installed" in found["remover"]
+    assert found["remover"].startswith("error: ")
+    assert found["swapper"] == "error: sound_end:Mine does not start: OSError: no licence file"
+    assert found["segmenter"].startswith("ok: ")
+    weights = found["depth_estimator: weights"]
+    assert weights.startswith("error: ")
+    assert found["depth_estimator"].startswith("error: ")
+    assert found["depth_estimator"].endswith("; it cannot run without: weights")
+    command = [sys.executable, "-m", "ffpdata", "doctor", "--profile", str(tmp_path / "mine.yaml")]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    assert lines[-1] == f"First: depth_estimator: weights: {weights.removeprefix('error: ')} (2 more after it)"
+    subjects = {mark: [line[6:35].strip() for line in lines if line.startswith(mark)] for mark in ("ok", "FAIL")}
+    assert not {s.split(":")[0] for s in subjects["ok"]} & {s.split(":")[0] for s in subjects["FAIL"]}
+
+
 @pytest.mark.slow
 def test_cards(tmp_path: Path) -> None:
     asked = depth(str(tmp_path), runtime={"device": "cuda"}, resources={"gpu_memory_gb": 30, "memory_gb": 10**6})

@@ -192,19 +192,19 @@ def test_all_commands_find_code_beside_the_pipeline(tmp_path: Path, elsewhere: P
     project = tmp_path / "project"
     write_code(project)
     pipeline, run, out = write_pipeline(project), tmp_path / "run", tmp_path / "out"
-    assert "1 pairs" in ffpdata(elsewhere, "run", pipeline, "--input", clip, "--run", run, "-q")
+    assert "1 pair" in ffpdata(elsewhere, "run", pipeline, "--input", clip, "--run", run, "-q")
     names = ("mypackage.blur:Blur", "mypackage.ask:Ask", "mymodels:Fill", "mymodels:Echo")
     assert recorded(run) == dict.fromkeys(names, str(project))
-    assert "1 pairs" in ffpdata(elsewhere, "status", run)
+    assert "1 pair" in ffpdata(elsewhere, "status", run)
     assert "Blur the clip by 9 pixels." in ffpdata(elsewhere, "sql", run, "select instruction from ask")
-    assert "1 pairs" in ffpdata(elsewhere, "retry", run, "--stage", "ask", "-q")
+    assert "1 pair" in ffpdata(elsewhere, "retry", run, "--stage", "ask", "-q")
     assert "Report:" in ffpdata(elsewhere, "report", run)
     ffpdata(elsewhere, "review", run, "--export", tmp_path / "verdicts.json")
     ffpdata(elsewhere, "export", run, out)
     with tarfile.open(next(out.glob("train/*.tar"))) as shard:
         assert {name.split(".", 1)[1] for name in shard.getnames()} >= {"source.mp4", "target.mp4", "json"}
     assert "mymodels:Fill" in (out / "dataset.json").read_text()
-    assert "1 pairs" in ffpdata(elsewhere, "verify", out)
+    assert "1 pair" in ffpdata(elsewhere, "verify", out)
     # The folder is gone: one message with what to do, and that helps.
     moved = tmp_path / "moved"
     project.rename(moved)
@@ -228,7 +228,7 @@ def test_the_working_directory_is_searched_and_hides_nothing(tmp_path: Path, cli
     code = tmp_path / "code"
     write_code(code)
     pipeline, run = write_pipeline(tmp_path / "pipelines"), tmp_path / "run"
-    assert "1 pairs" in ffpdata(code, "run", pipeline, "--input", clip, "--run", run, "-q")
+    assert "1 pair" in ffpdata(code, "run", pipeline, "--input", clip, "--run", run, "-q")
     assert set(recorded(run).values()) == {str(code)}
 
 
@@ -237,7 +237,7 @@ def test_a_module_that_is_nowhere_is_one_message(tmp_path: Path, elsewhere: Path
     write_code(project)
     pipeline = write_pipeline(project)
     pipeline.write_text(pipeline.read_text().replace("mypackage.blur:", "mypackage.blurr:"))
-    said = ffpdata(elsewhere, "run", pipeline, "--input", clip, "--run", tmp_path / "run", code=1)
+    said = ffpdata(elsewhere, "run", pipeline, "--input", clip, "--run", tmp_path / "run", code=2)
     assert f"{pipeline}:8: cannot import 'mypackage.blurr': it is not installed, and it is not in {project}" in said
     assert str(elsewhere) in said
     assert "did you mean 'mypackage.blur'?" in said
@@ -252,7 +252,7 @@ def test_on_ray(tmp_path: Path, elsewhere: Path, clip: Path) -> None:
     write_code(project)
     pipeline, run = write_pipeline(project), tmp_path / "run"
     words = ("run", pipeline, "--input", clip, "--run", run, "--runner", "ray", "-q", "--strict")
-    assert "1 pairs" in ffpdata(elsewhere, *words)
+    assert "1 pair" in ffpdata(elsewhere, *words)
 
 
 LOAD = """

@@ -129,6 +129,23 @@ class Pair(End):
         return str(row["text"]).startswith("pair")
 
 
+class Picky(Stage):
+    """Code of a stage that runs before it is computed raises for some items."""
+
+    name, version = "picky", 1
+    reads = ("text",)
+    writes = {"picked": str}
+
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        return bool(1 // (row["text"] != "no applies"))
+
+    def roles(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        return {"alpha": (), "beta": ()}[row["text"]]
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        return {"picked": row["text"]}
+
+
 tries: dict[str, int] = {}
 
 

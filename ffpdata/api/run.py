@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ffpdata.core.config import Pipeline, load_pipeline
-from ffpdata.core.errors import FfpdataWarning, UsageError, nearest
+from ffpdata.core.entries import assignment
+from ffpdata.core.errors import ConfigError, FfpdataWarning, UsageError, nearest
+from ffpdata.core.from_classes import override_texts
 from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.models.settings import check
 from ffpdata.refine.overruled import overruled
 from ffpdata.runners.session import StartOptions, Status, start, status
 
@@ -68,6 +71,7 @@ def run(
             )
     else:
         pipeline = load_pipeline(pipeline, profile, overrides, models=models)
+        _check_models(pipeline, override_texts(overrides))
     folder = RunFolder(run_folder)
     if warning := overruled(folder, pipeline):
         warnings.warn(warning, FfpdataWarning, stacklevel=2)
@@ -221,6 +225,18 @@ class Run:
         _check_runner(runner)
         self.result = retry(self.folder, stage=stage, reason=reason, lost=lost, runner=runner, quiet=quiet)
         return self.result
+
+
+def _check_models(pipeline: Pipeline, texts: Sequence[str]) -> None:
+    """Check the models whose entries an override sets, so that an error names it; a start checks all others."""
+    used = {role: spec for stage in pipeline.build() for role, spec in stage.specs.items()}
+    for text in texts:
+        section, *role = assignment(text)[0]
+        if section == "models" and role and role[0] in used:
+            try:
+                check(used[role[0]])
+            except ConfigError as err:
+                raise ConfigError(f"--set {text}: {err}") from err
 
 
 def _check_runner(runner: str) -> None:

@@ -11,9 +11,9 @@ import typer
 
 from ffpdata import __version__
 from ffpdata.cli import machines, reviews, runs
-from ffpdata.cli.options import EXIT_FAILED_ITEMS, EXIT_FATAL, EXIT_INTERRUPTED, EXIT_USAGE
+from ffpdata.cli.options import ExitCode
 
-__all__ = ["EXIT_FAILED_ITEMS", "EXIT_FATAL", "EXIT_INTERRUPTED", "EXIT_USAGE", "app", "main"]
+__all__ = ["ExitCode", "app", "main"]
 
 app = typer.Typer(
     help="Build paired video-editing datasets: (source, edited, instruction) pairs from clips and images.",
@@ -52,13 +52,13 @@ def main() -> None:
             app()
     except UsageError as err:
         typer.echo(f"ffpdata: {err}", err=True)
-        sys.exit(EXIT_USAGE)
+        sys.exit(ExitCode.USAGE)
     except FfpdataError as err:
         typer.echo(f"ffpdata: {err}", err=True)
-        sys.exit(EXIT_FATAL)
+        sys.exit(ExitCode.FATAL)
     except KeyboardInterrupt:
         typer.echo("\nInterrupted. Finished items are kept: the same command goes on from here.", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def _show_warnings() -> None:

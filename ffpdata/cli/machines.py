@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ffpdata.cli.options import EXIT_FATAL, JsonOption
+from ffpdata.cli.options import ExitCode, JsonOption, as_asked
 
 
 def doctor(
@@ -16,17 +16,19 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check this machine and a profile's models, and show their licences."""
-    from ffpdata.doctor import examine
+    from ffpdata.doctor import examine, first_step
 
-    findings = examine(profile)
+    with as_asked():
+        findings = examine(profile)
     if as_json:
         typer.echo(json.dumps([vars(f) for f in findings]))
     else:
         for finding in findings:
             mark = {"ok": "ok  ", "warning": "warn", "error": "FAIL"}[finding.level]
             typer.echo(f"{mark}  {finding.subject:<28} {finding.detail}")
+        typer.echo(first_step(findings))
     if any(f.level == "error" for f in findings):
-        raise typer.Exit(EXIT_FATAL)
+        raise typer.Exit(ExitCode.FATAL)
 
 
 def serve_vlm(
@@ -51,20 +53,21 @@ def serve_vlm(
     from ffpdata.serve.fleet import serve
     from ffpdata.serve.vllm_flags import plan_for
 
-    plan = plan_for(
-        model,
-        profile,
-        revision=revision,
-        served_model=name,
-        servers=servers,
-        gpus=gpus,
-        host=host,
-        port=port,
-        vllm=vllm,
-        max_model_len=max_model_len,
-        flags=tuple(flags or ()),
-        api_key_env=api_key_env,
-    )
+    with as_asked():
+        plan = plan_for(
+            model,
+            profile,
+            revision=revision,
+            served_model=name,
+            servers=servers,
+            gpus=gpus,
+            host=host,
+            port=port,
+            vllm=vllm,
+            max_model_len=max_model_len,
+            flags=tuple(flags or ()),
+            api_key_env=api_key_env,
+        )
 
     def ready(endpoints: list[str]) -> None:
         if as_json:

@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 
 from ffpdata.cli.options import (
-    EXIT_FATAL,
+    ExitCode,
     JsonOption,
     OverridesOption,
     QuietOption,
     RunArgument,
     Runner,
     RunnerOption,
+    as_asked,
 )
+from ffpdata.core.wording import counted
 
 
 def review(
@@ -52,7 +54,7 @@ def review(
     if export_to:
         from ffpdata.review.exchange import export_verdicts
 
-        typer.echo(f"{export_verdicts(folder, export_to)} verdicts written to {export_to}")
+        typer.echo(f"{counted(export_verdicts(folder, export_to), 'verdict')} written to {export_to}")
         return
     if import_from:
         from ffpdata.review.exchange import import_verdicts
@@ -60,8 +62,8 @@ def review(
         taken = import_verdicts(folder, import_from)
         for problem in taken.problems:
             typer.echo(problem, err=True)
-        typer.echo(f"{taken.new} verdicts taken, {taken.known} known already, {len(taken.problems)} refused")
-        raise typer.Exit(EXIT_FATAL if taken.problems else 0)
+        typer.echo(f"{counted(taken.new, 'verdict')} taken, {taken.known} known already, {len(taken.problems)} refused")
+        raise typer.Exit(ExitCode.FATAL if taken.problems else ExitCode.OK)
     from ffpdata.review.server import Address, serve
 
     address = Address(host, port, tuple(allow_host or ()), tls_cert, tls_key)
@@ -93,7 +95,9 @@ def refine(
     from ffpdata.refine.rounds import refine as go_on
     from ffpdata.refine.settings import load
 
-    folder, wanted = RunFolder.existing(run_folder), load(settings, overrides or [])
+    folder = RunFolder.existing(run_folder)
+    with as_asked():
+        wanted = load(settings, overrides or [])
 
     def say(text: str) -> None:
         if not quiet:

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ffpdata.cli.options import (
-    EXIT_FAILED_ITEMS,
-    EXIT_FATAL,
+    ExitCode,
     JsonOption,
     OverridesOption,
     QuietOption,
     RunArgument,
     Runner,
     RunnerOption,
+    as_asked,
 )
+from ffpdata.core.wording import counted
 
 if TYPE_CHECKING:
+    from ffpdata.manifests.run_folder import RunFolder
     from ffpdata.runners.session import Status
 
 
@@ -53,19 +55,22 @@ def run(
     """Run a pipeline on an input. The same command again resumes: what is done is kept."""
     from ffpdata.api.run import run as start
 
-    done = start(
-        pipeline,
-        source,
-        run_folder,
-        profile=profile,
-        overrides=overrides or [],
-        runner=runner.value,
-        limit=limit,
-        stages=stages,
-        quiet=quiet,
-    )
-    _finish(done.result or done.status(), strict=strict)
-    typer.echo(f"Next: ffpdata report {run_folder}   or   ffpdata export {run_folder} OUT")
+    with as_asked():
+        done = start(
+            pipeline,
+            source,
+            run_folder,
+            profile=profile,
+            overrides=overrides or [],
+            runner=runner.value,
+            limit=limit,
+            stages=stages,
+            quiet=quiet,
+        )
+    result = done.result or done.status()
+    _finish(done.folder, result, strict=strict)
+    export_it = f"   or   ffpdata export {run_folder} OUT" if result.pairs else ""
+    typer.echo(f"Next: ffpdata report {run_folder}{export_it}")
 
 
 def retry(
@@ -80,7 +85,13 @@ def retry(
     from ffpdata.api.run import open_run
 
     found = open_run(run_folder)
-    _finish(found.retry(stage=stage, reason=reason, lost=lost, runner=runner.value, quiet=quiet), strict=False)
+    result = found.retry(stage=stage, reason=reason, lost=lost, runner=runner.value, quiet=quiet)
+    _finish(found.folder, result, strict=False)
+    if not result.computed:
+        gone = " and no outcome has lost a file" if lost else ""
+        typer.echo(
+            f"Nothing was tried again: no item failed{gone}. Rejected ones take --reason REASON or --stage STAGE."
+        )
 
 
 def status(run_folder: RunArgument, as_json: JsonOption = False) -> None:
@@ -89,7 +100,7 @@ def status(run_folder: RunArgument, as_json: JsonOption = False) -> None:
 
     found = open_run(run_folder).status()
     if as_json:
-        typer.echo(json.dumps(vars(found)))
+        typer.echo(json.dumps({name: value for name, value in vars(found).items() if name != "computed"}))
     else:
         typer.echo(str(found))
 
@@ -145,12 +156,12 @@ def verify(
     for problem in report.problems:
         typer.echo(problem, err=True)
     if report.problems:
-        typer.echo(f"{folder}: {len(report.problems)} problems", err=True)
+        typer.echo(f"{folder}: {counted(len(report.problems), 'problem')}", err=True)
         if of_run is None:
             typer.echo(f"Next: ffpdata export RUN {shlex.quote(folder)} writes what is damaged anew.", err=True)
         elif of_run.lost:
             typer.echo(f"Next: ffpdata retry {shlex.quote(folder)} --lost makes these files anew.", err=True)
-        raise typer.Exit(EXIT_FATAL)
+        raise typer.Exit(ExitCode.FATAL)
     typer.echo(f"{folder}: {report.summary}")
 
 
@@ -161,8 +172,12 @@ def report(run_folder: RunArgument) -> None:
     typer.echo(f"Report: {open_run(run_folder).report()}")
 
 
-def _finish(result: Status, *, strict: bool) -> None:
+def _finish(run: RunFolder, result: Status, *, strict: bool) -> None:
+    from ffpdata.runners.no_pairs import why_none
+
     typer.echo(str(result))
+    for line in why_none(run, result):
+        typer.echo(line)
     if strict and result.failed:
-        typer.echo(f"{result.failed} items failed (--strict)", err=True)
-        raise typer.Exit(EXIT_FAILED_ITEMS)
+        typer.echo(f"{counted(result.failed, 'item')} failed (--strict)", err=True)
+        raise typer.Exit(ExitCode.FAILED_ITEMS)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from ffpdata.core.entries import Lines, assign, assignment, merge, override, read, validate
+from ffpdata.core.entries import Lines, assign, assignment, merge, override, read, spot_of, validate
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.from_classes import override_texts, spec_of
 from ffpdata.core.library import Library
@@ -42,6 +42,7 @@ def load_pipeline(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     models: Mapping[str, Any] | None = None,
+    broken: dict[str, str] | None = None,
 ) -> Pipeline:
     """Read a pipeline, lay its profile and the overrides over it and check every entry.
 
@@ -56,6 +57,7 @@ def load_pipeline(
             `input`, `stages`) or directly a stage's name. Or a mapping: `{"clip.frames": 49}` sets an entry as a text
             does, `{"segment": {"min_area": 0.01}}` lays the inner entries over those that are there.
         models: roles to fill otherwise than the profile: a back end's class, its import path, or a `ModelSpec`.
+        broken: takes what is wrong with back ends that cannot be imported, by role, where that is to raise nothing.
 
     Raises:
         ConfigError: with file, line, value and the nearest valid name.
@@ -64,7 +66,7 @@ def load_pipeline(
     data, lines = read(path)
     roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
     texts = override_texts(overrides)
-    return assemble(data, lines, path, str(path), profile=profile, overrides=texts, models=roles)
+    return assemble(data, lines, path, str(path), profile=profile, overrides=texts, models=roles, broken=broken)
 
 
 def assemble(
@@ -77,6 +79,7 @@ def assemble(
     overrides: Sequence[str] = (),
     models: Mapping[str, ModelSpec],
     alone: bool = False,
+    broken: dict[str, str] | None = None,
 ) -> Pipeline:
     """Make a checked pipeline of what a pipeline file holds.
 
@@ -89,12 +92,13 @@ def assemble(
         overrides: `a.b=c` texts.
         models: roles that are filled otherwise than by the profile.
         alone: whether stages are tried without those before them, so that nobody writes the columns that they read.
+        broken: as in `load_pipeline`.
     """
     library = Library.find()
     names = [name.strip() for name in str(profile or data.get("profile") or "").split(",") if name.strip()]
     profiles = [library.file("pipelines/profiles", name) for name in names]
     files = [file, *profiles] if file else profiles
-    draft = _Draft(where, data, lines, library, search_folders(library.own(files)))
+    draft = _Draft(where, data, lines, library, search_folders(library.own(files)), broken)
     draft.take_stages()
     data["profile"] = ",".join([draft.overlay(file) for file in profiles])
     if models:
@@ -135,6 +139,7 @@ class _Draft:
         data: its sections, the profiles laid over them.
         lines: where each entry stands.
         folders: where code and questions of the user's own are sought.
+        broken: takes errors of back ends by role, where they are not to be raised.
         stages: name to `use`, `settings` and `code`, in order.
         classes: name to class.
         spots: name to the place of its entry in the pipeline; a profile's entry for it stands elsewhere.
@@ -145,6 +150,7 @@ class _Draft:
     lines: Lines
     library: Library
     folders: Sequence[Path]
+    broken: dict[str, str] | None = None
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     classes: dict[str, type[Stage]] = field(default_factory=dict)
     spots: dict[str, str] = field(default_factory=dict)
@@ -222,7 +228,8 @@ class _Draft:
         prompts = self._prompts()
         frozen = {name: freeze(prompt) for name, (prompt, _) in prompts.items()}
         data = {**self.data, "stages": entries, "prompts": frozen}
-        for name in data.get("resources") or {}:
+        resources = data.get("resources") or {}
+        for name in resources if isinstance(resources, Mapping) else ():
             self._check_name("resources", name)
         resolved: Pipeline = validate(Pipeline, data, (), self.lines, self.where)
         if not alone:
@@ -275,7 +282,10 @@ class _Draft:
                 found.identity()
         except ConfigError as err:
             if used:
-                raise ConfigError(f"{self._spot('models', role, 'backend')}: models.{role}: {err}") from err
+                text = f"{self._spot('models', role, 'backend')}: models.{role}: {err}"
+                if self.broken is None:
+                    raise ConfigError(text) from err
+                self.broken[role] = text
             return spec
         return found
 
@@ -286,8 +296,7 @@ class _Draft:
 
     def _spot(self, *entry: str) -> str:
         """`file:line` of an entry, or of what it stands in."""
-        parts = (entry[:n] for n in range(len(entry), 0, -1))
-        return next((self.lines[part] for part in parts if part in self.lines), self.where)
+        return spot_of(self.lines, entry, self.where)
 
 
 def _stage_names() -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ffpdata.core.errors import ConfigError, UsageError, nearest
+from ffpdata.core.wording import fault
 
 Lines = dict[tuple[str, ...], str]
 """Path of an entry to the `file:line` that set it."""
@@ -79,6 +79,8 @@ def override(
         lines[tuple(parts)] = f"--set {text}"
     else:
         first = parts[0] if parts else ""
+        if not first or first in stages:
+            raise UsageError(f"--set {text!r}: name a setting of the stage, e.g. --set ingest.min_side=480")
         raise UsageError(f"--set {text!r}: no section or stage {first!r}{nearest(first, {*sections, *stages})}")
 
 
@@ -91,7 +93,8 @@ def assignment(text: str) -> tuple[list[str], Any]:
     try:
         return parts, yaml.safe_load(value)
     except yaml.YAMLError as err:
-        raise UsageError(f"--set {text!r}: the value is not valid YAML: {err}") from err
+        why = "is not valid YAML: close every bracket, brace and quote, and quote what a text must not lose"
+        raise UsageError(f"--set {text!r}: the value {value!r} {why}") from err
 
 
 def assign(target: dict[str, Any], parts: Sequence[str], value: Any, text: str) -> None:
@@ -117,12 +120,22 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str,
     full = (*where, *path)
     if path[:1] == ("clip",) and where and full not in lines:  # handed down from the top of the pipeline
         full = path
-    spot = next((lines[full[:n]] for n in range(len(full), 0, -1) if full[:n] in lines), file)
+    spot = spot_of(lines, full, file)
     entry = ".".join(full)
     if error["type"] == "extra_forbidden":
         return f"{spot}: unknown entry {entry!r}{nearest(path[-1], _fields_at(model, path[:-1]))}"
-    message = re.sub(r"^Input should be", "must be", error["msg"])
-    return f"{spot}: {entry}: {message} (got {error.get('input')!r})"
+    return f"{spot}: {entry}: {fault(error)}"
+
+
+def spot_of(lines: Lines, entry: Sequence[str], file: str) -> str:
+    """Where an entry was set: its place, that of one inside it (`--set a.b.c=1` for `a.b`), or of one around it."""
+    full = tuple(entry)
+    if full in lines:
+        return lines[full]
+    inside = [spot for where, spot in lines.items() if where[: len(full)] == full]
+    if inside:
+        return inside[-1]
+    return next((lines[full[:n]] for n in range(len(full) - 1, 0, -1) if full[:n] in lines), file)
 
 
 def _fields_at(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:

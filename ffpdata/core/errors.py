@@ -49,11 +49,11 @@ class DamagedError(FatalError):
 
 
 class ConfigError(FatalError):
-    """A pipeline, profile, prompt or `--set` that does not say something valid."""
+    """A pipeline, profile, prompt or `--set` that does not say something valid; exit 2 where the command named it."""
 
 
 class UsageError(ConfigError):
-    """A command line that asks for something that is not there: exit 2."""
+    """A command line that asks for something that is not there, or names a file that is wrong: exit 2."""
 
 
 class RunLockedError(FatalError):

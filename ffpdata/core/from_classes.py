@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.plugins import import_path
 from ffpdata.core.stage import ModelSpec, Stage, StageSettings
+from ffpdata.core.wording import fault
 
 
 def stage_entry(stage: Any) -> str | dict[str, dict[str, Any]]:
@@ -66,7 +67,7 @@ def spec_of(role: str, model: Any) -> ModelSpec:
         [first, *_] = err.errors()
         entry = ".".join(str(part) for part in first["loc"])
         wrong = first["type"] == "extra_forbidden"
-        why = f"no entry {entry!r}{nearest(entry, ModelSpec.model_fields)}" if wrong else f"{entry}: {first['msg']}"
+        why = f"no entry {entry!r}{nearest(entry, ModelSpec.model_fields)}" if wrong else f"{entry}: {fault(first)}"
         raise ConfigError(f"models.{role}: {why}") from None
 
 

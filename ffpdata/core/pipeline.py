@@ -14,6 +14,7 @@ from ffpdata.core.plugins import INTERACTIVE
 from ffpdata.core.prompt import Prompt, TextRule
 from ffpdata.core.sections import CurateSettings, ExportSettings, InputSettings
 from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage
+from ffpdata.core.wording import fault
 
 
 class StageEntry(BaseModel):
@@ -113,7 +114,7 @@ class Pipeline(BaseModel):
             try:
                 stage.resources = cls.resources.overlaid(*models, self.resources.get(entry.name))
             except ValidationError as err:
-                raise ConfigError(f"resources of stage {entry.name!r}: {err.errors()[0]['msg']}") from None
+                raise ConfigError(f"resources of stage {entry.name!r}: {fault(err.errors()[0])}") from None
             stages.append(stage)
         return stages
 

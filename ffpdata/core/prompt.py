@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ffpdata.core.answer_schema import schema_violations
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.keys import digest
+from ffpdata.core.wording import fault
 
 NEGATIONS = frozenset({"no", "not", "without", "never", "none", "nothing", "nobody", "neither", "nor", "cannot"})
 """Words that the paper's caption rules forbid (section 7.1.1: no negations, e.g. "no/without")."""
@@ -155,7 +156,7 @@ class Prompt:
         except ValidationError as err:
             first = err.errors()[0]
             where = ".".join(str(p) for p in first["loc"])
-            raise ConfigError(f"{path}: {where}: {first['msg']} (got {first.get('input')!r})") from err
+            raise ConfigError(f"{path}: {where}: {fault(first)}") from err
         if parsed.name != path.stem:
             raise ConfigError(f"{path}: name is {parsed.name!r}: it must be the file's name, {path.stem!r}")
         used = set(re.findall(r"(?<!\{)\{(\w+)\}(?!\})", parsed.text))

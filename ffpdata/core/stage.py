@@ -36,6 +36,7 @@ from ffpdata.core.keys import digest, row_key
 from ffpdata.core.plugins import INTERACTIVE, import_object, import_path
 from ffpdata.core.prompt import Prompt
 from ffpdata.core.resources import Resources, ResourceSettings
+from ffpdata.core.wording import fault
 
 __all__ = [
     "Artifact",
@@ -289,7 +290,7 @@ class Stage:
             return cls.Settings(**values)
         except ValidationError as err:
             first = err.errors()[0]
-            entry, why = ".".join(str(part) for part in first["loc"]), f"{first['msg']} (got {first['input']!r})"
+            entry, why = ".".join(str(part) for part in first["loc"]), fault(first)
             if first["type"] == "extra_forbidden":
                 why = f"the stage has no such setting{nearest(entry, cls.Settings.model_fields)}"
             raise ConfigError(f"stage {cls.name!r}: {entry}: {why}") from None

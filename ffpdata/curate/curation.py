@@ -75,8 +75,8 @@ def curate(run: RunFolder, guard: Callable[[], None] | None = None) -> CurateRes
             "stage": CURATE,
             "attempt": 1,
             "started_at": started,
-            "seconds": (time.perf_counter() - clock) / len(changed),
-            "cpu_seconds": (time.process_time() - cpu) / len(changed),
+            "seconds": round((time.perf_counter() - clock) / len(changed), 4),
+            "cpu_seconds": round((time.process_time() - cpu) / len(changed), 4),
             "worker": worker_label(),
         }
         names = (*_IDENTITY, "track", "upstream")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import FatalError, nearest
 from ffpdata.export.dataset import Dataset, Shard
+from ffpdata.export.epochs import Epochs, ShuffledSamples, ShuffledShards
 from ffpdata.export.pair_record import FIRST_FRAME, MASK, RECORD, SOURCE, TARGET
 from ffpdata.media.codec import read_image, read_masks, read_video
 from ffpdata.storage.store import Store
@@ -37,7 +38,8 @@ class Pair(Mapping[str, Any]):
     """One sample: the entries of its record, and its videos, which are decoded when they are asked for.
 
     `source` and `target` are uint8 (T, H, W, 3) RGB, `mask` is bool (T, H, W), True on the object (local edits only),
-    `edited_first_frame` is uint8 (H, W, 3) RGB. Each access decodes anew: keep what you need twice.
+    `edited_first_frame` is uint8 (H, W, 3) RGB. Each access decodes anew: keep what you need twice. `json` is the whole
+    record: what it says of the mask itself (phrase, score, area, coverage) is `pair["json"]["mask"]`.
 
     What a pipeline adds by its `export` section is here under the member's whole name: `pair["depth.mp4"]`, videos
     decoded to uint8 (T, H, W, 3) RGB (three equal channels where they are gray), anything else as bytes. Its plain
@@ -55,15 +57,23 @@ class Pair(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self._added:
             return _decode(self.files[name], read_video) if name.endswith(VIDEO_SUFFIXES) else self.files[name]
-        if name not in _READERS:
-            return self._record[name]
-        member, read = _READERS[name]
-        if member not in self.files:
-            raise KeyError(f"{self._record['key']} has no {name!r}: it is a {self._record['task']}")
-        return _decode(self.files[member], read)
+        if name == RECORD:
+            return self._record
+        if name in _READERS:
+            member, read = _READERS[name]
+            if member not in self.files:
+                raise KeyError(f"{self._record['key']} has no {name!r}: it is a {self._record['task']}")
+            return _decode(self.files[member], read)
+        if name not in self._record:
+            raise KeyError(f"{self._record['key']} has no {name!r}{nearest(str(name), self)}")
+        return self._record[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in tuple(self)  # without decoding anything
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._record
+        yield from (name for name in self._record if name not in _READERS)
+        yield RECORD
         yield from (name for name, (member, _) in _READERS.items() if member in self.files)
         yield from self._added
 
@@ -108,18 +118,32 @@ def pairs(out: str | Path, split: str | None = None) -> Iterator[Pair]:
 
 
 def webdataset_pipeline(
-    out: str | Path, split: str | None = None, *, decode: bool = True, **options: Any
+    out: str | Path,
+    split: str | None = None,
+    *,
+    decode: bool = True,
+    shardshuffle: bool | int = False,
+    shuffle: int = 0,
+    seed: int | None = None,
+    **options: Any,
 ) -> webdataset.WebDataset:
-    """Return a `webdataset.WebDataset` over the local shards of an export, for `.shuffle`, `.map` and so on.
+    """Return a `webdataset.WebDataset` over the local shards of an export, for `.map`, `.batched` and so on.
 
     Samples have `__key__` and `__url__`, and with `decode` the entries of `Pair`, decoded; without it the raw bytes by
     member name. A damaged shard raises, it is not skipped.
+
+    Shuffled, every epoch has an order of its own, which follows from `seed`, the epoch and the number of workers: also
+    in the workers of a `DataLoader`, persistent or not. `dataset.set_epoch(n)` before an epoch makes it the one of that
+    number, for a training that goes on. (webdataset's own `.shuffle` takes its order from the clock.)
 
     Args:
         out: folder of the export.
         split: one split; all of them by default.
         decode: decode videos, image and record.
-        options: passed on, e.g. `shardshuffle=100` or `nodesplitter=webdataset.split_by_node`.
+        shardshuffle: shuffle the shards of each worker.
+        shuffle: samples, not decoded yet, in a buffer that they are taken out of at random; 0 keeps their order.
+        seed: of the orders; one is chosen by default.
+        options: passed on, e.g. `nodesplitter=webdataset.split_by_node`.
 
     Raises:
         FatalError: no complete export is there, or it has no such split, or it is not local.
@@ -130,7 +154,14 @@ def webdataset_pipeline(
     if not store.local:
         raise FatalError(f"{store.root}: webdataset reads local shards here; use `pairs` for a remote export")
     urls = [str(store.local_path(shard.path)) for shard in _shards(store, split)]
-    dataset = webdataset.WebDataset(urls, **{"shardshuffle": False, "empty_check": False, **options})
+    epochs = Epochs(seed)
+    splitter = options.pop("workersplitter", webdataset.split_by_worker)
+    split_shards = ShuffledShards(epochs, splitter, shuffle=bool(shardshuffle))
+    fixed = {"shardshuffle": False, "empty_check": False, "workersplitter": split_shards}
+    dataset = webdataset.WebDataset(urls, **fixed | options)
+    dataset.set_epoch = epochs.set_epoch
+    if shuffle:
+        dataset = dataset.compose(ShuffledSamples(epochs, shuffle))
     return dataset.map(_decoded) if decode else dataset
 
 

@@ -197,7 +197,7 @@ class _PromptHistory:
         self._starts: dict[str, list[float]] = {}
         self._made: dict[str, float] = {}
         for track, made in stages.items():
-            starts = [s for s in run.starts() if s["pipeline"]["track"] == track]
+            starts = run.starts_of(track)
             self._starts[track] = [datetime.fromisoformat(s["started_at"]).timestamp() for s in starts]
             for stage in made:
                 texts = [_asked(start["pipeline"]["prompts"], stage.prompts) for start in starts]

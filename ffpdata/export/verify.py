@@ -15,6 +15,7 @@ import numpy as np
 
 from ffpdata.core.answer_schema import schema_violations
 from ffpdata.core.errors import FfpdataError
+from ffpdata.core.wording import counted
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, shard_files
 from ffpdata.export.pair_record import FIRST_FRAME, MASK, RECORD, SCHEMA, SOURCE, TARGET
 from ffpdata.export.reproducible_tar import DamagedTarError, read_tar
@@ -50,8 +51,8 @@ class VerifyReport:
     @property
     def summary(self) -> str:
         """One line."""
-        state = f"{len(self.problems)} problems" if self.problems else "no problems"
-        return f"{self.pairs} pairs in {self.shards} shards read, {state}"
+        state = counted(len(self.problems), "problem") if self.problems else "no problems"
+        return f"{counted(self.pairs, 'pair')} in {counted(self.shards, 'shard')} read, {state}"
 
 
 def verify(out: str | Path, *, decode: bool = True, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
@@ -168,7 +169,7 @@ class _Checks:
             self._homes["source", row["source_id"]].add(shard.split)
             self._homes["group of sources", row["source_group"]].add(shard.split)
         wanted = {SOURCE, TARGET, FIRST_FRAME, RECORD}
-        if record and record.get("task") != "stylization":
+        if record and {"area", "coverage"} & set(record.get("mask") or {}):  # the record measures a mask: it is there
             wanted.add(MASK)
         missing = sorted(wanted - set(files))
         if missing:

@@ -17,7 +17,8 @@ import yaml
 from ffpdata import __version__
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import DamagedError, FatalError
-from ffpdata.core.stage import Stage
+from ffpdata.core.keys import digest
+from ffpdata.core.stage import Item, Stage
 from ffpdata.manifests.manifest import Manifest, sql_types
 from ffpdata.manifests.views import PAIR, connect, readable
 from ffpdata.storage.store import Store
@@ -68,6 +69,10 @@ class RunFolder:
             self._read = (text, starts)
         return self._read[1]
 
+    def starts_of(self, track: str) -> list[dict[str, Any]]:
+        """List the starts of one track, oldest first."""
+        return [start for start in self.starts() if start["pipeline"]["track"] == track]
+
     def record_start(
         self,
         pipeline: Pipeline,
@@ -76,6 +81,7 @@ class RunFolder:
         stages: str = "",
         *,
         built: Sequence[Stage] | None = None,
+        items: Sequence[Item] | None = None,
     ) -> None:
         """Append the resolved pipeline of this start to `run.yaml`; earlier ones stay as they are.
 
@@ -85,7 +91,10 @@ class RunFolder:
             limit: only so many of its entries.
             stages: only these stages, as `run --stages` names them.
             built: the stage objects of the pipeline, where they are there already.
+            items: the entries of the input, where they were listed: their number and a digest are kept, by which the
+                next start knows whether they changed.
         """
+        built = built or pipeline.build()
         entry = {
             "started_at": datetime.now(UTC).isoformat("T", "seconds"),
             "ffpdata": __version__,
@@ -94,8 +103,14 @@ class RunFolder:
             "limit": limit,
             "stages": stages,
             "pipeline": pipeline.model_dump(mode="json"),
-            "columns": {stage.name: sql_types(stage.writes) for stage in built or pipeline.build()},
+            "columns": {stage.name: sql_types(stage.writes) for stage in built},
+            "keys": {stage.name: stage.fixed_key(stage.models) for stage in built},
         }
+        if items is not None:
+            entry["entries"] = {
+                "count": len(items),
+                "digest": digest("\n".join(sorted(item.item_id for item in items))),
+            }
         if pipeline.interactive:
             entry["not_importable"] = pipeline.interactive
         text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True).encode()

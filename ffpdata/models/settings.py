@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ffpdata.core.errors import ConfigError, nearest
+from ffpdata.core.wording import fault
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
@@ -77,4 +78,4 @@ def parse(model: type[M], values: Mapping[str, Any], section: str) -> M:
             field = model.model_fields.get(entry)
             examples = "".join(f", e.g. {entry}: {example}" for example in (field and field.examples) or [])
             raise ConfigError(f"{section}: {entry!r} is missing{examples}") from None
-        raise ConfigError(f"{section}: {entry!r}: {first['msg']} (got {first.get('input')!r})") from None
+        raise ConfigError(f"{section}: {entry!r}: {fault(first)}") from None

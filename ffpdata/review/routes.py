@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from ffpdata.core.errors import FfpdataError
+from ffpdata.core.wording import fault
 from ffpdata.curate.verdicts import REASONS
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.review.access import Logins
@@ -120,7 +121,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, err: RequestValidationError) -> Response:
-        problems = (f"{'.'.join(map(str, e['loc'][1:])) or 'the body'}: {e['msg']}" for e in err.errors()[:5])
+        problems = (f"{'.'.join(map(str, e['loc'][1:])) or 'the body'}: {fault(e)}" for e in err.errors()[:5])
         return JSONResponse({"error": "; ".join(problems)}, 422)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ffpdata.core.errors import ConfigError, FatalError, RunLockedError
+from ffpdata.core.wording import counted
 from ffpdata.curate.verdicts import REVIEW
 from ffpdata.manifests.manifest import COMPACT_PARTS
 from ffpdata.manifests.run_folder import RunFolder
@@ -116,9 +117,8 @@ def serve(run: RunFolder, address: Address, overlap: float, lease_seconds: float
         app = AccessGuard(make_app(run, assignments, previews, logins), logins, (address.host, *address.hosts))
         if not _loopback(address.host) and not secure:
             say("WARNING: others on the network can read the token: give --tls-cert and --tls-key, or use ssh -L.")
-        say(
-            f"Review {len(assignments.pairs.by_key)} pairs at  {'https' if secure else 'http'}://{host}:{port}/?token={secret}"
-        )
+        count = counted(len(assignments.pairs.by_key), "pair")
+        say(f"Review {count} at  {'https' if secure else 'http'}://{host}:{port}/?token={secret}")
         say("Ctrl-C ends it; every verdict is kept as soon as it is given.")
         config = uvicorn.Config(
             app,

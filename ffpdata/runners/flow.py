@@ -6,11 +6,14 @@ whatever that order is.
 
 from __future__ import annotations
 
+import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ffpdata.core.keys import is_of
+from ffpdata.core.errors import FfpdataError
+from ffpdata.core.keys import digest, is_of
 from ffpdata.core.stage import Item
 from ffpdata.runners.finished_work import DUPLICATE, FinishedWork
 from ffpdata.runners.progress import Progress
@@ -177,22 +180,47 @@ class Flow:
 
     def _arrive(self, item: Item, number: int, origin: int) -> None:
         """Take an item of the input `origin` to the next stage that applies to it, from stage `number` on."""
-        while number < len(self.stages) and not self.stages[number].applies(item.values):
-            number += 1
+        error = None
+        try:
+            while number < len(self.stages) and not self.stages[number].applies(item.values):
+                number += 1
+            key = self.stages[number].key_of(item.values) if number < len(self.stages) else ""
+        except FfpdataError:
+            raise
+        except Exception as err:  # noqa: BLE001 - `applies` and `roles` are code of a stage: its error is the item's
+            error, key = err, digest("no key", self.stages[number].name, item.item_id)
         if number == len(self.stages):
             if self._passed:
                 self._passed(item)
             self._done.leave(origin)
             return
         queues, stage = self._queues[number], self.stages[number]
-        task = Task(item, stage.key_of(item.values), number, queues.arrived, origin)
+        task = Task(item, key, number, queues.arrived, origin)
         queues.arrived += 1
         queues.open += 1
-        self.progress.arrive(stage.name)
-        if self._done.may_be_done(task) and task.key not in queues.computing:
+        if number in self.only:
+            self.progress.arrive(stage.name)
+        if error is not None:
+            self._fail(task, error)
+        elif self._done.may_be_done(task) and task.key not in queues.computing:
             queues.lookups.append(task)
         else:
             self._enter(task, None)
+
+    def _fail(self, task: Task, error: Exception) -> None:
+        """An item whose key cannot be told fails at its stage, where this start computes that; else it stops there."""
+        if task.stage not in self.only:
+            self._release(task, None, computed=False)
+            return
+        self._done.may_be_done(task)  # for the attempts before
+        text = "".join(traceback.format_exception(error))
+        outcome = Outcome(
+            "failed", task.key, type(error).__name__, text, attempt=task.attempt + 1, started_at=time.time()
+        )
+        name = self.stages[task.stage].name
+        self.progress.begin(name)
+        self.progress.end(name, task.item, outcome)
+        self._release(task, outcome, computed=True)
 
     def _enter(self, task: Task, known: Outcome | None) -> None:
         """Settle a task whose outcome is known, let it wait for one with the same key, or queue it."""
@@ -200,7 +228,8 @@ class Flow:
         if task.key in queues.computing:
             queues.computing[task.key].append(task)
         elif known is not None and known.reason != DUPLICATE:
-            self.progress.kept(self.stages[task.stage].name)
+            if task.stage in self.only:
+                self.progress.kept(self.stages[task.stage].name, known.started_at)
             self._release(task, known, computed=False)
         elif task.stage in self.only:
             queues.computing[task.key] = []

@@ -44,19 +44,32 @@ class PoolState:
 
 @dataclass
 class StageProgress:
-    """Counts of one stage in this start of the run."""
+    """Counts of one stage in this start of the run.
+
+    Attributes:
+        total: items that arrived.
+        kept: those whose outcome an earlier start computed.
+        shared: those that ask what another item of this start asked, and got its outcome.
+        running: those that are being computed.
+        counts: those that were computed, by status.
+        started: when the first one began.
+        left: whether no more can come.
+        said: the last line that was shown of it.
+    """
 
     total: int = 0
     kept: int = 0
+    shared: int = 0
     running: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     started: float = 0.0
     left: bool = False
+    said: str = ""
 
     @property
     def done(self) -> int:
         """Items that ended, those of earlier starts included."""
-        return self.kept + sum(self.counts.values())
+        return self.kept + self.shared + sum(self.counts.values())
 
     @property
     def per_minute(self) -> float:
@@ -91,6 +104,7 @@ class Progress:
         self._log = f"logs/items-{datetime.now(UTC):%Y%m%dT%H%M%S}"
         self._events: list[str] = []
         self._pieces = 0
+        self._began = time.time()
         self.pools: list[PoolState] = []
         self.listeners: list[Listener] = []
 
@@ -124,9 +138,13 @@ class Progress:
             if not self._quiet and not self._live:
                 self._say(stage)
 
-    def kept(self, stage: str) -> None:
-        """An item's outcome is known already."""
-        self._stages[stage].kept += 1
+    def kept(self, stage: str, computed_at: float) -> None:
+        """An item's outcome is known already: it was computed at this Unix time, in this start or before it."""
+        progress = self._stages[stage]
+        if computed_at < self._began:
+            progress.kept += 1
+        else:
+            progress.shared += 1
 
     def begin(self, stage: str) -> None:
         """An item is being computed."""
@@ -134,6 +152,11 @@ class Progress:
         progress.running += 1
         progress.started = progress.started or time.monotonic()
         self.tick()
+
+    @property
+    def computed(self) -> int:
+        """Outcomes that this start computed, over all stages."""
+        return sum(progress.counts.total() for progress in self._stages.values())
 
     def put_back(self, stage: str) -> None:
         """An item that was begun waits again."""
@@ -179,14 +202,15 @@ class Progress:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for name in ("stage", "done", "kept", "running", "ok", "rejected", "failed", "per min", "left"):
+        for name in ("stage", "done", "kept", "shared", "running", "ok", "rejected", "failed", "per min", "left"):
             table.add_column(name, justify="left" if name == "stage" else "right")
         for name, p in self._stages.items():
             if not p.total:
                 continue
             eta = f"{p.eta:.0f} s" if p.eta and p.done < p.total else ""
             rate = f"{p.per_minute:.1f}" if p.per_minute and p.done < p.total else ""
-            counts = [str(n or "") for n in (p.kept, p.running, *(p.counts[s] for s in ("ok", "rejected", "failed")))]
+            before = (p.kept, p.shared, p.running)
+            counts = [str(n or "") for n in (*before, *(p.counts[s] for s in ("ok", "rejected", "failed")))]
             table.add_row(name, f"{p.done}/{p.total}", *counts, rate, eta)
         return table
 
@@ -195,12 +219,17 @@ class Progress:
         parts = [f"{n} {s}" for s, n in p.counts.items()]
         if p.kept:
             parts.append(f"{p.kept} kept from before")
+        if p.shared:
+            parts.append(f"{p.shared} with the answer of an equal item")
         if p.per_minute and p.done < p.total:
             parts.append(f"{p.per_minute:.1f} per min")
         if p.eta and p.done < p.total:
             parts.append(f"{p.eta:.0f} s left")
-        self.say(f"{stage:<18} {p.done}/{p.total}  {', '.join(parts)}")
         self._line = time.monotonic()
+        text = f"{stage:<18} {p.done}/{p.total}  {', '.join(parts)}".rstrip()
+        if text != p.said:
+            p.said = text
+            self.say(text)
 
     def _write_events(self) -> None:
         if not self._events:

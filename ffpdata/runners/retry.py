@@ -42,11 +42,14 @@ def retry(
     _check(result, stage, reason)
     files = _lost_files(run) if lost else frozenset()
     redo = _redo(stage, reason, files) if lost or stage or reason else None
+    computed = 0
     for begun in run.latest().values():
         pipeline = Pipeline.model_validate(begun["pipeline"])
         only = begun.get("stages", "")
         work = StartOptions(runner=runner, limit=begun["limit"], stages=only, redo=redo, quiet=quiet)
         result = start(run, pipeline, begun["input"], work)
+        computed += result.computed or 0
+    result.computed = computed
     return result
 
 

@@ -18,6 +18,7 @@ from ffpdata.manifests.manifest import COMPACT_PARTS, ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE, current, pairs, readable
 from ffpdata.models.settings import check
+from ffpdata.runners.changes import changes
 from ffpdata.runners.finished_work import FinishedWork, Redo
 from ffpdata.runners.flow import Flow
 from ffpdata.runners.inline import run_inline
@@ -55,11 +56,13 @@ class Status:
             run goes on also `per_minute`, `eta_seconds` and `waiting`; `slowest` lists items with their seconds.
         pairs: finished pairs that curation keeps.
         pools: workers of the run that goes on now: the stages they serve, `workers`, `starting`, `busy` (0 to 1).
+        computed: outcomes that a start computed, where this is its result.
     """
 
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairs: int = 0
     pools: list[dict[str, Any]] = field(default_factory=list)
+    computed: int | None = None
 
     def __str__(self) -> str:
         """The table of `ffpdata status`."""
@@ -112,7 +115,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
         stop = stack.enter_context(Stop())
         stop.guard = lock.check
         run.store.clean_temp()
-        run.record_start(pipeline, source, work.limit, work.stages, built=stages)
+        run.record_start(pipeline, source, work.limit, work.stages, built=stages, items=items)
         with (
             Progress(run.store, [stage.name for stage in stages], quiet=work.quiet) as progress,
             ManifestWriter(run.manifest, guard=lock.check) as writer,
@@ -120,6 +123,8 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
             for name in run.manifest.stages():
                 if merged := run.manifest.compact(name, COMPACT_PARTS):
                     progress.say(f"merged {merged} parts of the manifest of {name}")
+            for line in changes(run.starts_of(pipeline.track), stages, {stages[number].name for number in only}):
+                progress.say(f"changed: {line}")
             flow = make_flow(stages, items, writer, progress, track=pipeline.track, only=only, redo=work.redo)
             if work.runner == "ray":
                 from ffpdata.runners.ray import run_ray
@@ -130,7 +135,9 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
         lock.check()
         curate(run, guard=lock.check)
         run.store.clean_temp()
-    return status(run)
+    result = status(run)
+    result.computed = progress.computed
+    return result
 
 
 def make_flow(
@@ -150,7 +157,7 @@ def make_flow(
     if done.lost:
         progress.say(f"parts of the manifest of {', '.join(done.lost)} are gone: every input is looked through again")
     if len(left) < len(items):
-        progress.say(f"{len(items) - len(left)} of {len(items)} inputs are finished already")
+        progress.say(f"{len(items) - len(left)} of {len(items)} inputs finished already")
     return Flow(done, (items[number] for number in left), progress, only=only, passed=passed)
 
 

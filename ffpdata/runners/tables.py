@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ffpdata.core.wording import counted
+
 if TYPE_CHECKING:
     from ffpdata.runners.session import Status
 
@@ -35,10 +37,13 @@ def status_text(found: Status) -> str:
             eta = counts.get("eta_seconds")
             row |= {"waiting": counts.get("waiting") or "", "per min": counts.get("per_minute") or ""}
             row |= {"left": f"{eta:.0f} s" if eta else ""}
-        row["slowest s"] = max(counts["slowest"].values(), default="")
+        slowest = max(counts["slowest"].values(), default=None)
+        row["slowest s"] = "" if slowest is None else round(slowest, 2)
         rows.append(row | {"reasons": ", ".join(f"{reason} {n}" for reason, n in counts["reasons"].items())})
     lines = [rows_text(rows)]
     for pool in found.pools:
         starting = f", {pool['starting']} starting" if pool["starting"] else ""
-        lines.append(f"{pool['workers']} workers{starting}, {pool['busy']:.0%} busy: {', '.join(pool['stages'])}")
-    return "\n".join([*lines, f"{found.pairs} pairs"])
+        lines.append(
+            f"{counted(pool['workers'], 'worker')}{starting}, {pool['busy']:.0%} busy: {', '.join(pool['stages'])}"
+        )
+    return "\n".join([*lines, counted(found.pairs, "pair")])

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from ffpdata.core.errors import FatalError
+from ffpdata.core.wording import counted
 from ffpdata.processes.ray_cluster import ray_cluster
 from ffpdata.serve.server import GRACE_SECONDS, Server
 from ffpdata.serve.vllm_flags import ServerPlan
@@ -71,7 +72,7 @@ def serve(
             return
         ready([server.where() for server in servers])
         _watch(servers, stop, say)
-        say(f"Stopping {len(servers)} servers ...")
+        say(f"Stopping {counted(len(servers), 'server')} ...")
 
 
 def _wait_until_ready(servers: list[ServerHandle], wait: float, stop: threading.Event, say: Say) -> bool:

@@ -88,9 +88,9 @@ def test_what_an_alias_gave_two_roles_is_changed_in_one(tmp_path: Path) -> None:
         ({"prompts": {"verfy": "a.yaml"}}, r"mine\.yaml:2: no stage asks 'verfy'; did you mean 'verify'\?"),
         ({"prompts": ["a.yaml"]}, r"`prompts` maps a question to its file, found \['a.yaml'\]"),
         ({"stages": ["verify"]}, r"mine\.yaml: a profile's `stages` maps a stage's name to settings"),
-        ({"models": {"remover": {"model": "a"}}}, r"models\.remover\.backend: Field required"),
+        ({"models": {"remover": {"model": "a"}}}, r"models\.remover\.backend: is missing"),
         ({"models": {"remover": None}}, r"models\.remover: "),
-        ({"models": "none"}, r"models: must be a valid dictionary"),
+        ({"models": "none"}, r"models: must be a section with entries"),
     ],
 )
 def test_what_nothing_knows_is_refused(tmp_path: Path, overlay: dict, message: str) -> None:

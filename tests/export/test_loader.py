@@ -1,6 +1,8 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +38,8 @@ def test_pairs_have_their_record_and_their_pixels(out: Path) -> None:
     assert any(np.array_equal(pair["mask"], mask) for mask in masks)
     assert np.array_equal(pair["edited_first_frame"], pair["target"][0])
     assert dict(pair).keys() == set(pair)
+    assert len(list(pair)) == len(pair) == len(set(pair))
+    assert (pair["json"]["key"], pair["json"]["mask"]) == (pair["key"], json.loads(pair.files["json"])["mask"])
 
 
 def test_a_stylization_has_no_mask_and_says_so(out: Path) -> None:
@@ -43,6 +47,8 @@ def test_a_stylization_has_no_mask_and_says_so(out: Path) -> None:
     assert "mask" not in pair
     with pytest.raises(KeyError, match="it is a stylization"):
         pair["mask"]
+    with pytest.raises(KeyError, match="has no 'targt'; did you mean 'target'"):
+        pair["targt"]
 
 
 def test_splits_are_disjoint_and_a_wrong_name_is_told(out: Path) -> None:
@@ -73,6 +79,38 @@ def test_the_webdataset_pipeline_gives_the_same_samples(out: Path) -> None:
     assert raw["source.mp4"][4:8] == b"ftyp"
     shuffled = webdataset_pipeline(out, decode=False, shardshuffle=2).shuffle(5)
     assert len(list(shuffled)) == 10
+
+
+@pytest.mark.models
+def test_every_epoch_has_its_order_and_a_seed_gives_it_again(tmp_path: Path) -> None:
+    """In real workers of a DataLoader, which get a copy of the pipeline whenever they start."""
+    from torch.utils.data import DataLoader
+
+    run = copy_run(tmp_path / "run")
+    curate(run)
+    export(run, tmp_path / "out", shard_size_mb=0.02)
+    assert len(Dataset.load(Store(tmp_path / "out")).shards) >= 5
+
+    def orders(epochs: int, first: int = 0, **options: Any) -> list[list[str]]:
+        workers = {"num_workers": options.pop("workers", 2), "persistent_workers": options.pop("persistent", False)}
+        dataset = webdataset_pipeline(tmp_path / "out", decode=False, **options)
+        loader = DataLoader(dataset, batch_size=None, **workers)
+        if first:
+            dataset.set_epoch(first)
+        return [[sample["__key__"] for sample in loader] for _ in range(epochs)]
+
+    plain = orders(2)
+    assert plain[0] == plain[1]
+    for shuffled in ({"shardshuffle": True}, {"shuffle": 4}, {"shardshuffle": 100, "shuffle": 4}):
+        one = orders(3, seed=7, **shuffled)
+        assert all(sorted(order) == sorted(plain[0]) for order in one)
+        assert one[0] != one[1] != one[2] != one[0]
+        assert orders(2, seed=7, persistent=True, **shuffled) == one[:2]
+    assert orders(1, first=2, seed=7, **shuffled) == one[2:], "a training that goes on"
+    assert orders(1, seed=8, **shuffled) != one[:1]
+    alone = orders(2, seed=7, workers=0, **shuffled)
+    assert alone[0] != alone[1]
+    assert orders(2, seed=7, workers=0, **shuffled) == alone
 
 
 def loaded(out: Path, code: str) -> list[str]:

@@ -95,6 +95,23 @@ def test_a_flipped_byte(out: Path, kind: str) -> None:
     only(verify(out, decode=False).problems, row["key"], f"{kind} is damaged")
 
 
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_mask_is_asked_for_where_the_record_measures_one(out: Path, measured: bool) -> None:
+    """And not by the task: an edit of a stage of one's own may have no mask."""
+
+    def without_mask(files: dict[str, bytes]) -> None:
+        name = next(n for n in files if n.endswith(".mask.mp4"))
+        del files[name]
+        if not measured:
+            record = name.replace("mask.mp4", "json")
+            files[record] = json.dumps({k: v for k, v in json.loads(files[record]).items() if k != "mask"}).encode()
+
+    rewrite(out, TAR, without_mask)
+    lacking = [problem for problem in verify(out, decode=False).problems if "lacks" in problem]
+    assert len(lacking) == measured
+    assert all("lacks mask.mp4" in problem for problem in lacking)
+
+
 def test_a_flipped_byte_in_a_header(out: Path) -> None:
     data = bytearray((out / TAR).read_bytes())
     data[3] ^= 1

@@ -105,7 +105,7 @@ def test_what_cannot_be_taken_is_named_and_the_rest_is_taken(reviewed: RunFolder
     file.write_text(json.dumps(tasks))
     result = CliRunner().invoke(app, ["review", reviewed.store.root, "--import", str(file)])
     assert result.exit_code == 1
-    assert "1 verdicts taken, 4 known already, 10 refused" in result.output
+    assert "1 verdict taken, 4 known already, 10 refused" in result.output
     for text in ("(gone): there is no such pair", "verdict 'perhaps'", "0 verdicts", "2 verdicts", "needs a reason"):
         assert text in result.output
     assert sum(len(given) for given in holding(reviewed).values()) == 5

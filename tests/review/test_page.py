@@ -53,9 +53,9 @@ def shown(page) -> str:
     return page.evaluate("document.body.dataset.shown")
 
 
-def reviewing(browser, server: Server, reviewer: str, width: int = 1200):
+def reviewing(browser, server: Server, reviewer: str, width: int = 1200, height: int = 800):
     """Open the page as a reviewer does; what goes wrong there is collected in `page.problems`."""
-    page = browser.new_context(viewport={"width": width, "height": 800}).new_page()
+    page = browser.new_context(viewport={"width": width, "height": height}).new_page()
     page.problems = []
     page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: page.problems.append(str(error)))
@@ -210,4 +210,81 @@ def test_verdicts_wait_for_a_server_that_is_away(page, run: RunFolder, request: 
 def test_no_width_needs_sideways_scrolling(browser, server: Server, width: int) -> None:
     page = reviewing(browser, server, f"wide {width}", width)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.context.close()
+
+
+OVER_THE_PICTURES = """() => [...document.querySelectorAll("#screen canvas")].flatMap((canvas) => {
+  const { x, y, width, height } = canvas.getBoundingClientRect();
+  const at = (u, v) => [x + u * width, y + v * height];
+  const places = [0.02, 0.25, 0.5, 0.75, 0.98].flatMap((v) => [0.05, 0.5, 0.95].map((u) => at(u, v)));
+  const inside = places.filter(([a, b]) => width && a >= 0 && b >= 0 && a < innerWidth && b < innerHeight);
+  const found = inside.map((place) => document.elementFromPoint(...place));
+  return found.filter((element) => element !== canvas).map((element) => element.outerHTML.slice(0, 80));
+})"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (844, 390), (1440, 900)])
+def test_no_button_lies_over_the_pictures(browser, server: Server, width: int, height: int) -> None:
+    page = reviewing(browser, server, f"over {width}", width, height)
+    places = "[...document.querySelectorAll('#screen, #verdict')].map((e) => e.getBoundingClientRect().toJSON())"
+    for scrolled in (0, 80, 200, 400):
+        page.evaluate(f"scrollTo(0, {scrolled})")
+        assert page.evaluate(OVER_THE_PICTURES) == []
+        screen, verdict = page.evaluate(places)
+        assert screen["bottom"] <= verdict["top"]
+    page.evaluate("scrollTo(0, 0)")
+    if height > width:  # a phone that is held upright shows both pictures and the first verdicts at once
+        screen, verdict = page.evaluate(places)
+        assert verdict["top"] + 60 < height
+    page.context.close()
+
+
+class Held:
+    """Requests that wait until they are released."""
+
+    def __init__(self) -> None:
+        self.routes: list = []
+        self.open = False
+
+    def take(self, route) -> None:
+        if self.open:
+            route.continue_()
+        else:
+            self.routes.append(route)
+
+    def release(self) -> None:
+        self.open = True
+        for route in self.routes:
+            route.continue_()
+
+
+def test_what_is_loading_says_so_and_so_does_a_key_that_does_nothing(browser, server: Server) -> None:
+    page = browser.new_context(viewport={"width": 1200, "height": 800}).new_page()
+    pairs, media = Held(), Held()
+    page.route("**/api/next", lambda route: pairs.take(route))  # noqa: PLW0108 - Playwright marks a handler
+    page.route("**/media/**", lambda route: media.take(route))  # noqa: PLW0108
+    message = "document.querySelector('#message').textContent"
+    page.goto(server.url)
+    page.locator("#login input").fill("waits")
+    page.keyboard.press("Enter")
+    wait_until(page, "!document.querySelector('#login').open")
+    assert page.locator("#waiting").is_visible()
+    assert not page.locator("#none").is_visible()
+    page.keyboard.press("a")
+    assert page.evaluate(message) == "Not counted: the pairs are still loading"
+    pairs.release()
+    page.locator("#loading").wait_for(state="visible")
+    assert not page.locator("#waiting").is_visible()
+    for key, told in {
+        "a": "Not counted: the video is still loading",
+        "1": "Not counted: the video is still loading",
+        "w": "The video is still loading",
+        "u": "Nothing to undo",
+    }.items():
+        page.keyboard.press(key)
+        assert page.evaluate(message) == told
+    assert not page.locator("#saving").is_visible()
+    media.release()
+    shown(page)
+    assert not page.locator("#loading").is_visible()
     page.context.close()

@@ -153,7 +153,7 @@ def test_a_job_says_how_far_it_is_and_how_it_ended(head: Head) -> None:
     code = head.submit("quick.yaml", "run", "--strict")
     assert code == 1, head.log
     assert "failed with exit code 3" in head.log
-    assert "1 items failed (--strict)" in head.log
+    assert "1 item failed (--strict)" in head.log
     lines = head.log.splitlines()
     assert any(line.split()[:2] == ["read", "21/21"] for line in lines), head.log
     assert "\x1b[2K" not in head.log, "nothing that only a terminal understands"

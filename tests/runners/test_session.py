@@ -103,3 +103,22 @@ def test_a_misspelt_entry_of_a_model_stops_the_start(tmp_path: Path, section: st
     with pytest.raises(ConfigError, match=f"^{section} of .*:Recolour: no entry '{entries[section]}'"):
         start(RunFolder(tmp_path / "run"), pipeline, str(tmp_path), StartOptions(quiet=True))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_item_whose_key_cannot_be_told_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for text in ("alpha", "beta", "no applies", "no roles"):
+        (tmp_path / "in" / f"{text}.txt").write_text(text)
+    entries = [StageEntry(name=name.lower(), use=f"tests.toys:{name}") for name in ("Read", "Picky", "Upper")]
+    run, pipeline = RunFolder(tmp_path / "run"), Pipeline(name="toys", track="t", stages=entries)
+    for attempt in (1, 2):
+        found = start(run, pipeline, str(tmp_path / "in"), StartOptions(quiet=True))
+        picky = found.stages["picky"]
+        assert (picky["ok"], picky["failed"]) == (2, 2)
+        assert picky["reasons"] == {"KeyError": 1, "ZeroDivisionError": 1}
+        assert found.stages["upper"]["ok"] == 2
+        with run.reading() as connection:
+            rows = connection.execute("select attempt, error from picky where status = 'failed'").fetchall()
+        assert [row[0] for row in rows] == [attempt, attempt]
+        assert all("tests/toys.py" in row[1] for row in rows)
+    start(run, pipeline, str(tmp_path / "in"), StartOptions(quiet=True, stages="..read"))

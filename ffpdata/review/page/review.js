@@ -125,6 +125,7 @@ class Entry {
 async function fill() {
   if (filling || queue.length >= AHEAD) return;
   filling = true;
+  showWaiting();
   const asked = round;
   try {
     const { pairs } = await call("/api/next", { wanted: wanted(), count: AHEAD });
@@ -139,8 +140,16 @@ async function fill() {
     say(`${error.message}. Reload the page to try again.`, true);
   } finally {
     filling = false;
+    showWaiting();
     if (asked !== round) fill();
   }
+}
+
+/** Without a pair on the screen: say whether some are on their way or none is left. */
+function showWaiting() {
+  const empty = queue.length === 0;
+  one("#waiting").hidden = !(empty && filling);
+  one("#none").hidden = !empty || filling;
 }
 
 let preloading = false;
@@ -166,7 +175,7 @@ const player = new Player(one("#screen"), changed);
 function show() {
   const entry = queue[0];
   one("#review").hidden = !entry;
-  one("#none").hidden = Boolean(entry);
+  showWaiting();
   delete document.body.dataset.shown;
   if (!entry) {
     player.clear();
@@ -197,11 +206,20 @@ function show() {
 function showProblem() {
   one("#problem").textContent = queue[0]?.problem ? `${queue[0].problem}. Flag the pair (f), or skip it (s).` : "";
   one("#problem").hidden = !queue[0]?.problem;
+  showLoading();
+}
+
+/** Whether the video of the pair on the screen was seen; while it seeks it may have no picture for a moment. */
+const isShown = () => queue.length > 0 && document.body.dataset.shown === queue[0].pair.key;
+
+function showLoading() {
+  one("#loading").hidden = isShown() || Boolean(queue[0]?.problem);
 }
 
 function changed() {
   if (!player.pair) return;
   if (player.ready) document.body.dataset.shown = player.pair.key;
+  showLoading();
   const slider = one("#frame");
   if (!slider.matches(":active")) slider.value = player.frame;
   one("#number").textContent = `${player.frame + 1} / ${player.pair.frames}`;
@@ -214,8 +232,14 @@ function changed() {
 
 function decide(verdict, reasons = []) {
   const entry = queue[0];
-  const seen = document.body.dataset.shown === entry?.pair.key || entry?.problem;
-  if (!entry || !seen) return; // nobody judges what was not shown
+  if (!entry) {
+    say(filling ? "Not counted: the pairs are still loading" : "Not counted: no pair is on the screen");
+    return;
+  }
+  if (!isShown() && !entry.problem) {
+    say("Not counted: the video is still loading"); // nobody judges what was not shown
+    return;
+  }
   const seconds = Math.min(LONGEST, (performance.now() - entry.since) / 1000);
   queue.shift();
   history.push(entry);
@@ -274,7 +298,10 @@ function undo() {
 }
 
 function later() {
-  if (queue.length < 2) return;
+  if (queue.length < 2) {
+    say(filling ? "The next pairs are still loading" : "There is no other pair");
+    return;
+  }
   queue.push(queue.shift());
   show();
   preload();
@@ -364,6 +391,10 @@ const setView = (view) => {
 };
 const toggleView = (view) => setView(player.view === view ? "side" : view);
 const setOutline = (on) => {
+  if (player.pair && !player.pair.panels.includes("mask")) {
+    say("This pair has no mask");
+    return;
+  }
   one("#outline").checked = player.outline = on;
   player.draw();
 };
@@ -405,6 +436,8 @@ const KEYS = {
   "?": () => one("#help").showModal(),
 };
 
+const PICTURE_KEYS = [" ", "ArrowLeft", "ArrowRight", "w", "d", "m", "b", "z"]; // of no use before there is a picture
+
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("select, input:not([type=range], [type=radio], [type=checkbox])");
   if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
@@ -413,6 +446,10 @@ document.addEventListener("keydown", (event) => {
   if (!action) return;
   event.preventDefault();
   if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held down decides once
+  if (PICTURE_KEYS.includes(event.key) && player.pair && !isShown()) {
+    say("The video is still loading");
+    return;
+  }
   action(event);
 });
 document.addEventListener("keyup", (event) => {
@@ -500,4 +537,7 @@ function login() {
   });
 }
 
-begin().catch((error) => say(error.message, true));
+begin().catch((error) => {
+  one("#waiting").hidden = true;
+  say(error.message, true);
+});
