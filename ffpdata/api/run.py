@@ -40,7 +40,7 @@ def run(
 
     Args:
         pipeline: name, path, or a `Pipeline`.
-        input: folder, glob, or CSV, TSV or Parquet table with a `path` column; local or `s3://`.
+        input: folder, glob, or table with a `path` column (CSV, TSV, JSON lines, Parquet); local or `s3://`.
         run_folder: where manifests and artifacts go; local or `s3://`.
         profile: which models; by default the pipeline's.
         overrides: settings, as `load_pipeline` takes them: `["clip.frames=49"]` or `{"clip": {"frames": 49}}`.

@@ -37,7 +37,9 @@ def sample(
 
 def run(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Pipeline file, or a name: local_editing.")],
-    source: Annotated[str, typer.Option("--input", help="Folder, glob, or CSV/Parquet table with a `path` column.")],
+    source: Annotated[
+        str, typer.Option("--input", help="Folder, glob, or table (CSV, JSON lines, Parquet) with `path`.")
+    ],
     run_folder: Annotated[str, typer.Option("--run", metavar="RUN", help="Run folder; the same one resumes.")],
     profile: Annotated[
         str | None, typer.Option(help="Which models: a name or a file. Default: the pipeline's.")
