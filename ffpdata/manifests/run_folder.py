@@ -15,6 +15,7 @@ import yaml
 from ffpdata import __version__
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import FatalError
+from ffpdata.core.file_names import shown, text_of
 from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import Manifest, sql_types
 from ffpdata.manifests.views import PAIR, connect, readable
@@ -68,8 +69,8 @@ class RunFolder:
         entry = {
             "started_at": datetime.now(UTC).isoformat("T", "seconds"),
             "ffpdata": __version__,
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "input": source,
+            "command": [shown(text_of(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
+            "input": shown(text_of(source)),
             "limit": limit,
             "stages": stages,
             "pipeline": pipeline.model_dump(mode="json"),

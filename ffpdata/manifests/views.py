@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from ffpdata.core.errors import FatalError
+from ffpdata.core.file_names import text_of
 from ffpdata.manifests.duckdb_files import ManifestFiles
 from ffpdata.manifests.manifest import COMMON, MANIFESTS, Manifest, by_columns
 from ffpdata.storage.object_store import latest_outage
@@ -76,7 +77,7 @@ def narrow(store: Store, parts: Sequence[str], columns: str) -> str:
 
 def _names(store: Store, parts: Sequence[str]) -> str:
     """Full locations of parts, as SQL texts."""
-    root = store.url("")
+    root = text_of(store.url(""))
     return ", ".join(literal(f"{root}/{part}") for part in parts)
 
 
