@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +34,9 @@ def sample(
 
     write_samples(folder)
     typer.echo(f"Sample clips, style images and ground truth are in {folder}. Try:")
-    typer.echo(f"  ffpdata run pipelines/local_editing.yaml --input {folder}/clips.csv --run runs/first")
+    typer.echo(
+        f"  ffpdata run pipelines/local_editing.yaml --input {shlex.quote(f'{folder}/clips.csv')} --run runs/first"
+    )
 
 
 def run(
@@ -66,7 +70,8 @@ def run(
         quiet=quiet,
     )
     _finish(done.result or done.status(), strict=strict)
-    typer.echo(f"Next: ffpdata report {run_folder}   or   ffpdata export {run_folder} OUT")
+    quoted = shlex.quote(run_folder)
+    typer.echo(f"Next: ffpdata report {quoted}   or   ffpdata export {quoted} OUT")
 
 
 def retry(
@@ -100,22 +105,19 @@ def sql(
     query: Annotated[str, typer.Argument(metavar="SQL", help='E.g. "select task, count(*) from items group by 1".')],
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Let SQL use other files and extensions.")] = False,
 ) -> None:
     """Query the manifests: a view per stage, `<stage>_history` with all rows, and the wide view `items`."""
     from ffpdata.api.run import open_run
-    from ffpdata.runners.tables import rows_text
+    from ffpdata.cli.query_result import csv_text, json_text, table_text
 
-    rows = open_run(run_folder).sql(query).to_pylist()
+    found = open_run(run_folder).sql(query, unsafe=unsafe)
     if as_json:
-        typer.echo(json.dumps(rows, default=str))
+        typer.echo(json_text(found))
     elif as_csv:
-        import csv
-
-        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
+        typer.echo(csv_text(found), nl=False)
     else:
-        typer.echo(rows_text(rows))
+        typer.echo(table_text(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
 
 
 def export(
@@ -129,7 +131,7 @@ def export(
     from ffpdata.api.run import open_run
 
     open_run(run_folder).export(out, shard_size_mb=shard_size)
-    typer.echo(f"Exported to {out}. Check it with: ffpdata verify {out}")
+    typer.echo(f"Exported to {out}. Check it with: ffpdata verify {shlex.quote(out)}")
 
 
 def verify(out: Annotated[str, typer.Argument(metavar="OUT", help="Exported dataset.")]) -> None:

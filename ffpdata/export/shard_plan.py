@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,8 @@ from ffpdata.core.errors import FatalError
 from ffpdata.core.keys import digest
 from ffpdata.export.extras import Extras
 from ffpdata.export.pair_record import MEMBERS
-from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR, quote
+from ffpdata.manifests.sql_text import quote
+from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR
 from ffpdata.storage.store import Store
 
 MAX_KEY = 64
@@ -157,5 +159,5 @@ def _size(store: Store, path: str) -> int:
     except FileNotFoundError:
         raise FatalError(
             f"{store.root}/{path} is gone, but a manifest names it: put it back from a copy, or have it made again: "
-            f"`ffpdata retry {store.root} --lost`"
+            f"`ffpdata retry {shlex.quote(store.root)} --lost`"
         ) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -157,7 +158,7 @@ def _load(artifacts: Store, entry: PlannedPair, record: bytes) -> list[Member]:
     except FfpdataError as err:
         raise FatalError(
             f"{artifacts.root}/{entry.files[TARGET][0]} is damaged ({err}): put it back from a copy, or delete it and "
-            f"have it made again with `ffpdata retry {artifacts.root} --lost`"
+            f"have it made again with `ffpdata retry {shlex.quote(artifacts.root)} --lost`"
         ) from err
     return [Member(name, content[name]) for name in sorted(content)]
 

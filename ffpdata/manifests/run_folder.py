@@ -107,15 +107,18 @@ class RunFolder:
         return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
 
     @contextmanager
-    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def reading(self, *, unsafe: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """Connect for the length of a with block, in which unreadable manifests are a FatalError."""
-        with readable(self.store), self.connect() as connection:
+        with readable(self.store), self.connect(unsafe=unsafe) as connection:
             yield connection
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """Connect DuckDB, with a view per stage, `<stage>_history` and the wide view `items`."""
+    def connect(self, *, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
+        """Connect DuckDB, with a view per stage, `<stage>_history` and the wide view `items`.
+
+        SQL reaches the manifests of this run alone, or with `unsafe` also other files and extensions.
+        """
         columns: dict[str, dict[str, str]] = {}
         for start in self.starts():
             for stage, types in start.get("columns", {}).items():
                 columns.setdefault(stage, {}).update(types)
-        return connect(self.store, self.tracks(), columns)
+        return connect(self.store, self.tracks(), columns, unsafe=unsafe)
