@@ -145,12 +145,11 @@ def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: 
             entry["style"] = sorted(ranked[: settings.styles_per_source])
 
 
-def _from_table(
-    table: str, files: Iterable[str], location: Location, settings: InputSettings
-) -> Iterator[dict[str, Any]]:
+def _from_table(table: str, files: list[str], location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
     """List the rows of a table, which may lie in several files."""
     entries: list[dict[str, Any]] = []
     columns, readable = dict[str, None](), False
+    beside = PurePosixPath(table).name if files != [table] and location.root == parent(table) else ""
     for file in files:
         inside = file.removeprefix(f"{table}/") if file != table else ""
         with open_source(file) as stream:
@@ -160,7 +159,7 @@ def _from_table(
             row.where = f"{inside} {row.where}".strip()
             columns |= dict.fromkeys(row.values)
             readable = readable or not row.fault
-            entries.append(_from_row(row, location, PurePosixPath(table).name if inside else ""))
+            entries.append(_from_row(row, location, beside))
     if readable and "path" not in columns:
         raise ConfigError(
             f"{table}: the table has no column 'path'{nearest('path', columns)}. It has: {', '.join(columns)}"
@@ -173,7 +172,7 @@ def _from_table(
 
 
 def _from_row(row: TableRow, location: Location, folder: str) -> dict[str, Any]:
-    """Make the entry of a row; `folder` is the name of the one that the table's parts lie in."""
+    """Make the entry of a row; `folder` is the name of the one with the table's parts, where paths lie beside it."""
     fault = row.fault
     entry: dict[str, Any] = {}
     for name in KNOWN_COLUMNS:

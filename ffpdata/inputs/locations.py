@@ -215,6 +215,7 @@ class RemoteLocation:
         self._protocol = root.partition("://")[0]
         self._fs = open_fs(root)
         self._seen: dict[str, str] = {}
+        self._files: dict[str, list[str]] = {}
 
     @property
     def kind(self) -> str:
@@ -231,8 +232,10 @@ class RemoteLocation:
         return url if RemoteLocation(url).kind == "folder" else ""
 
     def files(self, folder: str) -> list[str]:
-        """List the files below a folder without hidden ones, in the order of a local listing."""
-        return self._note(patient(folder, lambda: self._fs.find(folder, detail=True)))
+        """List the files below a folder without hidden ones, in the order of a local listing; each folder once."""
+        if folder not in self._files:
+            self._files[folder] = self._note(patient(folder, lambda: self._fs.find(folder, detail=True)))
+        return self._files[folder]
 
     def match(self, pattern: str) -> list[str]:
         """List the files that a pattern matches, sorted."""

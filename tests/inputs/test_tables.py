@@ -318,6 +318,10 @@ def test_a_folder_of_lists_has_their_paths_in_it(folder: Path) -> None:
     (lists / "c.mp4").rename(folder / "c.mp4")
     [item] = list_inputs(str(lists), InputSettings(root=str(folder)))
     assert item.values["path"] == f"{lists}/c.mp4"
+    (lists / "0.csv").write_text("path\n../a.mp4\nb.mp4\n")
+    outside, inside = list_inputs(str(lists), CLIPS)
+    assert outside.values["problem"][0] == "path_outside_input"
+    assert inside.values["path"] == f"{lists}/b.mp4"
     (lists / "1.jsonl").write_text('{"path": "c.mp4"}\n')
     with pytest.raises(ConfigError, match=r"nothing but tables \(\.csv, \.jsonl\): give one of them"):
         list_inputs(str(lists), CLIPS)
