@@ -17,7 +17,8 @@ from pathlib import Path
 
 from benchmarks.timing import verdict
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import quote, records
+from ffpdata.manifests.sql_text import quote
+from ffpdata.manifests.views import records
 from ffpdata.sample import write_samples
 
 PIPELINES = {"local_editing": ("clips.csv", []), "stylization": (".", ["input.styles_per_source=1"])}

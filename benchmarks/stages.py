@@ -19,7 +19,8 @@ from pathlib import Path
 
 from ffpdata.core.config import load_pipeline
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import quote, records
+from ffpdata.manifests.sql_text import quote
+from ffpdata.manifests.views import records
 
 PIPELINES = ("local_editing", "stylization")
 MEMORY_GB = 1.5

@@ -44,7 +44,7 @@ def run(
 
     Args:
         pipeline: name, path, or a `Pipeline`.
-        input: folder, glob, or CSV, TSV or Parquet table with a `path` column; local or `s3://`.
+        input: folder, glob, or table with a `path` column (CSV, TSV, JSON lines, Parquet); local or `s3://`.
         run_folder: where manifests and artifacts go; local or `s3://`.
         profile: which models; by default the pipeline's.
         overrides: settings, as `load_pipeline` takes them: `["clip.frames=49"]` or `{"clip": {"frames": 49}}`.
@@ -117,28 +117,35 @@ class Run:
         """Count where the items stand, per stage; works while the run goes on."""
         return status(self.folder)
 
-    def sql(self, query: str) -> pa.Table:
+    def sql(self, query: str, *, unsafe: bool = False) -> pa.Table:
         """Query the manifests: a view per stage, `<stage>_history` with all rows, and the wide view `items`.
 
         Args:
-            query: DuckDB's SQL.
+            query: DuckDB's SQL. It can read the manifests of this run; it can write nothing and open no other file.
+            unsafe: let it read and write files and use extensions, as DuckDB does by itself.
 
         Returns:
             An Arrow table; `.to_pylist()` makes dicts of it and, where pandas is installed, `.to_pandas()` a frame.
+            Of several columns of one name the second is called `<name>_2`.
 
         Raises:
-            UsageError: the query is wrong.
+            UsageError: the query is wrong, or does what needs `unsafe`.
             FatalError: the manifests cannot be read.
         """
         import duckdb
         import pyarrow as pa
 
+        from ffpdata.manifests.connection import NEEDS_UNSAFE, check_query
         from ffpdata.manifests.views import about_manifests
 
-        with self.folder.reading() as connection:
+        with self.folder.reading(unsafe=unsafe) as connection:
             try:
+                if not unsafe:
+                    check_query(connection, query)
                 found = connection.sql(query)
-                return pa.table({}) if found is None else found.to_arrow_table()
+                return pa.table({}) if found is None else _own_names(found.to_arrow_table())
+            except duckdb.PermissionException as err:
+                raise UsageError(f"SQL: {err}. {NEEDS_UNSAFE}") from err
             except duckdb.Error as err:
                 if about_manifests(err):
                     raise
@@ -237,6 +244,17 @@ def _check_models(pipeline: Pipeline, texts: Sequence[str]) -> None:
                 check(used[role[0]])
             except ConfigError as err:
                 raise ConfigError(f"--set {text}: {err}") from err
+
+
+def _own_names(table: pa.Table) -> pa.Table:
+    """Return a table whose columns have names of their own: `n`, `n_2`."""
+    names: list[str] = []
+    for name in table.column_names:
+        number, own = 2, name
+        while own in names:
+            number, own = number + 1, f"{name}_{number}"
+        names.append(own)
+    return table.rename_columns(names)
 
 
 def _check_runner(runner: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,6 +16,9 @@ from ffpdata.cli import machines, reviews, runs
 from ffpdata.cli.options import ExitCode
 
 __all__ = ["ExitCode", "app", "main"]
+
+_STARTED_ANEW = "FFPDATA_UTF8"
+"""Environment variable that says that the command was started anew, so that it is not a second time."""
 
 app = typer.Typer(
     help="Build paired video-editing datasets: (source, edited, instruction) pairs from clips and images.",
@@ -46,7 +51,9 @@ def main() -> None:
     """Entry point: one clear message per error, and the exit codes that scripts rely on."""
     from ffpdata.core.errors import FfpdataError, UsageError
 
+    _use_utf8()
     try:
+        _check_arguments()
         with warnings.catch_warnings():
             _show_warnings()
             app()
@@ -59,6 +66,32 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("\nInterrupted. Finished items are kept: the same command goes on from here.", err=True)
         sys.exit(ExitCode.INTERRUPTED)
+
+
+def _use_utf8() -> None:
+    """Start anew in Python's UTF-8 mode where the locale is another, as with `LC_ALL=C`: names and texts are UTF-8.
+
+    Child processes inherit it. What is printed is never a reason to stop.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not os.environ.get(_STARTED_ANEW):
+        os.execve(  # noqa: S606 - the same program with the same arguments
+            sys.executable,
+            [sys.executable, "-X", "utf8", *sys.orig_argv[1:]],
+            os.environ | {"PYTHONUTF8": "1", _STARTED_ANEW: "1"},
+        )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_arguments() -> None:
+    """Refuse names that no manifest can hold; raises UsageError."""
+    from ffpdata.core.errors import UsageError
+    from ffpdata.core.file_names import is_text, shown
+
+    for word in sys.argv[1:]:
+        if not is_text(word):
+            raise UsageError(f"'{shown(word)}': this name is not UTF-8: rename the file or folder")
 
 
 def _show_warnings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -74,6 +75,7 @@ def serve_vlm(
             typer.echo(json.dumps({"model": plan.served_model, "endpoints": endpoints}))
             return
         typer.echo("All ready. Ctrl-C ends them. In a profile, under models.vision_language.runtime, or with a run:")
-        typer.echo(f"  --set 'models.vision_language.runtime.endpoint=[{', '.join(endpoints)}]'")
+        setting = f"models.vision_language.runtime.endpoint=[{', '.join(endpoints)}]"
+        typer.echo(f"  --set {shlex.quote(setting)}")
 
     serve(plan, ray=ray, wait=wait, logs=logs, say=lambda text: typer.echo(text, err=as_json), ready=ready)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -139,4 +140,4 @@ def calibrate(
     for line in found.lines():
         typer.echo(line)
     if out and found.settings:
-        typer.echo(f"Written: {out}. Lay it over a profile: --profile cpu,{out}")
+        typer.echo(f"Written: {out}. Lay it over a profile: --profile {shlex.quote(f'cpu,{out}')}")

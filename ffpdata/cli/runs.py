@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,12 +36,16 @@ def sample(
 
     write_samples(folder)
     typer.echo(f"Sample clips, style images and ground truth are in {folder}. Try:")
-    typer.echo(f"  ffpdata run pipelines/local_editing.yaml --input {folder}/clips.csv --run runs/first")
+    typer.echo(
+        f"  ffpdata run pipelines/local_editing.yaml --input {shlex.quote(f'{folder}/clips.csv')} --run runs/first"
+    )
 
 
 def run(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Pipeline file, or a name: local_editing.")],
-    source: Annotated[str, typer.Option("--input", help="Folder, glob, or CSV/Parquet table with a `path` column.")],
+    source: Annotated[
+        str, typer.Option("--input", help="Folder, glob, or table (CSV, JSON lines, Parquet) with `path`.")
+    ],
     run_folder: Annotated[str, typer.Option("--run", metavar="RUN", help="Run folder; the same one resumes.")],
     profile: Annotated[
         str | None, typer.Option(help="Which models: a name or a file. Default: the pipeline's.")
@@ -69,8 +74,9 @@ def run(
         )
     result = done.result or done.status()
     _finish(done.folder, result, strict=strict)
-    export_it = f"   or   ffpdata export {run_folder} OUT" if result.pairs else ""
-    typer.echo(f"Next: ffpdata report {run_folder}{export_it}")
+    quoted = shlex.quote(run_folder)
+    export_it = f"   or   ffpdata export {quoted} OUT" if result.pairs else ""
+    typer.echo(f"Next: ffpdata report {quoted}{export_it}")
 
 
 def retry(
@@ -110,22 +116,19 @@ def sql(
     query: Annotated[str, typer.Argument(metavar="SQL", help='E.g. "select task, count(*) from items group by 1".')],
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Let SQL use other files and extensions.")] = False,
 ) -> None:
     """Query the manifests: a view per stage, `<stage>_history` with all rows, and the wide view `items`."""
     from ffpdata.api.run import open_run
-    from ffpdata.runners.tables import rows_text
+    from ffpdata.cli.query_result import csv_text, json_text, table_text
 
-    rows = open_run(run_folder).sql(query).to_pylist()
+    found = open_run(run_folder).sql(query, unsafe=unsafe)
     if as_json:
-        typer.echo(json.dumps(rows, default=str))
+        typer.echo(json_text(found))
     elif as_csv:
-        import csv
-
-        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
+        typer.echo(csv_text(found), nl=False)
     else:
-        typer.echo(rows_text(rows))
+        typer.echo(table_text(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
 
 
 def export(
@@ -139,7 +142,7 @@ def export(
     from ffpdata.api.run import open_run
 
     open_run(run_folder).export(out, shard_size_mb=shard_size)
-    typer.echo(f"Exported to {out}. Check it with: ffpdata verify {out}")
+    typer.echo(f"Exported to {out}. Check it with: ffpdata verify {shlex.quote(out)}")
 
 
 def verify(

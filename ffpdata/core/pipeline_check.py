@@ -25,7 +25,7 @@ TYPES = "str, int, float, bool, dict, list[str], list[int], list[float]"
 
 TABLE_COLUMNS = (
     *("item_id", "entered_id", "parent_id", "source_id", "track", "stage", "key", "upstream", "status", "reason"),
-    *("error", "attempt", "started_at", "seconds", "cpu_seconds", "worker", "model", "notes"),
+    *("error", "attempt", "started_at", "seconds", "cpu_seconds", "worker", "model", "artifacts", "notes"),
 )
 """Columns that the table of every stage has anyway."""
 

@@ -32,6 +32,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from ffpdata.core.errors import ConfigError, FatalError, Reject, nearest
+from ffpdata.core.file_names import path_of
 from ffpdata.core.keys import digest, row_key
 from ffpdata.core.plugins import INTERACTIVE, import_object, import_path
 from ffpdata.core.prompt import Prompt
@@ -227,7 +228,7 @@ class Row(Mapping[str, Any]):
         """
         root = str(self["root"])
         if "://" not in root:
-            return Path(root) / path
+            return Path(path_of(root)) / path_of(path)
         if self._open_input is None:
             raise RuntimeError("this row has no access to remote inputs: it was built without a workspace")
         return self._open_input(f"{root}/{path}", max_bytes)

@@ -22,7 +22,7 @@ import yaml
 from ffpdata.curate import verdicts as reviewed
 from ffpdata.curate.verdicts import ACCEPT, REJECT, Verdict
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import literal, quote
+from ffpdata.manifests.sql_text import literal, quote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

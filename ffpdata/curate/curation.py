@@ -16,7 +16,8 @@ from ffpdata.core.sections import CurateSettings
 from ffpdata.curate import dedup, select, split, verdicts
 from ffpdata.manifests.manifest import stage_schema, worker_label
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR, literal, quote
+from ffpdata.manifests.sql_text import literal, quote
+from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR
 
 VERSION = 1
 """Raised whenever the rules change: all decisions are then made again."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ffpdata.core.keys import digest
 from ffpdata.manifests.manifest import COMMON, stage_schema
-from ffpdata.manifests.views import literal, quote
+from ffpdata.manifests.sql_text import literal, quote
 
 REVIEW = "review"
 """Name of the verdicts' manifest. It is not a stage of any pipeline."""

@@ -15,7 +15,7 @@ from ffpdata.curate.curation import current_settings
 from ffpdata.export.dataset import Shard
 from ffpdata.export.extras import Extras
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import literal, quote
+from ffpdata.manifests.sql_text import literal, quote
 
 CLASSICAL = "ffpdata.models.classical."
 

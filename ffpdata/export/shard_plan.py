@@ -17,7 +17,8 @@ from ffpdata.core.errors import DamagedError
 from ffpdata.core.keys import digest
 from ffpdata.export.extras import Extras
 from ffpdata.export.pair_record import MEMBERS
-from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR, quote
+from ffpdata.manifests.sql_text import quote
+from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR
 from ffpdata.storage.digests import wrong_size
 from ffpdata.storage.store import Store
 
@@ -110,9 +111,10 @@ def plan_shards(
 def damaged_artifact(store: Store, path: str, why: str, others: int = 0) -> DamagedError:
     """The error about an artifact that cannot be exported; `others` are in the same state."""
     more = f" (and {others} other files are gone or damaged)" if others else ""
+    run = shlex.quote(store.root)
     return DamagedError(
         f"{store.root}/{path} {why}{more}, but a manifest names it: put it back from a copy, or have it made again: "
-        f"`ffpdata retry {store.root} --lost`; `ffpdata verify {store.root}` lists all such files"
+        f"`ffpdata retry {run} --lost`; `ffpdata verify {run}` lists all such files"
     )
 
 

@@ -6,14 +6,15 @@ has a `problem`, which the first stage turns into a row with the reason.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
+import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ffpdata.core.errors import ConfigError, FatalError, UsageError, nearest
+from ffpdata.core.errors import ConfigError, FatalError, FfpdataWarning, UsageError, nearest
+from ffpdata.core.file_names import is_text, path_of, shown, text_of
 from ffpdata.core.keys import digest
 from ffpdata.core.sections import InputSettings
 from ffpdata.core.stage import Item
@@ -27,19 +28,21 @@ from ffpdata.inputs.locations import (
     parent,
     plain,
 )
+from ffpdata.inputs.tables import NOT_READ, TABLES, TableRow, as_meta, partition_of, parts, read_table, suffix_of
 
-TABLE_SUFFIXES = {".csv", ".tsv", ".parquet"}
 KNOWN_COLUMNS = ("path", "object", "box", "caption", "licence", "url", "style")
 CONTENT, STYLE = "content", "style"
 """Sub-folders of a stylization input."""
+_UNKNOWN = {"", "nan", "NaN", "NAN", "<NA>", "NaT"}
+"""How programs write a missing value into a cell."""
 
 
 def list_inputs(source: str, settings: InputSettings, limit: int | None = None) -> list[Item]:
     """List an input's entries in a stable order.
 
     Args:
-        source: folder, glob, or a CSV, TSV or Parquet table with a `path` column; local or a URL such as
-            `s3://bucket/clips`.
+        source: folder, glob, or a table with a `path` column (CSV, TSV, JSON lines, Parquet or a folder of Parquet
+            parts, or a .txt with one path a line); local or a URL such as `s3://bucket/clips`.
         settings: how to read it.
         limit: number of entries to keep, from the first; None keeps all.
 
@@ -50,32 +53,15 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
         RetryableError: the object store does not answer.
     """
     try:
-        return _list(plain(source), settings, limit)
+        return _list(text_of(plain(source)), settings, limit)
     except PermissionError as err:
         raise FatalError(f"--input {source!r}: {err.strerror}. Check what you may read there.") from err
 
 
 def _list(source: str, settings: InputSettings, limit: int | None) -> list[Item]:
-    kind = kind_of(source)
-    if kind == "file" and PurePosixPath(source).suffix.lower() in TABLE_SUFFIXES:
-        location = location_of(settings.root or parent(source))
-        entries = list(_from_table(source, location, settings))
-    elif kind == "folder":
-        location = location_of(source)
-        entries = list(_from_folder(location, settings))
-    elif kind == "file":
-        location = location_of(parent(source))
-        entries = [{"path": source if "://" in source else str(Path(source).absolute())}]
-    else:
-        location, matches = match(source)
-        if not matches:
-            raise UsageError(
-                f"--input {source!r}: no such folder, file or glob match. Give a folder, a glob such as 'clips/*.mp4', "
-                "or a CSV or Parquet table with a `path` column."
-            )
-        entries = [{"path": m} for m in matches]
-        if settings.kind == "styled":
-            _pair_styles(entries, [e["path"] for e in entries], settings)
+    location, entries = _entries(source, settings)
+    if not is_text(location.root):
+        raise UsageError(f"--input: the name of the folder '{shown(location.root)}' is not UTF-8: rename it")
     if not entries:
         raise UsageError(f"--input {source!r}: the folder or table is empty, there is nothing to do")
     items: list[Item] = []
@@ -91,6 +77,39 @@ def _list(source: str, settings: InputSettings, limit: int | None) -> list[Item]
             item = Item(f"{item.item_id}-{seen[item.item_id]}", item.values)
         items.append(item)
     return items
+
+
+def _entries(source: str, settings: InputSettings) -> tuple[Location, list[dict[str, Any]]]:
+    kind = kind_of(source)
+    if kind == "file" and suffix_of(source) in NOT_READ:
+        raise UsageError(
+            f"--input {source!r}: a list of clips is not read from {suffix_of(source)}: write it as CSV, JSON lines or "
+            "Parquet with a `path` column, or as .txt with one path a line; of an archive give what is in it"
+        )
+    if kind == "file" and suffix_of(source) in TABLES:
+        location = location_of(settings.root or parent(source))
+        return location, list(_from_table(source, [source], location, settings))
+    if kind == "folder":
+        location = location_of(source)
+        if found := parts(location.files(location.root), source):
+            table = location.root
+            # A folder that is called like a table stands where the table would: its paths are relative to its place.
+            location = location_of(settings.root or (parent(table) if suffix_of(table) in TABLES else table))
+            return location, list(_from_table(table, found, location, settings))
+        return location, list(_from_folder(location, settings))
+    if kind == "file":
+        path = source if "://" in source else text_of(str(Path(path_of(source)).absolute()))
+        return location_of(parent(source)), [{"path": path}]
+    location, matches = match(source)
+    if not matches:
+        raise UsageError(
+            f"--input {source!r}: no such folder, file or glob match. Give a folder, a glob such as 'clips/*.mp4', "
+            "or a table (CSV, JSON lines, Parquet) with a `path` column."
+        )
+    entries: list[dict[str, Any]] = [{"path": m} for m in matches]
+    if settings.kind == "styled":
+        _pair_styles(entries, matches, settings)
+    return location, entries
 
 
 def _from_folder(location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
@@ -113,37 +132,76 @@ def _from_folder(location: Location, settings: InputSettings) -> Iterator[dict[s
 
 def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: InputSettings) -> None:
     """Choose style images for each entry without any, by hash: a new image changes few of the other choices."""
-    images = [f for f in files if Path(f).suffix.lower() in IMAGE_SUFFIXES]
+    images = [f for f in files if suffix_of(f) in IMAGE_SUFFIXES]
+    if odd := [shown(image) for image in images if not is_text(image)]:
+        warnings.warn(f"no style is '{odd[0]}': its name is not UTF-8, rename it", FfpdataWarning, stacklevel=2)
+        images = [image for image in images if is_text(image)]
     for entry in entries:
         if not entry.get("style"):
             path = str(entry.get("path") or "")
-            name = Path(path).name
+            name = shown(Path(path).name)
             others = [i for i in images if i != path]
             ranked = sorted(others, key=lambda i: hashlib.sha256(f"{name}|{Path(i).name}".encode()).digest())
             entry["style"] = sorted(ranked[: settings.styles_per_source])
 
 
-def _from_table(table: str, location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
-    rows = list(_read_table(table))
-    columns = list(rows[0]) if rows else []
-    if rows and "path" not in columns:
+def _from_table(table: str, files: list[str], location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
+    """List the rows of a table, which may lie in several files."""
+    entries: list[dict[str, Any]] = []
+    columns, readable = dict[str, None](), False
+    beside = PurePosixPath(table).name if files != [table] and location.root == parent(table) else ""
+    for file in files:
+        inside = file.removeprefix(f"{table}/") if file != table else ""
+        with open_source(file) as stream:
+            rows = read_table(file, stream)
+        for row in rows:
+            row.values = partition_of(inside) | row.values
+            row.where = f"{inside} {row.where}".strip()
+            columns |= dict.fromkeys(row.values)
+            readable = readable or not row.fault
+            entries.append(_from_row(row, location, beside))
+    if readable and "path" not in columns:
         raise ConfigError(
             f"{table}: the table has no column 'path'{nearest('path', columns)}. It has: {', '.join(columns)}"
         )
-    entries = []
-    for row in rows:
-        entry = {name: row.get(name) for name in KNOWN_COLUMNS}
-        if isinstance(entry["style"], str):
-            entry["style"] = [s.strip() for s in entry["style"].split(";") if s.strip()]
-        entry["style"] = [location.join(str(s)) for s in entry["style"] or []]
-        entry["path"] = location.join(str(entry["path"])) if entry["path"] else ""
-        entry["meta"] = {k: v for k, v in row.items() if k not in KNOWN_COLUMNS and v not in (None, "")}
-        entries.append(entry)
     if settings.kind == "styled":
         entries = _join_styles(entries)
         folder = location.folder(STYLE)
         _pair_styles(entries, location.files(folder) if folder else [], settings)
     yield from entries
+
+
+def _from_row(row: TableRow, location: Location, folder: str) -> dict[str, Any]:
+    """Make the entry of a row; `folder` is the name of the one with the table's parts, where paths lie beside it."""
+    fault = row.fault
+    entry: dict[str, Any] = {}
+    for name in KNOWN_COLUMNS:
+        value = row.values.get(name)
+        entry[name] = value = None if isinstance(value, str) and value.strip() in _UNKNOWN else value
+        if name not in ("box", "style") and isinstance(value, (list, dict, bool)):
+            fault, entry[name] = fault or f"{name} {value!r}: expected text", None
+        elif name not in ("path", "box", "style") and isinstance(value, str) and not is_text(value):
+            fault, entry[name] = fault or f"{name} '{shown(value)}' is not text in UTF-8", None
+    styles = entry["style"]
+    if isinstance(styles, str):
+        styles = [s.strip() for s in styles.split(";") if s.strip()]
+    elif styles is not None and not (isinstance(styles, list) and all(isinstance(s, str) for s in styles)):
+        fault, styles = fault or f"style {styles!r}: expected paths", None
+    entry["style"] = [location.join(s) for s in styles or []]
+    path = str(entry["path"]) if entry["path"] is not None else ""
+    if folder and path.startswith("../"):  # a path from where the part lies
+        path = str(PurePosixPath(folder) / path).removeprefix(f"{folder}/../")
+    entry["path"] = location.join(path) if path else ""
+    entry["meta"] = {
+        name: as_meta(value)
+        for name, value in row.values.items()
+        if name not in KNOWN_COLUMNS and value is not None and value != ""
+    }
+    if fault:
+        entry["problem"] = ["bad_row", f"{row.where}: {fault}"]
+    elif not path:
+        entry["problem"] = ["missing_path", f"{row.where}: the row's `path` is empty"]
+    return entry
 
 
 def _join_styles(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -158,32 +216,13 @@ def _join_styles(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(joined.values())
 
 
-def _read_table(table: str) -> Iterator[dict[str, Any]]:
-    suffix = PurePosixPath(table).suffix.lower()
-    with open_source(table) as stream:
-        if suffix == ".parquet":
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            try:
-                yield from pq.read_table(stream).to_pylist()
-            except (pa.ArrowInvalid, OSError) as err:
-                raise ConfigError(f"{table}: not a readable Parquet file: {err}") from err
-            return
-        try:
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-            for row in csv.DictReader(text, delimiter="\t" if suffix == ".tsv" else ","):
-                yield {k: (v or "").strip() if isinstance(v, str) else v for k, v in row.items() if k is not None}
-        except (UnicodeDecodeError, csv.Error) as err:
-            raise ConfigError(f"{table}: not a readable CSV file in UTF-8: {err}") from err
-
-
 def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[str, str]) -> Item:
     path = str(entry.get("path") or "")
-    values: dict[str, Any] = {"path": path, "root": location.root, "fingerprint": fingerprints[path]}
-    problem = location.problem(path) if path else ["missing_path", "the row's `path` is empty"]
-    for style in entry.get("style") or []:
-        problem = problem or location.problem(style)
+    styles = [str(style) for style in entry.get("style") or []]
+    values: dict[str, Any] = {"path": shown(path), "root": location.root, "fingerprint": fingerprints[path]}
+    problem = entry.get("problem") or _problem(path, location)
+    for style in styles:
+        problem = problem or _problem(style, location)
     if problem:
         values["problem"] = problem
     for name in ("object", "caption"):
@@ -200,19 +239,28 @@ def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[st
     for name in ("licence", "url"):
         if entry.get(name):
             values[name] = str(entry[name])
-    if entry.get("style"):
-        values["style_paths"] = list(entry["style"])
-        values["style_fingerprints"] = [fingerprints[s] for s in entry["style"]]
+    if styles:
+        values["style_paths"] = [shown(style) for style in styles]
+        values["style_fingerprints"] = [fingerprints[style] for style in styles]
     if entry.get("meta"):
-        values["meta"] = {k: v if isinstance(v, (str, int, float, bool)) else str(v) for k, v in entry["meta"].items()}
+        values["meta"] = dict(entry["meta"])
     hints = {k: v for k, v in values.items() if k.startswith("given_") or k in ("licence", "style_paths")}
-    return Item(f"input/{digest(path, hints)[:16]}", values)
+    return Item(f"input/{digest(values['path'], hints)[:16]}", values)
+
+
+def _problem(path: str, location: Location) -> list[str] | None:
+    if not is_text(path):
+        return ["name_not_utf8", f"the name '{shown(path)}' is not UTF-8, which no table can hold: rename the file"]
+    return location.problem(path)
 
 
 def _box(value: Any) -> list[float] | None:
-    parts = value.replace(";", ",").split(",") if isinstance(value, str) else list(value)
+    """Return a box of four finite numbers; None where the cell is none."""
+    parts = value.strip("[]() ").replace(";", ",").split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list) or len(parts) != 4 or any(isinstance(p, bool) for p in parts):
+        return None
     try:
         box = [float(p) for p in parts]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return box if len(box) == 4 and 0 <= box[0] < box[2] and 0 <= box[1] < box[3] else None
+    return box if all(map(math.isfinite, box)) and 0 <= box[0] < box[2] and 0 <= box[1] < box[3] else None

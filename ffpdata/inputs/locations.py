@@ -1,4 +1,7 @@
-"""The location of an input: a local folder or a prefix of an object store, with the same methods."""
+"""The location of an input: a local folder or a prefix of an object store, with the same methods.
+
+Locations are text. A local one becomes the system's path (`core/file_names.py`) where a file is looked at.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, TypeVar
 
 from ffpdata.core.errors import Reject
+from ffpdata.core.file_names import path_of, text_of
 from ffpdata.storage.object_store import check_url, open_fs, patient
 from ffpdata.storage.scratch import DownloadsInUse, process_scratch
 
@@ -73,26 +77,26 @@ def plain(source: str) -> str:
 def location_of(root: str) -> Location:
     """Return the location of a folder or URL."""
     root = plain(root)
-    return RemoteLocation(root) if "://" in root else LocalLocation(Path(root))
+    return RemoteLocation(root) if "://" in root else LocalLocation(Path(path_of(root)))
 
 
 def kind_of(source: str) -> str:
     """`file`, `folder`, or nothing where a source is neither."""
     if "://" in source:
         return RemoteLocation(source).kind
-    path = Path(source)
+    path = Path(path_of(source))
     return "file" if path.is_file() else "folder" if path.is_dir() else ""
 
 
 def parent(source: str) -> str:
     """Return the folder of a file."""
-    return source.rpartition("/")[0] if "://" in source else str(Path(source).parent.resolve())
+    return source.rpartition("/")[0] if "://" in source else text_of(str(Path(path_of(source)).parent.resolve()))
 
 
 def open_source(source: str) -> IO[bytes]:
     """Open a file of an input for reading; a remote one is read whole."""
     if "://" not in source:
-        return Path(source).open("rb")
+        return Path(path_of(source)).open("rb")
     fs = open_fs(source)
     return io.BytesIO(patient(source, lambda: fs.cat_file(source)))
 
@@ -102,8 +106,10 @@ def match(pattern: str) -> tuple[Location, list[str]]:
     if "://" in pattern:
         location = RemoteLocation(_fixed_part(pattern))
         return location, location.match(pattern)
-    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns, which Path.glob refuses
-    return LocalLocation(Path(_fixed_part(str(Path(pattern).absolute())))), [str(Path(m).absolute()) for m in found]
+    local = path_of(pattern)
+    found = sorted(glob.glob(local, recursive=True))  # noqa: PTH207 - absolute patterns, which Path.glob refuses
+    root = Path(_fixed_part(str(Path(local).absolute())))
+    return LocalLocation(root), [text_of(str(Path(one).absolute())) for one in found]
 
 
 def fetch_input(url: str, max_bytes: float, in_use: DownloadsInUse | None = None) -> Path:
@@ -152,16 +158,16 @@ class LocalLocation:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
-        self.root = str(self._root)
+        self.root = text_of(str(self._root))
 
     def folder(self, name: str) -> str:
         """Return the location of a sub-folder; empty where it does not exist."""
-        return str(self._root / name) if (self._root / name).is_dir() else ""
+        return f"{self.root}/{name}" if (self._root / name).is_dir() else ""
 
     def files(self, folder: str) -> Iterator[str]:
         """List the entries below a folder, sorted; a folder with the suffix of a media file is an entry."""
         try:
-            paths = sorted(Path(folder).iterdir(), key=lambda p: p.name)
+            paths = sorted(Path(path_of(folder)).iterdir(), key=lambda p: p.name)
         except OSError:  # not readable: the folder itself becomes an entry, whose row says so
             yield folder
             return
@@ -169,14 +175,14 @@ class LocalLocation:
             if path.name.startswith("."):
                 continue
             if path.is_dir() and not path.is_symlink() and path.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-                yield from self.files(str(path))
+                yield from self.files(text_of(str(path)))
             else:
-                yield str(path)
+                yield text_of(str(path))
 
     def join(self, path: str) -> str:
         """Return the location of a path relative to the root; an absolute one is returned as it is."""
         path = path.removeprefix("file://")
-        return path if "://" in path else str(self._root / path)
+        return path if "://" in path else str(PurePosixPath(self.root) / path)
 
     def problem(self, path: str) -> list[str] | None:
         """Return why a location cannot be used, as [reason, detail]; None where it can."""
@@ -185,7 +191,7 @@ class LocalLocation:
         if "\0" in path:
             return ["missing_path", "the path holds a NUL character"]
         try:
-            real = Path(path).resolve()
+            real = Path(path_of(path)).resolve()
         except (OSError, RuntimeError) as err:
             return ["unreadable", f"{path}: {err}"]
         return None if real.is_relative_to(self._root) else _outside(path, self.root)
@@ -195,7 +201,7 @@ class LocalLocation:
         found = dict.fromkeys(paths, MISSING)
         for path in found:
             try:
-                stat = os.stat(path)  # noqa: PTH116 - the path may hold anything
+                stat = os.stat(path_of(path))  # noqa: PTH116 - the path may hold anything
             except (OSError, ValueError):
                 continue
             found[path] = f"{stat.st_size}-{stat.st_mtime_ns}"
@@ -210,6 +216,7 @@ class RemoteLocation:
         self._protocol = root.partition("://")[0]
         self._fs = open_fs(root)
         self._seen: dict[str, str] = {}
+        self._files: dict[str, list[str]] = {}
 
     @property
     def kind(self) -> str:
@@ -226,8 +233,10 @@ class RemoteLocation:
         return url if RemoteLocation(url).kind == "folder" else ""
 
     def files(self, folder: str) -> list[str]:
-        """List the files below a folder without hidden ones, in the order of a local listing."""
-        return self._note(patient(folder, lambda: self._fs.find(folder, detail=True)))
+        """List the files below a folder without hidden ones, in the order of a local listing; each folder once."""
+        if folder not in self._files:
+            self._files[folder] = self._note(patient(folder, lambda: self._fs.find(folder, detail=True)))
+        return self._files[folder]
 
     def match(self, pattern: str) -> list[str]:
         """List the files that a pattern matches, sorted."""

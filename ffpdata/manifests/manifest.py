@@ -79,6 +79,8 @@ _SQL = {
     pa.list_(pa.int64()): "bigint[]",
     pa.list_(pa.float64()): "double[]",
 }
+SQL_TYPES = tuple(_SQL.values())
+"""DuckDB's names of the types that a stage's columns can have."""
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),

@@ -15,7 +15,7 @@ from ffpdata.manifests.manifest import COMMON, INPUTS
 from ffpdata.manifests.missing_parts import MissingParts
 from ffpdata.manifests.part_files import THREADS, read_part
 from ffpdata.manifests.run_folder import RUN_FILE, RunFolder
-from ffpdata.manifests.views import literal, quote
+from ffpdata.manifests.sql_text import literal, quote
 from ffpdata.storage.digests import wrong_content
 
 BATCH = 4096

@@ -17,6 +17,7 @@ import yaml
 from ffpdata import __version__
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import DamagedError, FatalError
+from ffpdata.core.file_names import shown, text_of
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Item, Stage
 from ffpdata.manifests.manifest import Manifest, sql_types
@@ -98,8 +99,8 @@ class RunFolder:
         entry = {
             "started_at": datetime.now(UTC).isoformat("T", "seconds"),
             "ffpdata": __version__,
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "input": source,
+            "command": [shown(text_of(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
+            "input": shown(text_of(source)),
             "limit": limit,
             "stages": stages,
             "pipeline": pipeline.model_dump(mode="json"),
@@ -165,15 +166,18 @@ class RunFolder:
         return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
 
     @contextmanager
-    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def reading(self, *, unsafe: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """Connect for the length of a with block, in which unreadable manifests are a FatalError."""
-        with readable(self.store), self.connect() as connection:
+        with readable(self.store), self.connect(unsafe=unsafe) as connection:
             yield connection
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """Connect DuckDB, with a view per stage, `<stage>_history` and the wide view `items`."""
+    def connect(self, *, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
+        """Connect DuckDB, with a view per stage, `<stage>_history` and the wide view `items`.
+
+        SQL reaches the manifests of this run alone, or with `unsafe` also other files and extensions.
+        """
         columns: dict[str, dict[str, str]] = {}
         for start in self.starts():
             for stage, types in start.get("columns", {}).items():
                 columns.setdefault(stage, {}).update(types)
-        return connect(self.store, self.tracks(), columns)
+        return connect(self.store, self.tracks(), columns, unsafe=unsafe)

@@ -16,9 +16,11 @@ import duckdb
 import pyarrow as pa
 
 from ffpdata.core.errors import FatalError
-from ffpdata.manifests.duckdb_files import ManifestFiles
+from ffpdata.core.file_names import text_of
+from ffpdata.manifests.connection import check_type, finish, keep, open_connection
 from ffpdata.manifests.manifest import COMMON, MANIFESTS, Manifest, by_columns
 from ffpdata.manifests.part_files import check_parts, damaged
+from ffpdata.manifests.sql_text import literal, quote
 from ffpdata.storage.object_store import latest_outage
 from ffpdata.storage.store import Store
 
@@ -42,16 +44,6 @@ OF_EACH = ("key", "seconds", "cpu_seconds", "model", "attempt", "artifacts")
 _ORDER = {"part": "varchar", "part_row": "bigint"}
 
 
-def quote(name: str) -> str:
-    """Quote an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Quote an SQL text."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def scan(store: Store, parts: Sequence[str]) -> str:
     """Return an SQL table expression over parts of one stage, with `part` and `part_row` to order the rows by.
 
@@ -71,30 +63,23 @@ def narrow(store: Store, parts: Sequence[str], columns: str) -> str:
     """
     row = f"(file_index::bigint << {ROW_BITS}) | file_row_number as row"
     if not parts:
-        return f"(select {columns}, 0::bigint as row from _common limit 0)"
+        return f"(select {columns}, 0::bigint as row from internal._common limit 0)"
     return f"(select {columns}, {row} from read_parquet([{_names(store, parts)}]))"
 
 
 def _names(store: Store, parts: Sequence[str]) -> str:
     """Full locations of parts, as SQL texts. DuckDB would not notice a damaged one, so they are checked here."""
     check_parts(store, parts)
-    root = store.url("")
+    root = text_of(store.url(""))
     return ", ".join(literal(f"{root}/{part}") for part in parts)
-
-
-def reader(store: Store) -> duckdb.DuckDBPyConnection:
-    """Open a connection that can read the store."""
-    connection = duckdb.connect()
-    if not store.local:
-        connection.register_filesystem(ManifestFiles(store))
-    connection.register("_common", COMMON.empty_table())
-    return connection
 
 
 def connect(
     store: Store,
     tracks: Mapping[str, Sequence[str]] | None = None,
     columns: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    unsafe: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Open a connection with the views of a run folder.
 
@@ -104,36 +89,46 @@ def connect(
             stage of a track (`inputs`, `review`, a stage that was removed from the pipeline) have a `_history` view
             only.
         columns: per stage its own columns and their SQL types, so that a view has them before it has rows.
+        unsafe: leave other files, extensions and settings open to SQL.
+
+    Raises:
+        FatalError: a declared type is none of a manifest.
     """
     parts = Manifest(store).listing()
     tracks = tracks or {}
-    connection = current(store, tracks, parts)
+    connection = current(store, tracks, parts, unsafe=unsafe)
     stages = {CURATE, *(stage for names in tracks.values() for stage in names)} if tracks else set()
     for stage in sorted({*parts, *stages, CURATE}):
-        declared = {**_ORDER, **(columns or {}).get(stage, {})}
+        own = (columns or {}).get(stage, {})
+        declared = _ORDER | {name: check_type(store, stage, name, kind) for name, kind in own.items()}
         empty = ", ".join(["*", *(f"null::{kind} as {quote(name)}" for name, kind in declared.items())])
-        source = f"select {empty} from _common"
+        source = f"select {empty} from internal._common"
         if parts.get(stage):
             source = f"select * from {scan(store, parts[stage])} union all by name {source}"
         connection.execute(f"create view {quote(f'{stage}_history')} as {source}")
         if stage in stages:
-            now = f"(select part, row & {ROW_MASK} as part_row from _now join _parts using (place) "
+            now = f"(select part, row & {ROW_MASK} as part_row from internal._now join internal._parts p using (place) "
             connection.execute(
                 f"create view {quote(stage)} as select h.* exclude (part, part_row) "
                 f"from {quote(f'{stage}_history')} h semi join {now}"
-                f"join _stages on _parts.number = _stages.number where stage = {literal(stage)}) using (part, part_row)"
+                f"join internal._stages s on p.number = s.number where stage = {literal(stage)}) using (part, part_row)"
             )
     if tracks:
         _wide(connection, tracks)
+    finish(connection, unsafe=unsafe)
     return connection
 
 
 def current(
-    store: Store, tracks: Mapping[str, Sequence[str]], parts: Mapping[str, Sequence[str]] | None = None
+    store: Store,
+    tracks: Mapping[str, Sequence[str]],
+    parts: Mapping[str, Sequence[str]] | None = None,
+    *,
+    unsafe: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Open a connection with the table `_now`: the current rows of all stages, with the columns that are counted.
 
-    Its columns: `number` of the stage (the view `_stages` has its name), `track, entered_id, status, reason, seconds`;
+    Its columns: `number` of the stage (`_stages` has its name), `track, entered_id, status, reason, seconds`;
     `entered` and `item`, hashes of the ids, because numbers are compared much faster than texts; `place`, the part's
     number in `_parts`, and `row`.
 
@@ -141,31 +136,32 @@ def current(
         store: the run folder.
         tracks: per track the names of its stages in order.
         parts: of each stage, where they were listed already.
+        unsafe: leave other files and extensions open to SQL.
     """
-    connection = reader(store)
+    connection = open_connection(store, unsafe=unsafe)
     stages = list(dict.fromkeys(s for names in tracks.values() for s in [*names, CURATE]))
     parts = parts if parts is not None else {stage: Manifest(store).parts(stage) for stage in stages}
     listed = [(number, part) for number, stage in enumerate(stages) for part in parts.get(stage, ())]
     numbers = pa.array([number for number, _ in listed], pa.int16())
     files = pa.array([part.rsplit("/", 1)[1] for _, part in listed], pa.string())
-    connection.register("_parts", pa.table({"place": pa.array(range(len(listed))), "number": numbers, "part": files}))
-    connection.register("_stages", pa.table({"number": pa.array(range(len(stages)), pa.int16()), "stage": stages}))
+    keep(connection, "_parts", pa.table({"place": pa.array(range(len(listed))), "number": numbers, "part": files}))
+    keep(connection, "_stages", pa.table({"number": pa.array(range(len(stages)), pa.int16()), "stage": stages}))
     columns = "track, entered_id, item_id, key, upstream, started_at, status, reason, seconds"
     connection.execute(
         f"""
-        create temp table _rows as
+        create table internal._rows as
         select number, track, entered_id, status, reason, seconds, row, place, upstream = '' as begins,
             hash(track, entered_id) as entered, hash(track, item_id) as item, hash(track, key) as key,
             hash(track, upstream) as upstream, hash(key, started_at) as outcome
         from {narrow(store, [part for _, part in listed], columns)} r join _parts on place = row >> {ROW_BITS};
-        create temp table _newest as
+        create table internal._newest as
         select number, entered, arg_max(outcome, row) as newest from _rows
         group by number, entered having min(outcome) <> max(outcome);
         """
     )
     order = [(track, stages.index(stage)) for track, names in tracks.items() for stage in [*names, CURATE]]
     if _all_current(connection, order):
-        connection.execute("alter table _rows rename to _now; drop table _newest")
+        connection.execute("alter table internal._rows rename to _now; drop table _newest")
     else:
         _select_current(connection, order)
     return connection
@@ -192,7 +188,7 @@ def _all_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[st
 
 def _select_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, int]]) -> None:
     """Make `_now` of the current rows of `_rows`, stage after stage, each by the current rows of the one before."""
-    connection.execute("create temp table _now as from _rows limit 0; create temp table _holding (key ubigint)")
+    connection.execute("create table internal._now as from _rows limit 0; create temp table _holding (key ubigint)")
     for track, number in order:
         connection.execute(
             """

@@ -7,6 +7,7 @@ the profile allows it.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -101,8 +102,8 @@ def _no_file(folder: Path, stem: str, pickles: list[Path]) -> FatalError:
     if pickles:
         return FatalError(
             f"{folder}: {pickles[0].name} is a pickle, which can run code and is not read: convert it with "
-            f"`python -m ffpdata.models.convert_to_safetensors {pickles[0]} FOLDER` and name the folder as the part's "
-            "source, or set the role's runtime allow_pickle to true (torch's restricted loader)"
+            f"`python -m ffpdata.models.convert_to_safetensors {shlex.quote(str(pickles[0]))} FOLDER` and name the "
+            "folder as the part's source, or set the role's runtime allow_pickle to true (torch's restricted loader)"
         )
     return FatalError(f"{folder}: no file {stem}*.safetensors: the checkpoint is incomplete")
 
@@ -139,8 +140,8 @@ def _snapshot(model: str, revision: str, patterns: list[str]) -> Path:
         raise FatalError(f"the hub has no repository {model!r} that this machine may read") from err
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as err:
         raise FatalError(
-            f"cannot fetch {at} ({str(err).splitlines()[0]}): fetch it with `hf download {model}` on a machine with "
-            "access and name the folder as `model`"
+            f"cannot fetch {at} ({str(err).splitlines()[0]}): fetch it with `hf download {shlex.quote(model)}` on a "
+            "machine with access and name the folder as `model`"
         ) from err
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from ffpdata.core.config import Pipeline
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.refine import PROMOTED
@@ -20,5 +22,5 @@ def overruled(run: RunFolder, pipeline: Pipeline) -> str:
     profile = ",".join(filter(None, (pipeline.profile, run.store.url(PROMOTED))))
     return (
         f"This run was refined, and this start makes all removals by {given.label} again. To keep those of the "
-        f"refinement: --profile {profile}"
+        f"refinement: --profile {shlex.quote(profile)}"
     )

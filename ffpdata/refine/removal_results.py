@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from ffpdata.core.errors import FatalError
 from ffpdata.curate import verdicts
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import CURATE, literal, quote
+from ffpdata.manifests.sql_text import literal, quote
+from ffpdata.manifests.views import CURATE
 from ffpdata.stages.measure import METRICS
 from ffpdata.stages.synthesize import Synthesize, edit_arguments
 

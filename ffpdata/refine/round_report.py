@@ -16,7 +16,7 @@ import pyarrow as pa
 from ffpdata import __version__
 from ffpdata.core.errors import FatalError, FfpdataError
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import literal
+from ffpdata.manifests.sql_text import literal
 from ffpdata.refine.compared_measures import measure, measure_names, measured_value, screen_score
 from ffpdata.refine.comparison import Comparison, count
 from ffpdata.refine.removal_results import OK, RemovalResult, RemovalResults

@@ -7,6 +7,7 @@ promoted if it is better. Each step is done once: a later call of `refine`, also
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,7 +233,7 @@ def _missing_lines(missing: int, accepted: int, unjudged: Sequence[str]) -> Iter
 
 def _waiting_status(run: RunFolder, begun: Sequence[Round], lines: list[str]) -> LoopStatus:
     """Return how the last round ended, and what the next one waits for (`lines`)."""
-    lines = [*lines, f"Next: ffpdata review {run.store.root}"]
+    lines = [*lines, f"Next: ffpdata review {shlex.quote(run.store.root)}"]
     if not begun:
         return LoopStatus(0, RoundState.WAITING, lines)
     last, decision, state = begun[-1], begun[-1].decision, begun[-1].state
@@ -309,7 +310,7 @@ def _decide(run: RunFolder, begun: Sequence[Round], settings: RefineSettings, op
         unjudged = unjudged_pairs((each for each in after if each.item_id in chosen), decisions)
         request_verdicts(run.store, unjudged)
         lines = [f"Round {current.number}: its removals are made.", *_missing_lines(0, 0, unjudged)]
-        lines += [f"Next: ffpdata review {run.store.root}", *comparison.lines()]
+        lines += [f"Next: ffpdata review {shlex.quote(run.store.root)}", *comparison.lines()]
         report = round_facts.write_report(run, current, RoundState.WAITING, decisions)
         return LoopStatus(current.number, RoundState.WAITING, lines, comparison, report)
     request_verdicts(run.store, [])

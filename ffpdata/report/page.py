@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -73,6 +74,7 @@ def write_report(run: RunFolder, *, max_pairs: int = MAX_PAIRS) -> Path | str:
     page = render(
         "report.html.j2",
         title=PurePosixPath(run.store.root).name,
+        quoted=shlex.quote(PurePosixPath(run.store.root).name),
         version=__version__,
         written=datetime.now(UTC),
         started=datetime.fromisoformat(starts[0]["started_at"]),

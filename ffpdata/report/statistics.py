@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from ffpdata.manifests.manifest import COMMON
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import CURATE, literal, quote
+from ffpdata.manifests.sql_text import literal, quote
+from ffpdata.manifests.views import CURATE
 
 BINS = 18
 TOP_OBJECTS = 10

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ffpdata.core.config import Pipeline
 from ffpdata.curate.verdicts import Verdict, last_key, pair_key, read
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import CURATE, literal
+from ffpdata.manifests.sql_text import literal
+from ffpdata.manifests.views import CURATE
 from ffpdata.review.requests import requested_pairs
 
 PASSED = "passed"

@@ -18,10 +18,12 @@ import numpy as np
 
 from ffpdata.core.keys import KEY_CHARS, digest
 from ffpdata.core.stage import Item, Stage
+from ffpdata.manifests.connection import open_connection
 from ffpdata.manifests.manifest import COMMON, INPUTS, ManifestWriter, stage_schema
 from ffpdata.manifests.missing_parts import GAPS, MissingParts
 from ffpdata.manifests.part_files import read_part
-from ffpdata.manifests.views import ROW_BITS, ROW_MASK, literal, narrow, reader, stream
+from ffpdata.manifests.sql_text import literal
+from ffpdata.manifests.views import ROW_BITS, ROW_MASK, narrow, stream
 from ffpdata.runners.stage_index import TextSet, hashed_columns, hashes
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class FinishedInputs:
             anew: return every input, because finished outcomes of any of them may be computed again.
         """
         parts = self._manifest.parts(INPUTS)
-        with reader(self._manifest.store) as connection:
+        with open_connection(self._manifest.store) as connection:
             since = None if anew or not parts else self._since(connection, parts)
             if since is None:
                 self._start_over()
@@ -80,7 +82,7 @@ class FinishedInputs:
         if not self._first.fan_out or len(left) in (0, len(items)) or not parts:
             return TextSet()
         rows = narrow(self._manifest.store, parts, "entered_id, item_id, key, started_at, status, track")
-        with reader(self._manifest.store) as connection:
+        with open_connection(self._manifest.store) as connection:
             entered, names, outcomes, good, places = hashed_columns(
                 connection,
                 "select entered_id, item_id, concat(key, '|', epoch_us(started_at)), status = 'ok', row "

@@ -158,7 +158,10 @@ class FinishedWork:
         items = outcome.items(stage, task.item)
         if not task.stage and stage.fan_out and (twin := self._claim(items)):
             error = f"the run already has {twin}: the same content with the same hints under another path"
-            outcome, items = replace(outcome, status="rejected", reason=DUPLICATE, error=error, children=[]), []
+            own = outcome.children[0].columns
+            path = {"path": own["path"]} if own.get("path") and "path" in stage.writes else {}
+            outcome = replace(outcome, status="rejected", reason=DUPLICATE, error=error, children=[], facts=path)
+            items = []
         if computed or not task.committed or outcome.reason == DUPLICATE:
             rows = outcome.rows(stage, task.item, self._track)
             self._writer.add(stage.name, rows, self._accounts[task.stage].schema)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ffpdata.core.pipeline import Pipeline
 from ffpdata.core.stage import Stage
 from ffpdata.core.wording import counted
-from ffpdata.manifests.views import CURATE, PAIR, quote
+from ffpdata.manifests.sql_text import quote
+from ffpdata.manifests.views import CURATE, PAIR
 
 if TYPE_CHECKING:
     from ffpdata.manifests.run_folder import RunFolder

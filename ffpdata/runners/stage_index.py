@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ffpdata.core.stage import Item
+from ffpdata.manifests.connection import open_connection
 from ffpdata.manifests.manifest import COMMON, Manifest
-from ffpdata.manifests.views import ROW_BITS, ROW_MASK, literal, narrow, reader, stream
+from ffpdata.manifests.sql_text import literal
+from ffpdata.manifests.views import ROW_BITS, ROW_MASK, narrow, stream
 from ffpdata.runners.task import Outcome
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class StageIndex:
         parts = self._manifest.parts(self._stage)
         if not parts:
             return
-        with reader(self._manifest.store) as connection:
+        with open_connection(self._manifest.store) as connection:
             rows = narrow(self._manifest.store, parts, "key, status, entered_id, attempt")
             [keys] = hashed_columns(connection, f"select key from {rows} where status in ('ok', 'rejected')")
             self._keys = np.unique(keys)
@@ -109,7 +111,7 @@ class StageIndex:
         parts = [part for part in self._manifest.parts(self._stage) if part not in known]
         if not parts:
             return
-        with reader(self._manifest.store) as connection:
+        with open_connection(self._manifest.store) as connection:
             keys, whose, entered, newest, rows, done, mine = hashed_columns(
                 connection,
                 "select key, concat_ws('|', entered_id, track, key, epoch_us(started_at)), entered_id, "

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from ffpdata.core.file_names import text_of
 from ffpdata.core.keys import digest, source_id
 from ffpdata.core.stage import Child, Reject, Row, Stage, StageSettings
 from ffpdata.inputs.locations import IMAGE_SUFFIXES
@@ -78,10 +79,10 @@ class Source(Stage):
         with open_regular(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size == 0:
-                raise Reject("empty_file", f"{path.name} has 0 bytes")
+                raise Reject("empty_file", f"{_name(path)} has 0 bytes")
             if size > self.settings.max_gb * 1e9:
                 raise Reject(
-                    "too_large", f"{path.name} has {size / 1e9:.1f} GB, the limit is {self.settings.max_gb} GB"
+                    "too_large", f"{_name(path)} has {size / 1e9:.1f} GB, the limit is {self.settings.max_gb} GB"
                 )
             return source_id(stream), size
 
@@ -104,19 +105,23 @@ def _kind(location: str, row: Row) -> str:
         return "image"
 
 
+def _name(path: Path) -> str:
+    return text_of(path.name)
+
+
 def open_regular(path: Path) -> IO[bytes]:
     """Open a regular file for reading; a pipe, a device or a folder is rejected without waiting for it."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as err:
         if err.errno == errno.ENOENT:
-            raise Reject("missing_file", f"{path} does not exist") from None
+            raise Reject("missing_file", f"{text_of(str(path))} does not exist") from None
         if err.errno == errno.ENXIO:  # a socket
-            raise Reject("not_a_regular_file", f"{path.name} is a socket") from None
-        raise Reject("unreadable", f"{path}: {err.strerror}") from None
+            raise Reject("not_a_regular_file", f"{_name(path)} is a socket") from None
+        raise Reject("unreadable", f"{text_of(str(path))}: {err.strerror}") from None
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
         kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
-        raise Reject("not_a_regular_file", f"{path.name} is a {kinds.get(stat.S_IFMT(mode), 'special file')}")
+        raise Reject("not_a_regular_file", f"{_name(path)} is a {kinds.get(stat.S_IFMT(mode), 'special file')}")
     return os.fdopen(handle, "rb")

@@ -24,6 +24,7 @@ from typing import IO, Any, TypeVar
 import fsspec
 
 from ffpdata.core.errors import NO_SPACE, FatalError, FfpdataError, disk_full
+from ffpdata.core.file_names import is_text, shown, text_of
 from ffpdata.storage.object_store import check_url, is_s3, open_fs, patient
 from ffpdata.storage.scratch import DownloadsInUse, process_scratch
 
@@ -69,6 +70,10 @@ class Store:
         if self.local:
             text = str(Path(text.removeprefix("file://")).absolute())
         self.root = text.rstrip("/") if self.local else check_url(text).rstrip("/")
+        if not is_text(text_of(self.root)):
+            raise FatalError(
+                f"'{shown(text_of(self.root))}': the folder's name is not UTF-8: rename it, or name another"
+            )
         self._fs: Any = None
         self._timeout = timeout
 

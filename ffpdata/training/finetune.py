@@ -114,8 +114,8 @@ def check_trainable(spec: ModelSpec) -> None:
 def finished(job: Job) -> FineTuned | None:
     """Return the result of an earlier call for the same job; None where it has none or did not finish."""
     try:
-        trained = json.loads((job.folder / TRAINED).read_text())
-        lineage = json.loads((job.folder / LINEAGE).read_text())
+        trained = json.loads((job.folder / TRAINED).read_text(encoding="utf-8"))
+        lineage = json.loads((job.folder / LINEAGE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     expected = (job.fingerprint, job.settings.steps)
@@ -129,7 +129,7 @@ def finished(job: Job) -> FineTuned | None:
 
 def write_results(job: Job) -> FineTuned:
     """Write contact sheet, losses and lineage of a LoRA whose training has finished."""
-    trained = json.loads((job.folder / TRAINED).read_text())
+    trained = json.loads((job.folder / TRAINED).read_text(encoding="utf-8"))
     losses = [(int(step), float(loss)) for step, loss in trained["losses"]]
     held_out = [(int(step), float(loss)) for step, loss in trained["held_out"]]
     revision = str(trained["revision"])

@@ -130,7 +130,7 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read what `write` wrote."""
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
 
         def samples(name: str) -> tuple[RemovalSample, ...]:
             return tuple(RemovalSample(**entry | {clip: Path(entry[clip]) for clip in CLIPS}) for entry in data[name])

@@ -100,7 +100,7 @@ def report_progress(line: str) -> None:
 
 def _reported_error(config: Path) -> errors.FfpdataError | None:
     try:
-        kind, message = json.loads(config.with_name(ERROR_FILE).read_text())
+        kind, message = json.loads(config.with_name(ERROR_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     error: errors.FfpdataError = getattr(errors, kind)(message)

@@ -208,3 +208,14 @@ def test_credentials_in_a_url_are_refused(server: FlakyProxy) -> None:
         with pytest.raises(ConfigError, match="must not carry credentials") as caught:
             list_inputs(source, CLIPS)
         assert "secret@" not in str(caught.value)
+
+
+def test_a_remote_folder_of_parts_is_a_table(server: FlakyProxy, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["b.mp4", "../a.mov"]}), tmp_path / "part")
+    Store("s3://bucket").write("clips-list/t.parquet/part-0.parquet", (tmp_path / "part").read_bytes())
+    Store("s3://bucket").write("clips-list/b.mp4", b"x")
+    near, beside = list_inputs("s3://bucket/clips-list/t.parquet", CLIPS)
+    assert [item.values["path"] for item in (near, beside)] == [
+        *("s3://bucket/clips-list/b.mp4", "s3://bucket/clips-list/a.mov"),
+    ]
+    assert (near.values["fingerprint"] != locations.MISSING, beside.values["fingerprint"]) == (True, locations.MISSING)
