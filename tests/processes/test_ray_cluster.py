@@ -65,6 +65,7 @@ def listening(root: int) -> dict[str, set[str]]:
 
 def test_a_local_ray_listens_on_the_loopback_interface_alone() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment["RAY_ADDRESS"] = "local"  # no cluster that somebody started on this machine
     command = [sys.executable, "-c", SCRIPT]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
