@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import socket
@@ -10,14 +9,26 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
-from ffpdata.core.errors import FfpdataError, nearest
+from ffpdata.core.errors import FfpdataError, nearest, shown
 from ffpdata.core.keys import digest
-from ffpdata.curate.verdicts import ACCEPT, FLAG, REASONS, REJECT, REVIEW, SCHEMA, SKIP, UNDO, VERDICTS, Verdict
+from ffpdata.curate.verdicts import (
+    ACCEPT,
+    EARLIEST,
+    FLAG,
+    REASONS,
+    REJECT,
+    REVIEW,
+    SCHEMA,
+    SKIP,
+    UNDO,
+    VERDICTS,
+    Verdict,
+)
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.review.agreement import agreements
 from ffpdata.review.pairs import PairFilter, ReviewPair, ReviewPairs
@@ -33,6 +44,8 @@ REFRESH_SECONDS = 10.0
 """Least seconds between two readings of a run that is still going on, when a reviewer has no pairs left."""
 
 MAX_SECONDS = 86_400.0
+AHEAD = timedelta(days=1)
+"""So far the clock of whoever gave a verdict may be ahead of ours."""
 REVIEWER = re.compile(r"\w[\w .@+-]{0,63}")
 """Valid names of reviewers."""
 
@@ -66,18 +79,18 @@ class GivenVerdict:
     def check(self) -> None:
         """Raise RefusedError where it is not valid."""
         if self.verdict not in VERDICTS:
-            raise RefusedError(422, f"verdict {self.verdict!r}{nearest(self.verdict, VERDICTS)}")
+            raise RefusedError(422, f"verdict {shown(self.verdict)}{nearest(self.verdict, VERDICTS)}")
         for reason in self.reasons:
             if reason not in REASONS:
-                raise RefusedError(422, f"reason {reason!r}{nearest(reason, REASONS)}")
+                raise RefusedError(422, f"reason {shown(reason)}{nearest(reason, REASONS)}")
         if self.verdict == REJECT and not self.reasons:
             raise RefusedError(422, "a rejection needs a reason")
         if self.verdict != REJECT and self.reasons:
             raise RefusedError(422, f"{self.verdict!r} has no reasons: only a rejection has")
         if len(set(self.reasons)) < len(self.reasons):
             raise RefusedError(422, "a reason is given twice")
-        if self.seconds is not None and not (math.isfinite(self.seconds) and 0 <= self.seconds <= MAX_SECONDS):
-            raise RefusedError(422, f"seconds must be in [0, {MAX_SECONDS:g}], got {self.seconds}")
+        if self.seconds is not None and not 0 <= self.seconds <= MAX_SECONDS:  # not a number is not in between, either
+            raise RefusedError(422, f"seconds must be in [0, {MAX_SECONDS:g}], got {shown(self.seconds)}")
 
 
 class Assignments:
@@ -217,16 +230,18 @@ class Assignments:
             key: of the pair.
             given: the verdict.
             reviewer: who gave it.
-            at: when; now where it is None.
+            at: when, with a time zone, between `EARLIEST` and a day from now; now where it is None.
 
         Returns:
             False where the reviewer's verdict on the pair is already the same.
 
         Raises:
-            RefusedError: the verdict or the reviewer's name is not valid, or there is no such pair.
+            RefusedError: the verdict, the reviewer's name or the time is not valid, or there is no such pair.
         """
         given.check()
         check_reviewer(reviewer)
+        if at is not None:
+            check_time(at, "at")
         with self._lock:
             pair = self.find(key)
             verdicts = self.pairs.verdicts.setdefault(key, {})
@@ -298,5 +313,13 @@ class Assignments:
 def check_reviewer(name: str) -> str:
     """Return a reviewer's name, or raise RefusedError."""
     if not REVIEWER.fullmatch(name):
-        raise RefusedError(422, f"reviewer {name!r}: 1 to 64 letters, digits and . @ + - _, beginning with a letter")
+        rule = "1 to 64 letters, digits and . @ + - _, beginning with a letter"
+        raise RefusedError(422, f"reviewer {shown(name)}: {rule}")
     return name
+
+
+def check_time(at: datetime, name: str) -> datetime:
+    """Return the time of a verdict, or raise RefusedError, which calls it `name`."""
+    if not EARLIEST <= at <= datetime.now(UTC) + AHEAD:
+        raise RefusedError(422, f"{name}: {at.isoformat()} is not between {EARLIEST:%Y-%m-%d} and tomorrow")
+    return at
