@@ -10,7 +10,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ffpdata.core.errors import ConfigError, UsageError, nearest
+from ffpdata.core import yaml_text
+from ffpdata.core.errors import ConfigError, UsageError, nearest, shown
 
 Lines = dict[tuple[str, ...], str]
 """Path of an entry to the `file:line` that set it."""
@@ -18,12 +19,12 @@ Lines = dict[tuple[str, ...], str]
 
 def read(path: Path) -> tuple[dict[str, Any], Lines]:
     """Parse YAML into plain data and the line of every entry."""
-    text = path.read_text(encoding="utf-8")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as err:
+        data, node = yaml_text.load_with_marks(yaml_text.read_text(path))
+    except yaml_text.WrongYamlError as err:
         raise ConfigError(f"{path}: not valid YAML: {err}") from err
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read ({err.strerror})") from err
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping at the top, found {type(data).__name__}")
     return _own(data), {where: f"{path}:{line}" for where, line in _walk(node, ())}
@@ -89,9 +90,9 @@ def assignment(text: str) -> tuple[list[str], Any]:
     if not sign or not all(parts):
         raise UsageError(f"--set {text!r}: write a.b=c, e.g. --set segment.min_area=0.01")
     try:
-        return parts, yaml.safe_load(value)
-    except yaml.YAMLError as err:
-        raise UsageError(f"--set {text!r}: the value is not valid YAML: {err}") from err
+        return parts, yaml_text.load(value)
+    except yaml_text.WrongYamlError as err:
+        raise UsageError(f"--set {shown(text)}: the value is not valid YAML: {err}") from err
 
 
 def assign(target: dict[str, Any], parts: Sequence[str], value: Any, text: str) -> None:
@@ -122,7 +123,7 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str,
     if error["type"] == "extra_forbidden":
         return f"{spot}: unknown entry {entry!r}{nearest(path[-1], _fields_at(model, path[:-1]))}"
     message = re.sub(r"^Input should be", "must be", error["msg"])
-    return f"{spot}: {entry}: {message} (got {error.get('input')!r})"
+    return f"{spot}: {entry}: {message} (got {shown(error.get('input'))})"
 
 
 def _fields_at(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ffpdata.core import yaml_text
 from ffpdata.core.answer_schema import schema_violations
-from ffpdata.core.errors import ConfigError, nearest
+from ffpdata.core.errors import ConfigError, nearest, shown
 from ffpdata.core.keys import digest
 
 NEGATIONS = frozenset({"no", "not", "without", "never", "none", "nothing", "nobody", "neither", "nor", "cannot"})
@@ -144,18 +144,18 @@ class Prompt:
     def load(cls, path: Path) -> Prompt:
         """Read one prompt file; a wrong or missing entry raises ConfigError naming file, entry and remedy."""
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            data = yaml_text.load(yaml_text.read_text(path))
         except FileNotFoundError:
             siblings = [p.stem for p in path.parent.glob("*.yaml")]
             raise ConfigError(f"{path}: no such prompt file{nearest(path.stem, siblings)}") from None
-        except yaml.YAMLError as err:
+        except yaml_text.WrongYamlError as err:
             raise ConfigError(f"{path}: not valid YAML: {err}") from err
         try:
             parsed = _PromptFile.model_validate(data)
         except ValidationError as err:
             first = err.errors()[0]
             where = ".".join(str(p) for p in first["loc"])
-            raise ConfigError(f"{path}: {where}: {first['msg']} (got {first.get('input')!r})") from err
+            raise ConfigError(f"{path}: {where}: {first['msg']} (got {shown(first.get('input'))})") from err
         if parsed.name != path.stem:
             raise ConfigError(f"{path}: name is {parsed.name!r}: it must be the file's name, {path.stem!r}")
         used = set(re.findall(r"(?<!\{)\{(\w+)\}(?!\})", parsed.text))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,16 +12,20 @@ from typing import Any
 
 import duckdb
 import yaml
+from pydantic import ValidationError
 
 from ffpdata import __version__
+from ffpdata.core import yaml_text
 from ffpdata.core.config import Pipeline
-from ffpdata.core.errors import FatalError
+from ffpdata.core.errors import FatalError, shown
 from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import Manifest, sql_types
 from ffpdata.manifests.views import PAIR, connect, readable
 from ffpdata.storage.store import Store
 
 RUN_FILE = "run.yaml"
+MAX_VALUES = 1_000_000
+"""Values of one start in `run.yaml`; one of ours has 2,000."""
 
 
 class RunFolder:
@@ -40,11 +45,26 @@ class RunFolder:
         return run
 
     def starts(self) -> list[dict[str, Any]]:
-        """List the starts of this run, oldest first, each with its resolved pipeline."""
+        """List the starts of this run, oldest first, each with its resolved pipeline.
+
+        Raises:
+            FatalError: `run.yaml` is cut off, or otherwise none that a run wrote.
+        """
         text = self._text()
         if text != self._read[0]:  # the file of an often resumed run is long, and is read often
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            self._read = (text, [doc for doc in yaml.load_all(text, Loader=loader) if doc])
+            try:
+                found = [doc for doc in yaml_text.load_all(text, MAX_VALUES) if doc]
+                if not found and text:
+                    raise yaml_text.WrongYamlError("it holds no start")
+                for number, start in enumerate(found, 1):
+                    if problem := _problem(start):
+                        raise yaml_text.WrongYamlError(f"start {number}: {problem}")
+            except yaml_text.WrongYamlError as err:
+                raise FatalError(
+                    f"{self.store.root}/{RUN_FILE} is damaged: {err}. Put it back from a copy, or delete the start that "
+                    "is not whole, from its line `---` on: the run folder holds what is finished."
+                ) from None
+            self._read = (text, found)
         return self._read[1]
 
     def record_start(
@@ -102,8 +122,17 @@ class RunFolder:
         }
 
     def pipelines(self) -> dict[str, Pipeline]:
-        """Return per track the pipeline of its newest start."""
-        return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
+        """Return per track the pipeline of its newest start; raises FatalError where `run.yaml` holds a wrong one."""
+        try:
+            return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
+        except ValidationError as err:
+            first = err.errors()[0]
+            entry = ".".join(("pipeline", *map(str, first["loc"])))
+            got = shown(first.get("input"))
+            raise FatalError(
+                f"{self.store.root}/{RUN_FILE} cannot be read: {entry}: {first['msg']} (got {got}). Another release "
+                "wrote it, or it was changed by hand."
+            ) from None
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -118,3 +147,23 @@ class RunFolder:
             for stage, types in start.get("columns", {}).items():
                 columns.setdefault(stage, {}).update(types)
         return connect(self.store, self.tracks(), columns)
+
+
+def _problem(start: Any) -> str:
+    """What of a start is not as a run writes it, as far as everything relies on it; empty where it is whole."""
+    if not isinstance(start, Mapping) or not isinstance(start.get("pipeline"), Mapping):
+        return "it has no `pipeline`"
+    pipeline, columns = start["pipeline"], start.get("columns", {})
+    if not isinstance(pipeline.get("track"), str):
+        return f"pipeline.track is {shown(pipeline.get('track'))}, a name was expected"
+    stages = pipeline.get("stages")
+    if not isinstance(stages, list) or not stages:
+        return f"pipeline.stages is {shown(stages)}, a list of stages was expected"
+    names = [entry.get("name") if isinstance(entry, Mapping) else None for entry in stages]
+    for name in (*names, *columns) if isinstance(columns, Mapping) else (None,):
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            return f"{shown(name)} is no name of a stage"
+    for written in columns.values():
+        if not isinstance(written, Mapping) or not all(isinstance(v, str) for kv in written.items() for v in kv):
+            return f"columns: {shown(written)} does not map columns to types"
+    return ""
