@@ -43,7 +43,8 @@ ON_DEMAND = {
     "runners/worker_pools.py",
     "runners/faults.py",
     "runners/prometheus.py",
-    "review/connections.py", "review/routes.py",
+    "review/connections.py",
+    "review/routes.py",
     "models/wan/training.py",
 }
 """Modules that are imported where a command asks for them: they may say at the top what they need."""

@@ -7,7 +7,6 @@ ValueError. Here all of it is a `WrongYamlError` in time that grows with the len
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def load_all(text: str | bytes, limit: int = MAX_VALUES) -> list[Any]:
     """
     _check(text, limit)
     try:
-        return list(yaml.load_all(text, Loader=_loader(text)))  # noqa: S506 - both are safe loaders
+        return list(yaml.load_all(text, Loader=_loader(text)))
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise WrongYamlError(_why(err)) from err
 
@@ -86,43 +85,51 @@ def _why(err: Exception) -> str:
 
 def _check(text: str | bytes, limit: int) -> None:
     """Look at a text without making data of it: its depth, and how much it stands for."""
-    sizes: dict[str, int] = {}
-    open_: list[str | None] = []
-    counts = [0]
+    counter = _Counter()
     try:
-        for event in _events(text):
-            anchor = getattr(event, "anchor", None)
-            if isinstance(event, yaml.DocumentStartEvent):
-                sizes, counts = {}, [0]
-            elif isinstance(event, yaml.AliasEvent):
-                if anchor in open_:
-                    raise WrongYamlError(f"{_place(event)}: *{anchor} stands within itself")
-                counts[-1] += sizes.get(event.anchor, 1)
-            elif isinstance(event, yaml.ScalarEvent):
-                counts[-1] += 1
-                if anchor:
-                    sizes[anchor] = 1
-            elif isinstance(event, yaml.CollectionStartEvent):
-                open_.append(anchor)
-                counts.append(1)
-                if len(open_) > MAX_DEPTH:
-                    raise WrongYamlError(f"{_place(event)}: more than {MAX_DEPTH} mappings and lists lie in each other")
-            elif isinstance(event, yaml.CollectionEndEvent):
-                done, count = open_.pop(), counts.pop()
-                counts[-1] += count
-                if done:
-                    sizes[done] = count
-            if counts[-1] > limit:
-                raise WrongYamlError(f"{_place(event)}: with its aliases it stands for more than {limit} values")
+        for event in yaml.parse(text, Loader=_loader(text)):
+            counter.take(event)
+            if len(counter.open) > MAX_DEPTH:
+                raise _wrong(event, f"more than {MAX_DEPTH} mappings and lists lie in each other")
+            if counter.counts[-1] > limit:
+                raise _wrong(event, f"with its aliases it stands for more than {limit} values")
+    except WrongYamlError:
+        raise
     except (yaml.YAMLError, ValueError) as err:
-        if isinstance(err, WrongYamlError):
-            raise
         raise WrongYamlError(_why(err)) from err
 
 
-def _events(text: str | bytes) -> Iterator[Any]:
-    yield from yaml.parse(text, Loader=_loader(text))
+class _Counter:
+    """What the events of a parser have opened, and the number of values in each."""
+
+    def __init__(self) -> None:
+        self.open: list[str | None] = []
+        """Anchors of the mappings and lists that are open."""
+        self.counts = [0]
+        """Values so far in the document, and in each of them."""
+        self._sizes: dict[str | None, int] = {}
+
+    def take(self, event: yaml.Event) -> None:
+        """Count one event."""
+        anchor: str | None = getattr(event, "anchor", None)
+        if isinstance(event, yaml.DocumentStartEvent):
+            self.counts, self._sizes = [0], {}
+        elif isinstance(event, yaml.AliasEvent):
+            if anchor in self.open:
+                raise _wrong(event, f"*{anchor} stands within itself")
+            self.counts[-1] += self._sizes.get(anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            self.counts[-1] += 1
+            self._sizes[anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self.open.append(anchor)
+            self.counts.append(1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            count = self.counts.pop()
+            self.counts[-1] += count
+            self._sizes[self.open.pop()] = count
 
 
-def _place(event: yaml.Event) -> str:
-    return f"line {event.start_mark.line + 1}"
+def _wrong(event: yaml.Event, what: str) -> WrongYamlError:
+    place = f"line {event.start_mark.line + 1}: " if event.start_mark else ""
+    return WrongYamlError(f"{place}{what}")

@@ -51,19 +51,20 @@ class RunFolder:
             FatalError: `run.yaml` is cut off, or otherwise none that a run wrote.
         """
         text = self._text()
-        if text != self._read[0]:  # the file of an often resumed run is long, and is read often
+        # The file of an often resumed run is long, and is read often. An empty one is damaged, a missing one is not.
+        if text != self._read[0] or (not text and self.store.exists(RUN_FILE)):
             try:
                 found = [doc for doc in yaml_text.load_all(text, MAX_VALUES) if doc]
-                if not found and text:
-                    raise yaml_text.WrongYamlError("it holds no start")
-                for number, start in enumerate(found, 1):
-                    if problem := _problem(start):
-                        raise yaml_text.WrongYamlError(f"start {number}: {problem}")
+                problem = "" if found and text.endswith(b"\n") else "its end is missing"
             except yaml_text.WrongYamlError as err:
+                found, problem = [], str(err)
+            wrong = ((number, _problem(start)) for number, start in enumerate(found, 1))
+            problem = problem or next((f"start {number}: {why}" for number, why in wrong if why), "")
+            if problem:
                 raise FatalError(
-                    f"{self.store.root}/{RUN_FILE} is damaged: {err}. Put it back from a copy, or delete the start that "
-                    "is not whole, from its line `---` on: the run folder holds what is finished."
-                ) from None
+                    f"{self.store.root}/{RUN_FILE} is damaged: {problem}. Put it back from a copy, or delete the start "
+                    "that is not whole, from its line `---` on: the run folder holds what is finished."
+                )
             self._read = (text, found)
         return self._read[1]
 
@@ -163,6 +164,8 @@ def _problem(start: Any) -> str:
     for name in (*names, *columns) if isinstance(columns, Mapping) else (None,):
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
             return f"{shown(name)} is no name of a stage"
+    if not set(names) <= set(columns):
+        return "its end is missing: `columns` does not tell of every stage"
     for written in columns.values():
         if not isinstance(written, Mapping) or not all(isinstance(v, str) for kv in written.items() for v in kv):
             return f"columns: {shown(written)} does not map columns to types"

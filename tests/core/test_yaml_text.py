@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from ffpdata.core.prompt import Prompt
 
 LEVELS = "abcdefghij"
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in zip(LEVELS, LEVELS[1:], strict=False)
+    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in pairwise(LEVELS)
 )
 WRONG = {
     "bomb": (BOMB, "line 6: with its aliases it stands for more than 200000 values"),
@@ -43,7 +44,7 @@ def test_each_is_one_message_within_a_second(tmp_path: Path, name: str) -> None:
     file, began = tmp_path / "x.yaml", time.process_time()
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     for reader in (read, Prompt.load, load_pipeline, lambda path: load_pipeline("local_editing", str(path))):
-        with pytest.raises(ConfigError, match="x.yaml: not valid YAML") as caught:
+        with pytest.raises(ConfigError, match=r"x\.yaml: not valid YAML") as caught:
             reader(file)  # type: ignore[operator]
         assert message in str(caught.value)
         assert len(str(caught.value)) < 1000
@@ -75,5 +76,5 @@ def test_what_is_no_stage_and_no_back_end_is_never_called(tmp_path: Path, path: 
         made.model_copy(update={"stages": entries}).build()
     models = made.models | {"remover": made.models["remover"].model_copy(update={"backend": path})}
     stage = next(s for s in made.model_copy(update={"models": models}).build() if s.name == "synthesize")
-    with pytest.raises(ConfigError, match="is no class|a back end needs"):
+    with pytest.raises(ConfigError, match=r"is no class|a back end needs"):
         stage.model("remover")
