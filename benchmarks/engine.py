@@ -27,6 +27,7 @@ from benchmarks.timing import verdict
 from ffpdata.core.stage import Item, Resources, Row, Stage
 from ffpdata.manifests.manifest import ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.processes.ray_cluster import loopback_only
 from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.ray import run_ray
@@ -210,7 +211,8 @@ def main() -> None:
     parser.add_argument("--sleep", nargs="+", default=["1:5:60:1", "2:10:600:2"], help="ratios of the second part")
     parser.add_argument("--gpu-items", type=int, default=600, help="for the second part; 0 leaves it out")
     given = parser.parse_args()
-    ray.init("local", num_cpus=2, logging_level=logging.ERROR, include_dashboard=False, log_to_driver=False)
+    with loopback_only():
+        ray.init("local", num_cpus=2, logging_level=logging.ERROR, include_dashboard=False, log_to_driver=False)
     good = engine(given.items, given.data_items, given.stages)
     ray.shutdown()
     if given.xenna_items:

@@ -14,7 +14,7 @@ import pytest
 from ffpdata.api.run import open_run
 from ffpdata.core import file_names
 from ffpdata.core.errors import FatalError, UsageError
-from ffpdata.core.file_names import is_text, path_of, shown, text_of
+from ffpdata.core.file_names import is_text, path_of, printable, text_of
 from ffpdata.core.sections import InputSettings
 from ffpdata.inputs.listing import list_inputs
 from ffpdata.manifests.run_folder import RunFolder
@@ -139,6 +139,6 @@ def test_a_name_is_the_same_text_in_every_locale(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_shown_of_a_name() -> None:
-    assert shown("a\udcff\ud800é\\") == "a\\xff\\ud800é\\"
-    assert is_text(shown("\udcff\ud800"))
+    assert printable("a\udcff\ud800é\\") == "a\\xff\\ud800é\\"
+    assert is_text(printable("\udcff\ud800"))
     assert not is_text("a\udcff")

@@ -43,6 +43,7 @@ ON_DEMAND = {
     "runners/worker_pools.py",
     "runners/faults.py",
     "runners/prometheus.py",
+    "review/connections.py",
     "review/routes.py",
     "models/wan/training.py",
 }

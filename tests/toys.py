@@ -13,6 +13,8 @@ from typing import Any
 
 from ffpdata.core.errors import FatalError, RetryableError
 from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
+from ffpdata.media import ffmpeg
+from ffpdata.media.ffmpeg import file_url
 
 
 class Read(Stage):
@@ -202,6 +204,22 @@ class Poison(Stage):
         with trace.open("a") as stream:
             stream.write(text + "\n")
         return {"note": target}
+
+
+class Encode(Poison):
+    """Lets ffmpeg work for a moment, as the stages that write videos do."""
+
+    name = "encode"
+    reads = ("note",)
+    uses = ("text",)
+    writes = {"film": Artifact("mkv")}
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        (Path(self.settings.trace).parent / f"encode-{row['text']}-{uuid.uuid4().hex[:8]}-{os.getpid()}").touch()
+        film = row.new_file("film")
+        size = f"testsrc=size=64x64:rate=10:duration={self.settings.seconds}"
+        ffmpeg.run(["-re", "-f", "lavfi", "-i", size, "-c:v", "ffv1", file_url(film)], timeout_s=60)
+        return {"film": film}
 
 
 class Second(Poison):

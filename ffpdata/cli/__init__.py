@@ -87,11 +87,11 @@ def _use_utf8() -> None:
 def _check_arguments() -> None:
     """Refuse names that no manifest can hold; raises UsageError."""
     from ffpdata.core.errors import UsageError
-    from ffpdata.core.file_names import is_text, shown
+    from ffpdata.core.file_names import is_text, printable
 
     for word in sys.argv[1:]:
         if not is_text(word):
-            raise UsageError(f"'{shown(word)}': this name is not UTF-8: rename the file or folder")
+            raise UsageError(f"'{printable(word)}': this name is not UTF-8: rename the file or folder")
 
 
 def _show_warnings() -> None:

@@ -9,7 +9,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ffpdata.core.errors import ConfigError, UsageError, nearest
+from ffpdata.core import yaml_text
+from ffpdata.core.errors import ConfigError, UsageError, nearest, shown
 from ffpdata.core.wording import fault
 
 Lines = dict[tuple[str, ...], str]
@@ -18,12 +19,12 @@ Lines = dict[tuple[str, ...], str]
 
 def read(path: Path) -> tuple[dict[str, Any], Lines]:
     """Parse YAML into plain data and the line of every entry."""
-    text = path.read_text(encoding="utf-8")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as err:
+        data, node = yaml_text.load_with_marks(yaml_text.read_text(path))
+    except yaml_text.WrongYamlError as err:
         raise ConfigError(f"{path}: not valid YAML: {err}") from err
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read ({err.strerror})") from err
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping at the top, found {type(data).__name__}")
     return _own(data), {where: f"{path}:{line}" for where, line in _walk(node, ())}
@@ -91,10 +92,11 @@ def assignment(text: str) -> tuple[list[str], Any]:
     if not sign or not all(parts):
         raise UsageError(f"--set {text!r}: write a.b=c, e.g. --set segment.min_area=0.01")
     try:
-        return parts, yaml.safe_load(value)
-    except yaml.YAMLError as err:
-        why = "is not valid YAML: close every bracket, brace and quote, and quote what a text must not lose"
-        raise UsageError(f"--set {text!r}: the value {value!r} {why}") from err
+        return parts, yaml_text.load(value)
+    except yaml_text.WrongYamlError as err:
+        syntax = "close every bracket, brace and quote, and quote what a text must not lose"
+        why = syntax if isinstance(err.__cause__, yaml.YAMLError) else str(err)
+        raise UsageError(f"--set {shown(text)}: the value {shown(value)} is not valid YAML: {why}") from err
 
 
 def assign(target: dict[str, Any], parts: Sequence[str], value: Any, text: str) -> None:

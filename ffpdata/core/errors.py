@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import reprlib
 from collections.abc import Iterable
 from typing import TypeGuard
 
@@ -74,10 +75,24 @@ def disk_unusable(err: BaseException) -> TypeGuard[OSError]:
     return disk_full(err) or (isinstance(err, OSError) and err.errno == errno.EROFS)
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
+LONGEST_NAME = 200
+"""Characters of a name that are compared with others: the comparison of long texts takes minutes."""
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: as Python writes it, and short, however large or deep the value is."""
+    try:
+        return _SHORT.repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits
+        return f"a value of type {type(value).__name__} that is too large to show"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` with the closest valid name, or the list of valid names where none is close."""
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name[:LONGEST_NAME], names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; valid names: {', '.join(names)}" if names else ""

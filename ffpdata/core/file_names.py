@@ -32,7 +32,7 @@ def is_text(name: str) -> bool:
     return True
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     r"""Return a name with bytes that are not UTF-8 written as `\xe9`, so that it can be stored and printed."""
     return name if is_text(name) else "".join(map(_spelt, name))
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ffpdata.core import yaml_text
 from ffpdata.core.answer_schema import schema_violations
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.keys import digest
@@ -145,11 +145,11 @@ class Prompt:
     def load(cls, path: Path) -> Prompt:
         """Read one prompt file; a wrong or missing entry raises ConfigError naming file, entry and remedy."""
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            data = yaml_text.load(yaml_text.read_text(path))
         except FileNotFoundError:
             siblings = [p.stem for p in path.parent.glob("*.yaml")]
             raise ConfigError(f"{path}: no such prompt file{nearest(path.stem, siblings)}") from None
-        except yaml.YAMLError as err:
+        except yaml_text.WrongYamlError as err:
             raise ConfigError(f"{path}: not valid YAML: {err}") from err
         try:
             parsed = _PromptFile.model_validate(data)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from ffpdata.core.errors import shown
+
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: `1 shard`, `15 pairs`. Nouns whose plural is not made by an s are no use here."""
@@ -59,4 +61,4 @@ def fault(error: Mapping[str, Any]) -> str:
         stem = next((name for name in _MUST if kind == name or kind.startswith(f"{name}_")), "")
         text = f"must be {_MUST[stem]}" if stem else str(error["msg"]).replace("Input should be", "must be")
     value = error.get("input")
-    return f"{text} (got {value if isinstance(value, date) else repr(value)})"
+    return f"{text} (got {value if isinstance(value, date) else shown(value)})"

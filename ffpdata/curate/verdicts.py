@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -40,6 +41,9 @@ WRITES = {"verdict": str, "verdict_reasons": list[str], "reviewer": str, "verdic
 """Columns of the manifest beside the common ones."""
 
 SCHEMA = stage_schema(WRITES)
+
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Between these a stored time is read; another one is damage or malice, and Python cannot even hold all of them."""
 
 _IDENTITY = ("track", "item_id", "upstream")
 
@@ -85,17 +89,41 @@ def read(connection: duckdb.DuckDBPyConnection) -> CurrentVerdicts:
 
 
 def rows(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Read the rows of the current verdicts, oldest first."""
-    view = f"{REVIEW}_history"
-    columns = connection.execute("select column_name from duckdb_columns() where table_name = ?", [view]).fetchall()
-    if ("verdict",) not in columns:  # there are no verdicts yet
+    """Read the rows of the current verdicts, oldest first. A time outside `EARLIEST` to `LATEST` is None."""
+    given = _given(connection)
+    if given is None:
         return []
     same = f"partition by {', '.join(_IDENTITY)}, reviewer"
-    newest = connection.view(view).project(f"*, row_number() over ({same} order by part desc, part_row desc) as place")
+    newest = given.project(f"*, row_number() over ({same} order by part desc, part_row desc) as place")
     current = newest.filter(f"place = 1 and verdict <> {literal(UNDO)}").order("part, part_row")
-    names = ", ".join([*COMMON.names, *sorted(WRITES)])
+    columns = {name: quote(name) for name in [*COMMON.names, *sorted(WRITES)]}
+    first, last = (int(time.timestamp()) * 1_000_000 for time in (EARLIEST, LATEST))
+    columns["started_at"] = f"case when epoch_us(started_at) between {first} and {last} then started_at end"
+    names = ", ".join(f"{value} as {name}" for name, value in columns.items())
     table: list[dict[str, Any]] = pa.table(current.project(names).to_arrow_table()).to_pylist()
     return table
+
+
+def events(connection: duckdb.DuckDBPyConnection) -> dict[str, Counter[str]]:
+    """Count per pair key and reviewer the verdicts that were ever given, those that were undone and each undo, too."""
+    found: dict[str, Counter[str]] = {}
+    given = _given(connection)
+    if given is not None:
+        same = ", ".join([*_IDENTITY, "reviewer"])
+        # A merge of parts that was interrupted leaves rows twice.
+        for *identity, reviewer, count in given.aggregate(f"{same}, count(distinct started_at)").fetchall():
+            found.setdefault(pair_key(*identity), Counter())[reviewer] = count
+    return found
+
+
+def _given(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation | None:
+    """All rows ever given that are verdicts, with `part` and `part_row`; None where there are none yet."""
+    view = f"{REVIEW}_history"
+    columns = connection.execute("select column_name from duckdb_columns() where table_name = ?", [view]).fetchall()
+    if ("verdict",) not in columns:
+        return None
+    known = ", ".join(map(literal, VERDICTS))
+    return connection.view(view).filter(f"verdict in ({known}) and reviewer is not null")
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,21 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ffpdata.core.errors import FatalError
+from ffpdata.core.errors import FatalError, shown
 from ffpdata.storage.store import TEMP, Store, storage_errors
 
 DATASET = "dataset.json"
 CARD = "README.md"
 FORMAT = "ffpdata-export-1"
 _SEAL = "sha256"
+SHARD_PATH = re.compile(r"\w[\w-]*/shard-\d{6,}\.tar")
+"""A shard lies in the folder of its split, and nowhere else: its path is read from files that may come from anybody."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class Shard:
     def twin(self) -> str:
         """Relative path of the index."""
         return twin_of(self.path)
+
+    def checked(self) -> Shard:
+        """Return the shard; raises ValueError where a file says of it what cannot be."""
+        numbers, texts = (self.pairs, self.bytes), (self.index_sha256, self.plan, self.split)
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError(f"pairs and bytes of a shard are {shown(numbers)}")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"index_sha256, plan and split of a shard are {shown(texts)}")
+        if not isinstance(self.path, str) or not SHARD_PATH.fullmatch(self.path):
+            raise ValueError(f"the path of a shard is {shown(self.path)}, not like train/shard-000000.tar")
+        return self
 
 
 @dataclass(frozen=True)
@@ -72,13 +86,14 @@ class Dataset:
         try:
             data = json.loads(store.read(DATASET))
             changed = data.pop(_SEAL, None) not in (None, _seal(data))
-            found, shards = data.pop("format"), [Shard(**entry) for entry in data.pop("shards")]
+            found, shards = data.pop("format"), [Shard(**entry).checked() for entry in data.pop("shards")]
             dataset = cls(bool(data.pop("complete")), shards, data, changed)
         except (FileNotFoundError, NotADirectoryError):
             raise FatalError(f"{store.root} is no ffpdata export: it has no {DATASET}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as err:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+            why = f"{type(err).__name__}: {err}"
             raise FatalError(
-                f"{store.root}/{DATASET} is damaged: {err!r}. Put it back from a copy, or export into another folder"
+                f"{store.root}/{DATASET} is damaged ({why}): put it back from a copy, or export into a new folder"
             ) from err
         if found != FORMAT:
             raise FatalError(f"{store.root}/{DATASET} has the format {found!r}, this release reads {FORMAT!r}")

@@ -11,9 +11,9 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from ffpdata.core.errors import FatalError, nearest
+from ffpdata.core.errors import FatalError, nearest, shown
 from ffpdata.export.dataset import Dataset, Shard
 from ffpdata.export.epochs import Epochs, ShuffledSamples, ShuffledShards
 from ffpdata.export.pair_record import FIRST_FRAME, MASK, RECORD, SOURCE, TARGET
@@ -51,7 +51,7 @@ class Pair(Mapping[str, Any]):
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
-        self._record: dict[str, Any] = json.loads(self.files[RECORD])
+        self._record: dict[str, Any] = _record(self.files)
         self._added = [name for name in self.files if name not in _FIXED]
 
     def __getitem__(self, name: str) -> Any:
@@ -84,6 +84,18 @@ class Pair(Mapping[str, Any]):
         return f"Pair({self._record['key']!r}, {self._record['task']})"
 
 
+def _record(files: Mapping[str, bytes]) -> dict[str, Any]:
+    try:
+        record = json.loads(files[RECORD])
+    except KeyError:
+        raise FatalError(f"a sample has no {RECORD}, only {shown(sorted(files))}: `ffpdata verify` says more") from None
+    except (ValueError, RecursionError) as err:
+        raise FatalError(f"the {RECORD} of a sample is damaged ({err}): `ffpdata verify` says more") from None
+    if not isinstance(record, dict):
+        raise FatalError(f"the {RECORD} of a sample is {shown(record)}: `ffpdata verify` says more")
+    return record
+
+
 def _decode(data: bytes, read: Callable[[Path], Any]) -> Any:
     with tempfile.NamedTemporaryFile(prefix="ffpdata-", suffix=".member") as file:  # the decoder wants a file
         file.write(data)
@@ -99,22 +111,33 @@ def pairs(out: str | Path, split: str | None = None) -> Iterator[Pair]:
         split: one split; all of them by default.
 
     Raises:
-        FatalError: no complete export is there, or it has no such split.
+        FatalError: no complete export is there, it has no such split, or a shard is damaged.
     """
     store = Store(out)
     for shard in _shards(store, split):
-        with store.open(shard.path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        with store.open(shard.path) as stream:
             key, files = "", dict[str, bytes]()
-            for member in tar:
-                name, _, kind = member.name.partition(".")
+            for member, data in _members(stream, f"{store.root}/{shard.path}"):
+                name, _, kind = member.partition(".")
                 if name != key and files:
                     yield Pair(files)
                     files = {}
-                key = name
-                content = tar.extractfile(member)
-                files[kind] = content.read() if content else b""
+                key, files[kind] = name, data
             if files:
                 yield Pair(files)
+
+
+def _members(stream: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the files of a tar; nothing of it is unpacked, and a link in it is followed nowhere."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is None:
+                    raise FatalError(f"{where} is damaged: its member {shown(member.name)} is no file")
+                yield member.name, content.read()
+    except (tarfile.TarError, EOFError, OverflowError, MemoryError, ValueError) as err:
+        raise FatalError(f"{where} is damaged ({err}): `ffpdata verify` says more") from err
 
 
 def webdataset_pipeline(
@@ -153,7 +176,7 @@ def webdataset_pipeline(
     store = Store(out)
     if not store.local:
         raise FatalError(f"{store.root}: webdataset reads local shards here; use `pairs` for a remote export")
-    urls = [str(store.local_path(shard.path)) for shard in _shards(store, split)]
+    urls = [str(store.own_file(shard.path)) for shard in _shards(store, split)]
     epochs = Epochs(seed)
     splitter = options.pop("workersplitter", webdataset.split_by_worker)
     split_shards = ShuffledShards(epochs, splitter, shuffle=bool(shardshuffle))

@@ -26,6 +26,9 @@ BLOCK, RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 _CHUNK = 1 << 18
 """Bytes that are hashed and written at a time: few enough to stay in a core's cache."""
 
+_PIECE = 1 << 26
+"""Bytes that are read at a time."""
+
 _FLUSH = 1 << 27
 """Bytes after which the disk is asked to write."""
 
@@ -106,15 +109,16 @@ def read_tar(stream: IO[bytes]) -> Iterator[tuple[str, int, bytes]]:
             break
         try:
             info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
-        except (tarfile.HeaderError, UnicodeDecodeError) as err:
+            same = block == header(info.name, info.size)
+        except (tarfile.HeaderError, ValueError) as err:
             raise DamagedTarError(f"no file begins at byte {stream.tell() - BLOCK}: {err}") from err
-        if block != header(info.name, info.size):
+        if not same:  # a link, a device and another owner have another one, too
             raise DamagedTarError(f"the header of {info.name} is not the one that was written")
         offset = stream.tell()
         yield info.name, offset, _read(stream, info.size)
         if any(_read(stream, -info.size % BLOCK)):
             raise DamagedTarError(f"what follows {info.name} is not empty")
-    rest = stream.read()
+    rest = stream.read(RECORD + 1)
     if any(rest) or stream.tell() % RECORD or len(rest) < BLOCK:
         raise DamagedTarError("its end is not the one that was written")
 
@@ -174,7 +178,11 @@ def _opened(content: bytes | Path) -> Iterator[tuple[IO[bytes], int]]:
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) != size:
-        raise DamagedTarError(f"it ends {size - len(data)} bytes too early")
-    return data
+    """Read so many bytes; a piece at a time, because a damaged header may tell of more than fit into memory."""
+    pieces, left = [], size
+    while left and (piece := stream.read(min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    if left:
+        raise DamagedTarError(f"it ends {left} bytes too early")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -82,11 +82,14 @@ def read_index(store: Store, twin: str) -> tuple[Shard, pa.Table]:
         FileNotFoundError: it is not there.
         ValueError: it is damaged, or no index of ours.
     """
+    if store.local:
+        store.own_file(twin)
     data = store.read(twin)
     try:
         table = pq.read_table(io.BytesIO(data))
         extra = [table.schema.field(place) for place in range(len(INDEX), table.num_columns)]
         facts = json.loads((table.schema.metadata or {})[_METADATA])
-        return Shard(**facts, index_sha256=hashlib.sha256(data).hexdigest()), table.cast(pa.schema([*INDEX, *extra]))
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as err:
+        shard = Shard(**facts, index_sha256=hashlib.sha256(data).hexdigest()).checked()
+        return shard, table.cast(pa.schema([*INDEX, *extra]))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, IndexError, RecursionError) as err:
         raise ValueError(f"not a readable index: {err}") from err

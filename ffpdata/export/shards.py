@@ -189,7 +189,7 @@ def _load(artifacts: Store, entry: PlannedPair, record: bytes) -> list[Member]:
     """The members of one sample in the order of their names; what is not local is fetched into memory."""
     content: dict[str, bytes | Path] = {RECORD: record}
     for member, (path, _) in entry.files.items():
-        content[member] = artifacts.local_path(path) if artifacts.local else artifacts.read(path)
+        content[member] = artifacts.own_file(path) if artifacts.local else artifacts.read(path)
     try:
         content[FIRST_FRAME] = _first_frame(artifacts, content[TARGET])
     except FatalError:

@@ -23,7 +23,7 @@ from ffpdata.export.shard_index import INDEX, read_index
 from ffpdata.export.verify_extras import ExtraChecks
 from ffpdata.media.codec import read_masks, read_video, video_info
 from ffpdata.media.images import decode_image
-from ffpdata.storage.store import Store, storage_errors
+from ffpdata.storage.store import OutsideError, Store, storage_errors
 
 FIRST_FRAME_PSNR = 35.0
 """dB that the first-frame image must reach against the target's decoded first frame; made from it, it is equal."""
@@ -111,7 +111,7 @@ class _Checks:
                 self._problem(shard.twin, text)
         except FileNotFoundError:
             self._problem(shard.twin, "is missing")
-        except ValueError as err:
+        except (ValueError, OSError) as err:
             self._problem(shard.twin, str(err))
         try:
             size = self._store.size(shard.path)
@@ -123,6 +123,8 @@ class _Checks:
                     yield
         except FileNotFoundError:
             self._problem(shard.path, "is missing")
+        except OutsideError as err:
+            self._problem(shard.path, f"is none: {err}")
         except OSError as err:
             self._problem(shard.path, f"cannot be read to its end: {err}")
         for key in rows:
@@ -203,7 +205,7 @@ class _Checks:
             return None
         try:
             record = json.loads(files[RECORD][1])
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             self._problem(where, f"its record is no JSON: {err}")
             return None
         problems = schema_violations(record, SCHEMA, "record")

@@ -90,7 +90,7 @@ def _held(value: Any, kind: str | None) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
@@ -112,6 +112,6 @@ def _unreadable(name: str, data: bytes) -> str:
             found = np.load(io.BytesIO(data), allow_pickle=False)
             for array in found if name.endswith(".npz") else ():
                 found[array]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as err:
+    except (ValueError, OSError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile) as err:
         return str(err)
     return ""

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ffpdata.core.errors import ConfigError, FatalError, FfpdataWarning, UsageError, nearest
-from ffpdata.core.file_names import is_text, path_of, shown, text_of
+from ffpdata.core.file_names import is_text, path_of, printable, text_of
 from ffpdata.core.keys import digest
 from ffpdata.core.sections import InputSettings
 from ffpdata.core.stage import Item
@@ -61,7 +61,7 @@ def list_inputs(source: str, settings: InputSettings, limit: int | None = None) 
 def _list(source: str, settings: InputSettings, limit: int | None) -> list[Item]:
     location, entries = _entries(source, settings)
     if not is_text(location.root):
-        raise UsageError(f"--input: the name of the folder '{shown(location.root)}' is not UTF-8: rename it")
+        raise UsageError(f"--input: the name of the folder '{printable(location.root)}' is not UTF-8: rename it")
     if not entries:
         raise UsageError(f"--input {source!r}: the folder or table is empty, there is nothing to do")
     items: list[Item] = []
@@ -133,13 +133,13 @@ def _from_folder(location: Location, settings: InputSettings) -> Iterator[dict[s
 def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: InputSettings) -> None:
     """Choose style images for each entry without any, by hash: a new image changes few of the other choices."""
     images = [f for f in files if suffix_of(f) in IMAGE_SUFFIXES]
-    if odd := [shown(image) for image in images if not is_text(image)]:
+    if odd := [printable(image) for image in images if not is_text(image)]:
         warnings.warn(f"no style is '{odd[0]}': its name is not UTF-8, rename it", FfpdataWarning, stacklevel=2)
         images = [image for image in images if is_text(image)]
     for entry in entries:
         if not entry.get("style"):
             path = str(entry.get("path") or "")
-            name = shown(Path(path).name)
+            name = printable(Path(path).name)
             others = [i for i in images if i != path]
             ranked = sorted(others, key=lambda i: hashlib.sha256(f"{name}|{Path(i).name}".encode()).digest())
             entry["style"] = sorted(ranked[: settings.styles_per_source])
@@ -181,7 +181,7 @@ def _from_row(row: TableRow, location: Location, folder: str) -> dict[str, Any]:
         if name not in ("box", "style") and isinstance(value, (list, dict, bool)):
             fault, entry[name] = fault or f"{name} {value!r}: expected text", None
         elif name not in ("path", "box", "style") and isinstance(value, str) and not is_text(value):
-            fault, entry[name] = fault or f"{name} '{shown(value)}' is not text in UTF-8", None
+            fault, entry[name] = fault or f"{name} '{printable(value)}' is not text in UTF-8", None
     styles = entry["style"]
     if isinstance(styles, str):
         styles = [s.strip() for s in styles.split(";") if s.strip()]
@@ -219,7 +219,7 @@ def _join_styles(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[str, str]) -> Item:
     path = str(entry.get("path") or "")
     styles = [str(style) for style in entry.get("style") or []]
-    values: dict[str, Any] = {"path": shown(path), "root": location.root, "fingerprint": fingerprints[path]}
+    values: dict[str, Any] = {"path": printable(path), "root": location.root, "fingerprint": fingerprints[path]}
     problem = entry.get("problem") or _problem(path, location)
     for style in styles:
         problem = problem or _problem(style, location)
@@ -240,7 +240,7 @@ def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[st
         if entry.get(name):
             values[name] = str(entry[name])
     if styles:
-        values["style_paths"] = [shown(style) for style in styles]
+        values["style_paths"] = [printable(style) for style in styles]
         values["style_fingerprints"] = [fingerprints[style] for style in styles]
     if entry.get("meta"):
         values["meta"] = dict(entry["meta"])
@@ -250,7 +250,7 @@ def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[st
 
 def _problem(path: str, location: Location) -> list[str] | None:
     if not is_text(path):
-        return ["name_not_utf8", f"the name '{shown(path)}' is not UTF-8, which no table can hold: rename the file"]
+        return ["name_not_utf8", f"the name '{printable(path)}' is not UTF-8, which no table can hold: rename the file"]
     return location.problem(path)
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, TypeVar
 
-from ffpdata.core.errors import Reject
+from ffpdata.core.errors import Reject, UsageError
 from ffpdata.core.file_names import path_of, text_of
 from ffpdata.storage.object_store import check_url, open_fs, patient
 from ffpdata.storage.scratch import DownloadsInUse, process_scratch
@@ -107,7 +107,12 @@ def match(pattern: str) -> tuple[Location, list[str]]:
         location = RemoteLocation(_fixed_part(pattern))
         return location, location.match(pattern)
     local = path_of(pattern)
-    found = sorted(glob.glob(local, recursive=True))  # noqa: PTH207 - absolute patterns, which Path.glob refuses
+    try:
+        found = sorted(glob.glob(local, recursive=True))  # noqa: PTH207 - absolute patterns, which Path.glob refuses
+    except RecursionError:
+        raise UsageError(
+            f"--input {pattern!r}: the folders lie too deep in each other for a glob: name the folder itself"
+        ) from None
     root = Path(_fixed_part(str(Path(local).absolute())))
     return LocalLocation(root), [text_of(str(Path(one).absolute())) for one in found]
 
@@ -166,18 +171,18 @@ class LocalLocation:
 
     def files(self, folder: str) -> Iterator[str]:
         """List the entries below a folder, sorted; a folder with the suffix of a media file is an entry."""
-        try:
-            paths = sorted(Path(path_of(folder)).iterdir(), key=lambda p: p.name)
-        except OSError:  # not readable: the folder itself becomes an entry, whose row says so
-            yield folder
-            return
-        for path in paths:
-            if path.name.startswith("."):
-                continue
-            if path.is_dir() and not path.is_symlink() and path.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-                yield from self.files(text_of(str(path)))
-            else:
+        waiting = [path_of(folder)]
+        while waiting:  # the next one is the last: folders may lie deeper in each other than calls can
+            path = Path(waiting.pop())
+            if str(path) != path_of(folder) and not _is_folder(path):
                 yield text_of(str(path))
+                continue
+            try:
+                inside = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+            except OSError:  # not readable, or its path is too long: the folder is an entry, whose row says so
+                yield text_of(str(path))
+                continue
+            waiting += [str(path / name) for name in reversed(inside)]
 
     def join(self, path: str) -> str:
         """Return the location of a path relative to the root; an absolute one is returned as it is."""
@@ -292,6 +297,14 @@ class RemoteLocation:
                 if not any(part.startswith(".") for part in below.split("/")):
                     found.append(url)
         return sorted(found, key=lambda url: url.split("/"))
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether a path is a folder whose files are entries."""
+    try:
+        return path.is_dir() and not path.is_symlink() and path.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    except OSError:  # a path that is too long
+        return False
 
 
 def _fixed_part(pattern: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from ffpdata.core.errors import ConfigError
-from ffpdata.core.file_names import is_text, shown
+from ffpdata.core.file_names import is_text, printable
 from ffpdata.inputs.delimited import records
 
 PARTS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json")
@@ -213,7 +213,7 @@ def _twice(names: Sequence[str]) -> str:
 def _checked(row: TableRow) -> TableRow:
     """Return a row with values that a manifest can hold, by columns with text names."""
     try:
-        row.values = {shown(str(name)).strip(): _plain(value) for name, value in row.values.items()}
+        row.values = {printable(str(name)).strip(): _plain(value) for name, value in row.values.items()}
     except RecursionError:
         row.values, row.fault = {}, "a cell is nested too deeply"
     return row
@@ -226,7 +226,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "surrogateescape")
     if isinstance(value, dict):
-        return {shown(str(name)): _inner(entry) for name, entry in value.items()}
+        return {printable(str(name)): _inner(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_inner(entry) for entry in value]
     return value if value is None or isinstance(value, (str, int)) else str(value)
@@ -234,11 +234,11 @@ def _plain(value: Any) -> Any:
 
 def _inner(value: Any) -> Any:
     plain = _plain(value)
-    return shown(plain) if isinstance(plain, str) else plain
+    return printable(plain) if isinstance(plain, str) else plain
 
 
 def as_meta(value: Any) -> str | int | float | bool:
     """Return a cell of a column that travels along as one value: lists and objects become JSON text."""
     if isinstance(value, str):
-        return shown(value)
+        return printable(value)
     return value if isinstance(value, (int, float)) else json.dumps(value, ensure_ascii=False)

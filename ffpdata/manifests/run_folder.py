@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import Any
 
 import duckdb
 import yaml
+from pydantic import ValidationError
 
 from ffpdata import __version__
+from ffpdata.core import yaml_text
 from ffpdata.core.config import Pipeline
-from ffpdata.core.errors import DamagedError, FatalError
-from ffpdata.core.file_names import shown, text_of
+from ffpdata.core.errors import DamagedError, FatalError, shown
+from ffpdata.core.file_names import printable, text_of
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import Item, Stage
 from ffpdata.manifests.manifest import Manifest, sql_types
@@ -25,10 +27,10 @@ from ffpdata.manifests.views import PAIR, connect, readable
 from ffpdata.storage.store import Store
 
 RUN_FILE = "run.yaml"
-_STARTED = {"pipeline"}
-"""What every start has."""
 _BEGINS, _SEAL = b"---", b" # sha256 "
 """A start begins with a line of both and the hash of the lines that follow."""
+MAX_VALUES = 1_000_000
+"""Values of one start in `run.yaml`; one of ours has 2,000."""
 
 
 def _sha256(text: bytes) -> bytes:
@@ -55,19 +57,21 @@ class RunFolder:
         """List the starts of this run, oldest first, each with its resolved pipeline.
 
         Raises:
-            DamagedError: `run.yaml` is not YAML, or lacks what a start has.
+            DamagedError: `run.yaml` is cut off, or otherwise none that a run wrote.
         """
         text = self._text()
-        if text != self._read[0]:  # the file of an often resumed run is long, and is read often
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        # The file of an often resumed run is long, and is read often. An empty one is damaged, a missing one is not.
+        if text != self._read[0] or (not text and self.store.exists(RUN_FILE)):
             try:
-                starts = [doc for doc in yaml.load_all(text, Loader=loader) if doc]
-            except yaml.YAMLError as err:
+                found = [doc for doc in yaml_text.load_all(text, MAX_VALUES) if doc]
+            except yaml_text.WrongYamlError as err:
                 raise self._damaged(" ".join(str(err).split())) from err
-            for start in starts:
-                if not isinstance(start, dict) or _STARTED - set(start):
-                    raise self._damaged(f"a start lacks {', '.join(sorted(_STARTED - set(start)))}")
-            self._read = (text, starts)
+            if not found or not text.endswith(b"\n"):
+                raise self._damaged("its end is missing")
+            for number, start in enumerate(found, 1):
+                if why := _problem(start):
+                    raise self._damaged(f"start {number}: {why}")
+            self._read = (text, found)
         return self._read[1]
 
     def starts_of(self, track: str) -> list[dict[str, Any]]:
@@ -99,8 +103,8 @@ class RunFolder:
         entry = {
             "started_at": datetime.now(UTC).isoformat("T", "seconds"),
             "ffpdata": __version__,
-            "command": [shown(text_of(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
-            "input": shown(text_of(source)),
+            "command": [printable(text_of(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
+            "input": printable(text_of(source)),
             "limit": limit,
             "stages": stages,
             "pipeline": pipeline.model_dump(mode="json"),
@@ -162,8 +166,17 @@ class RunFolder:
         }
 
     def pipelines(self) -> dict[str, Pipeline]:
-        """Return per track the pipeline of its newest start."""
-        return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
+        """Return per track the pipeline of its newest start; raises FatalError where `run.yaml` holds a wrong one."""
+        try:
+            return {track: Pipeline.model_validate(start["pipeline"]) for track, start in self.latest().items()}
+        except ValidationError as err:
+            first = err.errors()[0]
+            entry = ".".join(("pipeline", *map(str, first["loc"])))
+            got = shown(first.get("input"))
+            raise FatalError(
+                f"{self.store.root}/{RUN_FILE} cannot be read: {entry}: {first['msg']} (got {got}). Another release "
+                "wrote it, or it was changed by hand."
+            ) from None
 
     @contextmanager
     def reading(self, *, unsafe: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -181,3 +194,25 @@ class RunFolder:
             for stage, types in start.get("columns", {}).items():
                 columns.setdefault(stage, {}).update(types)
         return connect(self.store, self.tracks(), columns, unsafe=unsafe)
+
+
+def _problem(start: Any) -> str:
+    """What of a start is not as a run writes it, as far as everything relies on it; empty where it is whole."""
+    if not isinstance(start, Mapping) or not isinstance(start.get("pipeline"), Mapping):
+        return "it has no `pipeline`"
+    pipeline, columns = start["pipeline"], start.get("columns", {})
+    if not isinstance(pipeline.get("track"), str):
+        return f"pipeline.track is {shown(pipeline.get('track'))}, a name was expected"
+    stages = pipeline.get("stages")
+    if not isinstance(stages, list) or not stages:
+        return f"pipeline.stages is {shown(stages)}, a list of stages was expected"
+    names = [entry.get("name") if isinstance(entry, Mapping) else None for entry in stages]
+    for name in (*names, *columns) if isinstance(columns, Mapping) else (None,):
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            return f"{shown(name)} is no name of a stage"
+    if not set(names) <= set(columns):
+        return "its end is missing: `columns` does not tell of every stage"
+    for written in columns.values():
+        if not isinstance(written, Mapping) or not all(isinstance(v, str) for kv in written.items() for v in kv):
+            return f"columns: {shown(written)} does not map columns to types"
+    return ""

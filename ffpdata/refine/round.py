@@ -23,6 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from ffpdata.core.errors import FatalError
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import ModelSpec
 from ffpdata.curate.verdicts import Decision as ReviewDecision
@@ -112,8 +113,14 @@ class Round:
         return f"removal-round-{self.number}.safetensors"
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read one of its JSON files."""
-        return dict(json.loads(self.store.read(self.path(name))))
+        """Read one of its JSON files; raises FatalError where it is damaged."""
+        try:
+            return dict(json.loads(self.store.read(self.path(name))))
+        except (ValueError, TypeError, RecursionError) as err:
+            raise FatalError(
+                f"{self.store.root}/{self.path(name)} is damaged ({err}): put it back from a copy, or give the round "
+                "up with `ffpdata refine RUN --rollback`"
+            ) from None
 
     def write_json(self, name: str, data: dict[str, Any]) -> None:
         """Write one of its JSON files."""

@@ -170,7 +170,7 @@ def _compose(store: Store, files: list[Path], filters: str, fps: float, name: st
 def _local(store: Store, paths: list[str]) -> Iterator[list[Path]]:
     """Yield local copies of artifacts, removed afterwards; for a local run, the files themselves."""
     if store.local:
-        files = [store.local_path(path) for path in paths]
+        files = [store.own_file(path) for path in paths]
         for file in files:
             if not file.is_file():
                 raise FileNotFoundError(file)

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
-from ffpdata.core.errors import FfpdataError, nearest
+from ffpdata.core.errors import FfpdataError, nearest, shown
 from ffpdata.core.keys import digest
-from ffpdata.curate.verdicts import ACCEPT, FLAG, REASONS, REJECT, REVIEW, SCHEMA, SKIP, UNDO, VERDICTS, Verdict
+from ffpdata.curate.verdicts import (
+    ACCEPT,
+    EARLIEST,
+    FLAG,
+    REASONS,
+    REJECT,
+    REVIEW,
+    SCHEMA,
+    SKIP,
+    UNDO,
+    VERDICTS,
+    Verdict,
+)
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.review.agreement import agreements
 from ffpdata.review.pairs import PairFilter, ReviewPair, ReviewPairs
@@ -33,6 +45,8 @@ REFRESH_SECONDS = 10.0
 """Least seconds between two readings of a run that is still going on, when a reviewer has no pairs left."""
 
 MAX_SECONDS = 86_400.0
+AHEAD = timedelta(days=1)
+"""So far the clock of whoever gave a verdict may be ahead of ours."""
 REVIEWER = re.compile(r"\w[\w .@+-]{0,63}")
 """Valid names of reviewers."""
 
@@ -66,18 +80,18 @@ class GivenVerdict:
     def check(self) -> None:
         """Raise RefusedError where it is not valid."""
         if self.verdict not in VERDICTS:
-            raise RefusedError(422, f"verdict {self.verdict!r}{nearest(self.verdict, VERDICTS)}")
+            raise RefusedError(422, f"verdict {shown(self.verdict)}{nearest(self.verdict, VERDICTS)}")
         for reason in self.reasons:
             if reason not in REASONS:
-                raise RefusedError(422, f"reason {reason!r}{nearest(reason, REASONS)}")
+                raise RefusedError(422, f"reason {shown(reason)}{nearest(reason, REASONS)}")
         if self.verdict == REJECT and not self.reasons:
             raise RefusedError(422, "a rejection needs a reason")
         if self.verdict != REJECT and self.reasons:
             raise RefusedError(422, f"{self.verdict!r} has no reasons: only a rejection has")
         if len(set(self.reasons)) < len(self.reasons):
             raise RefusedError(422, "a reason is given twice")
-        if self.seconds is not None and not (math.isfinite(self.seconds) and 0 <= self.seconds <= MAX_SECONDS):
-            raise RefusedError(422, f"seconds must be in [0, {MAX_SECONDS:g}], got {self.seconds}")
+        if self.seconds is not None and not 0 <= self.seconds <= MAX_SECONDS:  # not a number is not in between, either
+            raise RefusedError(422, f"seconds must be in [0, {MAX_SECONDS:g}], got {shown(self.seconds)}")
 
 
 class Assignments:
@@ -104,6 +118,8 @@ class Assignments:
         self._clock = clock
         self._lock = threading.RLock()
         self._leases: dict[str, dict[str, float]] = {}  # pair key to reviewer to the time of expiry
+        # Pair key and reviewer to the verdicts without a number that came since the pair was handed out.
+        self._unnumbered: dict[tuple[str, str], set[GivenVerdict]] = {}
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self.refresh()
 
@@ -133,6 +149,7 @@ class Assignments:
         pairs = list(islice(chain(mine, new), count))
         for pair in pairs:
             self._start_lease(pair.key, reviewer, now)
+            self._unnumbered.pop((pair.key, reviewer), None)
         return pairs
 
     def _is_open(self, key: str, reviewer: str, filters: PairFilter, now: float) -> bool:
@@ -170,21 +187,28 @@ class Assignments:
         with self._lock:
             return reviewer in self._leases.get(key, {})
 
-    def submit(self, reviewer: str, key: str, given: GivenVerdict) -> Verdict:
+    def events(self, reviewer: str, key: str) -> int:
+        """Return how often a reviewer has given or undone a verdict on a pair: the number of their next one."""
+        return self.pairs.events[key][reviewer] if key in self.pairs.events else 0
+
+    def submit(self, reviewer: str, key: str, given: GivenVerdict, event: int | None = None) -> Verdict:
         """Store a reviewer's verdict; it is durable in the run folder when this returns.
 
-        The same verdict again changes nothing, so that a client without an answer can repeat it.
+        The newest verdict again changes nothing, so that a client without an answer can repeat it. An older one again
+        is refused: what a line repeats late, or another tab of the reviewer sends, must not replace what came after it.
 
         Args:
             reviewer: their name.
             key: of the pair.
             given: the verdict.
+            event: its number, as `events` told it when the reviewer saw the pair. Without a number, what was sent
+                already since the pair was leased counts as a repetition.
 
         Returns:
             The stored verdict.
 
         Raises:
-            RefusedError: the verdict is not valid, or the pair is not leased to this reviewer.
+            RefusedError: the verdict is not valid, it is a repetition, or the pair is not leased to this reviewer.
         """
         given.check()
         with self._lock:
@@ -192,9 +216,11 @@ class Assignments:
             verdicts = self.pairs.verdicts.setdefault(key, {})
             before = verdicts.get(reviewer)
             verdict = Verdict(reviewer, given.verdict, given.reasons, given.seconds, self.in_overlap(key))
+            if self._is_repeated(reviewer, key, given, event, before):
+                return before or verdict
             if given.verdict == UNDO:
                 if before is None:
-                    if self.has_lease(reviewer, key):
+                    if event is None and self.has_lease(reviewer, key):
                         return verdict  # undone already
                     raise RefusedError(409, "there is nothing to undo: you have given no verdict on this pair")
             elif not self.has_lease(reviewer, key):
@@ -202,6 +228,9 @@ class Assignments:
                     return before
                 raise RefusedError(409, "this pair is not leased to you; somebody else may have it. Ask for the next")
             self._run.manifest.append(REVIEW, [self._row(pair, verdict)], SCHEMA)
+            self._count(reviewer, key)
+            if event is None:
+                self._unnumbered.setdefault((key, reviewer), set()).add(given)
             if given.verdict == UNDO:
                 del verdicts[reviewer]
                 self._start_lease(key, reviewer, self._clock())
@@ -210,6 +239,28 @@ class Assignments:
                 self._end_lease(key, reviewer)
             return verdict
 
+    def _is_repeated(
+        self, reviewer: str, key: str, given: GivenVerdict, event: int | None, before: Verdict | None
+    ) -> bool:
+        """Return whether a verdict is the newest one again; an older one raises RefusedError."""
+        done = self.events(reviewer, key)
+        newest = (before.verdict, before.reasons) if before else (UNDO, ())
+        if event is None:
+            if newest != (given.verdict, given.reasons) and given in self._unnumbered.get((key, reviewer), ()):
+                raise RefusedError(
+                    409, "you have sent this already, and something else after it: ask for the pair again"
+                )
+            return False
+        if event == done - 1 and newest == (given.verdict, given.reasons):
+            return True
+        if event != done:
+            holds = f"{before.verdict!r} holds" if before else "no verdict of yours holds"
+            raise RefusedError(409, f"this is number {event} of your verdicts on this pair, {done} is next: {holds}")
+        return False
+
+    def _count(self, reviewer: str, key: str) -> None:
+        self.pairs.events.setdefault(key, Counter())[reviewer] += 1
+
     def import_verdict(self, key: str, given: GivenVerdict, reviewer: str, at: datetime | None = None) -> bool:
         """Store a verdict that was given elsewhere, without a lease.
 
@@ -217,16 +268,18 @@ class Assignments:
             key: of the pair.
             given: the verdict.
             reviewer: who gave it.
-            at: when; now where it is None.
+            at: when, with a time zone, between `EARLIEST` and a day from now; now where it is None.
 
         Returns:
             False where the reviewer's verdict on the pair is already the same.
 
         Raises:
-            RefusedError: the verdict or the reviewer's name is not valid, or there is no such pair.
+            RefusedError: the verdict, the reviewer's name or the time is not valid, or there is no such pair.
         """
         given.check()
         check_reviewer(reviewer)
+        if at is not None:
+            check_time(at, "at")
         with self._lock:
             pair = self.find(key)
             verdicts = self.pairs.verdicts.setdefault(key, {})
@@ -237,6 +290,7 @@ class Assignments:
                 return False
             verdict = Verdict(reviewer, given.verdict, given.reasons, given.seconds, self.in_overlap(key))
             self._run.manifest.append(REVIEW, [self._row(pair, verdict, at)], SCHEMA)
+            self._count(reviewer, key)
             verdicts[reviewer] = verdict
             return True
 
@@ -298,5 +352,13 @@ class Assignments:
 def check_reviewer(name: str) -> str:
     """Return a reviewer's name, or raise RefusedError."""
     if not REVIEWER.fullmatch(name):
-        raise RefusedError(422, f"reviewer {name!r}: 1 to 64 letters, digits and . @ + - _, beginning with a letter")
+        rule = "1 to 64 letters, digits and . @ + - _, beginning with a letter"
+        raise RefusedError(422, f"reviewer {shown(name)}: {rule}")
     return name
+
+
+def check_time(at: datetime, name: str) -> datetime:
+    """Return the time of a verdict, or raise RefusedError, which calls it `name`."""
+    if not EARLIEST <= at <= datetime.now(UTC) + AHEAD:
+        raise RefusedError(422, f"{name}: {at.isoformat()} is not between {EARLIEST:%Y-%m-%d} and tomorrow")
+    return at

@@ -8,20 +8,24 @@ in a line, and stores the others.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ffpdata.core.errors import FatalError, UsageError
+from ffpdata.core.errors import FatalError, UsageError, shown
 from ffpdata.curate.verdicts import SCHEMA, pair_key, rows
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.review.assignments import Assignments, GivenVerdict, RefusedError
+from ffpdata.review.assignments import Assignments, GivenVerdict, RefusedError, check_time
 from ffpdata.review.pairs import FILES, PASSED, ReviewPairs
+
+LONGEST_NUMBER = 300
+"""Digits of a whole number in JSON; a longer one counts as infinite, and Python would refuse the whole file."""
 
 TASK_COLUMNS: tuple[str, ...] = ("track", "item_id", "upstream", "task", "instruction")
 """Columns of a pair in its Label Studio task, beside its files."""
@@ -121,7 +125,7 @@ def _annotation(row: Mapping[str, Any]) -> dict[str, Any]:
         result.append(choices("reasons", row["verdict_reasons"]))
     return {
         "completed_by": {"email": row["reviewer"]},
-        "created_at": row["started_at"].isoformat(),
+        "created_at": row["started_at"].isoformat() if row["started_at"] else None,
         "lead_time": row["verdict_seconds"],
         "result": result,
     }
@@ -130,60 +134,144 @@ def _annotation(row: Mapping[str, Any]) -> dict[str, Any]:
 def _from_parquet(file: Path) -> Iterator[_Record | str]:
     try:
         table = pq.read_table(file)
-    except (OSError, pa.ArrowInvalid) as err:
+    except (OSError, pa.ArrowException) as err:
         raise FatalError(f"{file}: not a readable Parquet file ({err})") from err
-    needed = {"track", "item_id", "upstream", "verdict", "reviewer"}
-    missing = sorted(needed - set(table.column_names))
+    names = table.column_names
+    missing = sorted({"track", "item_id", "upstream", "verdict", "reviewer"} - set(names))
     if missing:
         raise FatalError(f"{file}: lacks the columns {missing}; `ffpdata review RUN --export` writes such a file")
-    for number, row in enumerate(table.to_pylist(), 1):
-        where = f"{file.name}: row {number} ({row['item_id']})"
-        key = pair_key(str(row["track"]), str(row["item_id"]), str(row["upstream"]))
-        yield _record(where, key, row["reviewer"], row)
+    wanted = [*_IDENTITY, "verdict", "verdict_reasons", "verdict_seconds", "reviewer", "started_at"]
+    twice = [name for name in wanted if names.count(name) > 1]
+    if twice:
+        raise FatalError(f"{file}: has the columns {twice} twice")
+    columns = {name: table.column(name) for name in wanted if name in names}
+    for number in range(table.num_rows):
+        where = f"{file.name}: row {number + 1}"
+        try:
+            row: dict[str, Any] = dict.fromkeys(wanted)
+            for name, column in columns.items():
+                row[name] = _value(column[number], name)
+            where += f" ({_plain(row['item_id'])})"
+            identity = [_text(row[name], name) for name in _IDENTITY]
+            yield _record(where, pair_key(*identity), row["reviewer"], row, _COLUMNS)
+        except RefusedError as err:
+            yield f"{where}: {err}"
+
+
+def _value(cell: pa.Scalar, name: str) -> Any:
+    """A cell as a Python value, which a time of another millennium or a text that is no UTF-8 cannot be."""
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError, pa.ArrowException) as err:
+        raise _wrong(f"{name}: a {cell.type} that cannot be read ({err})") from None
 
 
 def _from_json(file: Path) -> Iterator[_Record | str]:
     try:
-        tasks = json.loads(file.read_text(encoding="utf-8"))
+        tasks = json.loads(file.read_text(encoding="utf-8"), parse_int=_whole)
     except (OSError, ValueError) as err:
         raise FatalError(f"{file}: not readable JSON ({err})") from err
+    except RecursionError:
+        raise FatalError(f"{file}: not readable JSON (lists or mappings lie too deep in each other)") from None
     if not isinstance(tasks, list):
         raise FatalError(f"{file}: expected Label Studio's list of tasks, found {type(tasks).__name__}")
     for number, task in enumerate(tasks, 1):
         where = f"{file.name}: task {number}"
         try:
-            where += f" ({task['data'].get('item_id')})"
-            for annotation in task.get("annotations") or []:
-                yield _from_annotation(where, task["data"], annotation)
-        except (KeyError, TypeError, AttributeError) as err:
-            yield f"{where}: not a task as Label Studio writes it ({type(err).__name__}: {err})"
+            data, annotations = _mapping(_mapping(task, "the task").get("data"), "data"), task.get("annotations") or []
+            where += f" ({_plain(data.get('item_id'))})"
+            if not isinstance(annotations, list):
+                raise _wrong(f"annotations: must be a list, got {shown(annotations)}")
+        except RefusedError as err:
+            yield f"{where}: not a task as Label Studio writes it ({err})"
+            continue
+        for place, annotation in enumerate(annotations, 1):
+            here = where if len(annotations) == 1 else f"{where}, annotation {place}"
+            try:
+                yield _from_annotation(here, data, annotation)
+            except RefusedError as err:
+                yield f"{here}: {err}"
 
 
-def _from_annotation(where: str, data: Mapping[str, Any], annotation: Mapping[str, Any]) -> _Record | str:
-    chosen = {entry["from_name"]: entry["value"]["choices"] for entry in annotation["result"]}
+def _whole(digits: str) -> float:
+    return int(digits) if len(digits) <= LONGEST_NUMBER else math.copysign(math.inf, -1 if digits[0] == "-" else 1)
+
+
+def _from_annotation(where: str, data: Mapping[str, Any], annotation: Any) -> _Record:
+    chosen: dict[str, Any] = {}
+    entries = _mapping(annotation, "the annotation").get("result")
+    if not isinstance(entries, list):
+        raise _wrong(f"result: must be a list, got {shown(entries)}")
+    for entry in entries:
+        name = _text(_mapping(entry, "result").get("from_name"), "result.from_name")
+        if name in ("verdict", "reasons"):  # what else a project of Label Studio asks is not ours
+            chosen[name] = _mapping(entry.get("value"), f"{name}.value").get("choices")
     verdicts = chosen.get("verdict", [])
+    if not isinstance(verdicts, list):
+        raise _wrong(f"verdict.value.choices: must be a list, got {shown(verdicts)}")
     if len(verdicts) != 1:
-        return f"{where}: an annotation has {len(verdicts)} verdicts, it needs one"
+        raise _wrong(f"an annotation has {len(verdicts)} verdicts, it needs one")
     by = annotation.get("completed_by")
     if isinstance(by, Mapping):
         by = by.get("email") or by.get("username") or by.get("id")
     row = {"verdict": verdicts[0], "verdict_reasons": chosen.get("reasons")}
     row |= {"verdict_seconds": annotation.get("lead_time"), "started_at": annotation.get("created_at")}
-    return _record(where, str(data["pair"]), by, row)
+    return _record(where, _text(data.get("pair"), "data.pair"), by, row, _LABEL_STUDIO)
 
 
-def _record(where: str, key: str, reviewer: Any, row: Mapping[str, Any]) -> _Record | str:
-    verdict, reasons, seconds = row["verdict"], row.get("verdict_reasons"), row.get("verdict_seconds")
-    if not isinstance(verdict, str) or not isinstance(reasons or [], list):
-        return f"{where}: verdict {verdict!r} with the reasons {reasons!r}"
+_IDENTITY = ("track", "item_id", "upstream")
+_COLUMNS = {"reviewer": "reviewer", "verdict_seconds": "verdict_seconds", "started_at": "started_at"}
+_LABEL_STUDIO = {"reviewer": "completed_by", "verdict_seconds": "lead_time", "started_at": "created_at"}
+"""What a file calls the fields of a verdict."""
+
+
+def _record(where: str, key: str, reviewer: Any, row: Mapping[str, Any], names: Mapping[str, str]) -> _Record:
+    seconds, by = row.get("verdict_seconds"), reviewer
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float))):
-        return f"{where}: seconds must be a number, got {seconds!r}"
-    at = row.get("started_at")
-    if isinstance(at, str):
+        raise _wrong(f"{names['verdict_seconds']}: seconds must be a number, got {shown(seconds)}")
+    if isinstance(by, bool) or not isinstance(by, (str, int, type(None))):
+        raise _wrong(f"{names['reviewer']}: must be a name or a number, got {shown(by)}")
+    reasons = row.get("verdict_reasons")
+    if not isinstance(reasons, (list, type(None))):
+        raise _wrong(f"reasons: must be a list, got {shown(reasons)}")
+    given = GivenVerdict(
+        _text(row["verdict"], "verdict"), tuple(_text(reason, "reasons") for reason in reasons or ()), seconds
+    )
+    return _Record(where, key, str("" if by is None else by), given, _time(row.get("started_at"), names["started_at"]))
+
+
+def _time(value: Any, name: str) -> datetime | None:
+    """A time, in UTC where it does not say otherwise."""
+    at = value
+    if isinstance(value, str):
         try:
-            at = datetime.fromisoformat(at)
+            at = datetime.fromisoformat(value)
         except ValueError:
-            return f"{where}: {at!r} is no time"
-    if at is not None and at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return _Record(where, key, str(reviewer or ""), GivenVerdict(verdict, tuple(map(str, reasons or ())), seconds), at)
+            raise _wrong(f"{name}: {shown(value)} is no time") from None
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        at = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if at is not None and not isinstance(at, datetime):
+        raise _wrong(f"{name}: {shown(value)} is no time")
+    return check_time(at.replace(tzinfo=at.tzinfo or UTC), name) if at is not None else None
+
+
+def _wrong(message: str) -> RefusedError:
+    """Error of a field that holds what it cannot; the message has its name and the value."""
+    return RefusedError(422, message)
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(f"{name}: must be a mapping, got {shown(value)}")
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(f"{name}: must be a text, got {shown(value)}")
+    return value
+
+
+def _plain(value: Any) -> str:
+    """An item's name as a message shows it."""
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= 200 else shown(value)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from ffpdata.core.config import Pipeline
-from ffpdata.curate.verdicts import Verdict, last_key, pair_key, read
+from ffpdata.curate.verdicts import Verdict, events, last_key, pair_key, read
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal
 from ffpdata.manifests.views import CURATE
@@ -95,11 +95,12 @@ class ReviewPairs:
     Attributes:
         by_key: the pairs by key.
         verdicts: current verdicts by pair key and reviewer; also of pairs that were since made again.
+        events: number of verdicts ever given, by pair key and reviewer; an undo counts, too.
     """
 
     def __init__(self, run: RunFolder) -> None:
         self.by_key: dict[str, ReviewPair] = {}
-        self._table, found, self.verdicts = _load(run)
+        self._table, found, self.verdicts, self.events = _load(run)
         for pair in found:
             self.by_key[pair.key] = pair
 
@@ -139,17 +140,19 @@ _ORDERS: Mapping[str, Callable[[int], Callable[[ReviewPair], Any]]] = {
 }
 
 
-def _load(run: RunFolder) -> tuple[pa.Table, list[ReviewPair], dict[str, dict[str, Verdict]]]:
-    """Read a run: the table of all pairs, the pairs in its order, and the current verdicts."""
+def _load(
+    run: RunFolder,
+) -> tuple[pa.Table, list[ReviewPair], dict[str, dict[str, Verdict]], dict[str, Counter[str]]]:
+    """Read a run: the table of all pairs, the pairs in its order, the current verdicts and the numbers of all."""
     pipelines = run.pipelines()
     tables: list[pa.Table] = []
     pairs: list[ReviewPair] = []
     requested = requested_pairs(run.store)
     with run.connect() as connection:
-        verdicts = read(connection)
+        verdicts, given = read(connection), events(connection)
         items = connection.view("items") if pipelines else None
         if items is None or not {"source_video", "target_video"} <= set(items.columns):
-            return pa.table({}), [], verdicts
+            return pa.table({}), [], verdicts, given
         ended = items.filter(
             f"source_video is not null and target_video is not null and (status in ('ok', 'rejected') "
             f"or stage = {literal(CURATE)})"
@@ -166,7 +169,7 @@ def _load(run: RunFolder) -> tuple[pa.Table, list[ReviewPair], dict[str, dict[st
                 _pair(row, row_index, pipeline, requested) for row_index, row in enumerate(_filter_rows(table), offset)
             ]
             tables.append(table)
-    return pa.concat_tables(tables, promote_options="permissive").combine_chunks(), pairs, verdicts
+    return pa.concat_tables(tables, promote_options="permissive").combine_chunks(), pairs, verdicts, given
 
 
 def _filter_rows(table: pa.Table) -> Sequence[dict[str, Any]]:

@@ -68,6 +68,8 @@ class VerdictIn(_Strict):
     verdict: str = Field(max_length=16)
     reasons: list[str] = Field(default=[], max_length=len(REASONS))
     seconds: float | None = Field(default=None)
+    event: int | None = Field(default=None, ge=0)
+    """The pair's `event` as it came with the pair, or with the answer to the verdict before."""
 
 
 Kind = Literal["video", "poster", "reference", "source", "target", "mask"]
@@ -151,7 +153,7 @@ def _add_review(app: FastAPI, run: RunFolder, assignments: Assignments, previews
         pairs = assignments.lease(reviewer, body.wanted, body.count)
         for pair in pairs:
             previews.prepare(assignments.pairs.files(pair))
-        return {"pairs": [_pair_json(assignments, pair) for pair in pairs]}
+        return {"pairs": [_pair_json(assignments, pair, reviewer) for pair in pairs]}
 
     @app.post("/api/release")
     def release(body: Release, reviewer: Reviewer) -> dict[str, Any]:
@@ -160,8 +162,10 @@ def _add_review(app: FastAPI, run: RunFolder, assignments: Assignments, previews
 
     @app.post("/api/verdicts")
     def verdict(body: VerdictIn, reviewer: Reviewer) -> dict[str, Any]:
-        stored = assignments.submit(reviewer, body.pair, GivenVerdict(body.verdict, tuple(body.reasons), body.seconds))
-        return {"pair": body.pair, "verdict": stored.verdict, "reasons": stored.reasons}
+        given = GivenVerdict(body.verdict, tuple(body.reasons), body.seconds)
+        stored = assignments.submit(reviewer, body.pair, given, body.event)
+        event = assignments.events(reviewer, body.pair) if body.event is None else body.event + 1
+        return {"pair": body.pair, "verdict": stored.verdict, "reasons": stored.reasons, "event": event}
 
     @app.get("/api/progress")
     def progress() -> dict[str, Any]:
@@ -204,12 +208,13 @@ def _static(content: bytes, media_type: str) -> Callable[[Request], Response]:
     return answer
 
 
-def _pair_json(assignments: Assignments, pair: ReviewPair) -> dict[str, Any]:
+def _pair_json(assignments: Assignments, pair: ReviewPair, reviewer: str) -> dict[str, Any]:
     """Return what the page shows of a pair, as JSON data."""
     row = assignments.pairs.row(pair)
     kinds = [kind for kind, column in FILES.items() if row.get(column)]
     return {
         "key": pair.key,
+        "event": assignments.events(reviewer, pair.key),
         "track": pair.track,
         "task": pair.task,
         "stage": pair.status,

@@ -94,6 +94,7 @@ def serve(run: RunFolder, address: Address, overlap: float, lease_seconds: float
     try:
         import uvicorn
 
+        from ffpdata.review.connections import MAX_HEAD, LimitedConnection
         from ffpdata.review.routes import make_app
     except ImportError as err:
         raise FatalError(f"the review page needs {err.name}: pip install 'ffpdata[review]'") from err
@@ -122,6 +123,9 @@ def serve(run: RunFolder, address: Address, overlap: float, lease_seconds: float
         say("Ctrl-C ends it; every verdict is kept as soon as it is given.")
         config = uvicorn.Config(
             app,
+            http=LimitedConnection,
+            ws="none",
+            h11_max_incomplete_event_size=MAX_HEAD,
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -23,8 +24,8 @@ from typing import IO, Any, TypeVar
 
 import fsspec
 
-from ffpdata.core.errors import NO_SPACE, FatalError, FfpdataError, disk_full
-from ffpdata.core.file_names import is_text, shown, text_of
+from ffpdata.core.errors import NO_SPACE, FatalError, FfpdataError, disk_full, shown
+from ffpdata.core.file_names import is_text, printable, text_of
 from ffpdata.storage.object_store import check_url, is_s3, open_fs, patient
 from ffpdata.storage.scratch import DownloadsInUse, process_scratch
 
@@ -32,6 +33,11 @@ T = TypeVar("T")
 
 TEMP = ".tmp"
 """Folder under the root for files without a final name yet; emptied at the start of a run."""
+
+
+class OutsideError(FatalError, ValueError):
+    """A path that leads out of its store: it comes from a damaged or a hostile manifest."""
+
 
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -72,7 +78,7 @@ class Store:
         self.root = text.rstrip("/") if self.local else check_url(text).rstrip("/")
         if not is_text(text_of(self.root)):
             raise FatalError(
-                f"'{shown(text_of(self.root))}': the folder's name is not UTF-8: rename it, or name another"
+                f"'{printable(text_of(self.root))}': the folder's name is not UTF-8: rename it, or name another"
             )
         self._fs: Any = None
         self._timeout = timeout
@@ -99,10 +105,10 @@ class Store:
         return self.local_path(TEMP)
 
     def url(self, path: str) -> str:
-        """Return the full location of a relative path; one that leaves the root raises ValueError."""
+        """Return the full location of a relative path; one that leaves the root raises OutsideError."""
         parts = PurePosixPath(path)
-        if parts.is_absolute() or ".." in parts.parts:
-            raise ValueError(f"{path!r} is not a path inside {self.root}")
+        if parts.is_absolute() or ".." in parts.parts or "\0" in path:
+            raise OutsideError(f"{shown(path)} is not a path inside {self.root}: do not trust the file that names it")
         return f"{self.root}/{parts}" if path else self.root
 
     def local_path(self, path: str) -> Path:
@@ -130,6 +136,21 @@ class Store:
                     f"folder in its place; {self.root} itself may be a link"
                 )
         return final
+
+    def own_file(self, path: str) -> Path:
+        """Return the local path of a file of this store, to be read.
+
+        What lies right below the root may be a link, e.g. to another disk. Deeper links, devices and pipes are none of
+        ours, and would let whoever sends a folder read other files of the user, or stop the program.
+
+        Raises:
+            OutsideError: the path leads elsewhere, or to no file.
+        """
+        file, (first, *below) = self.local_path(path), PurePosixPath(path).parts
+        real = file.resolve()
+        if real != self.local_path(first).resolve().joinpath(*below):
+            raise OutsideError(f"{self.root}/{path} leads to {real}: links are not followed here, put the file there")
+        return _regular(file)
 
     def exists(self, path: str) -> bool:
         """Return whether a file or folder exists."""
@@ -177,23 +198,23 @@ class Store:
         return {f"{folder}/{e['name'].rsplit('/', 1)[1]}": int(e["size"]) for e in self._files(folder)}
 
     def read(self, path: str) -> bytes:
-        """Return a file's bytes; raises FileNotFoundError where it is missing."""
+        """Return a file's bytes; raises FileNotFoundError where it is missing, OutsideError where it is no file."""
         if self.local:
             with _readable(self.root):
-                return self.local_path(path).read_bytes()
+                return _regular(self.local_path(path)).read_bytes()
         whole = {"max_concurrency": 1} if is_s3(self.root) else {}  # one request, without asking for the size first
         return bytes(self._do(path, lambda url: self.fs.cat_file(url, **whole)))
 
     def size(self, path: str) -> int:
         """Return a file's size in bytes; raises FileNotFoundError where it is missing."""
         if self.local:
-            return self.local_path(path).stat().st_size
+            return self.own_file(path).stat().st_size
         return int(self._do(path, self.fs.size))
 
     def open(self, path: str) -> IO[bytes]:
         """Open a file for reading."""
         if self.local:
-            return self.local_path(path).open("rb")
+            return self.own_file(path).open("rb")
         stream: IO[bytes] = self._do(path, lambda url: self.fs.open(url, "rb"))
         return stream
 
@@ -265,7 +286,7 @@ class Store:
             in_use: from `hold`; keeps the download until the end of that block.
         """
         if self.local:
-            return self.local_path(path)
+            return self.own_file(path)
 
         def download(to: Path) -> None:
             self._do(path, lambda url: self.fs.get_file(url, str(to)))
@@ -305,6 +326,14 @@ class Store:
             return patient(url, lambda: call(url), seconds)
         except PermissionError as err:
             raise FatalError(f"{url}: {err.strerror}. Check what the credentials may do in this bucket.") from None
+
+
+def _regular(file: Path) -> Path:
+    """Return a path that is a file or missing: to read a pipe would wait for ever, and a device may have no end."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise OutsideError(f"{file} is no file")
+    return file
 
 
 @contextmanager

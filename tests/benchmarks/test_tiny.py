@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,13 @@ def test_engine() -> None:
 
 @pytest.mark.ray
 def test_chaos() -> None:
-    assert "1 of 1 seeds ok" in said("chaos", "--seeds", 1, "--items", 5)
+    told = said("chaos", "--seeds", 1, "--items", 5, "--kill", "ffmpeg", "worker")
+    assert "1 of 1 seeds ok; killed: {'ffmpeg': 1, 'worker': 1}" in told
+    for line in (
+        r"ffmpeg \d+: it ended in .* was begun 2 times and is ok",
+        r"worker \d+: its 1 ffmpeg ended in .* is ok",
+    ):
+        assert re.search(line, told), told
 
 
 @pytest.mark.browser

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -167,3 +169,29 @@ def test_a_style_table_joins_its_lines(tmp_path: Path) -> None:
     first, second = list_inputs(str(root / "t.csv"), STYLED)
     assert [Path(s).name for s in first.values["style_paths"]] == ["style0.png", "style1.png"]
     assert [Path(s).name for s in second.values["style_paths"]] == ["style0.png", "style2.png"]
+
+
+@pytest.mark.parametrize("deep", [1300, 3000])
+def test_folders_deeper_than_calls_and_paths_can_be(tmp_path: Path, deep: int) -> None:
+    """1300 are listed; of 3000 the path is longer than the system takes, and a folder on the way has the row."""
+    root = tmp_path / "in"
+    root.mkdir()
+    here = os.open(root, os.O_RDONLY)
+    (root / "z.mp4").write_bytes(b"z")
+    for _ in range(deep):
+        os.mkdir("d", dir_fd=here)
+        there = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = there
+    os.close(os.open("a.mp4", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    try:
+        first, last = list_inputs(str(root), CLIPS)
+        assert last.values["path"] == str(root / "z.mp4")
+        assert first.values["path"].count("/d") >= min(deep, 1900)
+        assert first.values["path"].endswith("/a.mp4") == (deep == 1300)
+        if deep == 1300:
+            with pytest.raises(UsageError, match="too deep in each other for a glob"):
+                list_inputs(f"{root}/**/*.mp4", CLIPS)
+    finally:
+        subprocess.run(["rm", "-rf", root], check=True)  # Python's own way calls itself for each folder

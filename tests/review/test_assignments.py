@@ -106,6 +106,51 @@ def test_a_verdict_is_a_row_at_once_and_the_newest_holds(make: Make) -> None:
     assert again["reviewers"]["ann"] | {"per_hour": 1800.0, "accept": 1, "reject": 0} == again["reviewers"]["ann"]
 
 
+def test_what_is_repeated_late_does_not_count_again(make: Make) -> None:
+    """Each verdict has its number: sent twice, out of order, from two tabs, or to the server after a restart."""
+    run = make(2)
+    desk, undo = Assignments(run, overlap=0), GivenVerdict("undo")
+    (pair,) = desk.lease("ann", PairFilter(), 1)
+    assert desk.events("ann", pair.key) == 0
+    with pytest.raises(RefusedError, match="number 1 of your verdicts on this pair, 0 is next: no verdict of yours"):
+        desk.submit("ann", pair.key, undo, 1)  # it came before the verdict that it undoes
+    desk.submit("ann", pair.key, ACCEPT, 0)
+    assert desk.submit("ann", pair.key, ACCEPT, 0).verdict == "accept"  # the answer was lost
+    with pytest.raises(RefusedError, match="'accept' holds"):
+        desk.submit("ann", pair.key, REJECT, 0)  # another tab shows the pair, too
+    desk.submit("ann", pair.key, undo, 1)
+    desk.submit("ann", pair.key, undo, 1)
+    for late in (desk, Assignments(run, overlap=0)):
+        with pytest.raises(RefusedError, match="no verdict of yours holds"):
+            late.submit("ann", pair.key, ACCEPT, 0)
+        assert late.events("ann", pair.key) == 2
+        assert late.progress()["reviewers"] == {}
+    desk.submit("ann", pair.key, REJECT, 2)
+    for late in (desk, Assignments(run, overlap=0)):
+        with pytest.raises(RefusedError, match="'reject' holds"):
+            late.submit("ann", pair.key, undo, 1)
+    with pytest.raises(RefusedError, match="nothing to undo"):
+        desk.submit("bob", pair.key, undo, 0)
+    assert len(run.manifest.parts(REVIEW)) == 3
+
+
+def test_without_numbers_what_was_sent_already_needs_a_new_lease(make: Make) -> None:
+    run = make(1)
+    desk, undo = Assignments(run, overlap=0), GivenVerdict("undo")
+    (pair,) = desk.lease("ann", PairFilter(), 1)
+    desk.submit("ann", pair.key, ACCEPT)
+    desk.submit("ann", pair.key, undo)
+    with pytest.raises(RefusedError, match="sent this already"):
+        desk.submit("ann", pair.key, ACCEPT)
+    desk.submit("ann", pair.key, REJECT)
+    with pytest.raises(RefusedError, match="sent this already"):
+        desk.submit("ann", pair.key, undo)
+    assert Assignments(run).progress()["reviewers"]["ann"]["reject"] == 1
+    desk.submit("ann", pair.key, undo, desk.events("ann", pair.key))
+    desk.lease("ann", PairFilter(), 1)
+    assert desk.submit("ann", pair.key, ACCEPT).verdict == "accept"
+
+
 def test_who_skips_leaves_the_pair_to_others_and_a_flag_is_a_filter(make: Make) -> None:
     desk = Assignments(make(2), overlap=0)
     first, second = desk.lease("ann", PairFilter(), 2)

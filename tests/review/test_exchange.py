@@ -1,4 +1,6 @@
 import json
+import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from ffpdata.curate import verdicts
 from ffpdata.curate.verdicts import REVIEW, SCHEMA, Verdict
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.review.assignments import Assignments, GivenVerdict
-from ffpdata.review.exchange import export_verdicts, import_verdicts
-from ffpdata.review.pairs import PairFilter
+from ffpdata.review.exchange import _from_json, _from_parquet, export_verdicts, import_verdicts
+from ffpdata.review.pairs import PairFilter, ReviewPair
 
 Make = Callable[[int], RunFolder]
 
@@ -141,3 +143,144 @@ def test_files_that_are_none(reviewed: RunFolder, tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "d.parquet")
     with pytest.raises(FatalError, match="lacks the columns"):
         import_verdicts(reviewed, tmp_path / "d.parquet")
+
+
+def odd(desk: Assignments, pair: ReviewPair, **columns: object) -> dict[str, object]:
+    """A row as an older release took it, or as somebody wrote it."""
+    return desk._row(pair, Verdict("Eve", "accept")) | columns
+
+
+def test_stored_rows_with_impossible_times_hinder_nothing(reviewed: RunFolder, tmp_path: Path) -> None:
+    desk = Assignments(reviewed)
+    pair = next(iter(desk.pairs.by_key.values()))
+    place, field = SCHEMA.get_field_index("started_at"), SCHEMA.field("started_at")
+    for name, time in {"One": -62_135_596_800, "Two": -(2**43), "Three": 2**43}.items():  # year 1; Python has no others
+        table = pa.Table.from_pylist([odd(desk, pair, reviewer=name, started_at=None)], schema=SCHEMA)
+        times = pa.array([time * 1_000_000], pa.int64()).cast(field.type)
+        reviewed.manifest._write(REVIEW, table.set_column(place, field, times), reviewed.manifest._sequence())
+    assert {"One", "Two", "Three"} < set(Assignments(reviewed).progress()["reviewers"])
+    for file in (tmp_path / "out.json", tmp_path / "out.parquet"):
+        assert export_verdicts(reviewed, file) == 7
+        taken = import_verdicts(reviewed, file)
+        assert (taken.new, taken.known, taken.problems) == (0, 7, [])
+
+
+def test_stored_rows_that_are_no_verdicts_do_not_count(reviewed: RunFolder) -> None:
+    desk, before = Assignments(reviewed), holding(reviewed)
+    pair = next(iter(desk.pairs.by_key.values()))
+    wrong = [{"verdict": "perhaps"}, {"verdict": None}, {"reviewer": None}, {"reviewer": "Ann", "verdict": "no"}]
+    reviewed.manifest.append(REVIEW, [odd(desk, pair, **columns) for columns in wrong], SCHEMA)
+    assert holding(reviewed) == before
+    assert Assignments(reviewed).progress()["reviewers"].keys() == {"Ann", "bob@example.org"}
+
+
+def task(key: str, **annotation: object) -> dict[str, object]:
+    result = [{"from_name": "verdict", "value": {"choices": ["accept"]}}]
+    given = {"completed_by": 7, "result": result, **annotation}
+    return {"data": {"pair": key, "item_id": "clip"}, "annotations": [given]}
+
+
+WRONG: list[tuple[dict[str, object], str]] = [
+    ({"created_at": "0001-01-01T00:00:00+14:00"}, "created_at: 0001-01-01T00:00:00+14:00 is not between 2000-01-01"),
+    ({"created_at": "9999-12-31T23:59:59-14:00"}, "created_at: 9999-12-31T23:59:59-14:00 is not between"),
+    ({"created_at": 5}, "created_at: 5 is no time"),
+    ({"created_at": [1]}, "created_at: [1] is no time"),
+    ({"created_at": "2026-13-01"}, "created_at: '2026-13-01' is no time"),
+    ({"lead_time": 10**299}, "seconds must be in [0, 86400], got 1000"),
+    ({"lead_time": 10**4000}, "seconds must be in [0, 86400], got inf"),
+    ({"lead_time": float("nan")}, "seconds must be in [0, 86400], got nan"),
+    ({"lead_time": True}, "lead_time: seconds must be a number, got True"),
+    ({"completed_by": [1]}, "completed_by: must be a name or a number, got [1]"),
+    ({"completed_by": {"id": 1.5}}, "completed_by: must be a name or a number, got 1.5"),
+    ({"completed_by": "\ud800"}, "reviewer '\\ud800': 1 to 64 letters"),
+    ({"result": None}, "result: must be a list, got None"),
+    ({"result": ["x"]}, "result: must be a mapping, got 'x'"),
+    ({"result": [{"from_name": []}]}, "result.from_name: must be a text, got []"),
+    ({"result": [{"from_name": "verdict", "value": {"choices": [["accept"]]}}]}, "verdict: must be a text"),
+    ({"result": [{"from_name": "verdict", "value": {"choices": ["a" * 10**6]}}]}, "verdict 'aaa"),
+]  # fmt: skip
+
+
+def test_a_field_that_cannot_be_is_named_with_its_value(reviewed: RunFolder, tmp_path: Path) -> None:
+    key = next(iter(Assignments(reviewed).pairs.by_key))
+    (tmp_path / "a.json").write_text(json.dumps([task(key, **annotation) for annotation, _ in WRONG]))
+    before, taken = holding(reviewed), import_verdicts(reviewed, tmp_path / "a.json")
+    assert (taken.new, len(taken.problems)) == (0, len(WRONG))
+    for number, (problem, (_, message)) in enumerate(zip(taken.problems, WRONG, strict=True), 1):
+        assert problem.startswith(f"a.json: task {number} (clip): {message}")
+        assert len(problem) < 300
+    assert holding(reviewed) == before
+
+
+def test_deep_nesting_and_broken_columns_are_one_message(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(FatalError, match=r"deep\.json: not readable JSON \(lists or mappings lie too deep"):
+        list(_from_json(tmp_path / "deep.json"))
+    plain = {name: ["x"] for name in ("track", "item_id", "upstream", "reviewer")} | {"verdict": ["accept"]}
+    for column, message in (
+        ({"started_at": pa.array([2**62]).cast(pa.timestamp("us"))}, "started_at: a timestamp[us] that cannot be read"),
+        ({"started_at": [1.5]}, "started_at: 1.5 is no time"),
+        ({"started_at": ["1969-12-31"]}, "started_at: 1969-12-31T00:00:00+00:00 is not between"),
+        ({"verdict_seconds": ["long"]}, "verdict_seconds: seconds must be a number, got 'long'"),
+        ({"verdict_reasons": ["flicker"]}, "reasons: must be a list, got 'flicker'"),
+        ({"item_id": [5]}, "item_id: must be a text, got 5"),
+        ({"reviewer": [b"x"]}, "reviewer: must be a name or a number, got b'x'"),
+    ):
+        pq.write_table(pa.table(plain | column), tmp_path / "b.parquet")
+        [problem] = _from_parquet(tmp_path / "b.parquet")
+        assert isinstance(problem, str)
+        assert problem.startswith("b.parquet: row 1")
+        assert message in problem
+
+
+def test_fuzzed_tasks_are_lines_and_what_holds_stays(reviewed: RunFolder, tmp_path: Path) -> None:
+    export_verdicts(reviewed, tmp_path / "good.json")
+    draw, before, file = random.Random(11), holding(reviewed), tmp_path / "bad.json"
+    values: list[object] = [None, True, -1, 10**25, float("inf"), "", "\ud800", "undo", "0001-01-01", [], {}, [[1]]]
+    tasks = []
+    for _ in range(60):
+        some = json.loads((tmp_path / "good.json").read_text())
+        for _ in range(draw.randint(3, 9)):
+            spoil(some, draw, values)
+        tasks += some if isinstance(some, list) else [some]
+    file.write_text(json.dumps(tasks))
+    taken = import_verdicts(reviewed, file)
+    assert len(taken.problems) > 100
+    assert all(line.startswith("bad.json: task ") and len(line) < 400 for line in taken.problems)
+    assert taken.known > 50, "what was left whole"
+    assert {key: set(given) for key, given in before.items()}.items() <= {
+        key: set(given) & set(before.get(key, ())) for key, given in holding(reviewed).items()
+    }.items()
+
+
+def test_broken_files_are_one_message(reviewed: RunFolder, tmp_path: Path) -> None:
+    """Bits are flipped, bytes put in and ends cut off: the reader returns records and lines, or raises FatalError."""
+    draw, ends = random.Random(12), Counter[str]()
+    for name, read in (("v.json", _from_json), ("v.parquet", _from_parquet)):
+        export_verdicts(reviewed, tmp_path / name)
+        whole = (tmp_path / name).read_bytes()
+        for number in range(150):
+            data, place = bytearray(whole), draw.randrange(len(whole))
+            if number % 3:
+                data[place] ^= 1 << draw.randrange(8)
+            else:
+                data[place : place + draw.choice([0, 1, len(data)])] = draw.choice([b"", b"[", b'"', b"9" * 5000])
+            file = tmp_path / f"bad-{name}"
+            file.write_bytes(data)
+            try:
+                list(read(file))
+                ends[f"{name} read"] += 1
+            except FatalError as err:
+                ends[f"{name} refused"] += str(err).startswith(str(file))
+    assert ends.total() == 300
+    assert min(ends.values()) > 20, ends
+
+
+def spoil(data: object, draw: random.Random, values: list[object]) -> None:
+    """Put something else into one place of nested data."""
+    while isinstance(data, (dict, list)) and data:
+        name = draw.choice(sorted(data) if isinstance(data, dict) else range(len(data)))
+        if draw.random() < 0.3 or not isinstance(data[name], (dict, list)) or not data[name]:  # type: ignore[index]
+            data[name] = draw.choice(values)  # type: ignore[index]
+            return
+        data = data[name]  # type: ignore[index]

@@ -257,9 +257,10 @@ function send(body, entry) {
   unsent += 1;
   showUnsent();
   sending = sending.then(async () => {
+    const numbered = { ...body, event: entry.pair.event }; // so that an old one that comes again does not count
     for (;;) {
       try {
-        await call("/api/verdicts", body);
+        entry.pair.event = (await call("/api/verdicts", numbered)).event;
         break;
       } catch (error) {
         if (error instanceof Refused && error.status < 500) {
