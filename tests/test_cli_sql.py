@@ -107,7 +107,7 @@ def test_unsafe_opens_files(run: RunFolder, command: Command, tmp_path: Path) ->
     (tmp_path / "a.csv").write_text("x\n7\n")
     query = f"select x from '{tmp_path}/a.csv'"
     code, said = command("sql", run.store.root, query)
-    assert (code, "`ffpdata sql --unsafe`" in said) == (cli.EXIT_USAGE, True)
+    assert (code, "`ffpdata sql --unsafe`" in said) == (ExitCode.USAGE, True)
     assert command("sql", run.store.root, query, "--unsafe", "--json") == (0, '[{"x": 7}]\n')
 
 
