@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ffpdata import cli
+from ffpdata.cli.options import ExitCode
 from ffpdata.cli.query_result import csv_text, json_text, table_text
 from ffpdata.manifests.run_folder import RunFolder
 from tests.test_cli import Command, begun, command
@@ -122,7 +122,7 @@ def test_commands_to_paste_are_quoted(tmp_path: Path, command: Command) -> None:
     assert code == 0
     [line] = [line for line in said.splitlines() if line.startswith("Next: ")]
     assert shlex.split(line)[1:4] == ["ffpdata", "report", str(folder)]
-    assert shlex.split(line)[5:] == ["ffpdata", "export", str(folder), "OUT"]
+    assert "ffpdata export" not in line, "there is no pair"
     command("report", str(folder))
     page = (folder / "report/index.html").read_text(encoding="utf-8")
     assert "ffpdata sql &#39;it&#39;&#34;&#39;&#34;&#39;s $(a) run;&#39;" in page

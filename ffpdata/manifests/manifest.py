@@ -159,12 +159,15 @@ class Manifest:
 
     def append(self, stage: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> str:
         """Write rows atomically as one new part, and return its path."""
-        table = pa.Table.from_pylist([dict(r) for r in rows], schema=schema)
+        return self.append_table(stage, pa.Table.from_pylist([dict(r) for r in rows], schema=schema))
+
+    def append_table(self, stage: str, table: pa.Table) -> str:
+        """Write a table atomically as one new part, and return its path."""
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         data = sink.getvalue()
         number = self._sequence()
-        name = PartName(number, _tag(schema), f"{zlib.crc32(data):08x}", self._newest.get(stage, 0))
+        name = PartName(number, _tag(table.schema), f"{zlib.crc32(data):08x}", self._newest.get(stage, 0))
         path = _path(stage, name)
         self.store.write(path, data)
         self._newest[stage] = number

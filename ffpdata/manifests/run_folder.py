@@ -213,6 +213,6 @@ def _problem(start: Any) -> str:
     if not set(names) <= set(columns):
         return "its end is missing: `columns` does not tell of every stage"
     for written in columns.values():
-        if not isinstance(written, Mapping) or not all(isinstance(v, str) for kv in written.items() for v in kv):
+        if not isinstance(written, Mapping) or not all(isinstance(column, str) for column in written):
             return f"columns: {shown(written)} does not map columns to types"
     return ""

@@ -134,9 +134,9 @@ def _annotation(row: Mapping[str, Any]) -> dict[str, Any]:
 def _from_parquet(file: Path) -> Iterator[_Record | str]:
     try:
         table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as err:
+        names = table.column_names
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as err:
         raise FatalError(f"{file}: not a readable Parquet file ({err})") from err
-    names = table.column_names
     missing = sorted({"track", "item_id", "upstream", "verdict", "reviewer"} - set(names))
     if missing:
         raise FatalError(f"{file}: lacks the columns {missing}; `ffpdata review RUN --export` writes such a file")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ffpdata.storage.store import Store
+from ffpdata.storage.store import OutsideError, Store
 
 _CHUNK = 1 << 20
 
@@ -29,30 +29,33 @@ def wrong_size(store: Store, path: str, known: Mapping[str, Any] | None) -> str:
         store: the folder.
         path: relative path of the file.
         known: its record, where there is one.
+
+    Raises:
+        OutsideError: the path leads out of the folder.
     """
     try:
         size = store.size(path)
     except FileNotFoundError:
         return "is gone"
-    except ValueError as err:
-        return f"is not read: {err}"
     if known and size != known["bytes"]:
         return f"is damaged: it has {size} bytes, {known['bytes']} were written"
     return ""
 
 
 def wrong_content(store: Store, path: str, known: Mapping[str, Any] | None) -> str:
-    """As `wrong_size`, but the file is read and its hash compared, where it has a record."""
-    why = wrong_size(store, path, known)
-    if why or not known:
-        return why
+    """As `wrong_size`, but the file is read and its hash compared, where it has a record; nothing is raised."""
     sha = hashlib.sha256()
     try:
+        why = wrong_size(store, path, known)
+        if why or not known:
+            return why
         with store.open(path) as stream:
             while chunk := stream.read(_CHUNK):
                 sha.update(chunk)
     except FileNotFoundError:
         return "is gone"
+    except OutsideError as err:
+        return f"is not read: {err}"
     except OSError as err:
         return f"cannot be read: {err.strerror or err}"
     return "" if sha.hexdigest() == known["sha256"] else CHANGED

@@ -10,6 +10,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ffpdata.export.loader import pairs
 from ffpdata.export.reproducible_tar import DamagedTarError, read_tar
 from ffpdata.export.shards import export
 from ffpdata.export.verify import verify
+from ffpdata.manifests.part_files import PartName, crc_of
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.report.gallery_media import preview
 from ffpdata.review.assignments import Assignments
@@ -223,6 +225,7 @@ def point(run: RunFolder, column: str, value: str) -> None:
             if column in table.column_names and table.column(column).null_count < table.num_rows:
                 values = pa.array([value if v.is_valid else None for v in table.column(column)], pa.string())
                 pq.write_table(table.set_column(table.column_names.index(column), column, values), file)
+                file.rename(file.with_name(str(replace(PartName.of(part), crc=crc_of(file)))))  # as the stranger would
 
 
 def test_a_manifest_that_names_a_file_elsewhere(run: RunFolder, tmp_path: Path) -> None:

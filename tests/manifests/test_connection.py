@@ -162,10 +162,12 @@ def test_names_of_a_hostile_folder_are_names(tmp_path: Path) -> None:
     bad = f"x\"; copy (select 1) to '{out}'; --"
     hostile = folder(tmp_path / "run", **{bad: "varchar"})
     start = yaml.safe_load(hostile.store.read(RUN_FILE))
-    start["pipeline"]["stages"][1]["name"] = bad
-    hostile.store.write(RUN_FILE, yaml.safe_dump(start, explicit_start=True).encode())
     columns = open_run(hostile.store.root).sql("from items").column_names
     assert bad in columns
+    start["pipeline"]["stages"][1]["name"] = bad
+    hostile.store.write(RUN_FILE, yaml.safe_dump(start, explicit_start=True).encode())
+    with pytest.raises(FatalError, match="is no name of a stage"):
+        open_run(hostile.store.root).sql("from items")
     assert not out.exists()
 
 

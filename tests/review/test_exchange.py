@@ -157,7 +157,7 @@ def test_stored_rows_with_impossible_times_hinder_nothing(reviewed: RunFolder, t
     for name, time in {"One": -62_135_596_800, "Two": -(2**43), "Three": 2**43}.items():  # year 1; Python has no others
         table = pa.Table.from_pylist([odd(desk, pair, reviewer=name, started_at=None)], schema=SCHEMA)
         times = pa.array([time * 1_000_000], pa.int64()).cast(field.type)
-        reviewed.manifest._write(REVIEW, table.set_column(place, field, times), reviewed.manifest._sequence())
+        reviewed.manifest.append_table(REVIEW, table.set_column(place, field, times))
     assert {"One", "Two", "Three"} < set(Assignments(reviewed).progress()["reviewers"])
     for file in (tmp_path / "out.json", tmp_path / "out.parquet"):
         assert export_verdicts(reviewed, file) == 7
