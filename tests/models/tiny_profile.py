@@ -40,7 +40,7 @@ def write_profile(folder: Path, endpoint: str, *, with_lora: bool = True) -> Pat
     models["vision_language"]["runtime"]["endpoint"] = endpoint
     models["segmenter"] |= {"model": str(tiny_vision.sam2(folder / "sam2"))}
     models["segmenter"]["settings"] = {
-        "detector": str(tiny_vision.grounding_dino(folder / "dino")),
+        "detector": str(tiny_vision.grounding_dino(folder / "dino", queries=4)),  # each is tracked
         "max_instances": 50,
         "dtype": "float32",
         **tiny_vision.ANY_MASK,

@@ -26,8 +26,8 @@ ANY_MASK = {
 WORDS = ("dog", "cat", "red", "ball", "person")
 
 
-def grounding_dino(folder: Path, seed: int = 0) -> Path:
-    """A Grounding DINO: Swin backbone, BERT, two decoder layers, twenty queries. Its scores are high."""
+def grounding_dino(folder: Path, seed: int = 0, *, queries: int = 20) -> Path:
+    """A Grounding DINO: Swin backbone, BERT, two decoder layers. Its scores are high: most queries find something."""
     import torch
     from transformers import (
         BertConfig,
@@ -67,7 +67,7 @@ def grounding_dino(folder: Path, seed: int = 0) -> Path:
         decoder_attention_heads=2,
         encoder_ffn_dim=32,
         decoder_ffn_dim=32,
-        num_queries=20,
+        num_queries=queries,
     )
     GroundingDinoForObjectDetection(config).save_pretrained(folder)
     size = {"height": SIDE, "width": SIDE}

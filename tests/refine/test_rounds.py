@@ -42,7 +42,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-SOURCES = 12
+SOURCES = 9
 PANEL = 5
 SETTINGS = {
     "accepted": 3,
