@@ -56,6 +56,7 @@ def examine(profile: str) -> list[Finding]:
         found += _model(role, spec, needs)
     found += _packages(needs)
     found += _weights(needs)
+    found += _inspections(needs)
     found += _resources(models, needs, cards)
     return found
 
@@ -177,6 +178,13 @@ def _weights(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free / 1e9
         level: Level = "ok" if missing < free else "error"
         yield Finding(level, "room for weights", f"{missing:.1f} GB to fetch, {free:.1f} GB free at {HF_HUB_CACHE}")
+
+
+def _inspections(needs: Mapping[str, Requirements]) -> Iterator[Finding]:
+    """Report what the back ends find out about their own set-up."""
+    for role, need in needs.items():
+        for level, subject, detail in need.inspect() if need.inspect else ():
+            yield Finding(level, f"{role}: {subject}", detail)
 
 
 def _resources(

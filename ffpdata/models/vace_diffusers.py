@@ -16,16 +16,10 @@ from ffpdata.models.gpu_memory import gpu_memory, release
 from ffpdata.models.requirements import Checkpoint, Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
+from ffpdata.models.wan.inspection import lora_notes
 from ffpdata.models.wan.loading import require
-from ffpdata.models.wan.loras import (
-    Deltas,
-    check_deltas,
-    check_pairs,
-    diffusers_name,
-    diffusers_parameter,
-    read_lora,
-    resolve_under_root,
-)
+from ffpdata.models.wan.lora_keys import diffusers_name, diffusers_parameter
+from ffpdata.models.wan.loras import Deltas, check_deltas, check_pairs, read_lora, resolve_under_root
 from ffpdata.models.wan.settings import REMEDY, WanRuntime
 from ffpdata.models.weights import checkpoint_folder, torch_device, torch_dtype
 
@@ -70,8 +64,13 @@ class DiffusersVace(VaceRoles):
             for part, stem in parts.items()
         ]
         root = parse_runtime(cls.Runtime, spec).loras_root
-        loras = [lora.checkpoint() for lora in resolve_under_root(parse_settings(cls.Settings, spec).loras, root)]
-        return Requirements(("torch", "diffusers", "peft"), (*checkpoints, *loras), wants_gpu(spec))
+        loras = resolve_under_root(parse_settings(cls.Settings, spec).loras, root)
+        return Requirements(
+            ("torch", "diffusers", "peft"),
+            (*checkpoints, *(lora.checkpoint() for lora in loras)),
+            wants_gpu(spec),
+            inspect=lambda: lora_notes(loras, checkpoints[0], diffusers_parameter),
+        )
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)

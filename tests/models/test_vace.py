@@ -246,6 +246,21 @@ def test_all_spellings_of_a_lora_are_one(load, clip, tmp_path):
     assert same(answers[0], answers[2])
 
 
+def test_a_distilled_lora_is_one_in_every_spelling(load, clip, plain, tmp_path):
+    model = load()
+    answers = []
+    for spelling in ("lightx2v", "peft", "musubi"):
+        path = tmp_path / f"{spelling}.safetensors"
+        tiny.write_distilled(path, spelling=spelling)
+        model.swap_loras([Lora(model=str(path))])
+        answers.append(model.edit(*clip, prompt="a street", negative="car", seed=3))
+    assert not same(answers[0], plain)
+    assert same(answers[0], answers[1])
+    assert same(answers[0], answers[2])
+    model.swap_loras([])
+    assert same(model.edit(*clip, prompt="a street", negative="car", seed=3), plain)
+
+
 def test_changes_of_biases_and_norms_come_on_and_off_with_a_lora(load, clip, plain, tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from ffpdata.core.errors import ConfigError
 from ffpdata.models.requirements import Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime
-from ffpdata.models.wan.checkpoint_files import checkpoints, find_parts
+from ffpdata.models.wan.checkpoint_files import TRANSFORMER, checkpoints, find_parts
+from ffpdata.models.wan.inspection import lora_notes
 from ffpdata.models.wan.loading import LoadPlan, require
 from ffpdata.models.wan.loras import resolve_under_root
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source
@@ -86,11 +87,14 @@ class SharedPipeline:
 def wan_requirements(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Requirements:
     """Return the packages and checkpoints that `shared_pipeline` needs; its arguments."""
     found = checkpoints(Source(model=spec.model, revision=spec.revision), settings.sources, parts)
-    loras = [
-        lora.checkpoint()
-        for lora in resolve_under_root(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
-    ]
-    return Requirements(("torch", "diffsynth"), (*found, *loras), wants_gpu(spec))
+    loras = resolve_under_root(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
+    transformer = next(checkpoint for checkpoint in found if checkpoint.part == TRANSFORMER)
+    return Requirements(
+        ("torch", "diffsynth"),
+        (*found, *(lora.checkpoint() for lora in loras)),
+        wants_gpu(spec),
+        inspect=lambda: lora_notes(loras, transformer),
+    )
 
 
 def shared_pipeline(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> SharedPipeline:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -42,7 +42,8 @@ class Lora(Source):
 
     def checkpoint(self) -> Checkpoint:
         """Return its checkpoint."""
-        return Checkpoint("lora", self.model, self.revision, (self.file or "*.safetensors",), Path(self.file).stem)
+        stem = str(PurePosixPath(self.file).with_suffix("")) if self.file else ""
+        return Checkpoint("lora", self.model, self.revision, (self.file or "*.safetensors",), stem)
 
 
 class Tiles(BaseModel):
