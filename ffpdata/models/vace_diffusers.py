@@ -42,7 +42,8 @@ class DiffusersSettings(EditSettings):
     """Settings of `DiffusersVace`."""
 
     sampler: Literal["unipc", "euler"] = "unipc"
-    """`unipc`, for which Wan and VACE publish steps and shift, or `euler`, which diffsynth uses."""
+    """`unipc`, for which Wan and VACE publish steps and shift, or `euler`, which diffsynth uses and for which LoRAs of
+    few steps are distilled."""
     vae_dtype: Literal["bfloat16", "float32"] = "float32"
 
 
@@ -50,7 +51,7 @@ class DiffusersVace(VaceRoles):
     """VACE 1.3B or 14B by diffusers, for the roles `remover`, `swapper` and `stylizer`."""
 
     name = "vace_diffusers"
-    version: int = 1
+    version: int = 2
     Settings = DiffusersSettings
     Runtime = WanRuntime
     settings: DiffusersSettings
@@ -146,7 +147,7 @@ class DiffusersVace(VaceRoles):
             pipe = WanVACEPipeline.from_pretrained(folder, vae=vae, dtype=torch_dtype(settings.dtype), **options)
         except (OSError, ValueError, KeyError) as err:
             raise FatalError(f"{folder}: no checkpoint of WanVACEPipeline ({str(err).splitlines()[0]})") from err
-        pipe.scheduler = self._scheduler(pipe.scheduler.config)
+        pipe.scheduler = make_scheduler(settings, pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
         if settings.tiles:
             size, stride = (
@@ -161,15 +162,6 @@ class DiffusersVace(VaceRoles):
         else:
             pipe.to(self.device)
         return pipe
-
-    def _scheduler(self, known: Any) -> Any:
-        from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
-
-        if self.settings.sampler == "euler":
-            return FlowMatchEulerDiscreteScheduler(shift=self.settings.shift)
-        return UniPCMultistepScheduler.from_config(
-            known, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=self.settings.shift
-        )
 
     def _apply_loras(self) -> None:
         if self._selected_loras == self._applied_loras:
@@ -208,3 +200,30 @@ class DiffusersVace(VaceRoles):
         """Free the features that the VAE caches."""
         if self.pipe is not None:
             self.pipe.vae.clear_cache()
+
+
+def make_scheduler(settings: DiffusersSettings, known: Any) -> Any:
+    """Return the sampler of these settings.
+
+    Args:
+        settings: `sampler` and `shift` are used.
+        known: configuration of the checkpoint's own scheduler.
+    """
+    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+
+    class WanEuler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
+        """Euler on Wan's steps: evenly spaced from 1 towards 0, then shifted.
+
+        diffusers' own spacing shifts the last step, .001, before it spaces the others down to it, and then shifts all
+        of them: four steps with shift 5 would be at 1, .910, .717 and .024, for which no Wan model is distilled.
+        """
+
+        def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+            steps = np.linspace(1, 0, num_inference_steps + 1)[:-1]
+            super().set_timesteps(sigmas=steps.tolist(), device=device)
+
+    if settings.sampler == "euler":
+        return WanEuler(shift=settings.shift)
+    return UniPCMultistepScheduler.from_config(
+        known, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=settings.shift
+    )

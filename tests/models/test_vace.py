@@ -246,6 +246,15 @@ def test_all_spellings_of_a_lora_are_one(load, clip, tmp_path):
     assert same(answers[0], answers[2])
 
 
+def test_four_distilled_steps_are_those_that_run(load, clip, library):
+    sampler = {"sampler": "euler"} if library == "diffusers" else {}
+    model = load(steps=4, guidance=1.0, shift=5.0, **sampler)
+    answer = model.edit(*clip, prompt="a street", negative="car", seed=3)
+    assert same(model.edit(*clip, prompt="a street", seed=3), answer), "without guidance there is no negative prompt"
+    pipe = model.pipe if library == "diffusers" else model._pipeline._entry.engine.pipe
+    assert pipe.scheduler.sigmas[:4].tolist() == pytest.approx([1.0, 0.9375, 0.8333, 0.625], abs=1e-4)
+
+
 def test_a_distilled_lora_is_one_in_every_spelling(load, clip, plain, tmp_path):
     model = load()
     answers = []
