@@ -16,6 +16,7 @@ from ffpdata.models.gpu_memory import gpu_memory, release
 from ffpdata.models.requirements import Checkpoint, Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
+from ffpdata.models.wan import attention
 from ffpdata.models.wan.inspection import lora_notes
 from ffpdata.models.wan.loading import require
 from ffpdata.models.wan.lora_keys import diffusers_name, diffusers_parameter
@@ -64,13 +65,16 @@ class DiffusersVace(VaceRoles):
             Checkpoint(part, spec.model, spec.revision, (f"{part}/*",), f"{part}/{stem}")
             for part, stem in parts.items()
         ]
-        root = parse_runtime(cls.Runtime, spec).loras_root
-        loras = resolve_under_root(parse_settings(cls.Settings, spec).loras, root)
+        settings, runtime = parse_settings(cls.Settings, spec), parse_runtime(cls.Runtime, spec)
+        loras = resolve_under_root(settings.loras, runtime.loras_root)
         return Requirements(
             ("torch", "diffusers", "peft"),
             (*checkpoints, *(lora.checkpoint() for lora in loras)),
             wants_gpu(spec),
-            inspect=lambda: lora_notes(loras, checkpoints[0], diffusers_parameter),
+            inspect=lambda: [
+                attention.note(settings.attention, device=runtime.device, dtype=settings.dtype),
+                *lora_notes(loras, checkpoints[0], diffusers_parameter),
+            ],
         )
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -78,6 +82,8 @@ class DiffusersVace(VaceRoles):
         runtime = parse_runtime(self.Runtime, spec)
         require("torch", "diffusers", "peft")
         self.device = torch_device(spec)
+        kernel = attention.check(self.settings.attention, device=self.device.type, dtype=self.settings.dtype)
+        attention.probe(kernel, self.device, torch_dtype(self.settings.dtype))
         folder = checkpoint_folder(spec.model, spec.revision)
         self._applied_loras: tuple[Lora, ...] | None = ()
         """LoRAs on the weights; None after an interrupted change."""
@@ -85,6 +91,10 @@ class DiffusersVace(VaceRoles):
         self._deltas = Deltas()
         with gpu_memory(self.device, "loading the model", REMEDY):
             self.pipe: Any = self._load(folder, runtime)
+        try:
+            self.pipe.transformer.set_attention_backend(attention.KERNELS[kernel].diffusers)
+        except RuntimeError as err:  # diffusers asks for newer versions than the kernel itself
+            raise FatalError(f"settings attention {kernel!r}: {err}") from err
 
     def close(self) -> None:
         """Free the model."""

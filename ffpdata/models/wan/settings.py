@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ffpdata.models.requirements import Checkpoint
 from ffpdata.models.settings import BackendSettings, DeviceRuntime
+from ffpdata.models.wan.attention import Attention
 from ffpdata.models.weights import Dtype
 
 REMEDY = "Set the role's runtime offload to models or layers, tile the VAE, or use a smaller clip or model."
@@ -89,10 +90,13 @@ class WanSettings(BackendSettings):
     """If unset, the VAE processes the whole clip at once: 11 GiB at 720p."""
     loras: list[Lora] = []
     dtype: Dtype = "bfloat16"
+    attention: Attention = "auto"
+    """Attention kernel: PyTorch's own (`sdpa`), FlashAttention 2 or 3, or SageAttention, which quantises. It changes
+    the bytes and counts in the key; `auto` is `sdpa`, whatever is installed (with `sequence_parallel`, `fa2`)."""
 
     def sampling(self) -> dict[str, Any]:
         """Return the fields of a `Request` that these settings define."""
-        return {name: getattr(self, name) for name in ("steps", "guidance", "shift", "tiles")}
+        return {name: getattr(self, name) for name in ("steps", "guidance", "shift", "tiles", "attention")}
 
 
 class DiffsynthSettings(WanSettings):
