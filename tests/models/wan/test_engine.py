@@ -113,6 +113,13 @@ def test_every_key_of_a_distilled_lora_reaches_its_parameter(engine, request_, p
     assert np.array_equal(engine.generate(request_), plain)
 
 
+def test_a_distilled_lora_is_laid_on_as_a_whole_where_weights_wait(waiting, engine, request_, plain, tmp_path):
+    tiny.write_distilled(tmp_path / "l.safetensors")
+    lora = Lora(model=str(tmp_path / "l.safetensors"))
+    assert np.array_equal(waiting.generate(request_, [lora]), engine.generate(request_, [lora]))
+    assert np.array_equal(waiting.generate(request_), plain)
+
+
 def test_a_lora_file_that_was_replaced_is_read_again(engine, request_, tmp_path):
     lora = Lora(model=str(tiny.write_lora(tmp_path / "l.safetensors", seed=1)))
     first = engine.generate(request_, [lora])

@@ -3,6 +3,7 @@
 import pytest
 
 from ffpdata.models.wan.lora_keys import Place, diffusers_name, diffusers_parameter, layer_name, place_of, sort_keys
+from tests.models import tiny_wan as tiny
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,40 @@ def test_diffusers_names_a_modulation_otherwise():
     assert diffusers_parameter("blocks.3.modulation") == "blocks.3.scale_shift_table"
     assert diffusers_parameter("head.modulation") == "scale_shift_table"
     assert diffusers_parameter("blocks.3.self_attn.q.bias") == "blocks.3.attn1.to_q.bias"
+
+
+@pytest.fixture(scope="module", params=["vace", "i2v"])
+def parameters(request):
+    """Names of all parameters of a Wan transformer, as the model has them: Wan's own and diffusers'."""
+    wan = pytest.importorskip("diffsynth.models.wan_video_dit", reason="diffsynth is not installed")
+    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
+    from diffsynth.models.wan_video_vace import VaceWanModel
+
+    small = {"num_attention_heads": 4, "attention_head_dim": 12, "text_dim": 32, "ffn_dim": 64, "num_layers": 2}
+    if request.param == "vace":
+        ours = [wan.WanModel(**tiny.VACE["dit"]), VaceWanModel(**tiny.VACE["vace"])]
+        theirs = diffusers.WanVACETransformer3DModel(**small, vace_layers=[0, 1], vace_in_channels=96)
+    else:
+        ours = [wan.WanModel(**tiny.I2V["dit"])]
+        theirs = diffusers.WanTransformer3DModel(**small, in_channels=36, image_dim=1280, added_kv_proj_dim=48)
+    return {name for model in ours for name, _ in model.named_parameters()}, {n for n, _ in theirs.named_parameters()}
+
+
+def test_every_parameter_of_a_model_has_its_name_in_both_libraries(parameters):
+    ours, theirs = parameters
+    assert {diffusers_parameter(name) for name in ours} == theirs
+
+
+def test_every_parameter_is_found_by_the_key_of_every_extractor(parameters):
+    endings = {"weight": "diff", "bias": "diff_b", "modulation": "diff_m"}
+    for name in parameters[0]:
+        stem, _, kind = name.rpartition(".")
+        flat = stem.replace(".", "_")
+        keys = [f"{prefix}{stem}.{endings[kind]}" for prefix in ("", "diffusion_model.", "model.diffusion_model.")]
+        keys += [f"lora_unet_{flat}.{endings[kind]}", f"lora_unet__{flat}.{endings[kind]}"]
+        if kind != "modulation":
+            keys.append(f"transformer.{diffusers_name(stem)}.{endings[kind]}")
+        assert {place_of(key) for key in keys} == {Place(name, "diff")}, name
+        if kind == "weight":
+            pair = [f"lora_unet_{flat}.lora_down.weight", f"base_model.model.{stem}.lora_A.default.weight"]
+            assert {place_of(key) for key in pair} == {Place(stem, "down")}, name
