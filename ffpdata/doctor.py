@@ -71,6 +71,7 @@ def examine(profile: str) -> list[Finding]:
     found += _packages(needs, cards, lacks)
     found += _resources(models, needs, cards)
     found += _weights(needs, lacks)
+    found += _inspections(needs, lacks)
     found += _services(needs)
     for one in found:
         role, _, part = one.subject.partition(": ")
@@ -233,6 +234,15 @@ def _weights(needs: Mapping[str, Requirements], lacks: Lacks) -> Iterator[Findin
         free = shutil.disk_usage(folder).free / 1e9
         level: Level = "ok" if missing < free else "error"
         yield Finding(level, "room for weights", f"{missing:.1f} GB to fetch, {free:.1f} GB free at {HF_HUB_CACHE}")
+
+
+def _inspections(needs: Mapping[str, Requirements], lacks: Lacks) -> Iterator[Finding]:
+    """Report what the back ends find out about their own set-up."""
+    for role, need in needs.items():
+        for level, subject, detail in need.inspect() if need.inspect else ():
+            if level == "error":
+                lacks[role].append(subject)
+            yield Finding(level, f"{role}: {subject}", detail)
 
 
 def _resources(

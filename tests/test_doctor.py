@@ -167,11 +167,23 @@ def test_every_part_of_a_model_is_looked_for(tmp_path: Path) -> None:
         "vae": "ok",
         "tokenizer": "error",
         "lora": "error",
+        "attention": "ok",
         "weights": "ok",
         "detector": "error",
         "gpu": "",
     }
     assert "remover: transformer" not in found or "swapper: transformer" not in found, "one checkpoint, one line"
+
+
+def test_a_lora_and_a_kernel_are_examined_for_each_role(tmp_path: Path) -> None:
+    lora = weights(tmp_path / "lora" / "whole.safetensors")
+    entry = {"backend": VACE, "model": str(tmp_path), "runtime": {"device": "cpu"}}
+    remover = entry | {"settings": {"loras": [{"model": str(lora)}]}}
+    found = doctor(tmp_path, {"remover": remover, "swapper": entry | {"settings": {"attention": "fa3"}}})
+    assert found["remover: lora"].startswith("ok:")
+    assert found["remover: keys of whole.safetensors"].startswith("error: no LoRA weights")
+    assert found["remover: attention"] == "ok: sdpa (auto): PyTorch's own exact kernels"
+    assert found["swapper: attention"].startswith("error: settings attention 'fa3' runs on NVIDIA GPUs")
 
 
 def test_wrong_settings_are_found_before_a_gpu_is_rented(tmp_path: Path) -> None:

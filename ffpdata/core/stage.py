@@ -119,9 +119,9 @@ class ModelSpec(BaseModel):
 
     @property
     def label(self) -> str:
-        """`model@revision`, as the manifest's `model` column shows it, and `+adapter@revision` for what lies over it.
+        """`model@revision`, as the manifest's `model` column shows it, and `+adapter@revision` for what it runs with.
 
-        It counts in no key: what lies over a model is in its settings.
+        It counts in no key: what a model runs with is in its settings.
         """
         found = self.load_class()
         name = self.model if self.model != "embedded" else self._name(found)

@@ -1,4 +1,4 @@
-"""Labels of LoRAs, for the manifest, the dataset card and the report."""
+"""Labels of what a Wan model runs with, for the manifest, the dataset card and the report: LoRAs and kernel."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from ffpdata.models.wan.attention import resolve
+
 if TYPE_CHECKING:
-    from ffpdata.models.wan.settings import Lora
+    from ffpdata.models.wan.settings import Lora, WanSettings
+
+
+def wan_labels(settings: WanSettings, ranks: int = 1) -> tuple[str, ...]:
+    """Return the labels of a role's LoRAs, and that of its attention kernel: `removal@ab12cd34`, `sdpa`."""
+    return (*lora_labels(settings.loras), resolve(settings.attention, ranks))
 
 
 def lora_labels(loras: Iterable[Lora]) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ A back end is a class `Backend(spec: ModelSpec)`. Its constructor loads the weig
 once per worker); importing its module must be cheap. It has the class attributes `name` (str), which counts in keys and
 never changes, and `version` (int), raised whenever its answers change, and `close()`, which frees processes and memory.
 `Settings` and `Runtime` are the pydantic models of these sections of its profile entry; a section without a model takes
-no entries. It may have a class method `adapters(spec) -> tuple[str, ...]` that names its LoRAs as `name@revision`; the
-manifest's `model`, the card and the report show them after the model,
-`Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34`. They count in no key; settings do.
+no entries. It may have a class method `adapters(spec) -> tuple[str, ...]` that names what the model runs with, LoRAs as
+`name@revision` and an attention kernel; the manifest's `model`, the card and the report show them after the model,
+`Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34+sdpa`. They count in no key; settings do.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ the profile's entry is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ffpdata.core.errors import FatalError
 from ffpdata.models.weights import PATTERNS, cached_snapshot, folder_of, weight_files
@@ -42,6 +42,20 @@ class Checkpoint:
     stem: str | None = ""
 
 
+class Note(NamedTuple):
+    """What a back end says about its own set-up.
+
+    Attributes:
+        level: `error` where the back end would not start.
+        subject: a few words.
+        detail: the finding, or the remedy.
+    """
+
+    level: Level
+    subject: str
+    detail: str
+
+
 @dataclass(frozen=True)
 class Requirements:
     """Packages, checkpoints and devices of a back end.
@@ -51,12 +65,14 @@ class Requirements:
         checkpoints: weights that it loads.
         gpu: whether it runs on a GPU.
         reach: asks its service and returns the service's state as text; raises FatalError where the service fails.
+        inspect: looks at what is on this machine, without loading it, and returns what it finds.
     """
 
     packages: tuple[str, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     gpu: bool = False
     reach: Callable[[], str] | None = None
+    inspect: Callable[[], Iterable[Note]] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pydantic import Field
 from ffpdata.core.errors import Reject
 from ffpdata.media import conditioning
 from ffpdata.media.geometry import check_clip
-from ffpdata.models.lora_labels import lora_labels
+from ffpdata.models.lora_labels import wan_labels
 from ffpdata.models.protocols import Edit
 from ffpdata.models.requirements import Requirements
 from ffpdata.models.settings import parse_settings
@@ -107,8 +107,8 @@ class VaceRoles(ABC):
 
     @classmethod
     def adapters(cls, spec: ModelSpec) -> tuple[str, ...]:
-        """Return the labels of the role's LoRAs."""
-        return lora_labels(parse_settings(cls.Settings, spec).loras)
+        """Return the labels of the role's LoRAs and of its attention kernel."""
+        return wan_labels(parse_settings(cls.Settings, spec), spec.runtime.get("sequence_parallel", 1))
 
     def edit(
         self,

@@ -16,16 +16,11 @@ from ffpdata.models.gpu_memory import gpu_memory, release
 from ffpdata.models.requirements import Checkpoint, Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
+from ffpdata.models.wan import attention
+from ffpdata.models.wan.inspection import lora_notes
 from ffpdata.models.wan.loading import require
-from ffpdata.models.wan.loras import (
-    Deltas,
-    check_deltas,
-    check_pairs,
-    diffusers_name,
-    diffusers_parameter,
-    read_lora,
-    resolve_under_root,
-)
+from ffpdata.models.wan.lora_keys import diffusers_name, diffusers_parameter
+from ffpdata.models.wan.loras import Deltas, check_deltas, check_pairs, read_lora, resolve_under_root
 from ffpdata.models.wan.settings import REMEDY, WanRuntime
 from ffpdata.models.weights import checkpoint_folder, torch_device, torch_dtype
 
@@ -48,7 +43,8 @@ class DiffusersSettings(EditSettings):
     """Settings of `DiffusersVace`."""
 
     sampler: Literal["unipc", "euler"] = "unipc"
-    """`unipc`, for which Wan and VACE publish steps and shift, or `euler`, which diffsynth uses."""
+    """`unipc`, for which Wan and VACE publish steps and shift, or `euler`, which diffsynth uses and for which LoRAs of
+    few steps are distilled."""
     vae_dtype: Literal["bfloat16", "float32"] = "float32"
 
 
@@ -56,7 +52,7 @@ class DiffusersVace(VaceRoles):
     """VACE 1.3B or 14B by diffusers, for the roles `remover`, `swapper` and `stylizer`."""
 
     name = "vace_diffusers"
-    version: int = 1
+    version: int = 2
     Settings = DiffusersSettings
     Runtime = WanRuntime
     settings: DiffusersSettings
@@ -69,15 +65,25 @@ class DiffusersVace(VaceRoles):
             Checkpoint(part, spec.model, spec.revision, (f"{part}/*",), f"{part}/{stem}")
             for part, stem in parts.items()
         ]
-        root = parse_runtime(cls.Runtime, spec).loras_root
-        loras = [lora.checkpoint() for lora in resolve_under_root(parse_settings(cls.Settings, spec).loras, root)]
-        return Requirements(("torch", "diffusers", "peft"), (*checkpoints, *loras), wants_gpu(spec))
+        settings, runtime = parse_settings(cls.Settings, spec), parse_runtime(cls.Runtime, spec)
+        loras = resolve_under_root(settings.loras, runtime.loras_root)
+        return Requirements(
+            ("torch", "diffusers", "peft"),
+            (*checkpoints, *(lora.checkpoint() for lora in loras)),
+            wants_gpu(spec),
+            inspect=lambda: [
+                attention.note(settings.attention, device=runtime.device, dtype=settings.dtype),
+                *lora_notes(loras, checkpoints[0], diffusers_parameter),
+            ],
+        )
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
         runtime = parse_runtime(self.Runtime, spec)
         require("torch", "diffusers", "peft")
         self.device = torch_device(spec)
+        kernel = attention.check(self.settings.attention, device=self.device.type, dtype=self.settings.dtype)
+        attention.probe(kernel, self.device, torch_dtype(self.settings.dtype))
         folder = checkpoint_folder(spec.model, spec.revision)
         self._applied_loras: tuple[Lora, ...] | None = ()
         """LoRAs on the weights; None after an interrupted change."""
@@ -85,6 +91,10 @@ class DiffusersVace(VaceRoles):
         self._deltas = Deltas()
         with gpu_memory(self.device, "loading the model", REMEDY):
             self.pipe: Any = self._load(folder, runtime)
+        try:
+            self.pipe.transformer.set_attention_backend(attention.KERNELS[kernel].diffusers)
+        except RuntimeError as err:  # diffusers asks for newer versions than the kernel itself
+            raise FatalError(f"settings attention {kernel!r}: {err}") from err
 
     def close(self) -> None:
         """Free the model."""
@@ -147,7 +157,7 @@ class DiffusersVace(VaceRoles):
             pipe = WanVACEPipeline.from_pretrained(folder, vae=vae, dtype=torch_dtype(settings.dtype), **options)
         except (OSError, ValueError, KeyError) as err:
             raise FatalError(f"{folder}: no checkpoint of WanVACEPipeline ({str(err).splitlines()[0]})") from err
-        pipe.scheduler = self._scheduler(pipe.scheduler.config)
+        pipe.scheduler = make_scheduler(settings, pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
         if settings.tiles:
             size, stride = (
@@ -162,15 +172,6 @@ class DiffusersVace(VaceRoles):
         else:
             pipe.to(self.device)
         return pipe
-
-    def _scheduler(self, known: Any) -> Any:
-        from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
-
-        if self.settings.sampler == "euler":
-            return FlowMatchEulerDiscreteScheduler(shift=self.settings.shift)
-        return UniPCMultistepScheduler.from_config(
-            known, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=self.settings.shift
-        )
 
     def _apply_loras(self) -> None:
         if self._selected_loras == self._applied_loras:
@@ -209,3 +210,30 @@ class DiffusersVace(VaceRoles):
         """Free the features that the VAE caches."""
         if self.pipe is not None:
             self.pipe.vae.clear_cache()
+
+
+def make_scheduler(settings: DiffusersSettings, known: Any) -> Any:
+    """Return the sampler of these settings.
+
+    Args:
+        settings: `sampler` and `shift` are used.
+        known: configuration of the checkpoint's own scheduler.
+    """
+    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+
+    class WanEuler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
+        """Euler on Wan's steps: evenly spaced from 1 towards 0, then shifted.
+
+        diffusers' own spacing shifts the last step, .001, before it spaces the others down to it, and then shifts all
+        of them: four steps with shift 5 would be at 1, .910, .717 and .024, for which no Wan model is distilled.
+        """
+
+        def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+            steps = np.linspace(1, 0, num_inference_steps + 1)[:-1]
+            super().set_timesteps(sigmas=steps.tolist(), device=device)
+
+    if settings.sampler == "euler":
+        return WanEuler(shift=settings.shift)
+    return UniPCMultistepScheduler.from_config(
+        known, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=settings.shift
+    )

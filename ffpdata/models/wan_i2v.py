@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ffpdata.media.geometry import check_clip
-from ffpdata.models.lora_labels import lora_labels
+from ffpdata.models.lora_labels import wan_labels
 from ffpdata.models.protocols import Edit
 from ffpdata.models.requirements import Requirements
 from ffpdata.models.settings import parse_settings
@@ -52,8 +52,8 @@ class WanAnimator:
 
     @classmethod
     def adapters(cls, spec: ModelSpec) -> tuple[str, ...]:
-        """Return the labels of the role's LoRAs."""
-        return lora_labels(parse_settings(cls.Settings, spec).loras)
+        """Return the labels of the role's LoRAs and of its attention kernel."""
+        return wan_labels(parse_settings(cls.Settings, spec), spec.runtime.get("sequence_parallel", 1))
 
     def close(self) -> None:
         """Release the model; it is freed when no other role uses it."""

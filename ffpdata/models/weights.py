@@ -6,6 +6,7 @@ the profile allows it.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -121,6 +122,21 @@ def _check_header(path: Path) -> None:
         raise FatalError(
             f"{path}: {path.stat().st_size} bytes, not the {complete_size} its header tells of: fetch it again"
         )
+
+
+def safetensors_shapes(path: Path) -> dict[str, list[int]]:
+    """Return the name and shape of every tensor of a safetensors file, from its header alone.
+
+    Raises:
+        FatalError: the file is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            found = json.loads(file.read(min(length, path.stat().st_size)))
+        return {name: entry["shape"] for name, entry in found.items() if name != "__metadata__"}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as err:
+        raise FatalError(f"{path}: not a readable safetensors file ({err})") from err
 
 
 def _snapshot(model: str, revision: str, patterns: list[str]) -> Path:

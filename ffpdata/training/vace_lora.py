@@ -21,6 +21,7 @@ from ffpdata.media.codec import read_masks, read_video, video_info, write_video
 from ffpdata.models.gpu_memory import GpuMemoryError
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.vace import control_inputs, make_request
+from ffpdata.models.wan.attention import resolve, select
 from ffpdata.models.wan.checkpoint_files import TRANSFORMER
 from ffpdata.models.wan.loading import load, stdout_to_stderr
 from ffpdata.training.atomic_files import make_atomically, write_atomically
@@ -208,6 +209,8 @@ class VaceTrainer:
         plan = self.backend.training_plan(self.spec, parts)
         with stdout_to_stderr(), self.process.memory(f"loading {' and '.join(parts)}"):
             pipe = load(plan)
+        kernel = resolve(self.role.attention)
+        select("sdpa" if kernel == "sage" else kernel)  # SageAttention has no backward pass
         try:
             yield pipe
         finally:

@@ -21,7 +21,7 @@ LORAS = [
     {"model": "/models/removal_round_1"},
     {"model": "lightx2v/Distill", "revision": "main", "strength": 0.5},
 ]
-OVER = "+removal@ab12cd34+removal_round_1+Distill@main"
+OVER = "+removal@ab12cd34+removal_round_1+Distill@main+sdpa"
 
 
 class Dressed:
@@ -57,7 +57,7 @@ def test_loras_are_named_behind_their_model(backend: str) -> None:
     bare = ModelSpec(**VACE | {"backend": backend})
     dressed = ModelSpec(**VACE | {"backend": backend}, settings={"loras": LORAS})
     check(dressed)
-    assert bare.label == "Wan-AI/Wan2.1-VACE-14B@539c162"
+    assert bare.label == "Wan-AI/Wan2.1-VACE-14B@539c162+sdpa"
     assert dressed.label == f"Wan-AI/Wan2.1-VACE-14B@539c162{OVER}"
     assert "adapters" not in dressed.identity()
     assert dressed.identity() == bare.identity() | {"settings": {"loras": LORAS}}

@@ -246,6 +246,30 @@ def test_all_spellings_of_a_lora_are_one(load, clip, tmp_path):
     assert same(answers[0], answers[2])
 
 
+def test_four_distilled_steps_are_those_that_run(load, clip, library):
+    sampler = {"sampler": "euler"} if library == "diffusers" else {}
+    model = load(steps=4, guidance=1.0, shift=5.0, **sampler)
+    answer = model.edit(*clip, prompt="a street", negative="car", seed=3)
+    assert same(model.edit(*clip, prompt="a street", seed=3), answer), "without guidance there is no negative prompt"
+    pipe = model.pipe if library == "diffusers" else model._pipeline._entry.engine.pipe
+    assert pipe.scheduler.sigmas[:4].tolist() == pytest.approx([1.0, 0.9375, 0.8333, 0.625], abs=1e-4)
+
+
+def test_a_distilled_lora_is_one_in_every_spelling(load, clip, plain, tmp_path):
+    model = load()
+    answers = []
+    for spelling in ("lightx2v", "peft", "musubi"):
+        path = tmp_path / f"{spelling}.safetensors"
+        tiny.write_distilled(path, spelling=spelling)
+        model.swap_loras([Lora(model=str(path))])
+        answers.append(model.edit(*clip, prompt="a street", negative="car", seed=3))
+    assert not same(answers[0], plain)
+    assert same(answers[0], answers[1])
+    assert same(answers[0], answers[2])
+    model.swap_loras([])
+    assert same(model.edit(*clip, prompt="a street", negative="car", seed=3), plain)
+
+
 def test_changes_of_biases_and_norms_come_on_and_off_with_a_lora(load, clip, plain, tmp_path):
     from safetensors.torch import load_file, save_file
 

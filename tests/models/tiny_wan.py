@@ -186,7 +186,7 @@ def write_lora(
     """Write a LoRA in one of the spellings that trainers use: `diffsynth`, `lightx2v` or `diffusers`."""
     import torch
 
-    from ffpdata.models.wan.loras import diffusers_name
+    from ffpdata.models.wan.lora_keys import diffusers_name
 
     made = torch.Generator().manual_seed(seed)
     sizes = {"ffn.0": (48, 64), "ffn.2": (64, 48)}
@@ -204,6 +204,71 @@ def write_lora(
         else:
             state[f"{layer}.lora_A.default.weight"], state[f"{layer}.lora_B.default.weight"] = down, up
     return _save(state, path, dtype=None)
+
+
+def write_distilled(path: Path, *, spelling: str = "lightx2v") -> dict[str, Any]:
+    """Write a LoRA of the tiny VACE with every kind of key that LightX2V's extractor writes, or in another spelling.
+
+    Args:
+        path: of the file.
+        spelling: `lightx2v`, `peft` (diffusers' names, biases beside the up matrix) or `musubi` (dots replaced).
+
+    Returns:
+        The tensor that is added to each parameter, by Wan's own names.
+    """
+    import torch
+
+    from ffpdata.models.wan.lora_keys import diffusers_name, diffusers_parameter
+
+    made = torch.Generator().manual_seed(3)
+
+    def drawn(*shape: int) -> Any:
+        return (torch.randn(shape, generator=made) * 0.1).bfloat16()
+
+    wide = WAN["dim"]
+    pairs = {
+        f"{kind}.{n}.{layer}": (wide, wide)
+        for kind in ("blocks", "vace_blocks")
+        for n in range(2)
+        for layer in ("self_attn.q", "cross_attn.k")
+    }
+    pairs |= {"blocks.0.ffn.0": (wide, 64), "time_projection.1": (wide, 6 * wide), "text_embedding.0": (32, wide)}
+    pairs |= {"vace_blocks.0.before_proj": (wide, wide)}
+    changed: dict[str, Any] = {f"{layer}.bias": drawn(out) for layer, (_, out) in pairs.items()}
+    changed |= {f"blocks.{n}.modulation": drawn(1, 6, wide) for n in range(2)}
+    changed |= {"head.modulation": drawn(1, 2, wide), "head.head.weight": drawn(64, wide)}
+    changed |= {"blocks.1.cross_attn.norm_k.weight": drawn(wide), "blocks.0.norm3.bias": drawn(wide)}
+    changed |= {"patch_embedding.weight": drawn(wide, 16, 1, 2, 2)}
+    endings = {"weight": "diff", "bias": "diff_b", "modulation": "diff_m"}
+    state: dict[str, Any] = {}
+    products = {}
+    for layer, (into, out) in pairs.items():
+        down, up = drawn(4, into), drawn(out, 4)
+        products[f"{layer}.weight"] = up.float() @ down.float()
+        if spelling == "peft":
+            stem = f"base_model.model.{diffusers_name(layer)}"
+            state |= {f"{stem}.lora_A.default.weight": down, f"{stem}.lora_B.default.weight": up}
+            continue
+        stem = f"lora_unet_{layer.replace('.', '_')}" if spelling == "musubi" else f"diffusion_model.{layer}"
+        state |= {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
+        if spelling == "musubi":
+            state[f"{stem}.lora_down.weight"] = down * 2
+            state[f"{stem}.alpha"] = torch.tensor(2.0)
+    for name, tensor in changed.items():
+        layer, _, parameter = name.rpartition(".")
+        if spelling == "peft" and layer in pairs:
+            state[f"base_model.model.{diffusers_name(layer)}.lora_B.default.bias"] = tensor
+        elif spelling == "peft":
+            spelled = diffusers_parameter(name)
+            ends = {".weight": ".diff", ".bias": ".diff_b"}
+            end = next((end for end in ends if spelled.endswith(end)), "")
+            state[f"transformer.{spelled.removesuffix(end)}{ends.get(end, '.diff')}"] = tensor
+        elif spelling == "musubi":
+            state[f"lora_unet_{layer.replace('.', '_')}.{endings[parameter]}"] = tensor
+        else:
+            state[f"diffusion_model.{layer}.{endings[parameter]}"] = tensor
+    _save(state, path, dtype=None)
+    return changed | products
 
 
 def _random(make: Any) -> Any:

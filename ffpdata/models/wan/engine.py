@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ffpdata.models.gpu_memory import gpu_memory, release
+from ffpdata.models.wan.attention import resolve, using
 from ffpdata.models.wan.loading import LoadPlan, load, stdout_to_stderr
 from ffpdata.models.wan.loras import Deltas, LoraFile, check_deltas, check_pairs, read_lora
 from ffpdata.models.wan.settings import REMEDY
@@ -65,7 +66,8 @@ class DiffsynthEngine:
         """
         if self.pipe is None:
             raise RuntimeError("the model was closed")
-        with stdout_to_stderr(), gpu_memory(self.device, str(request), REMEDY):
+        kernel = resolve(request.attention, self.plan.ranks)
+        with stdout_to_stderr(), gpu_memory(self.device, str(request), REMEDY), using(kernel):
             self.use_loras(loras)
             try:
                 video = self.pipe(**pipeline_arguments(request))

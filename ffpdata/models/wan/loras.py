@@ -1,9 +1,7 @@
-"""Read LoRA files for Wan, in every published naming of layers, into one naming."""
+"""Read LoRA files for Wan, and lay them on: every key of a file has its place, or the file is refused."""
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -11,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ffpdata.core.errors import FatalError
+from ffpdata.models.wan.lora_keys import OTHER_KINDS, Sorted, sort_keys
 from ffpdata.models.wan.settings import Lora
 from ffpdata.models.weights import checkpoint_folder, weight_files
 from ffpdata.storage.store import Store
@@ -20,46 +19,8 @@ if TYPE_CHECKING:
 
     Pair = tuple[torch.Tensor, torch.Tensor]
 
-logger = logging.getLogger(__name__)
-
-PREFIXES = ("base_model.model.", "diffusion_model.", "transformer.", "pipe.dit.", "pipe.vace.", "model.")
-"""Prefixes of layer names in files of different trainers."""
-
-DIFFUSERS = {
-    "self_attn.q": "attn1.to_q",
-    "self_attn.k": "attn1.to_k",
-    "self_attn.v": "attn1.to_v",
-    "self_attn.o": "attn1.to_out.0",
-    "cross_attn.q": "attn2.to_q",
-    "cross_attn.k": "attn2.to_k",
-    "cross_attn.v": "attn2.to_v",
-    "cross_attn.o": "attn2.to_out.0",
-    "cross_attn.k_img": "attn2.add_k_proj",
-    "cross_attn.v_img": "attn2.add_v_proj",
-    "ffn.0": "ffn.net.0.proj",
-    "ffn.2": "ffn.net.2",
-    "before_proj": "proj_in",
-    "after_proj": "proj_out",
-    "self_attn.norm_q": "attn1.norm_q",
-    "self_attn.norm_k": "attn1.norm_k",
-    "cross_attn.norm_q": "attn2.norm_q",
-    "cross_attn.norm_k": "attn2.norm_k",
-    "norm3": "norm2",
-}
-"""Names of layers in a block: Wan's own to those of diffusers (diffusers, loaders/lora_conversion_utils.py)."""
-
-DIFFUSERS_OUTSIDE = {
-    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
-    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
-    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
-    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
-    "time_projection.1": "condition_embedder.time_proj",
-    "head.head": "proj_out",
-}
-"""The same for layers outside of blocks."""
-
-_ENDING = re.compile(r"\.(?:lora_(?:A|B|down|up)(?:\.\w+)?\.weight|alpha|diff|diff_b)$")
-_KINDS = {"A": "down", "down": "down", "B": "up", "up": "up"}
+SHOWN = 3
+"""Keys that a message names."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +30,8 @@ class LoraWeights:
     Attributes:
         pairs: layer name, as Wan spells it (`blocks.0.self_attn.q`, `vace_blocks.0.ffn.2`), to its two matrices: down
             (rank, in) and up (out, rank).
-        deltas: parameter name (`blocks.0.self_attn.q.bias`) to the tensor that is added to it: biases and norms of
-            distilled models, which have no low rank.
+        deltas: parameter name (`blocks.0.self_attn.q.bias`, `blocks.0.modulation`) to the tensor that is added to it:
+            biases, norms and modulations of distilled models, which have no low rank, and convolutions.
     """
 
     pairs: dict[str, Pair]
@@ -145,7 +106,7 @@ def read_lora(lora: Lora) -> LoraWeights:
     """Read a LoRA file. Where it has an `alpha`, down is scaled by alpha / rank.
 
     Raises:
-        FatalError: the file has no LoRA weights, only half of a pair, or is damaged.
+        FatalError: the file has no LoRA weights, a key that is not understood, only half of a pair, or is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -155,28 +116,56 @@ def read_lora(lora: Lora) -> LoraWeights:
         state = load_file(path)
     except (SafetensorError, OSError) as err:
         raise FatalError(f"{path}: not a readable safetensors file ({err})") from err
-    parts: dict[str, dict[str, torch.Tensor]] = {}
-    deltas: dict[str, torch.Tensor] = {}
-    ignored = []
-    for key, value in state.items():
-        ending = _ENDING.search(key)
-        if ending is None:
-            ignored.append(key)
-            continue
-        layer, kind = layer_name(key[: ending.start()]), ending[0].split(".")[1]
-        if kind in ("diff", "diff_b"):
-            deltas[f"{layer}.{'bias' if kind == 'diff_b' else 'weight'}"] = value
+    found = sort_keys(state)
+    if problem := wrong_keys(found):
+        raise FatalError(f"{path}: {problem}")
+    pairs: dict[str, Pair] = {}
+    deltas = {name: state[key] for name, key in found.diffs.items()}
+    for layer, keys in found.pairs.items():
+        parts = {role: state[key] for role, key in keys.items()}
+        down, up = parts["down"], parts["up"]
+        scale = parts["alpha"].to(down) / down.shape[0] if "alpha" in parts else 1
+        down = down * scale
+        if "bias" in parts:
+            deltas[f"{layer}.bias"] = parts["bias"] * scale
+        if (
+            down[0, 0].numel() > 1
+        ):  # a convolution, such as patch_embedding: (rank, in, 1, 2, 2) and (out, rank, 1, 1, 1)
+            product = up.flatten(1).float() @ down.flatten(1).float()
+            deltas[f"{layer}.weight"] = product.view(up.shape[0], *down.shape[1:])
         else:
-            parts.setdefault(layer, {})[_KINDS.get(kind.removeprefix("lora_"), kind)] = value
-    if not parts:
-        raise FatalError(f"{path}: no LoRA weights, e.g. `blocks.0.self_attn.q.lora_A.weight`: is it a whole model?")
-    for name, found in sorted(parts.items()):
-        if not {"down", "up"} <= found.keys():
-            raise FatalError(f"{path}: {name} has {' and '.join(sorted(found))} alone, not up and down: is it whole?")
-    pairs = {name: _pair(found) for name, found in parts.items()}
-    if ignored:
-        logger.warning("%s: %d weights are none of a LoRA and not used, e.g. %s", path, len(ignored), ignored[0])
+            pairs[layer] = down.flatten(1), up.flatten(1)
     return LoraWeights(pairs, deltas)
+
+
+def wrong_keys(found: Sorted) -> str:
+    """Return why a file with these keys cannot be laid on as a whole; empty where it can."""
+    count = sum(map(len, found.pairs.values())) + len(found.diffs)
+    if not count:
+        return "no LoRA weights, e.g. `blocks.0.self_attn.q.lora_A.weight`: is it a whole model?"
+    if found.unknown:
+        others = any(map(OTHER_KINDS.search, found.unknown))
+        kinds = " LoKr, LoHa, DoRA and GLoRA are other adapters: convert the file to a LoRA." if others else ""
+        total = count + len(found.unknown) + len(found.twice)
+        return (
+            f"{len(found.unknown)} of {total} keys are none of a LoRA for Wan, and a part of a LoRA is another model: "
+            f"{named(found.unknown)}.{kinds}"
+        )
+    if found.twice:
+        return f"{len(found.twice)} keys name a place that another key has: {named(found.twice)}"
+    for layer, keys in sorted(found.pairs.items()):
+        if not {"down", "up"} <= keys.keys():
+            return f"{layer} has {' and '.join(sorted(keys))} alone, not up and down: is it whole?"
+        if "bias" in keys and f"{layer}.bias" in found.diffs:
+            return f"{layer} changes its bias twice, by {keys['bias']} and {found.diffs[f'{layer}.bias']}"
+    return ""
+
+
+def named(keys: Iterable[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    names = sorted(keys)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 class Deltas:
@@ -219,7 +208,7 @@ def check_pairs(name: str, pairs: Mapping[str, Pair], layers: Mapping[str, tuple
     left = pairs.keys() - layers.keys()
     if left:
         raise FatalError(
-            f"LoRA {name}: {len(left)} of {len(pairs)} layers are none of this model's, e.g. {min(left)}: "
+            f"LoRA {name}: {len(left)} of {len(pairs)} layers are none of this model's, e.g. {named(left)}: "
             "it is of another model"
         )
     for layer, (down, up) in pairs.items():
@@ -248,38 +237,3 @@ def check_deltas(name: str, deltas: Mapping[str, torch.Tensor], parameters: Mapp
             raise FatalError(
                 f"LoRA {name}: changes {key} itself, which this back end cannot where layers are offloaded"
             )
-
-
-def layer_name(name: str) -> str:
-    """Return a layer's name in Wan's own naming."""
-    changed = True
-    while changed:
-        short = next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
-        changed, name = short != name, short
-    block, inner = _split(name)
-    table = DIFFUSERS if block else DIFFUSERS_OUTSIDE
-    return next((f"{block}{ours}" for ours, theirs in table.items() if inner == theirs), name)
-
-
-def diffusers_name(name: str) -> str:
-    """Return a layer's name in diffusers' naming."""
-    block, inner = _split(name)
-    return f"{block}{(DIFFUSERS if block else DIFFUSERS_OUTSIDE).get(inner, inner)}"
-
-
-def diffusers_parameter(name: str) -> str:
-    """Return a parameter's name in diffusers' naming."""
-    layer, _, kind = name.rpartition(".")
-    return f"{diffusers_name(layer)}.{kind}"
-
-
-def _split(name: str) -> tuple[str, str]:
-    match = re.match(r"((?:vace_)?blocks\.\d+\.)(.*)$", name)
-    return (match[1], match[2]) if match else ("", name)
-
-
-def _pair(found: dict[str, torch.Tensor]) -> Pair:
-    down, up = found["down"], found["up"]
-    if "alpha" in found:
-        down = down * (found["alpha"].to(down) / down.shape[0])
-    return down, up

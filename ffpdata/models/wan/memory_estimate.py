@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.models.weights import safetensors_shapes
 
 GIB = 1024**3
 
@@ -69,7 +69,7 @@ class Network:
         """
         shapes: dict[str, list[int]] = {}
         for file in files:
-            shapes |= _header(Path(file))
+            shapes |= safetensors_shapes(Path(file))
         try:
             wide, width = shapes["vace_blocks.0.ffn.0.weight"]
             text_width = shapes["text_embedding.0.weight"][1]
@@ -191,13 +191,6 @@ def training_memory(network: Network, clip: ClipSize, learned: int, checkpointin
 def latent_bytes(network: Network, clip: ClipSize, item_bytes: int) -> int:
     """Return the bytes of a sample's latents on disk."""
     return item_bytes * ((LATENT_CHANNELS + CONTROL_CHANNELS) * clip.latents + TEXT_TOKENS * network.text_width)
-
-
-def _header(path: Path) -> dict[str, list[int]]:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        found = json.loads(file.read(length))
-    return {name: entry["shape"] for name, entry in found.items() if name != "__metadata__"}
 
 
 def _numbers(kind: str, names: Iterable[str]) -> Iterable[str]:

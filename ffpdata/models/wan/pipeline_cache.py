@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 from ffpdata.core.errors import ConfigError
 from ffpdata.models.requirements import Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime
-from ffpdata.models.wan.checkpoint_files import checkpoints, find_parts
+from ffpdata.models.wan import attention
+from ffpdata.models.wan.checkpoint_files import TRANSFORMER, checkpoints, find_parts
+from ffpdata.models.wan.inspection import lora_notes
 from ffpdata.models.wan.loading import LoadPlan, require
 from ffpdata.models.wan.loras import resolve_under_root
 from ffpdata.models.wan.settings import DiffsynthRuntime, DiffsynthSettings, Source
-from ffpdata.models.weights import torch_device
+from ffpdata.models.weights import torch_device, torch_dtype
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
@@ -86,11 +88,20 @@ class SharedPipeline:
 def wan_requirements(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> Requirements:
     """Return the packages and checkpoints that `shared_pipeline` needs; its arguments."""
     found = checkpoints(Source(model=spec.model, revision=spec.revision), settings.sources, parts)
-    loras = [
-        lora.checkpoint()
-        for lora in resolve_under_root(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
-    ]
-    return Requirements(("torch", "diffsynth"), (*found, *loras), wants_gpu(spec))
+    runtime = parse_runtime(DiffsynthRuntime, spec)
+    loras = resolve_under_root(settings.loras, runtime.loras_root)
+    transformer = next(checkpoint for checkpoint in found if checkpoint.part == TRANSFORMER)
+    return Requirements(
+        ("torch", "diffsynth"),
+        (*found, *(lora.checkpoint() for lora in loras)),
+        wants_gpu(spec),
+        inspect=lambda: [
+            attention.note(
+                settings.attention, device=runtime.device, dtype=settings.dtype, ranks=runtime.sequence_parallel
+            ),
+            *lora_notes(loras, transformer),
+        ],
+    )
 
 
 def shared_pipeline(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> SharedPipeline:
@@ -103,11 +114,14 @@ def shared_pipeline(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequenc
 
     Raises:
         ConfigError: a setting is not valid, or does not fit the device.
-        FatalError: weights are missing or of another model; there is no GPU.
+        FatalError: weights are missing or of another model; there is no GPU, or the attention kernel is not there.
         GpuMemoryError: the model does not fit the device.
     """
     loras = resolve_under_root(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
-    return SharedPipeline(wan_plan(spec, settings, parts), loras)
+    plan = wan_plan(spec, settings, parts)
+    if plan.ranks == 1:
+        attention.probe(attention.resolve(settings.attention), torch_device(spec), torch_dtype(plan.dtype))
+    return SharedPipeline(plan, loras)
 
 
 def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> LoadPlan:
@@ -117,6 +131,7 @@ def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str])
     device = torch_device(spec)
     if device.type == "cpu" and runtime.offload != "none":
         raise ConfigError(f"{spec.backend}: runtime offload keeps weights off a GPU: on the CPU leave it at none")
+    attention.check(settings.attention, device=device.type, dtype=settings.dtype, ranks=runtime.sequence_parallel)
     source = Source(model=spec.model, revision=spec.revision)
     found = find_parts(source, settings.sources, parts, allow_pickle=runtime.allow_pickle)
     return LoadPlan(

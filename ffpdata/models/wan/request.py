@@ -23,6 +23,7 @@ class Request:
         reference: VACE's src_ref_images: one image of the clip's size.
         first_image: first frame for image-to-video, of the clip's size.
         control_scale: weight of VACE's layers; 1 as trained.
+        attention: the setting of this name.
         tea_cache: threshold, and name of the model whose coefficients are used.
     """
 
@@ -42,6 +43,7 @@ class Request:
     reference: Image | None = None
     first_image: Image | None = None
     control_scale: float = 1.0
+    attention: str = "auto"
 
     def __str__(self) -> str:
         return f"{self.width} x {self.height} x {self.frames}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ffpdata.models.requirements import Checkpoint
 from ffpdata.models.settings import BackendSettings, DeviceRuntime
+from ffpdata.models.wan.attention import Attention
 from ffpdata.models.weights import Dtype
 
 REMEDY = "Set the role's runtime offload to models or layers, tile the VAE, or use a smaller clip or model."
@@ -42,7 +43,8 @@ class Lora(Source):
 
     def checkpoint(self) -> Checkpoint:
         """Return its checkpoint."""
-        return Checkpoint("lora", self.model, self.revision, (self.file or "*.safetensors",), Path(self.file).stem)
+        stem = str(PurePosixPath(self.file).with_suffix("")) if self.file else ""
+        return Checkpoint("lora", self.model, self.revision, (self.file or "*.safetensors",), stem)
 
 
 class Tiles(BaseModel):
@@ -88,10 +90,13 @@ class WanSettings(BackendSettings):
     """If unset, the VAE processes the whole clip at once: 11 GiB at 720p."""
     loras: list[Lora] = []
     dtype: Dtype = "bfloat16"
+    attention: Attention = "auto"
+    """Attention kernel: PyTorch's own (`sdpa`), FlashAttention 2 or 3, or SageAttention, which quantises. It changes
+    the bytes and counts in the key; `auto` is `sdpa`, whatever is installed (with `sequence_parallel`, `fa2`)."""
 
     def sampling(self) -> dict[str, Any]:
         """Return the fields of a `Request` that these settings define."""
-        return {name: getattr(self, name) for name in ("steps", "guidance", "shift", "tiles")}
+        return {name: getattr(self, name) for name in ("steps", "guidance", "shift", "tiles", "attention")}
 
 
 class DiffsynthSettings(WanSettings):

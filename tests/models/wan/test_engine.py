@@ -89,6 +89,37 @@ def test_a_lora_is_laid_over_every_layer_where_weights_wait(waiting, engine, req
     assert np.array_equal(waiting.generate(request_), plain)
 
 
+def test_every_key_of_a_distilled_lora_reaches_its_parameter(engine, request_, plain, tmp_path):
+    """Also of `modulation`, which belongs to no layer: without it a distilled model is laid on in part."""
+    changed = tiny.write_distilled(tmp_path / "l.safetensors")
+    engine.use_loras([])
+    models = (engine.pipe.dit, engine.pipe.vace)
+    before = {name: value.clone() for model in models for name, value in model.named_parameters()}
+    lora = Lora(model=str(tmp_path / "l.safetensors"))
+    engine.use_loras([lora])
+    after = {name: value for model in models for name, value in model.named_parameters()}
+    pairs = {layer.name: layer for model in models for layer in model.modules() if getattr(layer, "lora_A_weights", 0)}
+    for name, tensor in changed.items():
+        layer = name.rpartition(".")[0]
+        if layer in pairs and name.endswith(".weight"):
+            down, up = pairs[layer].lora_A_weights[0], pairs[layer].lora_B_weights[0]
+            assert torch.allclose(up.float() @ down.float(), tensor, atol=1e-6), name
+        else:
+            assert torch.equal(after[name], before[name] + tensor), name
+    assert {name for name in before if not torch.equal(after[name], before[name])} == {
+        name for name in changed if name.rpartition(".")[0] not in pairs or not name.endswith(".weight")
+    }
+    assert not np.array_equal(engine.generate(request_, [lora]), plain)
+    assert np.array_equal(engine.generate(request_), plain)
+
+
+def test_a_distilled_lora_is_laid_on_as_a_whole_where_weights_wait(waiting, engine, request_, plain, tmp_path):
+    tiny.write_distilled(tmp_path / "l.safetensors")
+    lora = Lora(model=str(tmp_path / "l.safetensors"))
+    assert np.array_equal(waiting.generate(request_, [lora]), engine.generate(request_, [lora]))
+    assert np.array_equal(waiting.generate(request_), plain)
+
+
 def test_a_lora_file_that_was_replaced_is_read_again(engine, request_, tmp_path):
     lora = Lora(model=str(tiny.write_lora(tmp_path / "l.safetensors", seed=1)))
     first = engine.generate(request_, [lora])
