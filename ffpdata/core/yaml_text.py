@@ -23,7 +23,7 @@ MAX_VALUES = 200_000
 
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LONG = 20_000
-"""Characters from which on the fast loader is taken: its messages are terser."""
+"""Characters up to which the slow loader says what is wrong, in better words."""
 
 
 class WrongYamlError(ValueError):
@@ -62,9 +62,18 @@ def load_all(text: str | bytes, limit: int = MAX_VALUES) -> list[Any]:
         text: of all documents.
         limit: values of each of them.
     """
-    _check(text, limit)
+    if isinstance(text, bytes) or len(text) > _LONG:
+        return _documents(text, limit, _FAST)
     try:
-        return list(yaml.load_all(text, Loader=_loader(text)))
+        return _documents(text, limit, _FAST)
+    except WrongYamlError:
+        return _documents(text, limit, yaml.SafeLoader)
+
+
+def _documents(text: str | bytes, limit: int, loader: Any) -> list[Any]:
+    _check(text, limit, loader)
+    try:
+        return list(yaml.load_all(text, Loader=loader))
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise WrongYamlError(_why(err)) from err
 
@@ -72,22 +81,18 @@ def load_all(text: str | bytes, limit: int = MAX_VALUES) -> list[Any]:
 def load_with_marks(text: str) -> tuple[Any, yaml.Node | None]:
     """Return the data of a text and its nodes, which know their lines; raises WrongYamlError."""
     data = load(text)
-    return data, yaml.compose(text, Loader=_loader(text))
-
-
-def _loader(text: str | bytes) -> Any:
-    return _FAST if len(text) > _LONG else yaml.SafeLoader
+    return data, yaml.compose(text, Loader=_FAST)
 
 
 def _why(err: Exception) -> str:
     return str(err) if isinstance(err, yaml.YAMLError) else "a number in it is too long, or a date or time is none"
 
 
-def _check(text: str | bytes, limit: int) -> None:
+def _check(text: str | bytes, limit: int, loader: Any) -> None:
     """Look at a text without making data of it: its depth, and how much it stands for."""
     counter = _Counter()
     try:
-        for event in yaml.parse(text, Loader=_loader(text)):
+        for event in yaml.parse(text, Loader=loader):
             counter.take(event)
             if len(counter.open) > MAX_DEPTH:
                 raise _wrong(event, f"more than {MAX_DEPTH} mappings and lists lie in each other")

@@ -54,9 +54,7 @@ def open_connection(store: Store, *, unsafe: bool = False) -> duckdb.DuckDBPyCon
 
 def keep(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
     """Copy an Arrow table into the schema `internal`."""
-    connection.register("_kept", table)
-    connection.execute(f"create table internal.{name} as from _kept")
-    connection.unregister("_kept")
+    connection.from_arrow(table).create(f"internal.{name}")
 
 
 def finish(connection: duckdb.DuckDBPyConnection, *, unsafe: bool = False) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ffpdata.core.stage import Item, Stage
+from ffpdata.manifests.connection import open_connection
 from ffpdata.manifests.manifest import ManifestWriter, stage_schema
 from ffpdata.runners.finished_inputs import FinishedInputs
 from ffpdata.runners.stage_index import StageIndex, TextSet
@@ -77,10 +78,14 @@ class FinishedWork:
         self.stages = list(stages)
         self._writer, self._track, self._redo = writer, track, redo
         self._inputs = FinishedInputs(stages, writer, track)
-        self._accounts = [
-            _StageAccount(StageIndex(writer.manifest, stage.name, stage.writes, track), stage_schema(stage.writes))
-            for stage in stages
-        ]
+        manifest = writer.manifest
+        with open_connection(manifest.store) as connection:
+            self._accounts = [
+                _StageAccount(
+                    StageIndex(manifest, stage.name, stage.writes, track, connection), stage_schema(stage.writes)
+                )
+                for stage in stages
+            ]
         self._open: dict[int, _OpenInput] = {}
         self._entered = 0
         self._made = TextSet()

@@ -5,7 +5,8 @@ Finished means `ok` or `rejected`. Whose row it was does not matter, because equ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,12 +63,20 @@ class StageIndex:
         stage: name of the stage.
         writes: the stage's own columns.
         track: whose items `is_newest` tells of; a finished outcome counts from whichever track it is.
+        connection: of `open_connection`, to read the keys with; one of its own by default.
 
     Attributes:
         attempts: per entered item and key, how often it was started there and failed.
     """
 
-    def __init__(self, manifest: Manifest, stage: str, writes: Mapping[str, Any], track: str) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        stage: str,
+        writes: Mapping[str, Any],
+        track: str,
+        connection: duckdb.DuckDBPyConnection | None = None,
+    ) -> None:
         self._manifest, self._stage, self._writes, self._track = manifest, stage, writes, track
         self._parts: list[str] = []
         """Parts whose rows have their places here."""
@@ -78,20 +87,18 @@ class StageIndex:
         """Of the items that entered, by hash: hash of the newest row's outcome and lineage, and its place."""
         self._added: set[int] = set()
         self.attempts: dict[tuple[str, str], int] = {}
-        self._read_keys()
+        if parts := manifest.parts(stage):
+            with nullcontext(connection) if connection else open_connection(manifest.store) as reader:
+                self._read_keys(parts, reader)
 
-    def _read_keys(self) -> None:
-        parts = self._manifest.parts(self._stage)
-        if not parts:
-            return
-        with open_connection(self._manifest.store) as connection:
-            rows = narrow(self._manifest.store, parts, "key, status, entered_id, attempt")
-            [keys] = hashed_columns(connection, f"select key from {rows} where status in ('ok', 'rejected')")
-            self._keys = np.unique(keys)
-            for entered, key, attempt in connection.execute(
-                f"select entered_id, key, max(attempt) from {rows} where status = 'failed' group by all"
-            ).fetchall():
-                self.attempts[entered, key] = attempt
+    def _read_keys(self, parts: Sequence[str], connection: duckdb.DuckDBPyConnection) -> None:
+        rows = narrow(self._manifest.store, parts, "key, status, entered_id, attempt")
+        [keys] = hashed_columns(connection, f"select key from {rows} where status in ('ok', 'rejected')")
+        self._keys = np.unique(keys)
+        for entered, key, attempt in connection.execute(
+            f"select entered_id, key, max(attempt) from {rows} where status = 'failed' group by all"
+        ).fetchall():
+            self.attempts[entered, key] = attempt
 
     def __contains__(self, key: str) -> bool:
         number = hash(key)

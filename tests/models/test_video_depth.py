@@ -197,5 +197,5 @@ def test_the_stage_writes_its_depth(folder: Path, tmp_path: Path) -> None:
 
 
 def test_settings_are_checked(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="'side': Input should be a multiple of 14"):
+    with pytest.raises(ConfigError, match="'side': must be a multiple of 14"):
         model(folder, side=500)

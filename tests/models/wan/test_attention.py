@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_told_before_the_weights_are_read(tmp_path):
     for backend in (VACE, DIFFUSERS):
         with pytest.raises(ConfigError, match="attention 'fa2' runs on NVIDIA GPUs: on the CPU set auto or sdpa"):
             start(backend, "fa2")
-        with pytest.raises(ConfigError, match="'attention': Input should be 'auto', 'sdpa', 'fa2', 'fa3' or 'sage'"):
+        with pytest.raises(ConfigError, match="'attention': must be 'auto', 'sdpa', 'fa2', 'fa3' or 'sage'"):
             start(backend, "flash")
 
 
