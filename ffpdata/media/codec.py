@@ -3,6 +3,8 @@
 Clips are H.264 at the knee of size against quality, bt709 limited range. Masks and depth are lossless H.264 in
 full-range gray. Writing the same pixels gives the same bytes on the same machine. Writers write straight to their
 path: the caller passes a temporary name and renames it.
+
+A worker on a GPU lets the next item have the card while a file is read or written here (`processes/turns`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from ffpdata.core.errors import FatalError, FfpdataError, RetryableError, disk_u
 from ffpdata.media import ffmpeg, pixels
 from ffpdata.media.filter_graph import chain, video_filter
 from ffpdata.media.geometry import as_rate
+from ffpdata.processes.turns import file_work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -177,6 +180,7 @@ def png(image: Image) -> bytes:
     return data.tobytes()
 
 
+@file_work()
 def write_image(path: Path, image: Image) -> None:
     """Write a PNG, for any suffix of the path.
 
@@ -196,6 +200,7 @@ def write_image(path: Path, image: Image) -> None:
         raise
 
 
+@file_work()
 def read_image(path: Path) -> Image:
     """Read an image that ffpdata wrote, uint8 (H, W, 3) RGB; for foreign images use `conform_image` first.
 
@@ -215,6 +220,7 @@ def _check_array(array: NDArray[Any], dtype: type, ndim: int, message: str) -> N
         raise TypeError(f"{message}, found {array.dtype} {array.shape}")
 
 
+@file_work()
 def _encode(
     path: Path, frames: NDArray[Any], pix_fmt: str, fps: float, codec: Sequence[str], *, scale: int = 1
 ) -> None:
@@ -253,6 +259,7 @@ def _stream(container: Any, path: Path) -> Any:
     return container.streams.video[0]
 
 
+@file_work()
 def _read(path: Path, channels: int, limit: int | None = None) -> NDArray[np.uint8]:
     """Decode into one preallocated array, so that no frame is in memory twice."""
     import av
