@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import ray
@@ -32,6 +32,7 @@ from ffpdata.manifests.manifest import ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import connect, records
 from ffpdata.media.codec import read_video, write_masks, write_video
+from ffpdata.media.encoders import DEFAULT, Encoder
 from ffpdata.processes.ray_cluster import loopback_only
 from ffpdata.runners.interrupts import Stop
 from ffpdata.runners.progress import Progress
@@ -47,6 +48,7 @@ class CardSettings(StageSettings):
     """Of the simulated card."""
 
     seconds: float = 2.0
+    encoder: Encoder = DEFAULT
 
 
 class OnCard(Stage):
@@ -73,7 +75,7 @@ class Edit(OnCard):
         frames = read_video(row.file("source_video"))
         span = self.compute()
         target = row.new_file("target_video")
-        write_video(target, frames, FPS)
+        write_video(target, frames, FPS, encoder=self.settings.encoder)
         return {"target_video": target, "span": span}
 
 
@@ -116,9 +118,9 @@ def scene(path: Path, width: int, height: int, frames: int) -> None:
     write_video(path, clip, FPS)
 
 
-def measure(kind: str, clip: Path, count: int, seconds: float, overlap: int) -> Measured:
+def measure(kind: str, clip: Path, count: int, overlap: int, settings: Mapping[str, Any]) -> Measured:
     """Run `count` items through one stage on one card."""
-    stage = KINDS[kind](seconds=seconds)
+    stage = KINDS[kind](**settings)
     stage.resources = Resources(gpus=1, overlap=overlap)
     with tempfile.TemporaryDirectory(dir=clip.parent) as folder:
         run = RunFolder(folder)
@@ -146,11 +148,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24, help="items of a run")
     parser.add_argument("--seconds", type=float, default=2.0, help="of the card per item")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--encoder", choices=get_args(Encoder), default=DEFAULT, help="of edits")
     parser.add_argument("--overlap", type=int, default=AFTER, help="items in hand at most")
     parser.add_argument("--rounds", type=int, default=1, help="interleaved; medians count")
     given = parser.parse_args()
     with loopback_only():
         ray.init("local", num_gpus=1, logging_level=logging.ERROR, include_dashboard=False, log_to_driver=False)
+    settings = {"seconds": given.seconds, "encoder": given.encoder}
     cores, good = len(os.sched_getaffinity(0)), True
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
@@ -159,14 +163,15 @@ def main() -> None:
             runs: dict[int, list[Measured]] = {BEFORE: [], given.overlap: []}
             for _ in range(given.rounds):
                 for overlap, measured in runs.items():
-                    measured.append(measure(kind, clip, given.clips, given.seconds, overlap))
+                    measured.append(measure(kind, clip, given.clips, overlap, settings))
             before, after = ([m.busy for m in runs[overlap]] for overlap in (BEFORE, given.overlap))
             one = runs[BEFORE][0]
             assert all(m.artifacts == one.artifacts for many in runs.values() for m in many), "the files differ"
             allowed = min(1.0, cores * given.seconds / max(one.cpu, 1e-9))
             print(
-                f"{kind}: an item alone takes {one.own:.2f} s, {one.cpu:.2f} CPU s of it; one after another busy "
-                f"{statistics.median(before):.3f}; {cores} cores allow {allowed:.2f}; load {os.getloadavg()[0]:.1f}",
+                f"{kind}, {given.encoder}: an item alone takes {one.own:.2f} s, {one.cpu:.2f} CPU s of it; one after "
+                f"another busy {statistics.median(before):.3f}; {cores} cores allow {allowed:.2f}; "
+                f"load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
             busy = statistics.median(after)
