@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ffpdata.core.errors import FatalError, RetryableError
 from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
 from ffpdata.media import ffmpeg
+from ffpdata.media.codec import write_video
 from ffpdata.media.ffmpeg import file_url
 
 
@@ -220,6 +223,22 @@ class Encode(Poison):
         size = f"testsrc=size=64x64:rate=10:duration={self.settings.seconds}"
         ffmpeg.run(["-re", "-f", "lavfi", "-i", size, "-c:v", "ffv1", file_url(film)], timeout_s=60)
         return {"film": film}
+
+
+class EditOnGpu(Poison):
+    """Misbehaves while it has the GPU, as the item's text says; other items it edits and encodes into a clip."""
+
+    name = "edit_on_gpu"
+    writes = {"note": Artifact("txt"), "film": Artifact("mp4"), "span": list[float]}
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        began = time.time()
+        note = super().process(row)
+        ended = time.time()
+        frames = np.random.default_rng(len(row["text"])).integers(0, 255, (17, 64, 96, 3), np.uint8)
+        film = row.new_file("film")
+        write_video(film, frames[:, :-1] if row["text"].startswith("odd") else frames, 16)
+        return {**note, "film": film, "span": [began, ended]}
 
 
 class Second(Poison):

@@ -18,10 +18,23 @@ class Resources(BaseModel):
     """GPU memory that its model takes; `ffpdata doctor` compares it with the cards."""
     concurrency: int = Field(default=1, ge=1)
     """Items that one worker holds at once, each in a thread: above 1 only for stages that wait for a service."""
+    overlap: int = Field(default=6, ge=1)
+    """Items that a worker on a GPU has in hand at most: one computes, while the files of the others are read and
+    written. It takes no more than keep the GPU busy. Counts where `gpus` is above 0 and `concurrency` is 1."""
     timeout: float = Field(default=3600.0, gt=0)
     """Seconds that an item may take; after that its worker is killed and the item fails with `timeout`."""
     seconds: float | None = Field(default=None, gt=0)
     """Expected seconds per item, from which worker counts are planned; measured by the first items where unset."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether its items take turns at a GPU (`processes/turns`)."""
+        return self.gpus > 0 and self.concurrency == 1 and self.overlap > 1
+
+    @property
+    def in_hand(self) -> int:
+        """Items that one worker has in hand at most."""
+        return self.overlap if self.overlaps else self.concurrency
 
     @field_validator("gpus")
     @classmethod
@@ -48,5 +61,6 @@ class ResourceSettings(BaseModel):
     memory_gb: float | None = Field(default=None, gt=0)
     gpu_memory_gb: float | None = Field(default=None, gt=0)
     concurrency: int | None = Field(default=None, ge=1)
+    overlap: int | None = Field(default=None, ge=1)
     timeout: float | None = Field(default=None, gt=0)
     seconds: float | None = Field(default=None, gt=0)

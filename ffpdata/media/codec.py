@@ -3,6 +3,8 @@
 Clips are H.264 at the knee of size against quality, bt709 limited range. Masks and depth are lossless H.264 in
 full-range gray. Writing the same pixels gives the same bytes on the same machine. Writers write straight to their
 path: the caller passes a temporary name and renames it.
+
+A worker on a GPU lets the next item have the card while a file is read or written here (`processes/turns`).
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import numpy as np
 
 from ffpdata.core.errors import FatalError, FfpdataError, RetryableError, disk_unusable
 from ffpdata.media import ffmpeg, pixels
+from ffpdata.media.encoders import ARGUMENTS, DEFAULT, HARDWARE, Encoder
 from ffpdata.media.filter_graph import chain, video_filter
 from ffpdata.media.geometry import as_rate
+from ffpdata.processes.turns import file_work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,8 +40,8 @@ BT709 = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "colo
 REPRODUCIBLE = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1")
 """No version strings and no dates in the file. The encoder's thread count shapes its bytes too: see `CLIP_ENCODER`."""
 
-CLIP_ENCODER = ("-c:v", "libx264", "-preset", "fast", "-crf", "16", "-pix_fmt", "yuv420p", "-threads", "1")
-"""`medium` buys nothing over `fast`, `veryfast` is 0.7 to 4 dB worse at the same size."""
+CLIP_ENCODER = ARGUMENTS[DEFAULT]
+"""Of clips, where nothing else is chosen."""
 
 CONTAINER = ("-movflags", "+faststart", "-f", "mp4")
 
@@ -137,13 +141,14 @@ def read_gray(path: Path) -> NDArray[np.uint8]:
     return _read(path, channels=1)
 
 
-def write_video(path: Path, frames: Frames, fps: float) -> None:
+def write_video(path: Path, frames: Frames, fps: float, *, encoder: Encoder = DEFAULT) -> None:
     """Encode a clip.
 
     Args:
         path: mp4 to write, with any suffix.
         frames: uint8 (T, H, W, 3) RGB, T >= 1, H and W even.
         fps: frames per second.
+        encoder: x264 preset or another of `media/encoders`; the default gives the clips of a dataset.
 
     Raises:
         FatalError: the disk is full or read-only.
@@ -153,7 +158,7 @@ def write_video(path: Path, frames: Frames, fps: float) -> None:
     height, width, channels = frames.shape[1:]
     if channels != 3 or height % 2 or width % 2:
         raise ValueError(f"frames must be (T, H, W, 3) with even H and W, found {frames.shape}")
-    _encode(path, frames, "rgb24", fps, ["-vf", _RGB_TO_BT709, *CLIP_ENCODER])
+    _encode(path, frames, "rgb24", fps, ["-vf", _RGB_TO_BT709, *ARGUMENTS[encoder]], driver=encoder in HARDWARE)
 
 
 def write_masks(path: Path, masks: Masks, fps: float) -> None:
@@ -177,6 +182,7 @@ def png(image: Image) -> bytes:
     return data.tobytes()
 
 
+@file_work()
 def write_image(path: Path, image: Image) -> None:
     """Write a PNG, for any suffix of the path.
 
@@ -196,6 +202,7 @@ def write_image(path: Path, image: Image) -> None:
         raise
 
 
+@file_work()
 def read_image(path: Path) -> Image:
     """Read an image that ffpdata wrote, uint8 (H, W, 3) RGB; for foreign images use `conform_image` first.
 
@@ -215,8 +222,16 @@ def _check_array(array: NDArray[Any], dtype: type, ndim: int, message: str) -> N
         raise TypeError(f"{message}, found {array.dtype} {array.shape}")
 
 
+@file_work()
 def _encode(
-    path: Path, frames: NDArray[Any], pix_fmt: str, fps: float, codec: Sequence[str], *, scale: int = 1
+    path: Path,
+    frames: NDArray[Any],
+    pix_fmt: str,
+    fps: float,
+    codec: Sequence[str],
+    *,
+    scale: int = 1,
+    driver: bool = False,
 ) -> None:
     """Pipe frames into ffmpeg one by one, then check the number of frames in the file."""
     count, height, width = frames.shape[:3]
@@ -230,7 +245,8 @@ def _encode(
             yield (plain if scale == 1 else plain.view(np.uint8) * np.uint8(scale)).data
 
     try:
-        ffmpeg.run(args, timeout_s=60 + 2 * count, feed=feed())
+        limit = None if driver else ffmpeg.MEMORY_LIMIT
+        ffmpeg.run(args, timeout_s=60 + 2 * count, feed=feed(), memory_limit=limit)
     except (ffmpeg.FfmpegError, ffmpeg.TooSlowError) as err:
         raise RetryableError(f"cannot encode {path.name}, {count} frames of {width}x{height}: {err}") from err
     found = video_info(path).frames
@@ -253,6 +269,7 @@ def _stream(container: Any, path: Path) -> Any:
     return container.streams.video[0]
 
 
+@file_work()
 def _read(path: Path, channels: int, limit: int | None = None) -> NDArray[np.uint8]:
     """Decode into one preallocated array, so that no frame is in memory twice."""
     import av

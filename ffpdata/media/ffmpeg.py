@@ -76,13 +76,20 @@ def file_url(path: Path) -> str:
     return f"file:{Path(path).absolute()}"
 
 
-def run(args: Iterable[str], *, timeout_s: float, feed: Iterable[Buffer] | None = None) -> bytes:
+def run(
+    args: Iterable[str],
+    *,
+    timeout_s: float,
+    feed: Iterable[Buffer] | None = None,
+    memory_limit: int | None = MEMORY_LIMIT,
+) -> bytes:
     """Run ffmpeg to its end and return its log, at most the last 4 MB.
 
     Args:
         args: everything after the program's name and the common flags.
         timeout_s: wall-clock limit.
         feed: buffers for its standard input.
+        memory_limit: bytes of its address space; None, no limit, for what reads no foreign file.
 
     Raises:
         TooSlowError: the limit was reached; the whole process group was killed.
@@ -90,7 +97,7 @@ def run(args: Iterable[str], *, timeout_s: float, feed: Iterable[Buffer] | None 
         FatalError: the disk is full.
     """
     with tempfile.TemporaryFile() as log:
-        with start(args, timeout_s=timeout_s, stdin=feed is not None, log=log) as process:
+        with start(args, timeout_s=timeout_s, stdin=feed is not None, log=log, memory_limit=memory_limit) as process:
             _feed(process, feed)
             process.wait()
         return read_log(log)
@@ -107,7 +114,13 @@ def _feed(process: subprocess.Popen[bytes], feed: Iterable[Buffer] | None) -> No
 
 @contextlib.contextmanager
 def start(
-    args: Iterable[str], *, timeout_s: float, stdin: bool = False, stdout: bool = False, log: IO[bytes] | None = None
+    args: Iterable[str],
+    *,
+    timeout_s: float,
+    stdin: bool = False,
+    stdout: bool = False,
+    log: IO[bytes] | None = None,
+    memory_limit: int | None = MEMORY_LIMIT,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ffmpeg and, when the block ends, wait for it and raise as `run` does.
 
@@ -134,7 +147,8 @@ def start(
             bufsize=0,
             process_group=0,
         )
-        _limit_memory(process.pid)
+        if memory_limit is not None:
+            _limit_memory(process.pid, memory_limit)
         expired = threading.Event()
         timer = threading.Timer(timeout_s, _expire, (process, expired))
         timer.daemon = True
@@ -209,9 +223,9 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _limit_memory(pid: int) -> None:
+def _limit_memory(pid: int, limit: int) -> None:
     if sys.platform == "linux":
         import resource
 
         with contextlib.suppress(OSError, ProcessLookupError, ValueError):
-            resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+            resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import time
 import traceback
 from collections.abc import Mapping
@@ -23,7 +22,8 @@ from ffpdata.core.keys import child_key
 from ffpdata.core.stage import Artifact, Child, Item, Row, Stage
 from ffpdata.inputs.locations import fetch_input
 from ffpdata.manifests.manifest import worker_label
-from ffpdata.processes import helper_process
+from ffpdata.processes.turns import clock, computing, file_work
+from ffpdata.runners.cpu_shares import CpuShares
 from ffpdata.runners.task import Outcome, Task
 from ffpdata.storage.digests import file_facts
 from ffpdata.storage.store import Store
@@ -33,6 +33,8 @@ RECORD_SECONDS = 0.2
 
 RETRY_SECONDS = 1.0
 """Wait before the second attempt after a RetryableError; doubled each time."""
+
+_cpu_shares = CpuShares()
 
 
 def execute(
@@ -67,39 +69,40 @@ def execute(
         model=", ".join(stage.specs[role].label for role in stage.roles(item.values) if role in stage.specs),
     )
     notes: dict[str, Any] = {}
-    start, cpu = time.perf_counter(), _cpu()
-    for tries in range(1, max_attempts + 1):
-        outcome.attempt = attempt + tries
-        try:
-            if adopt and (found := Outcome.load(store, key)) and not found.damaged(stage, store):
-                return found
-            outcome.children, outcome.artifacts = _call(stage, item, key, store, notes)
-            outcome.status, outcome.reason, outcome.error = "ok", "", ""
-            break
-        except Reject as err:
-            outcome.status, outcome.reason, outcome.error = "rejected", err.reason, err.detail
-            outcome.facts = _measured(stage, err.facts)
-            break
-        except FatalError:
-            raise
-        except RetryableError as err:
-            outcome.reason, outcome.error = "gave_up", f"{err} (tried {tries} times)"
-            if tries < max_attempts:
-                time.sleep(RETRY_SECONDS * 2 ** (tries - 1))
-        except MemoryError:
-            outcome.reason, outcome.error = "out_of_memory", traceback.format_exc()
-            break
-        except (Exception, SystemExit) as err:  # an exception belongs to its item
-            if disk_unusable(err):
-                where = err.filename or store.root
-                raise FatalError(
-                    f"{where}: {err.strerror}. Free some space or make it writable, then start again."
-                ) from err
-            outcome.reason, outcome.error = type(err).__name__, traceback.format_exc()
-            break
+    start = clock()
+    with _cpu_shares.item() as cpu:
+        for tries in range(1, max_attempts + 1):
+            outcome.attempt = attempt + tries
+            try:
+                if adopt and (found := Outcome.load(store, key)) and not found.damaged(stage, store):
+                    return found
+                outcome.children, outcome.artifacts = _call(stage, item, key, store, notes)
+                outcome.status, outcome.reason, outcome.error = "ok", "", ""
+                break
+            except Reject as err:
+                outcome.status, outcome.reason, outcome.error = "rejected", err.reason, err.detail
+                outcome.facts = _measured(stage, err.facts)
+                break
+            except FatalError:
+                raise
+            except RetryableError as err:
+                outcome.reason, outcome.error = "gave_up", f"{err} (tried {tries} times)"
+                if tries < max_attempts:
+                    time.sleep(RETRY_SECONDS * 2 ** (tries - 1))
+            except MemoryError:
+                outcome.reason, outcome.error = "out_of_memory", traceback.format_exc()
+                break
+            except (Exception, SystemExit) as err:  # an exception belongs to its item
+                if disk_unusable(err):
+                    where = err.filename or store.root
+                    raise FatalError(
+                        f"{where}: {err.strerror}. Free some space or make it writable, then start again."
+                    ) from err
+                outcome.reason, outcome.error = type(err).__name__, traceback.format_exc()
+                break
     outcome.notes = json.loads(json.dumps(notes, default=str))  # a note that JSON cannot hold must not fail the item
-    outcome.seconds = round(time.perf_counter() - start, 4)
-    outcome.cpu_seconds = round(_cpu() - cpu, 4)
+    outcome.seconds = round(clock() - start, 4)
+    outcome.cpu_seconds = round(cpu.seconds, 4)
     files = any(isinstance(kind, Artifact) for kind in stage.writes.values())
     if outcome.status != "failed" and (files or outcome.seconds >= RECORD_SECONDS):
         with suppress(RetryableError):  # the row alone is enough
@@ -139,15 +142,18 @@ def _call(
     row = Row(
         seen,
         item_id=item.item_id,
-        open_file=partial(store.fetch, in_use=held),
+        open_file=file_work()(partial(store.fetch, in_use=held)),
         new_file=new_file,
-        open_input=partial(fetch_input, in_use=held),
+        open_input=file_work()(partial(fetch_input, in_use=held)),
     )
     try:
         files: dict[str, dict[str, Any]] = {}
         if not stage.fan_out:
-            return [Child("", _commit(stage, stage.process(row), key, store, files))], files
-        children = stage.expand(row)
+            with computing():
+                columns = stage.process(row)
+            return [Child("", _commit(stage, columns, key, store, files))], files
+        with computing():
+            children = stage.expand(row)
         if not children:
             raise ValueError(f"stage {stage.name!r} expanded {item.item_id!r} into nothing: raise Reject with a reason")
         suffixes = [child.suffix for child in children]
@@ -155,8 +161,8 @@ def _call(
             raise ValueError(f"stage {stage.name!r} expanded {item.item_id!r} into children of one name: {suffixes}")
         made = []
         for child in children:
-            columns = _commit(stage, child.columns, child_key(key, child.suffix), store, files)
-            made.append(Child(child.suffix, columns, child.source_id))
+            placed = _commit(stage, child.columns, child_key(key, child.suffix), store, files)
+            made.append(Child(child.suffix, placed, child.source_id))
         return made, files
     finally:
         notes |= row.notes
@@ -205,9 +211,3 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"column {name!r} is {value!r}: a manifest holds finite numbers, leave an unknown one out")
     return value
-
-
-def _cpu() -> float:
-    """CPU seconds of this process, of the child processes it has waited for, and of its helpers."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + usage.ru_utime + usage.ru_stime + helper_process.cpu_seconds()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from ffpdata.core.errors import FatalError
+from ffpdata.core.stage import Stage
 from ffpdata.runners.flow import Flow
 from ffpdata.runners.task import Outcome, Task
 from ffpdata.runners.worker_pools import Call, WorkerHandle, WorkerPools
@@ -104,15 +105,26 @@ class Faults:
             if call.kind == "ping" and waited > PING_SECONDS:
                 self.workers.forget(call)
                 self.give_back(call.tasks)
-            if actor is None or (actor.pool.need.concurrency == 1 and actor.calls and actor.calls[0] is not call):
+            if actor is None or (actor.pool.need.in_hand == 1 and actor.calls and actor.calls[0] is not call):
                 continue
             if call.kind == "setup" and waited > SETUP_SECONDS:
                 self.workers.kill(actor)
                 self.setup_failed(call.stage, f"it took longer than {SETUP_SECONDS:.0f} s")
-            elif call.kind == "run" and waited > self.flow.stages[call.stage].resources.timeout and call in actor.calls:
-                self._expire(actor, call, waited)
+            elif call.kind == "run" and waited > _limit(actor, self.flow.stages[call.stage]) and call in actor.calls:
+                if len(actor.calls) > 1 and actor.pool.need.overlaps:
+                    self._suspect(actor)
+                else:
+                    self.expire(actor, call, waited)
 
-    def _expire(self, actor: WorkerHandle, call: Call, waited: float) -> None:
+    def _suspect(self, actor: WorkerHandle) -> None:
+        """A worker with several items in hand is stuck so that it cannot say over which: each is run again alone."""
+        tasks = [task for call in actor.calls for task in call.tasks]
+        self.workers.kill(actor)
+        for task in tasks:
+            task.suspect = True
+            self.workers.of[task.stage].alone.append(task)
+
+    def expire(self, actor: WorkerHandle, call: Call, waited: float) -> None:
         """A task took too long: kill its worker, and return the worker's other tasks to their queues."""
         others = [task for other in actor.calls if other is not call for task in other.tasks]
         self.workers.kill(actor)
@@ -125,6 +137,12 @@ class Faults:
             limit = f"the limit is --set resources.{stage.name}.timeout=SECONDS"
             error = f"took longer than {stage.resources.timeout:g} s; {limit}"
             self._fail(call.tasks[0], "timeout", error, round(waited, 3))
+
+
+def _limit(actor: WorkerHandle, stage: Stage) -> float:
+    """Seconds of a call. Items that take turns wait for each other: their worker counts, this is for one that hangs."""
+    need = actor.pool.need
+    return stage.resources.timeout * (need.in_hand if need.overlaps else 1)
 
 
 def _short(err: Exception) -> str:

@@ -6,12 +6,15 @@ that of its slowest pool, so every further worker goes to that pool, as long as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ffpdata.core.stage import Resources
 
 _EPS = 1e-6
+FILES_SHARE = 0.02
+"""Below this share of an item's seconds at the GPU it is not worth to read the next item ahead."""
 
 
 @dataclass
@@ -90,6 +93,22 @@ def refuse(needs: Mapping[str, Resources], nodes: Sequence[Node]) -> str | None:
             f"it asks for with --set resources.{name}.{'gpus' if need.gpus else 'memory_gb'}=..."
         )
     return None
+
+
+def needed_in_hand(turn: float, files: float, most: int) -> int:
+    """How many items a worker must have in hand to keep its GPU busy, where each waits for files for `files` seconds.
+
+    One computes, one is read and ready, and the others are being written. Where files take next to nothing of an item's
+    time it is one: a second would only wait, in memory, while another worker could have it.
+
+    Args:
+        turn: seconds of an item at the GPU.
+        files: seconds of an item while the GPU is free for others.
+        most: the largest answer.
+    """
+    if files <= FILES_SHARE * turn:
+        return 1
+    return min(most, 2 + math.ceil(files / max(turn, _EPS)))
 
 
 def grow(

@@ -18,7 +18,7 @@ from ffpdata.processes.ray_cluster import ray_cluster
 from ffpdata.runners.faults import Faults
 from ffpdata.runners.flow import BATCH, Flow
 from ffpdata.runners.interrupts import Stop
-from ffpdata.runners.placement import grow, refuse
+from ffpdata.runners.placement import grow, needed_in_hand, refuse
 from ffpdata.runners.prometheus import RayMetrics
 from ffpdata.runners.task import Task
 from ffpdata.runners.worker import WorkerReply
@@ -32,6 +32,8 @@ CALL_SECONDS = 0.05
 MOST_ITEMS = 32
 QUICK_SECONDS = 0.1
 """A worker whose tasks are quicker than this is sent its next call before it has answered."""
+FILES_SECONDS = 6.0
+"""An item's seconds for files before they are measured: to decode 81 frames of 1280x720 and encode as many."""
 INSIDE = 4096
 """Items that are between the stages at most, before more inputs are fed."""
 
@@ -65,6 +67,8 @@ class Scheduler:
         self.workers = WorkerPools(flow.stages, store, max_attempts)
         self.seconds: dict[int, float] = {}
         """Measured seconds per task, by stage."""
+        self.turns: dict[int, float] = {}
+        """Of them, those at the GPU, where a worker overlaps its items."""
         self.faults = Faults(flow, self.workers, lambda number: self.seconds.update({number: CALL_SECONDS}))
         self.scaled = self.resolved = 0.0
         self.metrics = RayMetrics()
@@ -175,7 +179,7 @@ class Scheduler:
         flow, first = self.flow, pool.stages[0]
         if not pool.need.gpus:
             return sum(flow.waiting(n) * self.seconds.get(n, 1.0) for n in pool.stages)
-        seconds = self.seconds.get(first, flow.stages[first].resources.seconds)
+        seconds = self.turns.get(first) or self.seconds.get(first, flow.stages[first].resources.seconds)
         return None if seconds is None else seconds * flow.load(first) / pool.need.concurrency
 
     def _close_all(self) -> None:
@@ -202,7 +206,7 @@ class Scheduler:
             free = [actor for actor in free if not any(c.alone or c.kind == "setup" for c in actor.calls)]
             for actor in free:
                 self._continue_item(actor)
-            for depth in range(max(2, pool.need.concurrency)):
+            for depth in range(max(2, pool.need.in_hand)):
                 for actor in free:
                     if len(actor.calls) == depth:
                         self._give(actor, depth)
@@ -226,12 +230,27 @@ class Scheduler:
             waiting, seconds = flow.waiting(number), self.seconds.get(number)
             if not waiting or self._held_back(number):
                 continue
-            if depth >= pool.need.concurrency and (seconds is None or seconds > QUICK_SECONDS):
+            if depth >= self._in_hand(pool, number) and (seconds is None or seconds > QUICK_SECONDS):
                 continue
             if self._prepared(actor, number):
                 count = 1 if seconds is None else int(CALL_SECONDS / max(seconds, 1e-4))
                 self._send(actor, flow.take(number, max(1, min(count, MOST_ITEMS))))
             return
+
+    def _in_hand(self, pool: WorkerPool, number: int) -> int:
+        """Items that a worker should have in hand: on a GPU as many as keep it busy, and one for every idle worker."""
+        need = pool.need
+        if not need.overlaps:
+            return need.concurrency
+        if self.flow.waiting(number) <= sum(not actor.has("run") for actor in pool.actors):
+            return 1
+        if number in self.turns:
+            turn = self.turns[number]
+            files = self.seconds[number] - turn
+        else:
+            files = FILES_SECONDS
+            turn = (need.seconds or 2 * files) - files
+        return needed_in_hand(turn, files, need.in_hand)
 
     def _held_back(self, number: int) -> bool:
         """Whether the next stage's queue is full; a next stage without workers, computed in a later phase, never is."""
@@ -279,7 +298,7 @@ class Scheduler:
                 self.faults.node_lives(call)
                 continue
             actor.calls.remove(call)
-            if actor.calls and actor.pool.need.concurrency == 1:
+            if actor.calls and actor.pool.need.in_hand == 1:
                 actor.calls[0].begun = time.monotonic()
             self._answered(actor, call, answer)
 
@@ -301,15 +320,23 @@ class Scheduler:
                 actor.ready.add(call.stage)
                 actor.first_gb = 0.0
                 self.faults.setup_succeeded(call.stage)
+        elif answer.late:
+            self.faults.expire(actor, call, answer.late)
         else:
             single = len(call.tasks) == 1 and actor.pool.keeps_clips
             actor.item_id = call.tasks[0].item.item_id if single else ""
             for task, outcome in zip(call.tasks, answer.outcomes, strict=False):
-                before = self.seconds.get(task.stage, outcome.seconds)
-                self.seconds[task.stage] = 0.9 * before + 0.1 * outcome.seconds
+                _average(self.seconds, task.stage, outcome.seconds)
+                if actor.pool.need.overlaps:
+                    _average(self.turns, task.stage, answer.seconds / len(answer.outcomes))
                 self.flow.finish(task, outcome)
             if answer.fatal:
                 raise FatalError(answer.error)
             actor.first_gb = actor.first_gb or answer.rss_gb
             # Its memory grew by as much as a worker may hold: a new worker replaces it.
-            actor.retiring |= answer.rss_gb > actor.first_gb + actor.pool.need.memory_gb
+            actor.retiring |= answer.rss_gb > actor.first_gb + actor.pool.growth_gb
+
+
+def _average(means: dict[int, float], number: int, seconds: float) -> None:
+    """Move a stage's mean by a tenth towards a new measurement."""
+    means[number] = 0.9 * means.get(number, seconds) + 0.1 * seconds

@@ -8,12 +8,14 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import worker_label
 from ffpdata.media import clip_cache
+from ffpdata.processes.turns import Turn, Turns
 from ffpdata.runners.execute import execute_task
 from ffpdata.runners.task import Outcome, Task
 from ffpdata.storage.scratch import process_scratch
@@ -30,13 +32,15 @@ class WorkerReply:
         outcomes: one per task.
         error: why the stage could not start, or why the run must stop.
         fatal: whether the run must stop.
-        seconds: how long the call took.
+        late: seconds that the tasks took so far, above the stage's limit: they go on, and the worker must be killed.
+        seconds: how long the call took; where items take turns, how long it had the turn.
         rss_gb: memory of the worker process, GB, without the clips of `clip_cache`.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     error: str = ""
     fatal: bool = False
+    late: float = 0.0
     seconds: float = 0.0
     rss_gb: float = 0.0
 
@@ -51,6 +55,7 @@ class Worker:
         memory_gb: above this the worker ends itself, before the machine runs out of memory; 0 sets no limit.
         threads: threads that libraries may use; there is a worker per core already.
         keep_clips: whether decoded clips stay in memory for the item's next stage.
+        overlap: calls of `run` at once; above 1 their items take turns at the GPU.
     """
 
     def __init__(
@@ -62,10 +67,13 @@ class Worker:
         memory_gb: float = 0.0,
         threads: int = 1,
         keep_clips: bool = False,
+        overlap: int = 1,
     ) -> None:
         self._stages, self._store, self._max_attempts = stages, store, max_attempts
         self._keep_clips = keep_clips
         self._ready: set[int] = set()
+        self._turns = Turns()
+        self._threads = ThreadPoolExecutor(overlap, "item") if overlap > 1 else None
         _limit_threads(threads)
         if memory_gb:
             threading.Thread(target=_watch_memory, args=(memory_gb,), daemon=True).start()
@@ -90,6 +98,23 @@ class Worker:
 
     def run(self, tasks: Sequence[Task]) -> WorkerReply:
         """Execute tasks, whose stages must be set up."""
+        if not self._threads:
+            return self._run(tasks)
+        turn = self._turns.new()
+        limit = self._stages[tasks[0].stage].resources.timeout
+        answer = self._threads.submit(self._run_in_turn, tasks, turn)
+        while not wait([answer], timeout=WATCH_SECONDS).done:
+            if (seconds := turn.seconds()) > limit:
+                return WorkerReply(late=seconds)
+        return answer.result()
+
+    def _run_in_turn(self, tasks: Sequence[Task], turn: Turn) -> WorkerReply:
+        with turn.in_this_thread():
+            reply = self._run(tasks)
+        reply.seconds = turn.held
+        return reply
+
+    def _run(self, tasks: Sequence[Task]) -> WorkerReply:
         start = time.perf_counter()
         outcomes = []
         try:

@@ -22,6 +22,8 @@ from ffpdata.runners.worker import Worker
 from ffpdata.storage.store import Store
 
 NODES_SECONDS = 5.0
+ITEM_GB = 1.0
+"""Memory of one more item in hand: 81 frames of 1280x720 with their edit, masks and depth."""
 
 
 @dataclass(eq=False)
@@ -52,7 +54,7 @@ class WorkerHandle:
         calls: not answered yet, oldest first.
         ready: the stages that it has set up.
         name: empty until it answered `hello`.
-        busy: seconds of all its calls; those of calls at the same time are added up.
+        busy: seconds of all its calls, or of their turns; those of calls at the same time are added up.
         first_gb: memory after its first tasks.
         item_id: the item it computed last, where its clips are still in memory.
         retiring: it is sent no more tasks.
@@ -95,6 +97,11 @@ class WorkerPool:
     def memory_limit_gb(self) -> float:
         """Above this a worker without a GPU ends itself; 0, no limit, on GPUs, where models differ too much."""
         return 0.0 if self.need.gpus else 2 * self.need.memory_gb + 0.5
+
+    @property
+    def growth_gb(self) -> float:
+        """A worker whose memory grew by more than this since its first tasks is replaced."""
+        return self.need.memory_gb + (ITEM_GB * (self.need.in_hand - 1) if self.need.overlaps else 0.0)
 
 
 def pools_of(needs: Sequence[Resources]) -> list[WorkerPool]:
@@ -159,7 +166,7 @@ class WorkerPools:
             "num_gpus": pool.need.gpus,
             "max_restarts": 0,
             "max_task_retries": 0,
-            "max_concurrency": pool.need.concurrency,
+            "max_concurrency": pool.need.in_hand,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node.node_id, soft=False),
         }
         threads = max(1, int(pool.need.cpus))
@@ -171,6 +178,7 @@ class WorkerPools:
             memory_gb=pool.memory_limit_gb,
             threads=threads,
             keep_clips=pool.keeps_clips,
+            overlap=pool.need.in_hand if pool.need.overlaps else 1,
         )
         actor = WorkerHandle(handle, pool, node, gpus)
         pool.actors.append(actor)

@@ -10,6 +10,8 @@ import numpy as np
 from ffpdata.core.stage import Artifact, Row, Stage
 from ffpdata.media.clip_cache import cached_video
 from ffpdata.media.codec import read_gray, read_image, write_video
+from ffpdata.media.encoders import check_encoder
+from ffpdata.stages._encoding import EncodingSettings
 
 
 class Stylize(Stage):
@@ -21,6 +23,12 @@ class Stylize(Stage):
     writes = {"target_video": Artifact("mp4"), "edit_facts": dict}
     facts_column = "edit_facts"
     models = ("stylizer",)
+    Settings = EncodingSettings
+
+    def setup(self) -> None:
+        """Load the models, and try the encoder."""
+        check_encoder(self.settings.encoder)
+        super().setup()
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the stylized clip."""
@@ -32,5 +40,5 @@ class Stylize(Stage):
             seed=row["seed"],
         )
         target = row.new_file("target_video")
-        write_video(target, edit.frames, row["fps"])
+        write_video(target, edit.frames, row["fps"], encoder=self.settings.encoder)
         return {"target_video": target, "edit_facts": edit.facts}

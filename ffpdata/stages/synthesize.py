@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ffpdata.core.stage import Artifact, Row, Stage, StageSettings
+from ffpdata.core.stage import Artifact, Row, Stage
 from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.codec import write_video
 from ffpdata.media.conditioning import negative_prompt
+from ffpdata.media.encoders import check_encoder
+from ffpdata.stages._encoding import EncodingSettings
 
 ROLES = {"removal": "remover", "swap": "swapper"}
 """Task to model role: another remover redoes the removals only."""
 
 
-class SynthesizeSettings(StageSettings):
-    """Negative prompts."""
+class SynthesizeSettings(EncodingSettings):
+    """Negative prompts, and the encoder."""
 
     negative: str = ""
     """Negative prompt of every edit."""
@@ -39,6 +41,11 @@ class Synthesize(Stage):
         """Return only the role of the row's task."""
         return (ROLES[row["task"]],)
 
+    def setup(self) -> None:
+        """Load the models, and try the encoder."""
+        check_encoder(self.settings.encoder)
+        super().setup()
+
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the edited clip. A removal follows the caption without the object, where there is one."""
         edit = self.model(ROLES[row["task"]]).edit(
@@ -47,7 +54,7 @@ class Synthesize(Stage):
             **edit_arguments(row, self.settings),
         )
         target = row.new_file("target_video")
-        write_video(target, edit.frames, row["fps"])
+        write_video(target, edit.frames, row["fps"], encoder=self.settings.encoder)
         return {"target_video": target, "edit_facts": edit.facts}
 
 

@@ -119,6 +119,14 @@ def test_engine() -> None:
 
 
 @pytest.mark.ray
+def test_overlap() -> None:
+    told = said("overlap", "--clips", 4, "--seconds", 0.2, "--encoder", "ultrafast", *CLIP)
+    for kind in ("edit", "masks"):
+        assert f"{kind}, ultrafast: an item alone takes" in told
+        assert f"{kind}, bound / busy share" in told
+
+
+@pytest.mark.ray
 def test_chaos() -> None:
     told = said("chaos", "--seeds", 1, "--items", 5, "--kill", "ffmpeg", "worker")
     assert "1 of 1 seeds ok; killed: {'ffmpeg': 1, 'worker': 1}" in told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ffpdata.core.stage import Resources
-from ffpdata.runners.placement import Node, grow, place, refuse
+from ffpdata.runners.placement import Node, grow, needed_in_hand, place, refuse
 
 
 def gpu_node(name: str, gpus: int) -> Node:
@@ -95,3 +95,12 @@ def test_what_fits_nowhere_is_named_with_what_there_is(need: Resources, text: st
 def test_a_part_of_a_gpu_above_one_is_refused() -> None:
     with pytest.raises(ValueError, match="whole GPUs"):
         Resources(gpus=1.5)
+
+
+@pytest.mark.parametrize(
+    ("turn", "files", "in_hand"),
+    [(2.0, 5.65, 5), (2.0, 1.35, 3), (3150.0, 6.0, 1), (20.0, 6.0, 3), (0.2, 6.0, 6), (0.0, 0.0, 1), (2.0, 0.0, 1)],
+)
+def test_as_many_items_in_hand_as_keep_a_gpu_busy(turn: float, files: float, in_hand: int) -> None:
+    """And no second one where it would only wait."""
+    assert needed_in_hand(turn, files, 6) == in_hand

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from ffpdata.inputs.listing import list_inputs
 from ffpdata.manifests.manifest import ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import connect, records
+from ffpdata.media.codec import video_info
 from ffpdata.media.geometry import Geometry
 from ffpdata.runners import ray as ray_runner
 from ffpdata.runners.interrupts import Stop
@@ -167,6 +169,29 @@ def test_light_stages_share_a_gpu(cluster: Cluster, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     go(run, stages, inline.inputs(tmp_path / "in", [f"t{i}" for i in range(20)]))
     assert rows(run, stages, "select status, count(*) as n from items group by 1") == [{"status": "ok", "n": 20}]
+
+
+def test_items_in_hand_on_a_gpu_end_each_for_itself(cluster: Cluster, tmp_path: Path) -> None:
+    """One computes at a time; one that kills its worker, hangs or cannot be encoded takes no other with it."""
+    bad = {"segv-1": "worker_died", "hang-1": "timeout", "odd-1": "ValueError"}
+    good = [f"good-{i}" for i in range(14)]
+    stages: list[Stage] = [
+        toys.Read(),
+        toys.EditOnGpu(toys.PoisonSettings(trace=str(tmp_path / "trace"), seconds=0.15)),
+    ]
+    stages[1].resources = Resources(gpus=1, timeout=5.0, seconds=0.2)
+    run = RunFolder(tmp_path / "run")
+    go(run, stages, inline.inputs(tmp_path / "in", [*good[:7], *bad, *good[7:]]))
+    found = rows(run, stages, "select item_id, reason, error, worker, span, film from edit_on_gpu")
+    assert {r["item_id"]: r["reason"] for r in found if r["reason"]} == {f"id-{k}": v for k, v in bad.items()}
+    assert {r["item_id"] for r in found if not r["reason"]} == {f"id-{text}" for text in good}
+    assert "5 s" in next(r["error"] for r in found if r["reason"] == "timeout")
+    films = [run.store.local_path("").joinpath(r["film"]) for r in found if r["film"]]
+    assert sorted(films) == sorted(run.store.local_path("artifacts/film").glob("*/*.mp4"))
+    assert {video_info(film).frames for film in films} == {17}
+    for worker in {r["worker"] for r in found}:
+        spans = sorted(r["span"] for r in found if r["worker"] == worker and r["span"])
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans)), worker
 
 
 def test_a_waiting_stage_holds_many_items(cluster: Cluster, tmp_path: Path) -> None:
