@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Reject, Row, StageSettings
+from ffpdata.stages._tasks import removes
 from ffpdata.stages._vision import VisionStage, numeric_facts
 from ffpdata.stages.measure import METRICS
 
@@ -29,7 +30,7 @@ class Screen(VisionStage):
 
     def applies(self, row: Mapping[str, Any]) -> bool:
         """Removals only."""
-        return bool(row["task"] == "removal")
+        return removes(row["task"])
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the graded answer."""

@@ -9,9 +9,7 @@ from ffpdata.core.stage import Artifact, Row, Stage, StageSettings
 from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.codec import write_video
 from ffpdata.media.conditioning import negative_prompt
-
-ROLES = {"removal": "remover", "swap": "swapper"}
-"""Task to model role: another remover redoes the removals only."""
+from ffpdata.stages._tasks import TASKS, removes
 
 
 class SynthesizeSettings(StageSettings):
@@ -28,20 +26,22 @@ class Synthesize(Stage):
 
     name, version = "synthesize", 1
     reads = ("source_video", "condition_mask", "task", "caption", "target_caption", "object", "seed")
-    uses = ("fps",)
-    optional = ("target_caption",)
+    uses = ("fps", "back_end")  # the model itself counts in the key, and not what it is called here
+    optional = ("target_caption", "back_end")
     writes = {"target_video": Artifact("mp4"), "edit_facts": dict}
     facts_column = "edit_facts"
-    models = ("remover", "swapper")
+    models = several = ("remover", "swapper")
     Settings = SynthesizeSettings
 
     def roles(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return only the role of the row's task."""
-        return (ROLES[row["task"]],)
+        """Return only the role of the row's task, or the one back end of it that makes this row."""
+        role, name = TASKS[row["task"]].role, row.get("back_end")
+        return (f"{role}/{name}" if name else role,)
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the edited clip. A removal follows the caption without the object, where there is one."""
-        edit = self.model(ROLES[row["task"]]).edit(
+        [role] = self.roles(row)
+        edit = self.model(role).edit(
             cached_video(row.file("source_video")),
             cached_masks(row.file("condition_mask")),
             **edit_arguments(row, self.settings),
@@ -53,7 +53,7 @@ class Synthesize(Stage):
 
 def edit_arguments(row: Mapping[str, Any], settings: SynthesizeSettings) -> dict[str, Any]:
     """Return the arguments of `Inpainter.edit` beside frames and masks: `prompt`, `negative` and `seed`."""
-    names = row["task"] == "removal" and settings.negative_object
+    names = removes(row["task"]) and settings.negative_object
     return {
         "prompt": row.get("target_caption") or row["caption"],
         "negative": negative_prompt(row["object"] if names else "", settings.negative),
