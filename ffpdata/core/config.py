@@ -232,26 +232,27 @@ class _Draft:
     def spread_models(self) -> None:
         """Give each of several back ends of a role its own place, `<role>/<name>`, in place of the list."""
         models: Any = self.data.get("models")
-        for role in list(models) if isinstance(models, dict) else ():
-            if role not in models:  # one of several, which were replaced
-                continue
-            if "/" in role and role not in self.spread:
-                bare = role.partition("/")[0]
-                has = [key for key in self.spread if key.startswith(f"{bare}/")] or [bare]
-                raise ConfigError(f"{self._spot('models', role)}: models: no {role!r}{nearest(role, has)}")
-            if isinstance(models[role], (list, tuple)):
+        if not isinstance(models, dict):
+            return
+        for key in models:
+            role, named, _ = key.partition("/")
+            if named and key not in self.spread:
+                has = [other for other in self.spread if other.startswith(f"{role}/")] or [role]
+                raise ConfigError(f"{self._spot('models', key)}: models: no {key!r}{nearest(key, has)}")
+        for role in {key.partition("/")[0]: None for key in models}:
+            more = [key for key in of_role(models, role) if key != role]
+            if isinstance(models.get(role), (list, tuple)):
                 self._check_several(role)
                 spread(models, role, self.lines, self._spot("models", role), self.folders)
                 self.spread |= {key for key in models if key.startswith(f"{role}/")}
-                continue
-            more = [key for key in of_role(models, role) if key != role]
-            if more and not takes_all(models[role]):
+            elif role in models and more and not takes_all(models[role]):
                 raise ConfigError(
                     f"{self._spot('models', role)}: models.{role} has several back ends: "
                     f"name one, e.g. models.{more[0]}"
                 )
-            for key in more:  # the role was given a back end of its own after the list
-                del models[key]
+            elif role in models:  # a back end of its own, given after the list
+                for key in more:
+                    del models[key]
 
     def _check_several(self, role: str) -> None:
         users = [cls for cls in self.classes.values() if role in cls.models]
