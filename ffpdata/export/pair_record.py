@@ -51,7 +51,7 @@ SCHEMA: dict[str, Any] = {
         "item_id": _SHORT,
         "source_id": _SHORT,
         "track": _SHORT,
-        "task": {"enum": ["removal", "swap", "modification", "stylization", "addition"]},
+        "task": {"enum": ["removal", "swap", "modification", "stylization", "addition", "background", "text_removal"]},
         "variant": _TEXT,
         "back_end": _TEXT,
         "split": _SHORT,

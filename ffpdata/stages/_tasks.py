@@ -11,16 +11,22 @@ class LocalTask:
 
     Attributes:
         role: model role that makes it: another remover redoes the removals only.
-        removes: the object must not be painted back, and its removal is screened.
+        removes: the object goes: its name stands in the negative prompt.
+        screened: `screen` grades it.
+        around: the edit is around the object and not in its place.
     """
 
     role: str
     removes: bool = False
+    screened: bool = False
+    around: bool = False
 
 
 TASKS = {
-    "removal": LocalTask("remover", removes=True),
+    "removal": LocalTask("remover", removes=True, screened=True),
     "swap": LocalTask("swapper"),
+    "background": LocalTask("swapper", screened=True, around=True),
+    "text_removal": LocalTask("remover", removes=True, screened=True),
 }
 """Task to what is known of it; `propose.edits` names them. `discriminate` turns a swap into a modification afterwards.
 
@@ -29,6 +35,6 @@ first frame whose edit is carried on through the clip, an `Inpainter` that does 
 """
 
 
-def removes(task: str) -> bool:
-    """Whether a task takes something away, so that its name must not come back and its place is screened."""
-    return task in TASKS and TASKS[task].removes
+def known(task: str) -> LocalTask:
+    """Return what is known of a task; of one that other stages made, such as a modification, nothing but its name."""
+    return TASKS.get(task, LocalTask(""))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ffpdata.core.stage import Artifact, Row, Stage, StageSettings
+from ffpdata.core.stage import Artifact, Reject, Row, Stage, StageSettings
 from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.codec import write_video
 from ffpdata.media.conditioning import negative_prompt
-from ffpdata.stages._tasks import TASKS, removes
+from ffpdata.stages._tasks import TASKS, known
 
 
 class SynthesizeSettings(StageSettings):
@@ -41,7 +41,10 @@ class Synthesize(Stage):
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the edited clip. A removal follows the caption without the object, where there is one."""
         [role] = self.roles(row)
-        edit = self.model(role).edit(
+        model = self.model(role)
+        if row["task"] not in (can := getattr(model, "tasks", (row["task"],))):
+            raise Reject("needs_trained_model", f"{model.name} makes {' and '.join(can)}, and not {row['task']}")
+        edit = model.edit(
             cached_video(row.file("source_video")),
             cached_masks(row.file("condition_mask")),
             **edit_arguments(row, self.settings),
@@ -53,7 +56,7 @@ class Synthesize(Stage):
 
 def edit_arguments(row: Mapping[str, Any], settings: SynthesizeSettings) -> dict[str, Any]:
     """Return the arguments of `Inpainter.edit` beside frames and masks: `prompt`, `negative` and `seed`."""
-    names = removes(row["task"]) and settings.negative_object
+    names = known(row["task"]).removes and settings.negative_object
     return {
         "prompt": row.get("target_caption") or row["caption"],
         "negative": negative_prompt(row["object"] if names else "", settings.negative),
