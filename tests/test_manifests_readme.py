@@ -41,13 +41,17 @@ def test_every_verdict_and_every_reason_is_named() -> None:
     assert {*verdicts.VERDICTS, *verdicts.REASONS} <= set(re.findall(r"`(\w+)`", section))
 
 
-@pytest.mark.parametrize("pipeline", ["local_editing", "stylization"])
+@pytest.mark.parametrize("pipeline", ["local_editing", "stylization", "background", "text_removal"])
 def test_every_column_of_every_stage(pipeline: str) -> None:
     shared = {
         "synthesize": "### `synthesize`, `stylize`",
         "stylize": "### `synthesize`, `stylize`",
         "instruct": "### `instruct`, `instruct_style`",
         "instruct_style": "### `instruct`, `instruct_style`",
+        "propose": "### `propose`, `propose_task`",
+        "propose_task": "### `propose`, `propose_task`",
+        "removal_caption": "### `removal_caption`, `background_caption`",
+        "background_caption": "### `removal_caption`, `background_caption`",
     }
     for stage in load_pipeline(pipeline).build():
         assert set(documented(shared.get(stage.name, f"### `{stage.name}`"))) == set(stage.writes), stage.name

@@ -118,7 +118,7 @@ class Run:
         return status(self.folder)
 
     def sql(self, query: str, *, unsafe: bool = False) -> pa.Table:
-        """Query the manifests: a view per stage, `<stage>_history` with all rows, and the wide view `items`.
+        """Query the manifests: a view per stage, `<stage>_history` with all rows, `items` and `yields`.
 
         Args:
             query: DuckDB's SQL. It can read the manifests of this run; it can write nothing and open no other file.

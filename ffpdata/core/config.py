@@ -15,15 +15,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from ffpdata.core.back_ends import several_of, spread, takes_all
 from ffpdata.core.entries import Lines, assign, assignment, merge, override, read, spot_of, validate
 from ffpdata.core.errors import ConfigError, nearest
-from ffpdata.core.from_classes import override_texts, spec_of
+from ffpdata.core.from_classes import override_texts, specs_of
 from ffpdata.core.library import Library
 from ffpdata.core.pipeline import Pipeline, freeze
 from ffpdata.core.pipeline_check import check_columns, check_prompts, stage_class
 from ffpdata.core.plugins import locate, search_folders
 from ffpdata.core.prompt import Prompt
-from ffpdata.core.stage import ModelSpec, Stage
+from ffpdata.core.stage import ModelSpec, Stage, of_role
 
 __all__ = ["Library", "Pipeline", "assemble", "load_pipeline", "load_settings", "pipeline_names"]
 
@@ -56,7 +57,8 @@ def load_pipeline(
         overrides: `a.b=c` texts, the value read as YAML. The first part is a section (`clip`, `models`, `curate`,
             `input`, `stages`) or directly a stage's name. Or a mapping: `{"clip.frames": 49}` sets an entry as a text
             does, `{"segment": {"min_area": 0.01}}` lays the inner entries over those that are there.
-        models: roles to fill otherwise than the profile: a back end's class, its import path, or a `ModelSpec`.
+        models: roles to fill otherwise than the profile: a back end's class, its import path, or a `ModelSpec`; a list
+            of these for several back ends behind one role.
         broken: takes what is wrong with back ends that cannot be imported, by role, where that is to raise nothing.
 
     Raises:
@@ -64,9 +66,10 @@ def load_pipeline(
     """
     path = Library.find().file("pipelines", str(pipeline))
     data, lines = read(path)
-    roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
     texts = override_texts(overrides)
-    return assemble(data, lines, path, str(path), profile=profile, overrides=texts, models=roles, broken=broken)
+    return assemble(
+        data, lines, path, str(path), profile=profile, overrides=texts, models=specs_of(models), broken=broken
+    )
 
 
 def assemble(
@@ -77,7 +80,7 @@ def assemble(
     *,
     profile: str | None,
     overrides: Sequence[str] = (),
-    models: Mapping[str, ModelSpec],
+    models: Mapping[str, ModelSpec | list[ModelSpec]],
     alone: bool = False,
     broken: dict[str, str] | None = None,
 ) -> Pipeline:
@@ -104,8 +107,10 @@ def assemble(
     if models:
         merge(data, {"models": models})
     sections = set(Pipeline.model_fields) - {"stages"}
+    draft.spread_models()
     for text in overrides:
         override(data, draft.stages, sections, text, lines)
+    draft.spread_models()
     return draft.resolve(alone=alone)
 
 
@@ -142,6 +147,7 @@ class _Draft:
         broken: takes errors of back ends by role, where they are not to be raised.
         stages: name to `use`, `settings` and `code`, in order.
         classes: name to class.
+        spread: places of several back ends of one role.
         spots: name to the place of its entry in the pipeline; a profile's entry for it stands elsewhere.
     """
 
@@ -154,6 +160,7 @@ class _Draft:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     classes: dict[str, type[Stage]] = field(default_factory=dict)
     spots: dict[str, str] = field(default_factory=dict)
+    spread: set[str] = field(default_factory=set)
     shipped: Collection[str] = field(default_factory=lambda: _stage_names())  # noqa: PLW0108 - it stands below
 
     def take_stages(self) -> None:
@@ -222,6 +229,39 @@ class _Draft:
         """Roles that the stages of ffpdata have, those of other pipelines too."""
         return set(read(self.library.file("pipelines/profiles", "cpu"))[0]["models"])
 
+    def spread_models(self) -> None:
+        """Give each of several back ends of a role its own place, `<role>/<name>`, in place of the list."""
+        models: Any = self.data.get("models")
+        if not isinstance(models, dict):
+            return
+        for key in models:
+            role, named, _ = key.partition("/")
+            if named and key not in self.spread:
+                has = [other for other in self.spread if other.startswith(f"{role}/")] or [role]
+                raise ConfigError(f"{self._spot('models', key)}: models: no {key!r}{nearest(key, has)}")
+        for role in {key.partition("/")[0]: None for key in models}:
+            more = [key for key in of_role(models, role) if key != role]
+            if isinstance(models.get(role), (list, tuple)):
+                self._check_several(role)
+                spread(models, role, self.lines, self._spot("models", role), self.folders)
+                self.spread |= {key for key in models if key.startswith(f"{role}/")}
+            elif role in models and more and not takes_all(models[role]):
+                raise ConfigError(
+                    f"{self._spot('models', role)}: models.{role} has several back ends: "
+                    f"name one, e.g. models.{more[0]}"
+                )
+            elif role in models:  # a back end of its own, given after the list
+                for key in more:
+                    del models[key]
+
+    def _check_several(self, role: str) -> None:
+        users = [cls for cls in self.classes.values() if role in cls.models]
+        if all(role in cls.several for cls in users):
+            return
+        can = sorted({role for cls in self.classes.values() for role in cls.several})
+        lists = f"; lists are for {' and '.join(can)}" if can else ""
+        raise ConfigError(f"{self._spot('models', role)}: models.{role} takes one back end, found a list{lists}")
+
     def resolve(self, *, alone: bool) -> Pipeline:
         """Check every entry, and how the stages fit together where they are not tried alone."""
         entries = [self._entry(name) for name in self.stages]
@@ -244,6 +284,13 @@ class _Draft:
         settings, model = self.stages[name]["settings"], self.classes[name].Settings
         if "clip" in model.model_fields:
             settings = {"clip": self.data.get("clip", {}), **settings}
+        if "back_ends" in model.model_fields:
+            if "back_ends" in settings:
+                raise ConfigError(
+                    f"{self._spot('stages', name, 'back_ends')}: {name}.back_ends follows from the lists in `models`: "
+                    "write `models: {remover: [{...}, {...}]}` in a profile"
+                )
+            settings = {**settings, "back_ends": several_of(self.data.get("models") or {})}
         checked = validate(model, settings, ("stages", name), self.lines, self.where)
         return self.stages[name] | {"name": name, "settings": checked.model_dump(mode="json")}
 
@@ -274,7 +321,7 @@ class _Draft:
 
     def _located(self, role: str, spec: ModelSpec) -> ModelSpec:
         """A role with the folder of its back end; what the pipeline's stages use must be there and be a back end."""
-        used = any(role in cls.models for cls in self.classes.values())
+        used = any(role.partition("/")[0] in cls.models for cls in self.classes.values())
         try:
             own = not spec.backend.startswith("ffpdata.")
             found = spec.model_copy(update={"code": spec.code or locate(spec.backend, self.folders)}) if own else spec

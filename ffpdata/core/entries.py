@@ -44,8 +44,10 @@ def _walk(node: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
             yield here, key.start_mark.line + 1
             yield from _walk(value, here)
     elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            if isinstance(value, yaml.MappingNode):  # `- segment: {...}` is found under the stage's name
+        for place, value in enumerate(node.value):
+            if isinstance(value, yaml.MappingNode):  # `- segment: {...}` is found under the stage's name, too
+                yield (*where, str(place)), value.start_mark.line + 1
+                yield from _walk(value, (*where, str(place)))
                 yield from _walk(value, where)
             else:
                 yield (*where, str(value.value)), value.start_mark.line + 1

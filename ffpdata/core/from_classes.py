@@ -47,6 +47,14 @@ def _given(settings: StageSettings) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude_unset=True)
 
 
+def specs_of(models: Mapping[str, Any] | None) -> dict[str, ModelSpec | list[ModelSpec]]:
+    """Return the spec of every role, or the list of them where a role is given several back ends."""
+    return {
+        role: [spec_of(role, each) for each in model] if isinstance(model, (list, tuple)) else spec_of(role, model)
+        for role, model in (models or {}).items()
+    }
+
+
 def spec_of(role: str, model: Any) -> ModelSpec:
     """Return the spec of a model, in any form that `Pipeline.of` takes.
 

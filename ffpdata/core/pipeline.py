@@ -8,10 +8,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ffpdata.core.errors import ConfigError
-from ffpdata.core.from_classes import override_texts, spec_of, stage_entry
+from ffpdata.core.from_classes import override_texts, specs_of, stage_entry
+from ffpdata.core.keys import digest
 from ffpdata.core.pipeline_check import stage_class
 from ffpdata.core.plugins import INTERACTIVE
 from ffpdata.core.prompt import Prompt, TextRule
+from ffpdata.core.resources import held_together
 from ffpdata.core.sections import CurateSettings, ExportSettings, InputSettings
 from ffpdata.core.stage import ModelSpec, ResourceSettings, Stage
 from ffpdata.core.wording import fault
@@ -44,6 +46,7 @@ class Pipeline(BaseModel):
     max_attempts: int = Field(default=3, ge=1)
     stages: list[StageEntry]
     models: dict[str, ModelSpec] = {}
+    """Role to its back end; where a role has several, each stands under `<role>/<name>`."""
     prompts: dict[str, dict[str, Any]] = {}
     """The questions with their whole text: a run keeps what it asked, whatever becomes of the prompt files."""
     resources: dict[str, ResourceSettings] = {}
@@ -75,7 +78,7 @@ class Pipeline(BaseModel):
             track: that rows carry; by default `name`. Pipelines of different tracks may share a run folder.
             profile: name or path of the profile whose models the stages use; none by default.
             models: roles that the profile does not fill, or that are to be filled otherwise: a back end's class, its
-                import path, a profile's mapping or a `ModelSpec`.
+                import path, a profile's mapping or a `ModelSpec`; a list of these for several behind one role.
             overrides: as in `load_pipeline`.
             sections: what else a pipeline file has, e.g. `clip={"frames": 49}`, `input={"kind": "styled"}`,
                 `curate={"variants": "all"}`, `resources`, `max_attempts`; `prompts` maps names to paths or `Prompt`s.
@@ -86,9 +89,8 @@ class Pipeline(BaseModel):
         from ffpdata.core.config import assemble
 
         data = {"name": name, "track": track or name, "stages": [stage_entry(stage) for stage in stages], **sections}
-        roles = {role: spec_of(role, model) for role, model in (models or {}).items()}
-        texts = override_texts(overrides)
-        return assemble(data, {}, None, f"pipeline {name!r}", profile=profile, overrides=texts, models=roles)
+        texts, where = override_texts(overrides), f"pipeline {name!r}"
+        return assemble(data, {}, None, where, profile=profile, overrides=texts, models=specs_of(models))
 
     @property
     def interactive(self) -> list[str]:
@@ -110,13 +112,21 @@ class Pipeline(BaseModel):
                 raise ConfigError(f"stage {entry.name!r}: {err}") from err
             prompts = {name: _thaw(self.prompts[name]) for name in cls.prompts if name in self.prompts}
             stage = cls(cls.Settings.model_validate(entry.settings), self.models, prompts)
-            models = [self.models[role].resources for role in cls.models if role in self.models]
             try:
-                stage.resources = cls.resources.overlaid(*models, self.resources.get(entry.name))
+                stage.resources = cls.resources.overlaid(_together(stage.specs), self.resources.get(entry.name))
             except ValidationError as err:
                 raise ConfigError(f"resources of stage {entry.name!r}: {fault(err.errors()[0])}") from None
             stages.append(stage)
         return stages
+
+
+def _together(specs: Mapping[str, ModelSpec]) -> ResourceSettings | None:
+    """What a worker holds that has all of a stage's models; those that differ in settings alone share their weights."""
+    weights: dict[str, ResourceSettings] = {}
+    for spec in specs.values():
+        if spec.resources:
+            weights[digest(spec.backend, spec.model, spec.revision, spec.runtime)] = spec.resources
+    return held_together(list(weights.values()))
 
 
 def freeze(prompt: Prompt) -> dict[str, Any]:

@@ -16,7 +16,7 @@ INPUT_COLUMNS = (
 )
 """Columns that an entry of the input brings along, see `inputs/listing.py`; all but the first three may be missing."""
 
-TAKEN = ("curate", "inputs", "items", "review")
+TAKEN = ("curate", "inputs", "items", "review", "yields")
 """Names of other tables of a run."""
 
 COLUMN_TYPES = (str, int, float, bool, dict, list[str], list[int], list[float])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
@@ -64,3 +66,15 @@ class ResourceSettings(BaseModel):
     overlap: int | None = Field(default=None, ge=1)
     timeout: float | None = Field(default=None, gt=0)
     seconds: float | None = Field(default=None, gt=0)
+
+
+def held_together(models: Sequence[ResourceSettings]) -> ResourceSettings | None:
+    """Return what a worker needs that holds several models at once; None without models.
+
+    Their memory adds up. Of everything else the largest counts, and of `concurrency` the smallest.
+    """
+    given = [each.model_dump(exclude_none=True) for each in models]
+    rule: dict[str, Callable[[list[float]], float]] = {"memory_gb": sum, "gpu_memory_gb": sum, "concurrency": min}
+    names = dict.fromkeys(name for each in given for name in each)
+    merged = {name: rule.get(name, max)([each[name] for each in given if name in each]) for name in names}
+    return ResourceSettings(**merged) if given else None

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from ffpdata.core.errors import ConfigError, FatalError, Reject, nearest
 from ffpdata.core.file_names import path_of
@@ -67,6 +67,9 @@ class ModelSpec(BaseModel):
 
     backend: str
     """Import path `package.module:Class`."""
+    name: str = Field("", pattern=r"^[A-Za-z0-9_-]*$")
+    """Tells it from the other back ends of its role, where the role has several: in item ids, in reports and in the
+    column `back_end`. The back end's own name where unset; it counts in no key."""
     model: str = "embedded"
     revision: str = ""
     licence: str = ""
@@ -261,6 +264,9 @@ class Stage:
     """Column of type `dict` for what a model measured; a rejection's facts that are no columns go there too."""
     models: ClassVar[tuple[str, ...]] = ()
     """Model roles that the stage may use."""
+    several: ClassVar[tuple[str, ...]] = ()
+    """Those of `models` that may have several back ends in one run. Each of these is then a role `<role>/<name>` of its
+    own, and `roles` says by which one a row is made."""
     prompts: ClassVar[tuple[str, ...]] = ()
     """Prompt files that the stage asks. Their inputs are columns of `reads` and `uses`, and `fields`."""
     fields: ClassVar[tuple[str, ...]] = ()
@@ -279,7 +285,7 @@ class Stage:
         **values: Any,
     ) -> None:
         self.settings: Any = settings if settings is not None else self._settings(values)
-        self.specs = {role: (specs or {})[role] for role in self.models if role in (specs or {})}
+        self.specs = {key: spec for role in self.models for key, spec in of_role(specs or {}, role).items()}
         self.questions = {name: (prompts or {})[name] for name in self.prompts if name in (prompts or {})}
         self._loaded: dict[str, Any] = {}
         self._fixed: dict[tuple[str, ...], str] = {}
@@ -312,7 +318,8 @@ class Stage:
     def setup(self) -> None:
         """Prepare the worker, once: loads every model of `models`. Override to load less, or more."""
         for role in self.models:
-            self.model(role)
+            for key in of_role(self.specs, role) or (role,):
+                self.model(key)
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the new columns, or raise `Reject`."""
@@ -352,10 +359,19 @@ class Stage:
         """Digest of what is the same for all rows that use `roles`."""
         if roles not in self._fixed:
             settings = self.settings.model_dump(mode="json")
-            models = {role: self.specs[role].identity() for role in roles if role in self.specs}
+            models: dict[str, Any] = {}
+            for role in roles:
+                found = [spec.identity() for spec in of_role(self.specs, role).values()]
+                # What a back end is called, and beside which others it stands, changes nothing in what it makes.
+                models |= {role.partition("/")[0]: found[0] if len(found) == 1 else found} if found else {}
             prompts = {name: prompt.key for name, prompt in self.questions.items()}
             self._fixed[roles] = digest(self.name, self.version, settings, prompts, models)
         return self._fixed[roles]
+
+
+def of_role(specs: Mapping[str, ModelSpec], role: str) -> dict[str, ModelSpec]:
+    """Return the back ends of a role: the one under its own name, or each of several under `<role>/<name>`."""
+    return {key: spec for key, spec in specs.items() if key == role or key.startswith(f"{role}/")}
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _backing(stage: Stage, label: str) -> tuple[str, str, str]:
     exact_first = sorted(stage.specs.items(), key=lambda entry: entry[1].label != label)
     for role, spec in exact_first:
         if spec.named_by(label):
-            return role, spec.backend, spec.licence or "unknown"
+            return role.partition("/")[0], spec.backend, spec.licence or "unknown"
     return "unknown", "unknown", "unknown"
 
 

@@ -51,8 +51,9 @@ SCHEMA: dict[str, Any] = {
         "item_id": _SHORT,
         "source_id": _SHORT,
         "track": _SHORT,
-        "task": {"enum": ["removal", "swap", "modification", "stylization", "addition"]},
+        "task": {"enum": ["removal", "swap", "modification", "stylization", "addition", "background", "text_removal"]},
         "variant": _TEXT,
+        "back_end": _TEXT,
         "split": _SHORT,
         "instruction": _SHORT,
         "captions": {"type": "object"},
@@ -164,7 +165,9 @@ class Records:
             "software": {"ffpdata": __version__},
         }
         record |= _given(row, {n: n for n in ("item_id", "source_id", "track", "split")})
-        record |= _given(values, {n: n for n in ("task", "variant", "seed", "instruction", "object", "objects")})
+        record |= _given(
+            values, {n: n for n in ("task", "variant", "back_end", "seed", "instruction", "object", "objects")}
+        )
         record |= _given(values, {"depth": "depth_kind"})
         return {name: value for name, value in record.items() if value != {} or name in SCHEMA["required"]}
 

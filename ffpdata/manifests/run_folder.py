@@ -185,7 +185,7 @@ class RunFolder:
             yield connection
 
     def connect(self, *, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
-        """Connect DuckDB, with a view per stage, `<stage>_history` and the wide view `items`.
+        """Connect DuckDB, with a view per stage, `<stage>_history`, the wide view `items`, and `yields`.
 
         SQL reaches the manifests of this run alone, or with `unsafe` also other files and extensions.
         """

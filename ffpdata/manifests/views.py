@@ -21,6 +21,7 @@ from ffpdata.manifests.connection import check_type, finish, keep, open_connecti
 from ffpdata.manifests.manifest import COMMON, MANIFESTS, Manifest, by_columns
 from ffpdata.manifests.part_files import check_parts, damaged
 from ffpdata.manifests.sql_text import literal, quote
+from ffpdata.manifests.yields import create_yields
 from ffpdata.storage.object_store import latest_outage
 from ffpdata.storage.store import Store
 
@@ -115,6 +116,7 @@ def connect(
             )
     if tracks:
         _wide(connection, tracks)
+        create_yields(connection, tracks, CURATE)
     finish(connection, unsafe=unsafe)
     return connection
 

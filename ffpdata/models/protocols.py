@@ -70,6 +70,7 @@ class Model(Protocol):
 
     name: str
     version: int
+    # `tasks`, a tuple of names, may say of an `Inpainter` which tasks it makes; without it all of its role.
 
     def close(self) -> None:
         """Free processes and memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from ffpdata.core.config import Pipeline
+from ffpdata.core.stage import of_role
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.refine import PROMOTED
 
@@ -16,11 +17,12 @@ def overruled(run: RunFolder, pipeline: Pipeline) -> str:
     from ffpdata.refine.round import ROLE
     from ffpdata.refine.rounds import promoted
 
-    refined, given = promoted(run), pipeline.models.get(ROLE)
-    if not refined or not given or given.identity() == refined.identity():
+    refined, given = promoted(run), list(of_role(pipeline.models, ROLE).values())
+    if not refined or not given or any(spec.identity() == refined.identity() for spec in given):
         return ""
     profile = ",".join(filter(None, (pipeline.profile, run.store.url(PROMOTED))))
+    labels = " and ".join(spec.label for spec in given)
     return (
-        f"This run was refined, and this start makes all removals by {given.label} again. To keep those of the "
+        f"This run was refined, and this start makes all removals by {labels} again. To keep those of the "
         f"refinement: --profile {shlex.quote(profile)}"
     )

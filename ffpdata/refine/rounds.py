@@ -18,7 +18,7 @@ import yaml
 from ffpdata.core.config import Pipeline
 from ffpdata.core.errors import FatalError, UsageError
 from ffpdata.core.keys import digest
-from ffpdata.core.stage import ModelSpec
+from ffpdata.core.stage import ModelSpec, of_role
 from ffpdata.curate.curation import current_settings
 from ffpdata.curate.verdicts import Decision as ReviewDecision
 from ffpdata.manifests.run_folder import RunFolder
@@ -172,6 +172,11 @@ def removal_pipeline(run: RunFolder) -> Pipeline:
     """
     for started in reversed(run.latest().values()):
         pipeline = Pipeline.model_validate(started["pipeline"])
+        if several := list(of_role(pipeline.models, ROLE)) if ROLE not in pipeline.models else []:
+            raise FatalError(
+                f"{run.store.root} has several removers ({', '.join(several)}), and the refinement loop "
+                "trains one: start the run again with one remover first"
+            )
         if ROLE in pipeline.models and any(entry.name == "synthesize" for entry in pipeline.stages):
             if started.get("stages"):
                 raise FatalError(f"the run's last start was for --stages {started['stages']}: finish it without first")

@@ -41,7 +41,7 @@ _DETAILS = {
     "Verdicts": ("screen_score", "screen_reason", "discriminate_reason", "verify_score", "verify_reason"),
     "Measures": (),
     "Source": ("licence", "url", "source_id", "split", "width", "height", "fps", "frames"),
-    "Edit": ("object", "phrase", "variant", "seed", "mask_area", "edit_facts", "depth_kind"),
+    "Edit": ("object", "phrase", "variant", "back_end", "seed", "mask_area", "edit_facts", "depth_kind"),
 }
 
 
@@ -146,7 +146,7 @@ def _example(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
                 continue
             pictures.append({"label": label, "image": data_uri("image/jpeg", image)})
     name = row.get("path") or row["item_id"]
-    edit = " ".join(str(row[c]) for c in ("task", "variant") if row.get(c))
+    edit = " ".join(str(row[c]) for c in ("task", "variant", "back_end") if row.get(c))
     return {"id": row["item_id"], "name": name, "edit": edit, "error": _last_line(row["error"]), "pictures": pictures}
 
 

@@ -17,6 +17,7 @@ from ffpdata.manifests.manifest import COMMON
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
 from ffpdata.manifests.views import CURATE
+from ffpdata.manifests.yields import YIELDS
 
 BINS = 18
 TOP_OBJECTS = 10
@@ -70,6 +71,39 @@ class Timing:
     cpu_total: float
 
 
+@dataclass(frozen=True)
+class ModelYield:
+    """What the edits of one model and task came to.
+
+    Attributes:
+        task: that was asked for.
+        model: as the manifest names it.
+        tried: edits that it was asked for.
+        made: edits that it made.
+        passed: stage to the edits that passed it; None where none came to it.
+        accepted: pairs that curation keeps.
+        seconds: time of all that it tried.
+    """
+
+    task: str
+    model: str
+    tried: int
+    made: int
+    passed: dict[str, int | None]
+    accepted: int
+    seconds: float
+
+    @property
+    def share(self) -> float:
+        """Accepted pairs per edit that it tried."""
+        return self.accepted / self.tried
+
+    @property
+    def cost(self) -> float | None:
+        """Seconds of the model per accepted pair; None without one."""
+        return self.seconds / self.accepted if self.accepted else None
+
+
 @dataclass
 class Numbers:
     """All numbers of a report."""
@@ -81,6 +115,7 @@ class Numbers:
     objects: dict[str, int] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)
     funnel: dict[str, list[StageCounts]] = field(default_factory=dict)
+    yields: dict[str, list[ModelYield]] = field(default_factory=dict)
     histograms: list[Histogram] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
 
@@ -126,6 +161,8 @@ def collect(run: RunFolder, connection: duckdb.DuckDBPyConnection) -> Numbers:
             numbers.histograms.append(histogram(name, values[known & kept], values[known & ~kept]))
     for track, stages in tracks.items():
         numbers.funnel[track] = [_stage(connection, track, stage) for stage in [*stages, CURATE]]
+        if of_track := _yields(connection, track, stages):
+            numbers.yields[track] = of_track
         numbers.inputs += numbers.funnel[track][0].entered
     order = list(dict.fromkeys(stage for stages in tracks.values() for stage in stages))
     numbers.timings = [t for stage in order if (t := _timing(connection, stage))]
@@ -203,6 +240,21 @@ def _stage(connection: duckdb.DuckDBPyConnection, track: str, stage: str) -> Sta
         failed=total["failed"],
         reasons=[(status, reason or "unknown", n) for status, reason, n in found if status != "ok"],
     )
+
+
+def _yields(connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str]) -> list[ModelYield]:
+    """What became of the edits of each model of a track."""
+    rows = _rows(connection.view(YIELDS).filter(f"track = {literal(track)}").order("task, model"))
+    later = [stage for stage in stages if any(row.get(stage) is not None for row in rows)]
+    return [
+        ModelYield(
+            task=row["task"] or "",
+            model=row["model"] or "",
+            passed={stage: row[stage] for stage in later},
+            **{name: row[name] for name in ("tried", "made", "accepted", "seconds")},
+        )
+        for row in rows
+    ]
 
 
 def _timing(connection: duckdb.DuckDBPyConnection, stage: str) -> Timing | None:

@@ -93,7 +93,7 @@ def _settings(old: Entry, new: Entry) -> Iterator[tuple[str, set[str]]]:
 def _models(old: Entry, new: Entry, stages: Sequence[Stage]) -> Iterator[tuple[str, set[str]]]:
     """Lines about models, and the stages that use each; another profile is one line, whatever models it brings."""
     for role in sorted({*old["models"], *new["models"]}):
-        users = {stage.name for stage in stages if role in stage.models}
+        users = {stage.name for stage in stages if role.partition("/")[0] in stage.models}
         for path, was, is_ in _differences(_model(old, role), _model(new, role)):
             line = f"models.{role}.{path} {_show(was)} -> {_show(is_)}"
             yield line if old["profile"] == new["profile"] else _profile(old, new), users

@@ -16,7 +16,8 @@ from ffpdata.curate.curation import curate
 from ffpdata.inputs.listing import list_inputs
 from ffpdata.manifests.manifest import COMPACT_PARTS, ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.manifests.views import CURATE, current, pairs, readable
+from ffpdata.manifests.views import CURATE, current, pairs, readable, records
+from ffpdata.manifests.yields import YIELDS
 from ffpdata.models.settings import check
 from ffpdata.runners.changes import changes
 from ffpdata.runners.finished_work import FinishedWork, Redo
@@ -55,12 +56,14 @@ class Status:
         stages: per stage in order: `ok`, `rejected`, `failed`, `running` and `reasons` (reason to count); while the
             run goes on also `per_minute`, `eta_seconds` and `waiting`; `slowest` lists items with their seconds.
         pairs: finished pairs that curation keeps.
+        yields: where a role has several back ends, the rows of the view `yields` of the edits that each made.
         pools: workers of the run that goes on now: the stages they serve, `workers`, `starting`, `busy` (0 to 1).
         computed: outcomes that a start computed, where this is its result.
     """
 
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairs: int = 0
+    yields: list[dict[str, Any]] = field(default_factory=list)
     pools: list[dict[str, Any]] = field(default_factory=list)
     computed: int | None = None
 
@@ -193,6 +196,9 @@ def status(run: RunFolder) -> Status:
         for stage, entered, seconds in connection.execute(_SLOWEST).fetchall():
             slowest[stage][entered] = seconds
         result.pairs = pairs(connection, tracks, run.pair_makers())
+    if any("/" in role for start in run.latest().values() for role in start["pipeline"].get("models", {})):
+        with run.reading() as connection:
+            result.yields = records(connection, f"from {YIELDS} where back_end is not null order by all")
     for stage in order:
         now = live.get("stages", {}).get(stage, {})
         counts: dict[str, Any] = {"ok": 0, "rejected": 0, "failed": 0, "running": now.get("running", 0), "reasons": {}}

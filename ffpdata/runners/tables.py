@@ -46,4 +46,7 @@ def status_text(found: Status) -> str:
         lines.append(
             f"{counted(pool['workers'], 'worker')}{starting}, {pool['busy']:.0%} busy: {', '.join(pool['stages'])}"
         )
+    if found.yields:
+        names = ("task", "back_end", "tried", "made", "accepted")
+        lines.append(rows_text([{name: row[name] for name in names} for row in found.yields]))
     return "\n".join([*lines, counted(found.pairs, "pair")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from ffpdata.core.errors import FatalError, nearest
 from ffpdata.core.stage import Artifact, Reject, Row, Stage, StageSettings
@@ -29,6 +29,14 @@ class Region(BaseModel):
     box_margin: float = Field(0.0, ge=0)
     """Margin around the box, as a fraction of its sides."""
     box_margin_px: int = Field(0, ge=0)
+    invert: bool = False
+    """Turn the region over: everything but it."""
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A region that is not turned over has the key that it had before there was such a step."""
+        plain: dict[str, Any] = handler(self)
+        return plain if self.invert else {name: value for name, value in plain.items() if name != "invert"}
 
 
 class ConditionSettings(StageSettings):
@@ -96,4 +104,4 @@ def apply_region(masks: geometry.Masks, region: Region, scale: float = 1.0) -> g
         masks = geometry.hull(masks)
     if region.box:
         masks = geometry.box(masks, region.box_margin, px(region.box_margin_px))
-    return masks
+    return ~masks if region.invert else masks

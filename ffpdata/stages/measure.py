@@ -12,6 +12,7 @@ from ffpdata.media import metrics
 from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.flow import warp_error
 from ffpdata.media.phash import clip_hashes
+from ffpdata.stages._tasks import known
 
 METRICS = (
     "psnr_outside",
@@ -79,7 +80,9 @@ class Measure(Stage):
                 "psnr_outside": metrics.psnr(small, edited, ~region),
                 "colour_drift": metrics.colour_drift(small, edited, ~region),
             }
-            inside = metrics.subsample(cached_masks(row.file("mask_video")), self.settings.step)
+            inside = region
+            if not known(row["task"]).around:
+                inside = metrics.subsample(cached_masks(row.file("mask_video")), self.settings.step)
             columns["change_inside"] = metrics.mean_change(small, edited, inside)
         else:
             columns["colour_drift"] = metrics.colour_drift(small, edited)

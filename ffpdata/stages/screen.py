@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffpdata.core.stage import Reject, Row, StageSettings
+from ffpdata.stages._tasks import known
 from ffpdata.stages._vision import VisionStage, numeric_facts
 from ffpdata.stages.measure import METRICS
 
@@ -18,7 +19,7 @@ class ScreenSettings(StageSettings):
 
 
 class Screen(VisionStage):
-    """Write the score and the findings; a removal below the threshold is rejected, with both in its row."""
+    """Write the score and the findings; an edit below the threshold is rejected, with both in its row."""
 
     name, version = "screen", 1
     reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
@@ -28,8 +29,8 @@ class Screen(VisionStage):
     Settings = ScreenSettings
 
     def applies(self, row: Mapping[str, Any]) -> bool:
-        """Removals only."""
-        return bool(row["task"] == "removal")
+        """Removals, and other tasks that are screened."""
+        return known(row["task"]).screened
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the graded answer."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ffpdata.core.stage import Artifact, Row, Stage
+from ffpdata.core.stage import Artifact, Reject, Row, Stage
 from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.codec import write_video
 from ffpdata.media.conditioning import negative_prompt
 from ffpdata.media.encoders import check_encoder
 from ffpdata.stages._encoding import EncodingSettings
-
-ROLES = {"removal": "remover", "swap": "swapper"}
-"""Task to model role: another remover redoes the removals only."""
+from ffpdata.stages._tasks import TASKS, known
 
 
 class SynthesizeSettings(EncodingSettings):
@@ -30,16 +28,17 @@ class Synthesize(Stage):
 
     name, version = "synthesize", 1
     reads = ("source_video", "condition_mask", "task", "caption", "target_caption", "object", "seed")
-    uses = ("fps",)
-    optional = ("target_caption",)
+    uses = ("fps", "back_end")  # the model itself counts in the key, and not what it is called here
+    optional = ("target_caption", "back_end")
     writes = {"target_video": Artifact("mp4"), "edit_facts": dict}
     facts_column = "edit_facts"
-    models = ("remover", "swapper")
+    models = several = ("remover", "swapper")
     Settings = SynthesizeSettings
 
     def roles(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return only the role of the row's task."""
-        return (ROLES[row["task"]],)
+        """Return only the role of the row's task, or the one back end of it that makes this row."""
+        role, name = TASKS[row["task"]].role, row.get("back_end")
+        return (f"{role}/{name}" if name else role,)
 
     def setup(self) -> None:
         """Load the models, and try the encoder."""
@@ -48,7 +47,11 @@ class Synthesize(Stage):
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the edited clip. A removal follows the caption without the object, where there is one."""
-        edit = self.model(ROLES[row["task"]]).edit(
+        [role] = self.roles(row)
+        model = self.model(role)
+        if row["task"] not in (can := getattr(model, "tasks", (row["task"],))):
+            raise Reject("needs_trained_model", f"{model.name} makes {' and '.join(can)}, and not {row['task']}")
+        edit = model.edit(
             cached_video(row.file("source_video")),
             cached_masks(row.file("condition_mask")),
             **edit_arguments(row, self.settings),
@@ -60,7 +63,7 @@ class Synthesize(Stage):
 
 def edit_arguments(row: Mapping[str, Any], settings: SynthesizeSettings) -> dict[str, Any]:
     """Return the arguments of `Inpainter.edit` beside frames and masks: `prompt`, `negative` and `seed`."""
-    names = row["task"] == "removal" and settings.negative_object
+    names = known(row["task"]).removes and settings.negative_object
     return {
         "prompt": row.get("target_caption") or row["caption"],
         "negative": negative_prompt(row["object"] if names else "", settings.negative),

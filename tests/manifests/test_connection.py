@@ -126,7 +126,7 @@ def test_unsafe_is_duckdb_as_it_is(run: Run, tmp_path: Path) -> None:
 
 def test_show_tables_lists_the_views_that_the_documentation_names(run: Run) -> None:
     names = {row["name"] for row in run.sql("show tables").to_pylist()}
-    assert names == {"items", *(f"{s}{h}" for s in ("first", "last", "curate") for h in ("", "_history"))}
+    assert names == {"items", "yields", *(f"{s}{h}" for s in ("first", "last", "curate") for h in ("", "_history"))}
     assert {
         row["table_name"]
         for row in run.sql("select table_name from information_schema.tables where table_schema = 'main'").to_pylist()

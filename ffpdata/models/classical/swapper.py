@@ -78,6 +78,7 @@ class Recolour:
 
     name = "recolour"
     version = 1
+    tasks = ("swap",)
     Settings = RecolourSettings
 
     def __init__(self, spec: ModelSpec) -> None:

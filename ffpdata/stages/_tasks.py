@@ -1,0 +1,40 @@
+"""The local edits that a pipeline may make: which model makes each, and where in the clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LocalTask:
+    """What the stages of a local edit need to know of its task.
+
+    Attributes:
+        role: model role that makes it: another remover redoes the removals only.
+        removes: the object goes: its name stands in the negative prompt.
+        screened: `screen` grades it.
+        around: the edit is around the object and not in its place.
+    """
+
+    role: str
+    removes: bool = False
+    screened: bool = False
+    around: bool = False
+
+
+TASKS = {
+    "removal": LocalTask("remover", removes=True, screened=True),
+    "swap": LocalTask("swapper"),
+    "background": LocalTask("swapper", screened=True, around=True),
+    "text_removal": LocalTask("remover", removes=True, screened=True),
+}
+"""Task to what is known of it; `propose.edits` names them. `discriminate` turns a swap into a modification afterwards.
+
+A further source of pairs is another back end of a role, in its list beside the others: so will be an editor of the
+first frame whose edit is carried on through the clip, an `Inpainter` that does both.
+"""
+
+
+def known(task: str) -> LocalTask:
+    """Return what is known of a task; of one that other stages made, such as a modification, nothing but its name."""
+    return TASKS.get(task, LocalTask(""))
