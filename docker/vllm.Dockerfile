@@ -16,7 +16,7 @@ ENV HF_HOME=/models/hf \
 USER 1000:1000
 WORKDIR /home/vllm
 EXPOSE 8000
-# What `ffpdata serve-vlm --profile gpu --gpus 2` starts: the flags of ffpdata/serve/vllm_flags.py.
+# What `ffpdata serve-vlm --profile gpu` starts: the flags of ffpdata/serve/vllm_flags.py.
 ENTRYPOINT ["vllm", "serve"]
 CMD ["Qwen/Qwen2.5-VL-72B-Instruct", \
      "--host", "0.0.0.0", \
@@ -24,7 +24,11 @@ CMD ["Qwen/Qwen2.5-VL-72B-Instruct", \
      "--served-model-name", "Qwen/Qwen2.5-VL-72B-Instruct", \
      "--revision", "89c86200743eec961a297729e7990e8f2ddbc4c5", \
      "--tensor-parallel-size", "2", \
-     "--max-model-len", "32768", \
-     "--limit-mm-per-prompt", "{\"video\": 2, \"image\": 4}", \
+     "--max-model-len", "5376", \
+     "--max-num-batched-tokens", "2304", \
+     "--max-num-seqs", "4", \
+     "--gpu-memory-utilization", "0.95", \
+     "--mm-processor-kwargs", "{\"images_kwargs\": {\"size\": {\"shortest_edge\": 3136, \"longest_edge\": 937664}}, \"videos_kwargs\": {\"size\": {\"shortest_edge\": 3136, \"longest_edge\": 234416}}}", \
+     "--limit-mm-per-prompt", "{\"video\": 2, \"image\": 1}", \
      "--structured-outputs-config", "{\"backend\": \"xgrammar\", \"disable_any_whitespace\": true}", \
      "--media-io-kwargs", "{\"video\": {\"num_frames\": -1, \"fps\": 2}}"]

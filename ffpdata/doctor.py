@@ -15,10 +15,12 @@ from pathlib import Path
 
 from ffpdata.core.config import load_pipeline, pipeline_names
 from ffpdata.core.errors import FfpdataError
+from ffpdata.core.pipeline import Pipeline
 from ffpdata.core.stage import ModelSpec
 from ffpdata.core.wording import counted
 from ffpdata.models.requirements import Level, Requirements, find_checkpoint
 from ffpdata.models.settings import check
+from ffpdata.serve.profile import ROLE, serving, workers_gib
 
 PACKAGES = ("numpy", "opencv-python-headless", "av", "onnxruntime", "pyarrow", "duckdb", "ray", "webdataset")
 MIN_DISK_GB = 5.0
@@ -72,6 +74,7 @@ def examine(profile: str) -> list[Finding]:
     found += _resources(models, needs, cards)
     found += _weights(needs, lacks)
     found += _inspections(needs, lacks)
+    found += _server(pipelines) if ROLE in needs else ()
     found += _services(needs)
     for one in found:
         role, _, part = one.subject.partition(": ")
@@ -262,6 +265,24 @@ def _resources(
             yield Finding(
                 "error", f"{role}: memory", f"a worker takes {required.memory_gb:g} GB, here are {memory:.0f}"
             )
+
+
+def _server(pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
+    """Sum up the GPU memory of the served model and of the workers, on the cards that the profile is written for."""
+    one = serving(pipelines)
+    if one is None or one.server is None:
+        return
+    memory = one.memory()
+    if memory is None:
+        yield Finding("warning", f"{ROLE}: server", f"the sizes of {one.spec.model!r} are not known: not summed")
+    else:
+        more = "" if memory.fits else f". To change: {memory.remedy()}"
+        yield Finding("ok" if memory.fits else "error", f"{ROLE}: server", f"{memory}{more}")
+    if not one.server.shared:
+        models = {role: spec for pipeline in pipelines for role, spec in pipeline.models.items()}
+        worker, card = workers_gib(models), one.server.card_gib
+        told = f"the largest worker takes {worker:.1f} of {card:g} GiB, CUDA's own included"
+        yield Finding("ok" if worker <= card else "error", "workers", told)
 
 
 def _services(needs: Mapping[str, Requirements]) -> Iterator[Finding]:

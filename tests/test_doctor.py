@@ -255,3 +255,23 @@ def test_a_service(tmp_path: Path) -> None:
     found = doctor(tmp_path, {"vision_language": entry})
     assert found["vision_language: service"].startswith("error: no endpoint of")
     assert "ffpdata serve-vlm" in found["vision_language: service"]
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_server(tmp_path: Path) -> None:
+    server = {"cards": 2, "card_gib": 79.1, "utilization": 0.95, "sequences": 4}
+    runtime = {"endpoint": "http://127.0.0.1:9/v1", "server": server}
+    entry = {"backend": VISION, "model": "Qwen/Qwen2.5-VL-72B-Instruct", "runtime": runtime}
+    worker = {"backend": "ffpdata.models.classical.remover:TemporalFill", "resources": {"gpus": 0.5}}
+    worker["resources"] |= {"gpu_memory_gb": 40}
+    found = doctor(tmp_path, {"vision_language": entry, "remover": worker})
+    assert found["vision_language: server"].startswith(
+        "ok: 2 x 79.1 GiB: weights 68.4 + cache 3.3 (4 sequences of 5376"
+    )
+    assert found["workers"] == "ok: the largest worker takes 75.5 of 79.1 GiB, CUDA's own included"
+    runtime["server"] = server | {"utilization": 0.9, "shared": True}
+    found = doctor(tmp_path, {"vision_language": entry, "remover": worker})
+    assert found["vision_language: server"].startswith("error: 2 x 79.1 GiB")
+    assert "; with CUDA 0.5 and the largest worker 75.5 = " in found["vision_language: server"]
+    assert "To change: lower server.utilization to" in found["vision_language: server"]
+    assert found["vision_language"].endswith("it cannot run without: server, service")

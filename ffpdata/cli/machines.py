@@ -38,12 +38,21 @@ def serve_vlm(
     revision: Annotated[str, typer.Option(help="Of the checkpoint.")] = "",
     name: Annotated[str, typer.Option("--name", help="What questions call the model; by default its checkpoint.")] = "",
     servers: Annotated[int, typer.Option(min=1, help="Copies of the model, each a server.")] = 1,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs per server; the model is split over them. 0: CPU.")] = 1,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs per server; the model is split over them. 0: CPU. [profile's, or 1]")
+    ] = None,
+    card_gib: Annotated[
+        float | None, typer.Option(min=1, help="Memory of a GPU, GiB, for the sum of its memory. [profile's]")
+    ] = None,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Start it even if that sum exceeds the GPU.")] = False,
     host: Annotated[str, typer.Option(help="Address to listen at, without --ray.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the first server; the others follow.")] = 8000,
     ray: Annotated[bool, typer.Option("--ray", help="As actors on the cluster of RAY_ADDRESS.")] = False,
     vllm: Annotated[str, typer.Option(help="vLLM's program, in its own environment.")] = "vllm",
-    max_model_len: Annotated[int, typer.Option(min=1024, help="Most tokens of a question with its answer.")] = 32768,
+    max_model_len: Annotated[
+        int | None,
+        typer.Option(min=1024, help="Most tokens of a question with its answer. [what the profile asks, or 32768]"),
+    ] = None,
     wait: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Until all must be ready.")] = 1800,
     logs: Annotated[Path, typer.Option(help="Folder for the servers' logs.")] = Path("serve-vlm-logs"),
     api_key_env: Annotated[str, typer.Option(help="Environment variable with a key to ask clients for.")] = "",
@@ -68,7 +77,11 @@ def serve_vlm(
             max_model_len=max_model_len,
             flags=tuple(flags or ()),
             api_key_env=api_key_env,
+            card_gib=card_gib or 0.0,
+            unchecked=unchecked,
         )
+    if plan.memory:
+        typer.echo(f"Memory of each GPU, counted: {plan.memory}", err=as_json)
 
     def ready(endpoints: list[str]) -> None:
         if as_json:

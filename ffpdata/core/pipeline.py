@@ -110,7 +110,7 @@ class Pipeline(BaseModel):
                 cls = stage_class(entry.use, entry.code)
             except ConfigError as err:
                 raise ConfigError(f"stage {entry.name!r}: {err}") from err
-            prompts = {name: _thaw(self.prompts[name]) for name in cls.prompts if name in self.prompts}
+            prompts = {name: thaw(self.prompts[name]) for name in cls.prompts if name in self.prompts}
             stage = cls(cls.Settings.model_validate(entry.settings), self.models, prompts)
             try:
                 stage.resources = cls.resources.overlaid(_together(stage.specs), self.resources.get(entry.name))
@@ -135,6 +135,7 @@ def freeze(prompt: Prompt) -> dict[str, Any]:
     return {**vars(prompt), "inputs": list(prompt.inputs), "rules": rules}
 
 
-def _thaw(data: Mapping[str, Any]) -> Prompt:
+def thaw(data: Mapping[str, Any]) -> Prompt:
+    """Return the question that `freeze` made plain data of."""
     rules = {name: TextRule.model_validate(rule) for name, rule in data["rules"].items()}
     return Prompt(**{**data, "inputs": tuple(data["inputs"]), "rules": rules})

@@ -60,6 +60,23 @@ class VisionSettings(View):
         return View(**base | (own.model_dump(exclude_none=True) if own else {}))
 
 
+class ServerRuntime(BaseModel):
+    """The GPUs that `ffpdata serve-vlm` starts a server on, and its share of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cards: int = Field(1, ge=1)
+    """GPUs of one server, over which the model is split."""
+    card_gib: float = Field(gt=0, examples=[79.1])
+    """Memory of each as CUDA reports it, GiB: 79.1 for an H100 or A100 with 80 GB, 23.5 for a card with 24 GB."""
+    utilization: float = Field(0.9, gt=0, le=1)
+    """Share of it that the server may fill: vLLM's `--gpu-memory-utilization`."""
+    sequences: int = Field(8, ge=1)
+    """Questions that a server answers at the same time, all others wait in it: vLLM's `--max-num-seqs`."""
+    shared: bool = False
+    """Whether workers of the same profile use the same card."""
+
+
 class VisionRuntime(BaseModel):
     """Endpoints and limits. All times are in seconds."""
 
@@ -91,6 +108,8 @@ class VisionRuntime(BaseModel):
     """Longest wait of a worker's start for the first endpoint."""
     outage_seconds: float = Field(300.0, ge=0)
     """Longest wait of a request while every endpoint is down."""
+    server: ServerRuntime | None = None
+    """For `ffpdata serve-vlm` and `ffpdata doctor`; a client does not read it."""
 
     @field_validator("endpoint", mode="before")
     @classmethod

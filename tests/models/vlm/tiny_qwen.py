@@ -33,8 +33,8 @@ CHAT = """{%- for message in messages -%}<|im_start|>{{ message.role }}
 {% endif %}"""
 
 
-def write(folder: Path) -> None:
-    """Write the checkpoint, its tokenizer and its processors."""
+def write(folder: Path, config_json: str = "") -> None:
+    """Write the checkpoint, its tokenizer and its processors; with a `config_json`, that instead of weights."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import (
@@ -86,17 +86,22 @@ def write(folder: Path) -> None:
         vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=False,
     )
-    torch.manual_seed(0)
-    model = Qwen2_5_VLForConditionalGeneration(config).to(torch.bfloat16)
-    model.generation_config.eos_token_id = ids["<|im_end|>"]
-    model.save_pretrained(folder)
+    pixels: dict[str, int] = {}
+    if config_json:
+        (folder / "config.json").write_text(config_json)
+        pixels = {"min_pixels": 56 * 56, "max_pixels": 16384 * 28 * 28}  # of the published models
+    else:
+        torch.manual_seed(0)
+        model = Qwen2_5_VLForConditionalGeneration(config).to(torch.bfloat16)
+        model.generation_config.eos_token_id = ids["<|im_end|>"]
+        model.save_pretrained(folder)
     Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(),
+        image_processor=Qwen2VLImageProcessor(**pixels),
         tokenizer=tokenizer,
-        video_processor=Qwen2VLVideoProcessor(),
+        video_processor=Qwen2VLVideoProcessor(**pixels),
         chat_template=CHAT,
     ).save_pretrained(folder)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), *sys.argv[2:])
