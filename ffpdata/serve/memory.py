@@ -16,7 +16,7 @@ BATCH = 2048
 VLLM_FRAMES = 14
 """Frames of the largest video that vLLM prepares for (vllm/model_executor/models/qwen2_vl.py)."""
 SAMPLER_BYTES = 32
-"""Per sequence and word of the vocabulary: scores in half and single precision, sorted with their places, and summed."""
+"""Per sequence and word of the vocabulary: scores in half and single precision, sorted with places, and summed."""
 CUDA_GIB = 1.0
 """CUDA graphs and memory beside torch's. Logs of 70B models on two and four GPUs show 0.3 to 0.5 GiB beside torch's
 (vLLM's issues 15815 and 16570), and the graphs of few sequences are smaller."""
