@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,14 @@ from ffpdata.media.codec import write_video
 from ffpdata.models.vlm.backend import ServedVision
 from ffpdata.models.vlm.endpoint import RequestRefusedError
 from ffpdata.runners.execute import execute
+from ffpdata.serve.memory import VLLM_FRAMES
+from ffpdata.serve.model_shape import AWQ_BYTES, PUBLISHED
+from ffpdata.serve.vllm_flags import plan_for
 from ffpdata.stages.caption import Caption
 from ffpdata.stages.discriminate import Discriminate
 from ffpdata.stages.identify import Identify
 from ffpdata.storage.store import Store
+from tests.serve.published import config_of
 from tests.serve.test_serve_vlm import alive, free_ports
 
 PYTHON = os.environ.get("FFPDATA_VLLM", "")
@@ -126,6 +130,28 @@ def model(served: Served) -> Iterator[ServedVision]:
     made = ServedVision(served.spec())
     yield made
     made.close()
+
+
+@pytest.mark.parametrize("name", ["gpu", "small"])
+def test_the_flags_of_a_profile_are_what_was_summed(name: str, tmp_path: Path) -> None:
+    """vLLM's own reading of the command line, with the published config and processors, and without the weights."""
+    plan = plan_for("", name, vllm=sys.executable)
+    shape = PUBLISHED[plan.model]
+    config = json.dumps(config_of(shape))
+    subprocess.run([PYTHON, HERE / "tiny_qwen.py", tmp_path, config], env=os.environ | CPU, check=True)
+    command = replace(plan, model=str(tmp_path), revision="").command("127.0.0.1", 8000)[1:]
+    done = subprocess.run(
+        [PYTHON, HERE / "vllm_config.py", *command], env=os.environ | CPU, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["cards"], found["sequences"], found["utilization"]) == (plan.gpus, plan.sequences, plan.utilization)
+    assert (found["length"], found["batch"], found["encoder"]) == (plan.max_model_len, plan.batch, plan.batch)
+    assert found["cache_bytes"] == shape.cache_bytes(plan.gpus)
+    assert found["limits"] == {"video": plan.videos, "image": plan.images}
+    assert found["medium"]["image"] == shape.image_tokens(plan.image_pixels)
+    assert found["medium"]["video"] == shape.clip_tokens(VLLM_FRAMES, plan.clip_pixels)
+    assert ("awq" in str(found["quantization"])) == (shape.linear_bytes == AWQ_BYTES)
 
 
 def clip(frames: int = 17, seed: int = 0) -> np.ndarray:
