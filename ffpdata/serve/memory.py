@@ -12,11 +12,11 @@ from ffpdata.serve.model_shape import GIB, ModelShape
 from ffpdata.serve.questions import Demand, rounded
 
 BATCH = 2048
-"""Tokens that a server reads at once, at least: vLLM's own default for smaller cards. A larger batch costs memory."""
+"""Tokens that a server reads at once, at least: vLLM's default for smaller cards. A larger batch costs memory."""
 VLLM_FRAMES = 14
 """Frames of the largest video that vLLM prepares for (vllm/model_executor/models/qwen2_vl.py)."""
 SAMPLER_BYTES = 32
-"""Per sequence and word of the vocabulary: scores in half and single precision, sorted with places, and summed."""
+"""Per sequence and word of the vocabulary: scores in half and single precision, sorted with places, summed."""
 CUDA_GIB = 1.0
 """CUDA graphs and memory beside torch's. Logs of 70B models on two and four GPUs show 0.3 to 0.5 GiB beside torch's
 (vLLM's issues 15815 and 16570), and the graphs of few sequences are smaller."""

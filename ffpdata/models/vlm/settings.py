@@ -68,7 +68,7 @@ class ServerRuntime(BaseModel):
     cards: int = Field(1, ge=1)
     """GPUs of one server, over which the model is split."""
     card_gib: float = Field(gt=0, examples=[79.1])
-    """Memory of each as CUDA reports it, GiB: 79.1 for an H100 or A100 with 80 GB, 23.5 for a card with 24 GB."""
+    """Memory of each as CUDA reports it, GiB: 79.1 for an H100 or A100 of 80 GB, 23.5 for an RTX 4090, 22 for an L4."""
     utilization: float = Field(0.9, gt=0, le=1)
     """Share of it that the server may fill: vLLM's `--gpu-memory-utilization`."""
     sequences: int = Field(8, ge=1)

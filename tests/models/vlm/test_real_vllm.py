@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,14 @@ from ffpdata.media.codec import write_video
 from ffpdata.models.vlm.backend import ServedVision
 from ffpdata.models.vlm.endpoint import RequestRefusedError
 from ffpdata.runners.execute import execute
+from ffpdata.serve.memory import VLLM_FRAMES
+from ffpdata.serve.model_shape import AWQ_BYTES, PUBLISHED
+from ffpdata.serve.vllm_flags import plan_for
 from ffpdata.stages.caption import Caption
 from ffpdata.stages.discriminate import Discriminate
 from ffpdata.stages.identify import Identify
 from ffpdata.storage.store import Store
+from tests.serve.published import config_of
 from tests.serve.test_serve_vlm import alive, free_ports
 
 PYTHON = os.environ.get("FFPDATA_VLLM", "")
@@ -45,7 +49,7 @@ pytestmark = [
     pytest.mark.skipif(not PYTHON, reason="make test-vllm runs it: a real vLLM in an environment of its own"),
     pytest.mark.timeout(1200),
 ]
-FLAGS = ("--enforce-eager", "--dtype", "bfloat16", "--max-num-seqs", "4")
+FLAGS = ("--enforce-eager", "--dtype", "bfloat16")
 CPU = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
@@ -64,12 +68,12 @@ def below(pid: int) -> list[int]:
 
 
 def kept(port: int) -> list[int]:
-    """The keeper of the server at `port`, and every process below it."""
+    """The supervisor of the server at `port`, and every process below it."""
     found: set[int] = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if str(port).encode() in words and any(word.endswith(b"keeper.py") for word in words):
+            if str(port).encode() in words and any(word.endswith(b"supervisor.py") for word in words):
                 found |= {int(path.parent.name), *below(int(path.parent.name))}
     return sorted(found)
 
@@ -91,6 +95,13 @@ class Served:
         )
 
 
+def _limits_of(profile: str) -> list[str]:
+    """The flags by which a profile bounds its server's memory, those that hang on the model's size left out."""
+    command = plan_for("", profile, vllm=sys.executable).command("127.0.0.1", 8000)[3:]
+    wanted = ("--max-num-batched-tokens", "--max-num-seqs", "--mm-processor-kwargs")
+    return [part for one in zip(command[::2], command[1::2], strict=True) if one[0] in wanted for part in one]
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder, start, port = tmp_path_factory.mktemp("vllm"), time.monotonic(), free_ports(1)
@@ -100,6 +111,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     command = [sys.executable, "-m", "ffpdata.cli", "serve-vlm", "--model", str(folder / "model"), "--name", NAME]
     command += ["--gpus", "0", "--port", str(port), "--vllm", program, "--max-model-len", "12288", "--json"]
     command += ["--logs", str(folder / "logs"), "--wait", "900", "--api-key-env", "OWN_KEY", "--", *FLAGS]
+    command += _limits_of("gpu")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | CPU)
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -108,7 +120,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     print(f"\nvLLM was ready after {seconds:.0f} s")
     yield Served(process, json.loads(line)["endpoints"][0], seconds)
     pids = kept(port)
-    assert len(pids) >= 4  # two of the keeper, vLLM, its engine
+    assert len(pids) >= 4  # two of the supervisor, vLLM, its engine
     process.kill()  # the worst of ends: nothing is told to anybody
     process.wait(30)
     process.stdout.close()
@@ -126,6 +138,29 @@ def model(served: Served) -> Iterator[ServedVision]:
     made = ServedVision(served.spec())
     yield made
     made.close()
+
+
+@pytest.mark.parametrize("name", ["gpu", "small"])
+def test_the_flags_of_a_profile_are_what_was_summed(name: str, tmp_path: Path) -> None:
+    """vLLM's own reading of the command line, with the published config and processors, and without the weights."""
+    plan = plan_for("", name, vllm=sys.executable)
+    shape = PUBLISHED[plan.model]
+    config = json.dumps(config_of(shape))
+    subprocess.run([PYTHON, HERE / "tiny_qwen.py", tmp_path, config], env=os.environ | CPU, check=True)
+    command = replace(plan, model=str(tmp_path), revision="").command("127.0.0.1", 8000)[1:]
+    done = subprocess.run(
+        [PYTHON, HERE / "vllm_config.py", *command], env=os.environ | CPU, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["cards"], found["sequences"], found["utilization"]) == (plan.gpus, plan.sequences, plan.utilization)
+    assert (found["length"], found["batch"], found["encoder"]) == (plan.max_model_len, plan.batch, plan.batch)
+    assert found["cache_bytes"] == shape.cache_bytes(plan.gpus)
+    assert found["limits"] == {"video": plan.videos, "image": plan.images}
+    assert found["medium"]["image"] == shape.image_tokens(plan.image_pixels)
+    most = shape.clip_tokens(VLLM_FRAMES, plan.clip_pixels)
+    assert 0.9 * most <= found["medium"]["video"] <= most  # vLLM rounds the frame's sides
+    assert ("awq" in str(found["quantization"])) == (shape.linear_bytes == AWQ_BYTES)
 
 
 def clip(frames: int = 17, seed: int = 0) -> np.ndarray:
