@@ -46,7 +46,8 @@ def load(folder: Path, **changes: Any) -> Prompt:
 def test_the_project_asks_the_questions_of_both_tracks() -> None:
     local = {"identify", "caption", "removal_caption", "discriminate", "screen", "instruct", "verify"}
     style = {"cinematic_caption", "style_caption", "instruct_style"}
-    assert set(NAMES) == local | style
+    more = {"background_caption", "screen_background", "instruct_background", "identify_text", "instruct_text"}
+    assert set(NAMES) == local | style | more
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -35,7 +35,7 @@ ACCENT = 0.06
 
 IMAGINED = {
     "background_caption": "cannot think of another place: take a served model, e.g. --profile gpu",
-    "identify_text": "reads no writing: name it in the input by `object` and `box`, or take a served model",
+    "identify_text": "reads no writing: take a served model, e.g. --profile gpu",
 }
 """Questions that no measurement answers, and what to do."""
 REMOVALS = ("removal", "text_removal")
