@@ -46,7 +46,7 @@ def load(folder: Path, **changes: Any) -> Prompt:
 def test_the_project_asks_the_questions_of_both_tracks() -> None:
     local = {"identify", "caption", "removal_caption", "discriminate", "screen", "instruct", "verify"}
     style = {"cinematic_caption", "style_caption", "instruct_style"}
-    more = {"background_caption", "identify_text", "instruct_background", "instruct_text", "screen_background"}
+    more = {"background_caption", "screen_background", "instruct_background", "identify_text", "instruct_text"}
     assert set(NAMES) == local | style | more
 
 
@@ -60,8 +60,7 @@ def test_every_prompt_file_is_sound(name: str) -> None:
         strings = [schema] if schema["type"] == "string" else [schema["items"]] if schema["type"] == "array" else []
         for string in strings:
             assert "maxLength" in string or "enum" in string, f"{field} may grow without end"
-    about = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["about"]
-    assert "section" in about or "our own task" in about
+    assert yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["about"].count("section") >= 1
 
 
 def test_the_captions_carry_the_rules_of_the_paper() -> None:

@@ -62,6 +62,17 @@ def test_steps_apply_in_their_order() -> None:
     assert wide[0].sum() == (4 + 8) * (28 + 8)
 
 
+def test_a_region_turned_over_is_everything_else(alone: Alone) -> None:
+    around = {"erode": 30, "invert": True}  # 2 px at 48 lines
+    region, area = condition(alone, square(), "around", variants={"around": around}, max_area=0.97)
+    kept = square(top=18, left=18, side=12)
+    assert not region[kept].any()
+    assert region[~square()].all(), "the rim of the object belongs to its surroundings"
+    assert area == pytest.approx(region.mean())
+    assert "invert" not in Region().model_dump(), "a region that is not turned over has the key that it had"
+    assert Region(**around).model_dump()["invert"] is True
+
+
 def test_a_region_that_is_empty_or_too_large_is_refused_with_its_numbers(alone: Alone) -> None:
     with pytest.raises(Reject) as caught:
         condition(alone, square(side=4), "eroded", variants={"eroded": {"erode": 60}})

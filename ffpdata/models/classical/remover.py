@@ -76,6 +76,8 @@ class TemporalFill:
 
     name = "temporal_fill"
     version: int = 2
+    tasks = ("removal",)
+    """Writing that was laid over a clip is none: the embedded segmenter follows what moves in the scene."""
     Settings = TemporalFillSettings
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -33,12 +33,14 @@ ACCENT = 0.06
 """Smallest share of a style's pixels for a colour of its palette."""
 
 
-IMAGINED = {
-    "background_caption": "cannot think of another place: take a served model, e.g. --profile gpu",
-    "identify_text": "reads no writing: name it in the input by `object` and `box`, or take a served model",
+BEYOND = {
+    "background_caption": "cannot think of another place",
+    "screen_background": "cannot tell whether an object suits a place",
+    "instruct_background": "knows no names of places",
+    "identify_text": "reads no writing",
+    "instruct_text": "reads no writing",
 }
-"""Questions that no measurement answers, and what to do."""
-REMOVALS = ("removal", "text_removal")
+"""Questions that no measurement answers, with the reason."""
 
 
 class TemplateSettings(BackendSettings):
@@ -71,7 +73,6 @@ class TemplateVision:
             "screen": _screen,
             "instruct": _instruct,
             "instruct_style": _instruct_style,
-            "instruct_text": _instruct,
             "verify": self._verify,
         }
 
@@ -92,8 +93,9 @@ class TemplateVision:
             Reject: `needs_trained_model` where the answer cannot be measured.
             FatalError: there is no template for the prompt or the task, or a medium is missing.
         """
-        if why := IMAGINED.get(prompt.name):
-            raise Reject("needs_trained_model", f"the embedded vision-language model measures, and {why}")
+        if why := BEYOND.get(prompt.name):
+            detail = f"the embedded vision-language model measures, and {why}: take a served one, e.g. --profile gpu"
+            raise Reject("needs_trained_model", detail)
         answer = self._answers.get(prompt.name)
         if answer is None:
             raise FatalError(
@@ -180,13 +182,13 @@ def _screen(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
 
 
 def _instruct(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    task = _task(fields, (*REMOVALS, "swap", "modification", "addition"))
+    task = _task(fields, ("removal", "swap", "modification", "addition"))
     phrase = noun(fields.get("object"))
     clip = _get_medium(media, "target" if task == "addition" else "source", prompt)
     mask = media.get("mask")
     description = describe_object(clip, mask) if mask is not None else ObjectDescription()
-    if task in (*REMOVALS, "addition"):
-        return {"instruction": (sentences.remove if task in REMOVALS else sentences.add)(phrase, description)}
+    if task in ("removal", "addition"):
+        return {"instruction": (sentences.remove if task == "removal" else sentences.add)(phrase, description)}
     found = (
         measure_local(_get_medium(media, "source", prompt), _get_medium(media, "target", prompt), mask)
         if mask is not None
@@ -205,7 +207,7 @@ def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, A
 
 def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedAnswer:
     """Score a pair for its task and instruction."""
-    task = _task(fields, (*REMOVALS, "swap", "modification", "addition", "stylization"))
+    task = _task(fields, ("removal", "swap", "modification", "addition", "stylization"))
     source, target = (_get_medium(media, name, prompt) for name in ("source", "target"))
     if task == "stylization":
         whole = measure_global(source, target, media.get("reference"))
@@ -216,8 +218,8 @@ def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedA
             f"the look changes by {whole.change:.0f} CIELAB units, {max(0.0, whole.structure):.0%} of the edges stay",
         )
     mask = _get_medium(media, "mask", prompt)
-    if task in (*REMOVALS, "addition"):
-        with_it, without = (source, target) if task in REMOVALS else (target, source)
+    if task in ("removal", "addition"):
+        with_it, without = (source, target) if task == "removal" else (target, source)
         found = measure_removal(with_it, without, mask)
         if found is None:
             return scoring.GradedAnswer(0.0, "The mask is empty or does not fit the clips: there is nothing to judge.")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.prompt import Prompt
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.classical.vision_language.template_vision import TemplateVision
+from ffpdata.models.classical.vision_language.template_vision import BEYOND, TemplateVision
 from tests.models.classical.toys import Scene, painting, scene
 
 BACKEND = "ffpdata.models.classical.vision_language.template_vision:TemplateVision"
@@ -61,10 +61,17 @@ def odd_clips() -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted({path.stem for path in FOLDER.glob("*.yaml")} - set(BEYOND)))
 def test_every_prompt_of_the_project_has_an_answer(shot: Scene, name: str) -> None:
     media = {**pair(shot, recoloured(shot)), "reference": painting()}
     ask(name, media, task="modification", object="ball", caption="", style="", instruction="")
+
+
+@pytest.mark.parametrize("name", sorted(BEYOND))
+def test_what_no_measurement_answers_is_rejected(shot: Scene, name: str) -> None:
+    with pytest.raises(Reject) as caught:
+        ask(name, pair(shot, recoloured(shot)), object="ball", caption="")
+    assert caught.value.reason == "needs_trained_model"
 
 
 def test_identify_names_what_the_user_named_and_nothing_it_cannot_know(shot: Scene) -> None:
