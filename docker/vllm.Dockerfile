@@ -25,6 +25,7 @@ CMD ["Qwen/Qwen2.5-VL-72B-Instruct", \
      "--revision", "89c86200743eec961a297729e7990e8f2ddbc4c5", \
      "--tensor-parallel-size", "2", \
      "--max-model-len", "32768", \
-     "--limit-mm-per-prompt", "{\"video\": 2, \"image\": 4}", \
+     "--limit-mm-per-prompt", "{\"video\": 2, \"image\": 13}", \
      "--structured-outputs-config", "{\"backend\": \"xgrammar\", \"disable_any_whitespace\": true}", \
-     "--media-io-kwargs", "{\"video\": {\"num_frames\": -1, \"fps\": 2}}"]
+     "--media-io-kwargs", "{\"video\": {\"num_frames\": -1, \"fps\": 2}}", \
+     "--trust-request-mm-kwargs"]

@@ -11,10 +11,19 @@ from typing import Any
 
 from ffpdata.core.errors import UsageError
 from ffpdata.models.settings import parse_settings
-from ffpdata.models.vlm.settings import VisionSettings
+from ffpdata.models.vlm.settings import View, VisionSettings
 
 VIDEOS = 2
 """Videos in a question: the source and the target."""
+
+STILLS = 1
+"""Still images in a question: a style reference."""
+
+
+def images_of(view: View, clips_as: str = "video") -> int:
+    """Return the most images in a question with this view: a reference, a close-up, and each frame sent as an image."""
+    frames = VIDEOS * view.frames if clips_as == "images" else 0
+    return STILLS + frames + (view.closeup.images if view.closeup else 0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class ServerPlan:
     host: str = "127.0.0.1"
     port: int = 8000
     vllm: str = "vllm"
-    images: int = 4
+    images: int = max(images_of(view) for view in VisionSettings().views().values())
     max_model_len: int = 32768
     flags: tuple[str, ...] = ()
     api_key: str = ""
@@ -74,8 +83,10 @@ class ServerPlan:
             *("--limit-mm-per-prompt", json.dumps({"video": VIDEOS, "image": self.images})),
             # With free white space between JSON tokens, a model may write blanks up to its token limit.
             *("--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})),
-            # Use all frames that are sent: by default vLLM keeps the first 32.
+            # Use all frames that are sent: by default vLLM keeps the first 32. Their rate comes with each
+            # question; `fps` is for clients that send none.
             *("--media-io-kwargs", json.dumps({"video": {"num_frames": -1, "fps": 2}})),
+            "--trust-request-mm-kwargs",
             *self.flags,
         ]
 
@@ -104,9 +115,7 @@ def plan_for(model: str, profile: str, *, api_key_env: str = "", **options: Any)
         if spec is None or not spec.runtime.get("endpoint"):
             raise UsageError(f"--profile {profile!r}: its vision_language is not served: it has no runtime.endpoint")
         settings = parse_settings(VisionSettings, spec)
-        views = [settings.view(question).frames for question in ("", *settings.questions)]
-        if settings.clips_as == "images":  # each frame is an image, and a style question shows one more
-            options["images"] = VIDEOS * max(views) + 1
+        options["images"] = max(images_of(view, settings.clips_as) for view in settings.views().values())
         options["served_model"] = options.get("served_model") or spec.runtime.get("served_model") or model or spec.model
         options["revision"] = options.get("revision") or ("" if model else spec.revision)
         model = model or spec.model
