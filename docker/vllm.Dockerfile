@@ -31,4 +31,5 @@ CMD ["Qwen/Qwen2.5-VL-72B-Instruct", \
      "--mm-processor-kwargs", "{\"images_kwargs\": {\"size\": {\"shortest_edge\": 3136, \"longest_edge\": 937664}}, \"videos_kwargs\": {\"size\": {\"shortest_edge\": 3136, \"longest_edge\": 234416}}}", \
      "--limit-mm-per-prompt", "{\"video\": 2, \"image\": 1}", \
      "--structured-outputs-config", "{\"backend\": \"xgrammar\", \"disable_any_whitespace\": true}", \
-     "--media-io-kwargs", "{\"video\": {\"num_frames\": -1, \"fps\": 2}}"]
+     "--media-io-kwargs", "{\"video\": {\"num_frames\": -1, \"fps\": 2}}", \
+     "--trust-request-mm-kwargs"]

@@ -84,7 +84,7 @@ PROGRAMS = {
 
 FOREIGN_OPTIONS = {
     *("--head", "--port", "--address", "--num-cpus", "--num-gpus", "--working-dir", "--metrics-export-port"),
-    "--gpu-memory-utilization",
+    *("--gpu-memory-utilization", "--trust-request-mm-kwargs"),
 }
 """Options of other programs that the text names."""
 

@@ -43,7 +43,8 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
     Args:
         request: `path`, `max_pixels`, and what is wanted, `do`: `probe`, the size of a source image; `fit`, its picture
-            made to cover `size`, the landscape size, where no side is below `min_side`; `read`, the picture as it is.
+            made to cover `size`, the landscape size, or (`fit`: `whole`, `pad`) to fit into it, where no side is below
+            `min_side`; `read`, the picture as it is.
 
     Returns:
         `source_size` (width, height) of the image as displayed, and `size` of the picture whose RGB bytes follow.
@@ -58,7 +59,7 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         if what == "probe":
             return {"source_size": _displayed_size(image)}, b""
         if what == "fit":
-            picture, source_size = fitted(image, request["size"], request["min_side"])
+            picture, source_size = fitted(image, request["size"], request["min_side"], request.get("fit", "crop"))
         else:
             picture = to_rgb(image, tiff_pages.layout_of(image))
             source_size = picture.size
@@ -114,8 +115,13 @@ def _displayed_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if image.getexif().get(_ORIENTATION) in _SIDEWAYS else (width, height)
 
 
-def fitted(image: Image.Image, size: tuple[int, int], min_side: int) -> tuple[Image.Image, tuple[int, int]]:
+def fitted(
+    image: Image.Image, size: tuple[int, int], min_side: int, fit: str = "crop"
+) -> tuple[Image.Image, tuple[int, int]]:
     """Return the picture in RGB, turned upright, scaled to cover `size` (turned for a portrait) and cropped.
+
+    With `fit` `whole` it is scaled to fit into `size`, which is not turned; with `pad` it stands in the middle of
+    `BACKGROUND` of that size.
 
     Returns:
         The picture, and the size of the image upright.
@@ -126,6 +132,13 @@ def fitted(image: Image.Image, size: tuple[int, int], min_side: int) -> tuple[Im
     image.seek(0)
     tiff_pages.mend_palette(image)
     picture = to_rgb(ImageOps.exif_transpose(image), tiff_pages.layout_of(image))
+    if fit != "crop":
+        small = ImageOps.contain(picture, (size[0], size[1]), Image.Resampling.LANCZOS)
+        if fit == "whole":
+            return small, picture.size
+        canvas = Image.new("RGB", (size[0], size[1]), BACKGROUND)
+        canvas.paste(small, ((canvas.width - small.width) // 2, (canvas.height - small.height) // 2))
+        return canvas, picture.size
     width, height = size[::-1] if picture.height > picture.width else size
     scale = max(width / picture.width, height / picture.height)
     left, top = (picture.width - width / scale) / 2, (picture.height - height / scale) / 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from ffpdata.media import codec, image_kinds
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.probe import MAX_PIXELS, check_regular_file
 from ffpdata.processes.helper_process import CpuLimitError, CrashError, Helper, Limits, MemoryLimitError
+
+Fit = Literal["crop", "whole", "pad"]
+"""How an image comes into a size: `crop` covers it, `whole` fits into it, `pad` does so on a white canvas."""
 
 LIMITS = Limits(cpu_s=10, wall_s=120, memory=2 << 30)
 """Of one image. The largest ones that are accepted, 36 megapixels, take 1 to 3 CPU seconds and at most 1.1 GB."""
@@ -60,25 +63,30 @@ def probe_image(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def conform_image(src: Path, dst: Path, geometry: Geometry, *, min_side: int = 240) -> ConformedImage:
-    """Write an image as PNG of exactly the geometry's size, turned where the image is portrait.
+def conform_image(
+    src: Path, dst: Path, geometry: Geometry, *, min_side: int = 240, fit: Fit = "crop", size: tuple[int, int] = (0, 0)
+) -> ConformedImage:
+    """Write an image as PNG of exactly the geometry's size, turned where the image is portrait; or all of the image.
 
     The image is rotated by its EXIF tag, converted to 8-bit sRGB, composited over white where transparent, scaled
-    (Lanczos) to cover the target and cropped at its centre. Gray of 16 or 32 bits or floats is scaled by the range
-    that its values show. For an animated GIF, the first frame is used.
+    (Lanczos) to cover the target and cropped at its centre. With another `fit` it is scaled to fit into `size`. Gray of
+    16 or 32 bits or floats is scaled by the range that its values show. For an animated GIF, the first frame is used.
 
     Args:
         src: image as for `probe_image`.
         dst: PNG to write. Nothing appears under this name before it is complete.
         geometry: gives the size.
         min_side: shortest accepted side in pixels.
+        fit: `crop`; `whole`, all of the image at its own shape; or `pad`, the same in the middle of a white canvas.
+        size: for the last two: (width, height) of the canvas in pixels, in place of the geometry's.
 
     Raises:
         Reject: as `probe_image`, and `too_small`, `unclear_range`, `not_finite`.
         RetryableError: as `probe_image`.
         FatalError: the disk is full or read-only.
     """
-    answer, pixels = _ask("fit", src, size=[geometry.width, geometry.height], min_side=min_side)
+    box = (geometry.width, geometry.height) if fit == "crop" else size
+    answer, pixels = _ask("fit", src, size=list(box), min_side=min_side, fit=fit)
     width, height = answer["size"]
     dst = Path(dst).absolute()
     temporary = dst.with_name(f".{dst.name}.{uuid.uuid4().hex[:8]}.tmp")

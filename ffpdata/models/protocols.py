@@ -84,9 +84,11 @@ class VisionLanguage(Model, Protocol):
 
         Args:
             prompt: the question; `prompt.media` lists the media of the question and their form.
-            media: clips (T, H, W, 3), images (H, W, 3) and masks (T, H, W) by name. It holds more than the prompt's
-                media for a back end that measures.
-            fields: values for the template's inputs, and numbers measured on the item.
+            media: clips (T, H, W, 3), images (H, W, 3) and masks (T, H, W) by name: the prompt's, and, where the item
+                has them, those that the back end's `more_media(prompt) -> tuple[str, ...]` names, if it has this
+                method. A back end that measures (class attribute `measures = True`) gets all that the item has.
+            fields: values for the template's inputs, and numbers measured on the item. A back end that does not measure
+                gets `fps`, the frames per second of the clips.
 
         Returns:
             A JSON object that fits `prompt.schema`.

@@ -80,6 +80,12 @@ def demand(prompts: Iterable[Prompt], settings: VisionSettings, shape: ModelShap
             clip_pixels = max(clip_pixels, view.clip_pixels if clips else 0)
         still = shape.image_tokens(view.image_pixels)
         tokens += stills * (still + MEDIUM_TOKENS)
+        near = view.closeup
+        if near and near.of in prompt.media:
+            crop = shape.image_tokens(near.pixels)
+            tokens += near.images * (crop + MEDIUM_TOKENS) + near.runs * HEADING_TOKENS
+            shown += near.images
+            image_pixels, medium = max(image_pixels, near.pixels), max(medium, crop)
         images = max(images, shown)
         image_pixels = max(image_pixels, view.image_pixels if stills else 0)
         medium = max(medium, each if clips else 0, still if stills else 0)

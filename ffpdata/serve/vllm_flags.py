@@ -119,8 +119,10 @@ class ServerPlan:
             *("--limit-mm-per-prompt", json.dumps({"video": self.videos, "image": self.images})),
             # With free white space between JSON tokens, a model may write blanks up to its token limit.
             *("--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})),
-            # Use all frames that are sent: by default vLLM keeps the first 32.
+            # Use all frames that are sent: by default vLLM keeps the first 32. Their rate comes with each
+            # question; `fps` is for clients that send none.
             *("--media-io-kwargs", json.dumps({"video": {"num_frames": -1, "fps": 2}})),
+            "--trust-request-mm-kwargs",
             *self.flags,
         ]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.stage import Reject, Row, Stage
 from ffpdata.media.clip_cache import cached_masks, cached_video
-from ffpdata.media.codec import read_first_frame, read_image
+from ffpdata.media.codec import read_first_frame, read_image, video_info
+
+if TYPE_CHECKING:
+    from ffpdata.core.prompt import Prompt
 
 MEDIA = {
     "source": "source_video",
@@ -30,7 +33,8 @@ class VisionStage(Stage):
 
         Args:
             row: the item, which has the media's files.
-            fields: input fields of the prompt, and numbers for a model that measures; None values are left out.
+            fields: input fields of the prompt, and numbers for a model that measures; None values are left out. A
+                trained model is given `fps`, the rate of the clips, too.
             media: media name to column; by default every one of `MEDIA` that the row has.
 
         Raises:
@@ -39,12 +43,14 @@ class VisionStage(Stage):
         """
         model, prompt = self.model("vision_language"), self.questions[self.prompts[0]]
         columns = media or {name: column for name, column in MEDIA.items() if row.get(column)}
-        # A trained model gets the media that the prompt names; one that measures gets all that the row has.
+        # A trained model gets the media that the prompt names, and what it crops them by; one that measures gets all.
         if not getattr(model, "measures", False):
             for name in prompt.media:
                 if name not in columns:
                     raise ConfigError(_cannot_show(self.name, prompt.name, name, columns))
-            columns = {name: columns[name] for name in prompt.media}
+            more = model.more_media(prompt) if hasattr(model, "more_media") else ()
+            columns = {name: columns[name] for name in dict.fromkeys((*prompt.media, *more)) if name in columns}
+            fields = {"fps": _rate(row, prompt, columns), **fields}
         arrays = {name: _load_medium(row, column, prompt.media.get(name, "clip")) for name, column in columns.items()}
         fields = {name: value for name, value in fields.items() if value is not None}
         try:
@@ -80,6 +86,12 @@ def numeric_facts(row: Row) -> dict[str, Any]:
         elif isinstance(value, (int, float)):
             facts[name] = value
     return facts
+
+
+def _rate(row: Row, prompt: Prompt, columns: Mapping[str, str]) -> float | None:
+    """Return the frames per second of the first clip that the prompt shows; None where it shows none."""
+    clips = [name for name, view in prompt.media.items() if view == "clip" and row.file(columns[name]).suffix != ".png"]
+    return video_info(row.file(columns[clips[0]])).fps or None if clips else None
 
 
 def _load_medium(row: Row, column: str, view: str) -> Any:

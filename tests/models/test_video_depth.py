@@ -93,6 +93,18 @@ def test_a_clip_as_the_authors_code_has_it(folder: Path) -> None:
     assert np.abs(half - expected).mean() > 1e-4
 
 
+def test_levels_per_clip_or_per_frame(folder: Path) -> None:
+    frames = np.random.default_rng(4).integers(0, 256, (5, 56, 84, 3), np.uint8)
+    whole, each = (model(folder, range=name).depth(frames) for name in ("clip", "frame"))
+    low, high = whole.min((1, 2)), whole.max((1, 2))
+    assert (whole.min(), whole.max()) == (0, 1)
+    assert not ((low == 0) & (high == 1)).all(), "a frame need not hold the nearest of the clip"
+    assert (each.min((1, 2)) == 0).all()
+    assert (each.max((1, 2)) == 1).all()
+    stretched = (whole - low[:, None, None]) / (high - low)[:, None, None]
+    assert np.allclose(each, stretched, atol=2e-3), "the order within a frame stays"
+
+
 @pytest.mark.parametrize("shape", [(1, 40, 60), (3, 64, 64), (35, 60, 20)])
 def test_short_long_and_upright_clips(folder: Path, shape: tuple[int, int, int]) -> None:
     clip = tiny.pan(*shape)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import Reject
 from ffpdata.media.codec import read_masks
@@ -103,3 +104,23 @@ def test_a_variant_that_nobody_defined_stops_the_run(alone: Alone) -> None:
 def test_wrong_steps_are_refused(steps: dict) -> None:
     with pytest.raises(ValidationError):
         ConditionSettings(variants={"bad": steps})
+
+
+def test_the_papers_boundary_of_the_eroded_mask(alone: Alone) -> None:
+    """Laid over either profile, each task has both schemes; without the box only a band inside the contour is kept."""
+    for name in ("gpu,paper", "small,paper"):
+        pipeline = load_pipeline("local_editing", name)
+        settings = {stage.name: stage.settings for stage in pipeline.stages}
+        edits = {(edit["task"], edit["variant"]) for edit in settings["propose"]["edits"]}
+        assert edits == {(task, variant) for task in ("removal", "swap") for variant in ("bbox", "boundary")}
+        assert set(pipeline.models) == set(load_pipeline("local_editing", "cpu").models)
+    variants = ConditionSettings.model_validate(settings["condition"]).variants
+    assert variants["bbox"].box, "those of the pipeline stay"
+    masks = np.zeros((1, 120, 120), bool)
+    masks[:, 20:100, 20:100] = True
+    band = apply_region(masks, variants["boundary"], 1.0)
+    assert not (band & ~masks).any(), "nothing outside the mask"
+    assert not band[:, 40:80, 40:80].any(), "what lies inside is not repainted"
+    assert 10 <= band[0, 60, :60].sum() <= 13, "6 pixels on either side of the contour of the eroded mask"
+    plain = apply_region(masks, variants["eroded"], 1.0)
+    assert plain[:, 60, 60].all(), "the eroded mask keeps its middle"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from ffpdata.core.config import load_pipeline
 from ffpdata.core.stage import Reject
 from ffpdata.media.metrics import PSNR_MAX
 from ffpdata.stages.measure import METRICS, Measure, MeasureSettings
@@ -109,3 +110,25 @@ def test_a_stage_s_own_number_wins_over_one_that_a_model_tells(alone: Alone, sce
 def test_a_limit_that_says_something_else_is_refused() -> None:
     with pytest.raises(ValidationError):
         MeasureSettings(limits={"removal": {"change": {"least": 5}}})
+
+
+def limits_of(profile: str) -> Any:
+    return {stage.name: stage.settings for stage in load_pipeline("local_editing", profile).stages}["measure"]["limits"]
+
+
+@pytest.mark.parametrize("profile", ["gpu", "small"])
+def test_a_target_that_went_through_a_vae_has_limits_of_its_own(alone: Alone, scene: np.ndarray, profile: str) -> None:
+    """A round trip of 31 dB stands for the VAE: by itself it passes for an edit by the limits of classical fills."""
+    wide = np.random.default_rng(5).normal(0, 255 * 10 ** (-31 / 20), (48, 96, 3))
+    noise = np.stack([wide[:, t : t + 64] for t in range(9)])  # it moves with the scene, as a VAE's errors do
+    unedited = (scene + noise).clip(0, 255).astype(np.uint8)
+    region = square(frames=9)
+    assert measure(alone, scene, unedited, region=region, limits=limits_of("cpu"))["change_inside"] > 3
+    with pytest.raises(Reject, match=r"change_inside is .*, at least 10"):
+        measure(alone, scene, unedited, region=region, limits=limits_of(profile))
+    # An edit, in a clip of fine texture: 26 dB outside.
+    edited = (scene + noise * 10 ** (5 / 20)).clip(0, 255).astype(np.uint8)
+    edited[region] = 255 - scene[region]
+    with pytest.raises(Reject, match=r"psnr_outside is .*, at least 28"):
+        measure(alone, scene, edited, region=region, limits=limits_of("cpu"))
+    assert measure(alone, scene, edited, region=region, limits=limits_of(profile))["psnr_outside"] < 28

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ffpdata.core.stage import Reject
 from ffpdata.media.codec import read_image, write_image
 from ffpdata.media.geometry import Geometry
+from ffpdata.models.vace import EditSettings, make_request
 from ffpdata.stages.references import References, ReferencesSettings
 from tests.stages.alone import Alone, flat
 
@@ -70,3 +72,43 @@ def test_a_clip_without_styles_says_where_to_put_them(alone: Alone, stage: Refer
 def test_a_row_whose_lists_differ_in_length_is_a_fault(alone: Alone, stage: References) -> None:
     with pytest.raises(ValueError, match="zip"):
         alone.expand(stage, style_ids=IDS[:2], style_paths=["a.png"], sha="f" * 16, root=str(alone.folder))
+
+
+@pytest.mark.parametrize(
+    ("fit", "clip", "shape", "bars"),
+    [
+        ("crop", (64, 48), (48, 64), None),
+        ("pad", (64, 48), (48, 64), np.s_[:, :8]),
+        ("pad", (48, 64), (64, 48), np.s_[:8]),
+        ("whole", (64, 48), (48, 48), None),
+    ],
+)
+def test_a_square_style_is_not_cropped_where_it_shall_be_whole(
+    alone: Alone, fit: str, clip: tuple[int, int], shape: tuple[int, int], bars: object
+) -> None:
+    """A black square in a red frame: what is cropped loses the frame above and below."""
+    square = np.zeros((256, 256, 3), np.uint8)
+    square[:32] = square[-32:] = square[:, :32] = square[:, -32:] = (200, 0, 0)
+    write_image(alone.folder / "square.png", square)
+    stage = References(ReferencesSettings(clip=Geometry(width=64, height=48, frames=9), fit=fit))
+    row = {"style_ids": IDS[:1], "style_paths": ["square.png"], "sha": "f" * 16, "root": str(alone.folder)}
+    [child] = alone.expand(stage, **row, width=clip[0], height=clip[1])
+    image = read_image(child.columns["reference_image"])
+    assert image.shape == (*shape, 3)
+    middle = image[:, shape[1] // 2]
+    assert (middle[0 if bars is None else int(np.argmax(middle.min(1) < 128)), 0] > 150) == (fit != "crop")
+    if bars is not None:
+        assert image[bars].min() == 255, "white bars"
+    # What VACE is given: never stretched, and white beside what does not fill the clip.
+    given = make_request(EditSettings(), (9, clip[1], clip[0]), "a caption", reference=image).reference
+    assert given is not None
+    assert given.shape == (clip[1], clip[0], 3)
+    dark = (given.max(2) < 60).nonzero()
+    extent = [int(np.ptp(axis)) + 1 for axis in dark]
+    assert abs(extent[0] - extent[1]) <= 2, "not stretched"
+    assert given[[0, -1]][:, [0, -1]].min() == (255 if fit != "crop" else 0)
+
+
+def test_the_crop_that_there_always_was_keeps_its_keys() -> None:
+    assert "fit" not in ReferencesSettings().model_dump(mode="json")
+    assert ReferencesSettings(fit="whole").model_dump(mode="json")["fit"] == "whole"

@@ -36,7 +36,7 @@ def test_a_model_that_looks_is_shown_what_the_prompt_shows(alone: Alone, pair: d
     assert list(call["media"]) == ["source", "target"], "in the prompt's order"
     assert call["media"]["source"].shape == (5, 48, 64, 3)
     assert call["media"]["source"].mean() > call["media"]["target"].mean()
-    assert call["fields"] == {"object": "dog", "number": 0.5}, "a field without a value is left out"
+    assert call["fields"] == {"object": "dog", "number": 0.5, "fps": 16.0}, "a field without a value is left out"
 
 
 def test_one_that_measures_is_given_everything_that_the_row_has(alone: Alone, pair: dict[str, Any]) -> None:

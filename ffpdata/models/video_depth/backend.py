@@ -19,7 +19,7 @@ Small is Apache-2.0; the weights of Base and Large are CC-BY-NC-4.0, which exclu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -56,6 +56,10 @@ class VideoDepthSettings(BackendSettings):
     """Short side of the network's input, in pixels (upstream: `input_size`)."""
     dtype: Dtype = "float16"
     """Arithmetic of matrices and convolutions (upstream: `float16`); the last layers and all weights are float32."""
+    range: Literal["clip", "frame"] = "clip"
+    """What 0 and 1 are the farthest and nearest of. `clip`: of the whole clip, so that what keeps its distance keeps
+    its level (upstream's `save_video`). `frame`: of each frame, as in VACE's own annotator (ali-vilab/VACE,
+    vace/annotators/depth.py): each frame uses all levels, and they jump where something near comes or goes."""
 
 
 class VideoDepthAnything:
@@ -91,8 +95,8 @@ class VideoDepthAnything:
             frames: uint8 (T, H, W, 3) RGB.
 
         Returns:
-            float32 (T, H, W) in 0..1, near = 1; 0 and 1 are the farthest and nearest of the whole clip (upstream's
-            `save_video`), all 0 where nothing differs.
+            float32 (T, H, W) in 0..1, near = 1; 0 and 1 are the farthest and nearest of the clip, or of each frame
+            (setting `range`), all 0 where nothing differs.
 
         Raises:
             GpuMemoryError: the clip does not fit the GPU.
@@ -103,10 +107,8 @@ class VideoDepthAnything:
             found = join(self._windows(frames), len(frames))
         if not np.isfinite(found).all():
             raise FfpdataError(f"depth overflowed in {self.settings.dtype}: set the role's dtype to float32")
-        far, near = float(found.min()), float(found.max())
-        found -= np.float32(far)
-        if near > far:
-            found /= np.float32(near - far)
+        for maps in [found] if self.settings.range == "clip" else found:
+            _stretch(maps)
         return np.clip(found, 0, 1, out=found)
 
     def _windows(self, frames: Frames) -> Iterator[NDArray[np.float32]]:
@@ -129,6 +131,14 @@ class VideoDepthAnything:
             scaled = frames[number].astype(np.float32) / np.float32(255)
             out[place] = cv2.resize(scaled, (width, height), interpolation=cv2.INTER_CUBIC)
         return np.ascontiguousarray(((out - MEAN) / STD).transpose(0, 3, 1, 2))
+
+
+def _stretch(maps: NDArray[np.float32]) -> None:
+    """Bring nearness, float of any shape, to 0..1 in place; to 0 where nothing differs."""
+    far, near = float(maps.min()), float(maps.max())
+    maps -= np.float32(far)
+    if near > far:
+        maps /= np.float32(near - far)
 
 
 def input_size(width: int, height: int, side: int) -> tuple[int, int]:

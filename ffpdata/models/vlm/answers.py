@@ -20,8 +20,9 @@ class Answer(dict[str, Any]):
     """An answer and its facts.
 
     Attributes:
-        facts: JSON values: the media sent (`frames`: medium to frame numbers, `sizes`: medium to [width, height]),
-            `requests`, `repairs`, `prompt_tokens`, `completion_tokens`, `seconds`, `first_token_seconds`, `endpoint`.
+        facts: JSON values: the media sent (`frames`: medium to frame numbers, `sizes`: medium to [width, height],
+            `fps`: clip to the rate of its frames, `boxes` of a close-up), `requests`, `repairs`, `prompt_tokens`,
+            `completion_tokens`, `seconds`, `first_token_seconds`, `endpoint`.
     """
 
     def __init__(self, values: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

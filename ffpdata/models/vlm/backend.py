@@ -8,11 +8,11 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ffpdata.core.errors import Reject
+from ffpdata.core.errors import FatalError, Reject
 from ffpdata.models.requirements import Requirements
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vlm.answers import Answer, correction, read_answer
-from ffpdata.models.vlm.frame_sampling import encode_media
+from ffpdata.models.vlm.frame_sampling import EncodedMedia, encode_media
 from ffpdata.models.vlm.service import acquire
 from ffpdata.models.vlm.settings import VisionRuntime, VisionSettings
 
@@ -33,7 +33,7 @@ class ServedVision:
     """
 
     name = "served_vision"
-    version = 1
+    version = 2
     kind = "model"
     Settings = VisionSettings
     Runtime = VisionRuntime
@@ -67,6 +67,11 @@ class ServedVision:
         """Return the costs of each prompt in this process so far; see `Service.usage`."""
         return self._service.usage()
 
+    def more_media(self, prompt: Prompt) -> tuple[str, ...]:
+        """Return the media that a close-up of the prompt needs beside `prompt.media`."""
+        closeup = self.settings.view(prompt.name).closeup
+        return (closeup.around,) if closeup and closeup.of in prompt.media else ()
+
     def ask(self, prompt: Prompt, media: Mapping[str, Any], fields: Mapping[str, Any]) -> Answer:
         """Send the prompt with its media to the model and return the answer.
 
@@ -75,8 +80,8 @@ class ServedVision:
 
         Args:
             prompt: the question, its schema and its rules.
-            media: clips uint8 (T, H, W, 3) and images uint8 (H, W, 3), RGB, by name.
-            fields: values for the template's inputs.
+            media: clips uint8 (T, H, W, 3) and images uint8 (H, W, 3), RGB, by name, and masks bool (T, H, W).
+            fields: values for the template's inputs; `fps`, the rate of the clips, where it is known.
 
         Raises:
             Reject: `answer_invalid` (no JSON that fits the schema; the detail quotes the text) or `answer_refused`.
@@ -85,7 +90,7 @@ class ServedVision:
             FatalError: wrong key, path, model or media.
         """
         start = time.monotonic()
-        encoded = encode_media(prompt, media, self.settings)
+        encoded = encode_media(prompt, media, self.settings, fields.get("fps"))
         text = prompt.render(fields)
         if self.settings.schema_mode != "json_schema":
             text += f"\n\nThe JSON must fit this schema: {json.dumps(prompt.schema)}"
@@ -93,14 +98,14 @@ class ServedVision:
         replies: list[Completion] = []
         requests = 0
         while True:
-            reply, count = self._service.ask(self._request(prompt, messages), prompt.name)
+            reply, count = self._service.ask(self._request(prompt, messages, encoded), prompt.name)
             replies.append(reply)
             requests += count
             answer, faults = read_answer(reply.text, reply.finish, prompt, fields)
             if not faults or len(replies) > self.settings.repairs:
                 break
             messages = [messages[0], *correction(reply.text, faults, prompt.schema)]
-        facts = {"frames": encoded.frames, "sizes": encoded.sizes, "requests": requests, **_cost(replies)}
+        facts = {**encoded.facts(), "requests": requests, **_cost(replies)}
         facts["seconds"] = round(time.monotonic() - start, 3)
         log.debug("%s: %s", prompt.name, facts)
         if answer is None:
@@ -111,7 +116,7 @@ class ServedVision:
             raise Reject("answer_invalid", detail, facts)
         return Answer(answer, facts)
 
-    def _request(self, prompt: Prompt, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    def _request(self, prompt: Prompt, messages: list[dict[str, Any]], encoded: EncodedMedia) -> dict[str, Any]:
         settings = self.settings
         request: dict[str, Any] = {
             "messages": messages,
@@ -124,7 +129,23 @@ class ServedVision:
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif settings.schema_mode == "json_object":
             request["response_format"] = {"type": "json_object"}
+        if encoded.rates and settings.clips_as == "video" and settings.request_fps:
+            request["extra_body"] = {"media_io_kwargs": {"video": _video_arguments(prompt, encoded.rates)}}
         return request
+
+
+def _video_arguments(prompt: Prompt, rates: Mapping[str, float]) -> dict[str, Any]:
+    """Return vLLM's arguments for the videos of a request: there is one rate for all of them.
+
+    `num_frames` must stand beside it, or vLLM replaces the server's by its default and drops frames after the 32nd.
+    """
+    slowest, fastest = min(rates.values()), max(rates.values())
+    if fastest > 1.01 * slowest:
+        raise FatalError(
+            f"the prompt {prompt.name!r} shows clips whose frames have different rates ({rates}); "
+            "vLLM takes one rate per request: set clips_as to images, or request_fps to false"
+        )
+    return {"fps": slowest, "num_frames": -1}
 
 
 def _cost(replies: list[Completion]) -> dict[str, Any]:

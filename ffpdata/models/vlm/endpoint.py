@@ -242,6 +242,11 @@ class Endpoint:
                 f"{text}. Check `runtime.endpoint` (its path usually ends in /v1) and `model` ({self.model!r}) of "
                 "vision_language."
             )
+        if status == 400 and "media_io_kwargs" in text:
+            return FatalError(
+                f"{text}. Questions tell the rate of their frames: start vLLM with --trust-request-mm-kwargs, as "
+                "`ffpdata serve-vlm` does, or set `settings.request_fps` of vision_language to false."
+            )
         if status in REFUSED:
             return RequestRefusedError(f"{text}. Fewer `frames` or `clip_pixels` make a question shorter.")
         kind: Literal["busy", "broken"] = "busy" if status in (429, 503) else "broken"

@@ -8,8 +8,32 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
+class Closeup(BaseModel):
+    """Crops at full size around a mask, in runs of neighbouring frames: what few and small frames cannot show."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    of: str = "target"
+    """Medium that is cropped; the question shows it as a clip."""
+    around: str = "mask"
+    """Medium with the masks. An item without them is asked without the close-up."""
+    runs: int = Field(3, ge=1, le=16)
+    """Number of runs, evenly spaced over the frames with a mask, the first and the last of them included."""
+    frames: int = Field(4, ge=2, le=32)
+    """Neighbouring frames of a run."""
+    pixels: int = Field(448 * 448, ge=56 * 56)
+    """Largest area of a crop, pixels; only a larger one is scaled down."""
+    margin: float = Field(0.25, ge=0, le=4)
+    """Margin around the mask's box on each side, as a fraction of the box's sides."""
+
+    @property
+    def images(self) -> int:
+        """Most images that it sends."""
+        return self.runs * self.frames
+
+
 class View(BaseModel):
-    """Number and size of the frames that are sent of a medium."""
+    """Number and size of the frames that are sent of a question's media."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -19,16 +43,29 @@ class View(BaseModel):
     """Largest area of such a frame, pixels; larger ones are scaled down. The default is 16:9 in multiples of 28."""
     image_pixels: int = Field(1288 * 728, ge=56 * 56)
     """Largest area of a still image, pixels."""
+    closeup: Closeup | None = None
+    """Crops that are shown after the clips; None for none."""
 
 
 class ViewSettings(BaseModel):
-    """Values of the `View` for one prompt; None for the general value."""
+    """Values of the `View` for one prompt; what is left out is the prompt's own (`OWN_VIEWS`), or the general value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     frames: int | None = Field(None, ge=1, le=128)
     clip_pixels: int | None = Field(None, ge=56 * 56)
     image_pixels: int | None = Field(None, ge=56 * 56)
+    closeup: Closeup | None = None
+    """None: no close-up for this prompt."""
+
+
+OWN_VIEWS = {
+    # First, middle and last frame (paper, section 7.1.1); an odd number of evenly spaced frames holds the middle one.
+    "discriminate": ViewSettings(frames=9),
+    # Flicker, seams and halos show between neighbouring frames and at full size alone.
+    "screen": ViewSettings(closeup=Closeup()),
+}
+"""Prompt to what its question cannot do without. A profile's `questions` override it entry by entry."""
 
 
 class VisionSettings(View):
@@ -41,8 +78,13 @@ class VisionSettings(View):
     clips_as: Literal["video", "images"] = "video"
     """`video`: the frames as one `video_url` of JPEGs, which vLLM reads as a video. `images`: each frame as an
     image under a heading, for every server that accepts several images per request."""
+    request_fps: bool = True
+    """With clips as videos: tell the server the rate of the frames that a question shows (vLLM's `media_io_kwargs`), by
+    which Qwen2.5-VL places them in time. vLLM wants `--trust-request-mm-kwargs` for it, with which `ffpdata serve-vlm`
+    starts it. False for a server that refuses it and assumes a rate of its own."""
     questions: dict[str, ViewSettings] = {}
-    """Prompt name to its own `View`, e.g. `{screen: {frames: 16}}`."""
+    """Prompt name to its own `View`, e.g. `{screen: {frames: 16}}`; over `OWN_VIEWS`, of which
+    `{screen: {closeup: null}}` takes the close-up away."""
     schema_mode: Literal["json_schema", "json_object", "text"] = "json_schema"
     """Constraint on the server's output: the prompt's schema, any JSON, or none. For the last two the schema is
     appended to the question. The answer is always validated here."""
@@ -55,9 +97,15 @@ class VisionSettings(View):
 
     def view(self, question: str) -> View:
         """Return the view for the prompt `question`."""
-        own = self.questions.get(question)
-        base = {name: getattr(self, name) for name in View.model_fields}
-        return View(**base | (own.model_dump(exclude_none=True) if own else {}))
+        view = {name: getattr(self, name) for name in View.model_fields}
+        for own in (OWN_VIEWS.get(question), self.questions.get(question)):
+            given = own.model_dump(exclude_unset=True) if own else {}
+            view |= {name: value for name, value in given.items() if value is not None or name == "closeup"}
+        return View.model_validate(view)
+
+    def views(self) -> dict[str, View]:
+        """Return every view that a question may have: prompt name to view, and that of all other prompts as ``."""
+        return {name: self.view(name) for name in ("", *OWN_VIEWS, *self.questions)}
 
 
 class ServerRuntime(BaseModel):

@@ -79,7 +79,10 @@ def free_port() -> int:
 
 
 def test_a_question_carries_schema_frames_and_settings(opened: Any) -> None:
-    model, (server,) = opened([Say(GOOD)], settings={"frames": 4, "seed": 5, "max_tokens": 99, "temperature": 0.2})
+    model, (server,) = opened(
+        [Say(GOOD)],
+        settings={"questions": {"discriminate": {"frames": 4}}, "seed": 5, "max_tokens": 99, "temperature": 0.2},
+    )
     answer = ask(model)
     assert answer == {"reason": "A dog stands where the cat was.", "task": "swap"}
     (body,) = server.requests
@@ -94,7 +97,7 @@ def test_a_question_carries_schema_frames_and_settings(opened: Any) -> None:
 
 
 def test_the_facts_say_what_was_shown_and_what_it_cost(opened: Any) -> None:
-    model, (server,) = opened([Say(GOOD, pause=0.05)], settings={"frames": 4})
+    model, (server,) = opened([Say(GOOD, pause=0.05)], settings={"questions": {"discriminate": {"frames": 4}}})
     facts = ask(model).facts
     assert facts["frames"] == {"source": [0, 3, 5, 8], "target": [0, 3, 5, 8]}
     assert facts["sizes"]["source"] == [56, 28]

@@ -195,6 +195,19 @@ def test_every_question_is_answered_in_its_schema(model: ServedVision, name: str
     json.dumps(answer).encode()
 
 
+def test_a_close_up_and_the_rate_of_the_frames_reach_the_server(model: ServedVision) -> None:
+    masks = np.zeros(MEDIA["source"].shape[:3], bool)
+    masks[:, 60:120, 100:160] = True
+    prompt = Prompt.load(PROMPTS / "screen.yaml")
+    assert model.more_media(prompt) == ("mask",)
+    near = model.ask(prompt, MEDIA | {"mask": masks}, FIELDS | {"fps": 16.0}).facts
+    far = model.ask(prompt, MEDIA, FIELDS | {"fps": 16.0}).facts
+    assert near["fps"] == {"source": 3.0, "target": 3.0}, "4 frames of 17, at 16 per second"
+    assert len(near["frames"]["closeup"]) == 12
+    per_image = near["sizes"]["closeup"][0] * near["sizes"]["closeup"][1] / 28**2
+    assert near["prompt_tokens"] / (1 + near["repairs"]) > far["prompt_tokens"] / (1 + far["repairs"]) + 12 * per_image
+
+
 @pytest.mark.parametrize("mode", ["json_object", "text"])
 def test_other_schema_modes_reach_the_server(served: Served, mode: str) -> None:
     looser = ServedVision(served.spec(schema_mode=mode, max_tokens=64, repairs=0))
