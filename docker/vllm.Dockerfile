@@ -24,12 +24,12 @@ CMD ["Qwen/Qwen2.5-VL-72B-Instruct", \
      "--served-model-name", "Qwen/Qwen2.5-VL-72B-Instruct", \
      "--revision", "89c86200743eec961a297729e7990e8f2ddbc4c5", \
      "--tensor-parallel-size", "2", \
-     "--max-model-len", "5376", \
+     "--max-model-len", "7936", \
      "--max-num-batched-tokens", "2304", \
      "--max-num-seqs", "4", \
      "--gpu-memory-utilization", "0.95", \
      "--mm-processor-kwargs", "{\"images_kwargs\": {\"size\": {\"shortest_edge\": 3136, \"longest_edge\": 937664}}, \"videos_kwargs\": {\"size\": {\"shortest_edge\": 3136, \"longest_edge\": 234416}}}", \
-     "--limit-mm-per-prompt", "{\"video\": 2, \"image\": 1}", \
+     "--limit-mm-per-prompt", "{\"video\": 2, \"image\": 12}", \
      "--structured-outputs-config", "{\"backend\": \"xgrammar\", \"disable_any_whitespace\": true}", \
      "--media-io-kwargs", "{\"video\": {\"num_frames\": -1, \"fps\": 2}}", \
      "--trust-request-mm-kwargs"]

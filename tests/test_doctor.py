@@ -266,7 +266,7 @@ def test_the_memory_of_a_server(tmp_path: Path) -> None:
     worker["resources"] |= {"gpu_memory_gb": 40}
     found = doctor(tmp_path, {"vision_language": entry, "remover": worker})
     assert found["vision_language: server"].startswith(
-        "ok: 2 x 79.1 GiB: weights 68.4 + cache 3.3 (4 sequences of 5376"
+        "ok: 2 x 79.1 GiB: weights 68.4 + cache 4.8 (4 sequences of 7936"
     )
     assert found["workers"] == "ok: the largest worker takes 75.5 of 79.1 GiB, CUDA's own included"
     runtime["server"] = server | {"utilization": 0.9, "shared": True}

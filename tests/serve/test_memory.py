@@ -102,13 +102,13 @@ def test_lengths_follow_views_prompts_and_answers() -> None:
     prompts = prompts_of(shipped_pipelines("gpu"))
     shape = PUBLISHED[LARGE]
     plain = demand(prompts, VisionSettings(), shape)
-    assert (plain.videos, plain.images, plain.longest) == (2, 1, "instruct_style")
-    assert 2 * 4 * 299 + 1196 + 512 < plain.length < 6000
+    assert (plain.videos, plain.images, plain.longest) == (2, 12, "screen")
+    assert 2 * 4 * 299 + 12 * 256 + 512 < plain.length < 8500
     more = VisionSettings.model_validate({"questions": {"screen": {"frames": 32}}})
     assert demand(prompts, more, shape).longest == "screen"
     assert demand(prompts, more, shape).length > 2 * 16 * 299
     images = demand(prompts, VisionSettings(clips_as="images"), shape)
-    assert (images.videos, images.images) == (0, 17)
+    assert (images.videos, images.images) == (0, 28)
     assert images.length > 2 * 8 * 299 + 1196
     assert demand(prompts, VisionSettings(max_tokens=2048), shape).length >= plain.length + 2 * (2048 - 512) - 256
     assert demand(prompts, VisionSettings(schema_mode="text"), shape).length > plain.length
@@ -150,7 +150,7 @@ def test_the_alternatives_that_the_profile_names_close(model: str, cards: int, s
 
 def test_a_sum_that_does_not_close_is_refused_with_what_to_change(tmp_path: Path) -> None:
     path = profile(tmp_path, cards=2, card_gib=79.1, utilization=0.95, sequences=32)
-    with pytest.raises(UsageError, match=r"> 75\.1 \(0\.95 of the card\).*lower server\.sequences to 6"):
+    with pytest.raises(UsageError, match=r"> 75\.1 \(0\.95 of the card\).*lower server\.sequences to 4"):
         plan_for("", path)
     assert plan_for("", path, unchecked=True).memory is not None
     assert plan_for("", path, flags=("--max-num-seqs", "4")).memory is not None
@@ -176,11 +176,12 @@ def test_a_plan_has_flags_for_what_was_derived(tmp_path: Path) -> None:
     settings = {"clip_pixels": 147456, "questions": {"screen": {"frames": 32, "clip_pixels": 300000}}}
     path = profile(tmp_path, SMALL_AWQ, settings, card_gib=23.5, utilization=0.8, sequences=2)
     command = plan_for("", path, vllm="python3").command("h", 1)
+    command.remove("--trust-request-mm-kwargs")
     given = dict(zip(command[3::2], command[4::2], strict=True))
     edges = json.loads(given["--mm-processor-kwargs"])
     assert edges["videos_kwargs"]["size"] == {"shortest_edge": 3136, "longest_edge": 300000}
     assert edges["images_kwargs"]["size"]["longest_edge"] == 1288 * 728
-    assert json.loads(given["--limit-mm-per-prompt"]) == {"video": 2, "image": 1}
+    assert json.loads(given["--limit-mm-per-prompt"]) == {"video": 2, "image": 12}
     assert int(given["--max-num-batched-tokens"]) >= 16 * (300000 // 784)
     assert int(given["--max-model-len"]) >= 2 * 16 * (300000 // 784)
     assert (given["--max-num-seqs"], given["--gpu-memory-utilization"]) == ("2", "0.8")
