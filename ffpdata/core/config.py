@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from ffpdata.core.back_ends import several_of, spread, takes_all
-from ffpdata.core.entries import Lines, assign, assignment, merge, override, read, spot_of, validate
+from ffpdata.core.entries import Lines, assign, assignment, merge, override, read, set_line, spot_of, validate
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.from_classes import override_texts, specs_of
 from ffpdata.core.library import Library
@@ -130,7 +130,7 @@ def load_settings(model: type[S], name: str, overrides: Sequence[str] = ()) -> S
     for text in overrides:
         parts, value = assignment(text)
         assign(data, parts, value, text)
-        lines[tuple(parts)] = f"--set {text}"
+        set_line(lines, tuple(parts), f"--set {text}")
     settings: S = validate(model, data, (), lines, str(path))
     return settings
 

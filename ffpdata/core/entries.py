@@ -76,10 +76,10 @@ def override(
         parts = parts[1:]
     if parts and parts[0] in stages and len(parts) > 1:
         assign(stages[parts[0]]["settings"], parts[1:], value, text)
-        lines["stages", *parts] = f"--set {text}"
+        set_line(lines, ("stages", *parts), f"--set {text}")
     elif parts and parts[0] in sections:
         assign(data, parts, value, text)
-        lines[tuple(parts)] = f"--set {text}"
+        set_line(lines, tuple(parts), f"--set {text}")
     else:
         first = parts[0] if parts else ""
         if not first or first in stages:
@@ -129,6 +129,13 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str,
     if error["type"] == "extra_forbidden":
         return f"{spot}: unknown entry {entry!r}{nearest(path[-1], _fields_at(model, path[:-1]))}"
     return f"{spot}: {entry}: {fault(error)}"
+
+
+def set_line(lines: Lines, entry: tuple[str, ...], spot: str) -> None:
+    """Note where an entry was set; what the file says below it holds no more."""
+    for below in [where for where in lines if where[: len(entry)] == entry]:
+        del lines[below]
+    lines[entry] = spot
 
 
 def spot_of(lines: Lines, entry: Sequence[str], file: str) -> str:

@@ -45,7 +45,7 @@ def refined(tmp_path: Path) -> RunFolder:
 def test_another_remover_is_told(refined: RunFolder, tmp_path: Path) -> None:
     pipeline = ffpdata.load_pipeline(tmp_path / "toys.yaml")
     said = overruled(refined, pipeline)
-    assert said.startswith("This run was refined, and this start makes all removals by some/vace@abc again.")
+    assert said.startswith("This run was refined, and this start makes all removals by some/vace@abc+sdpa again.")
     assert said.endswith(f"--profile {refined.store.root}/{PROMOTED}")
     assert overruled(RunFolder(tmp_path / "other"), pipeline) == ""
     kept = ffpdata.load_pipeline(tmp_path / "toys.yaml", f"{refined.store.root}/{PROMOTED}")
