@@ -2,7 +2,8 @@
 
 A worker on a GPU has several items in hand, each in a thread of its own. The code of its stage runs only while its item
 has the turn, so stage and models see one item at a time. Whatever reads or writes files (`media/codec`, the store)
-gives the turn away until it is done. Between items, the oldest that waits is next: it is nearest to its end.
+gives the turn away until it is done. An item that has not begun is next, so that its files are read while another
+computes; after those the one that had the turn most often, which is nearest to its end, and of such the oldest.
 
 A thread without a turn, in every other worker and runner, is not affected.
 """
@@ -44,7 +45,7 @@ class Turn:
         self.number = number
         self.held = self.waited = 0.0
         self._turns, self._began, self._since = turns, time.perf_counter(), 0.0
-        self._waits = False
+        self._waits, self._times = False, 0
 
     @property
     def has(self) -> bool:
@@ -78,6 +79,7 @@ class Turn:
             now = time.perf_counter()
             self.waited += now - self._since
             self._waits, self._since = False, now
+            self._times += 1
 
     def give(self) -> None:
         """Let the next item have the turn."""
@@ -88,7 +90,10 @@ class Turn:
 
     def _is_next(self) -> bool:
         turns = self._turns
-        return turns.holder is None and self is min(turns.waiting, key=lambda turn: turn.number)
+        return turns.holder is None and self is min(turns.waiting, key=Turn._place)
+
+    def _place(self) -> tuple[bool, int, int]:
+        return self._times > 0, -self._times, self.number
 
 
 @contextmanager

@@ -72,6 +72,60 @@ def test_the_oldest_that_waits_is_next() -> None:
     assert order == [turn.number for turn in others]
 
 
+def test_an_item_that_wrote_its_files_does_not_wait_for_all_that_are_ready() -> None:
+    """It is done once it has returned, and the worker has room for the next; an older one may have been read later."""
+    turns, order = Turns(), list[int]()
+    older, written, holder = (turns.new() for _ in range(3))
+    for turn in (older, written, written):
+        turn.take()
+        turn.give()
+    holder.take()
+
+    def go(turn: Turn) -> None:
+        turn.take()
+        order.append(turn.number)
+        turn.give()
+
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(go, older)
+        threads.submit(go, written)
+        while len(turns.waiting) < 2:
+            time.sleep(0.001)
+        holder.give()
+    assert order == [written.number, older.number]
+
+
+def test_an_item_that_enters_reads_its_files_before_the_next_computes() -> None:
+    """Else its files would be read only after all that are ready have computed, while nothing is at the GPU."""
+    turns, order = Turns(), list[str]()
+    holder, ready, late = (turns.new() for _ in range(3))
+    ready.take()
+    ready.give()  # it has begun, and read its files
+    holder.take()
+
+    def go(turn: Turn, name: str) -> None:
+        with turn.in_this_thread():
+            turn.take()
+            with file_work():
+                order.append(f"{name} reads")
+            order.append(f"{name} computes")
+            turn.give()
+
+    def compute(turn: Turn) -> None:
+        turn.take()
+        order.append("ready computes")
+        time.sleep(0.1)
+        turn.give()
+
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(compute, ready)
+        threads.submit(go, late, "late")
+        while len(turns.waiting) < 2:
+            time.sleep(0.001)
+        holder.give()
+    assert order == ["late reads", "ready computes", "late computes"]
+
+
 def test_waiting_for_the_turn_is_no_work_of_the_item() -> None:
     measured = {}
 
