@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 
 from benchmarks.timing import add_size, verdict
 from ffpdata.core.stage import Artifact, Item, Resources, Row, Stage, StageSettings
@@ -80,7 +81,7 @@ class Edit(OnCard):
 
 
 class Masks(OnCard):
-    """Writes the masks of what is bright."""
+    """Writes the masks of a disk that moves."""
 
     name = "masks"
     writes = {"mask_video": Artifact("mp4"), "span": list[float]}
@@ -89,7 +90,7 @@ class Masks(OnCard):
         frames = read_video(row.file("source_video"))
         span = self.compute()
         target = row.new_file("mask_video")
-        write_masks(target, frames[..., 1] > 127, FPS)
+        write_masks(target, disk(*frames.shape[:3]), FPS)
         return {"mask_video": target, "span": span}
 
 
@@ -113,9 +114,16 @@ def scene(path: Path, width: int, height: int, frames: int) -> None:
     for axis in (0, 1):
         large = sum(np.roll(large, shift, axis) for shift in range(-3, 4)) / 7
     moved = [large[t : t + height, 2 * t : 2 * t + width] for t in range(frames)]
-    grain = rng.normal(0, 4, (8, height, width, 1)).astype(np.float32)
+    grain = rng.normal(0, 2, (8, height, width, 1)).astype(np.float32)
     clip = np.stack([np.clip(f + grain[t % 8], 0, 255).astype(np.uint8) for t, f in enumerate(moved)])
     write_video(path, clip, FPS)
+
+
+def disk(frames: int, height: int, width: int) -> NDArray[np.bool_]:
+    """Masks of a disk that moves, bool (T, H, W)."""
+    y, x = np.ogrid[:height, :width]
+    centres = np.linspace(width / 4, width * 3 / 4, frames)
+    return np.stack([(x - centre) ** 2 + (y - height / 2) ** 2 < (height / 5) ** 2 for centre in centres])
 
 
 def measure(kind: str, clip: Path, count: int, overlap: int, settings: Mapping[str, Any]) -> Measured:

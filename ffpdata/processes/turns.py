@@ -23,6 +23,7 @@ class Turns:
         self.changed = threading.Condition()
         self.waiting: list[Turn] = []
         self.holder: Turn | None = None
+        self.decoder = threading.Lock()
         self._count = 0
 
     def new(self) -> Turn:
@@ -81,6 +82,18 @@ class Turn:
             self._waits, self._since = False, now
             self._times += 1
 
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """A block in which no other item of the worker decodes; waiting for that is no work of its own either."""
+        changed, decoder = self._turns.changed, self._turns.decoder
+        with changed:
+            self._waits, self._since = True, time.perf_counter()
+        with decoder:
+            with changed:
+                self.waited += time.perf_counter() - self._since
+                self._waits = False
+            yield
+
     def give(self) -> None:
         """Let the next item have the turn."""
         with self._turns.changed:
@@ -122,6 +135,18 @@ def file_work() -> Iterator[None]:
         yield
     finally:
         turn.take()
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """`file_work` that decodes, which takes every core: several at once would all be ready late."""
+    turn = _current()
+    with file_work():
+        if turn is None:
+            yield
+            return
+        with turn.decoding():
+            yield
 
 
 def clock() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ffpdata.processes.turns import Turn, Turns, clock, computing, file_work
+from ffpdata.processes.turns import Turn, Turns, clock, computing, decoding, file_work
 
 
 def in_threads(turns: Turns, work: Callable[[Turn], object], count: int) -> list[Turn]:
@@ -148,6 +149,22 @@ def test_waiting_for_the_turn_is_no_work_of_the_item() -> None:
     assert waiter.seconds() < 0.1 < holder.seconds(), "asked from outside, while it waits"
     holder.give()
     thread.join()
+
+
+def test_one_decodes_at_a_time_and_the_first_is_ready_first() -> None:
+    spans, own = [], []
+
+    def work(turn: Turn) -> None:
+        with computing(), decoding():
+            began = time.perf_counter()
+            time.sleep(0.1)
+            spans.append((began, time.perf_counter()))
+        own.append(turn.seconds())
+
+    in_threads(Turns(), work, 3)
+    spans.sort()
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+    assert own == pytest.approx([0.1] * 3, abs=0.08)
 
 
 def test_an_error_leaves_the_turn_to_the_next() -> None:
