@@ -73,58 +73,38 @@ def test_the_oldest_that_waits_is_next() -> None:
     assert order == [turn.number for turn in others]
 
 
-def test_an_item_that_wrote_its_files_does_not_wait_for_all_that_are_ready() -> None:
-    """It is done once it has returned, and the worker has room for the next; an older one may have been read later."""
-    turns, order = Turns(), list[int]()
-    older, written, holder = (turns.new() for _ in range(3))
-    for turn in (older, written, written):
-        turn.take()
-        turn.give()
-    holder.take()
-
-    def go(turn: Turn) -> None:
-        turn.take()
-        order.append(turn.number)
-        turn.give()
-
-    with ThreadPoolExecutor(2) as threads:
-        threads.submit(go, older)
-        threads.submit(go, written)
-        while len(turns.waiting) < 2:
-            time.sleep(0.001)
-        holder.give()
-    assert order == [written.number, older.number]
-
-
-def test_an_item_that_enters_reads_its_files_before_the_next_computes() -> None:
-    """Else its files would be read only after all that are ready have computed, while nothing is at the GPU."""
+def test_short_turns_go_before_those_that_compute() -> None:
+    """Learned from the item before: it reads twice, computes, writes and returns. The oldest of equals comes first."""
     turns, order = Turns(), list[str]()
-    holder, ready, late = (turns.new() for _ in range(3))
-    ready.take()
-    ready.give()  # it has begun, and read its files
-    holder.take()
 
-    def go(turn: Turn, name: str) -> None:
-        with turn.in_this_thread():
+    def work(turn: Turn, stop: int = 0) -> None:
+        """Take the turns of an item up to the one before `stop`."""
+        for step in range(1, stop or 5):
             turn.take()
-            with file_work():
-                order.append(f"{name} reads")
-            order.append(f"{name} computes")
+            time.sleep(0.1 if step == 3 else 0.0)
             turn.give()
 
-    def compute(turn: Turn) -> None:
-        turn.take()
-        order.append("ready computes")
-        time.sleep(0.1)
-        turn.give()
+    work(turns.new())
+    ready, reading, entering, written, holder = (turns.new() for _ in range(5))
+    work(ready, stop=3)
+    work(reading, stop=2)
+    work(written, stop=4)
+    holder.take()
+    waiting = {"ready": ready, "reading": reading, "entering": entering, "written": written}
 
-    with ThreadPoolExecutor(2) as threads:
-        threads.submit(compute, ready)
-        threads.submit(go, late, "late")
-        while len(turns.waiting) < 2:
+    def go(name: str) -> None:
+        waiting[name].take()
+        order.append(name)
+        waiting[name].give()
+
+    with ThreadPoolExecutor(len(waiting)) as threads:
+        for name in waiting:
+            threads.submit(go, name)
+        while len(turns.waiting) < len(waiting):
             time.sleep(0.001)
         holder.give()
-    assert order == ["late reads", "ready computes", "late computes"]
+    assert order[-1] == "ready"
+    assert sorted(order[:-1]) == ["entering", "reading", "written"]
 
 
 def test_waiting_for_the_turn_is_no_work_of_the_item() -> None:
