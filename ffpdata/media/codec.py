@@ -22,7 +22,7 @@ from ffpdata.media import ffmpeg, pixels
 from ffpdata.media.encoders import ARGUMENTS, DEFAULT, HARDWARE, Encoder
 from ffpdata.media.filter_graph import chain, video_filter
 from ffpdata.media.geometry import as_rate
-from ffpdata.processes.turns import file_work
+from ffpdata.processes.turns import decoding, file_work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -269,7 +269,7 @@ def _stream(container: Any, path: Path) -> Any:
     return container.streams.video[0]
 
 
-@file_work()
+@decoding()
 def _read(path: Path, channels: int, limit: int | None = None) -> NDArray[np.uint8]:
     """Decode into one preallocated array, so that no frame is in memory twice."""
     import av

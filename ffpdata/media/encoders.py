@@ -1,7 +1,7 @@
 """The encoders that clips may be written with, and whether this machine has them.
 
-Measured on 81 grainy frames of 1280x720, CPU seconds of one core, size and PSNR: `fast` 5.6 s, 12.3 MB, 39.8 dB;
-`veryfast` 2.6 s, 10.0 MB, 37.1 dB; `superfast` 1.8 s, 12.5 MB, 38.0 dB; `ultrafast` 1.0 s, 21.6 MB, 38.2 dB.
+Measured once on 41 grainy frames of 1280x720, CPU seconds and size scaled to 81, and PSNR: `fast` 5.6 s, 12.3 MB,
+39.8 dB; `veryfast` 2.6 s, 10.0 MB, 37.1 dB; `superfast` 1.8 s, 12.5 MB, 38.0 dB; `ultrafast` 1.0 s, 21.6 MB, 38.2 dB.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 A worker on a GPU has several items in hand, each in a thread of its own. The code of its stage runs only while its item
 has the turn, so stage and models see one item at a time. Whatever reads or writes files (`media/codec`, the store)
-gives the turn away until it is done. Between items, the oldest that waits is next: it is nearest to its end.
+gives the turn away until it is done. Next is the item whose coming turn is expected to be the shortest, and of such
+the oldest: the short ones lead to a read, or to the end of an item, and cost the GPU nothing. How long an item's first,
+second, third turn takes is learned from the items before; one that is not known counts as short.
 
 A thread without a turn, in every other worker and runner, is not affected.
 """
@@ -22,6 +24,9 @@ class Turns:
         self.changed = threading.Condition()
         self.waiting: list[Turn] = []
         self.holder: Turn | None = None
+        self.decoder = threading.Lock()
+        self.expected: dict[int, float] = {}
+        """Seconds of an item's first, second, ... turn, of the item that had it last."""
         self._count = 0
 
     def new(self) -> Turn:
@@ -44,7 +49,7 @@ class Turn:
         self.number = number
         self.held = self.waited = 0.0
         self._turns, self._began, self._since = turns, time.perf_counter(), 0.0
-        self._waits = False
+        self._waits, self._times = False, 0
 
     @property
     def has(self) -> bool:
@@ -78,17 +83,35 @@ class Turn:
             now = time.perf_counter()
             self.waited += now - self._since
             self._waits, self._since = False, now
+            self._times += 1
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """A block in which no other item of the worker decodes; waiting for that is no work of its own either."""
+        changed, decoder = self._turns.changed, self._turns.decoder
+        with changed:
+            self._waits, self._since = True, time.perf_counter()
+        with decoder:
+            with changed:
+                self.waited += time.perf_counter() - self._since
+                self._waits = False
+            yield
 
     def give(self) -> None:
         """Let the next item have the turn."""
         with self._turns.changed:
-            self.held += time.perf_counter() - self._since
+            seconds = time.perf_counter() - self._since
+            self.held += seconds
+            self._turns.expected[self._times] = seconds
             self._turns.holder = None
             self._turns.changed.notify_all()
 
     def _is_next(self) -> bool:
         turns = self._turns
-        return turns.holder is None and self is min(turns.waiting, key=lambda turn: turn.number)
+        return turns.holder is None and self is min(turns.waiting, key=Turn._place)
+
+    def _place(self) -> tuple[float, int]:
+        return self._turns.expected.get(self._times + 1, 0.0), self.number
 
 
 @contextmanager
@@ -117,6 +140,18 @@ def file_work() -> Iterator[None]:
         yield
     finally:
         turn.take()
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """`file_work` that decodes, which takes every core: several at once would all be ready late."""
+    turn = _current()
+    with file_work():
+        if turn is None:
+            yield
+            return
+        with turn.decoding():
+            yield
 
 
 def clock() -> float:

@@ -11,7 +11,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -139,10 +139,11 @@ def _call(
     seen = {name: item.values[name] for name in (*stage.reads, *stage.uses) if name in item.values}
     stack = ExitStack()
     held = stack.enter_context(store.hold())
+    fetch: Callable[[str], Path] = partial(store.fetch, in_use=held)
     row = Row(
         seen,
         item_id=item.item_id,
-        open_file=file_work()(partial(store.fetch, in_use=held)),
+        open_file=fetch if store.local else file_work()(fetch),  # a local path is at hand
         new_file=new_file,
         open_input=file_work()(partial(fetch_input, in_use=held)),
     )

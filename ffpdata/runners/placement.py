@@ -98,8 +98,9 @@ def refuse(needs: Mapping[str, Resources], nodes: Sequence[Node]) -> str | None:
 def needed_in_hand(turn: float, files: float, most: int) -> int:
     """How many items a worker must have in hand to keep its GPU busy, where each waits for files for `files` seconds.
 
-    One computes, one is read and ready, and the others are being written. Where files take next to nothing of an item's
-    time it is one: a second would only wait, in memory, while another worker could have it.
+    One computes, others wait for their files, two may wait for the turn, to begin and to return after their files were
+    written, and one more is read early, because a clip is read slower while others are written. Where files take next
+    to nothing of an item's time it is one: a second would only wait, in memory, while another worker could have it.
 
     Args:
         turn: seconds of an item at the GPU.
@@ -108,7 +109,7 @@ def needed_in_hand(turn: float, files: float, most: int) -> int:
     """
     if files <= FILES_SHARE * turn:
         return 1
-    return min(most, 2 + math.ceil(files / max(turn, _EPS)))
+    return min(most, 4 + math.ceil(files / max(turn, _EPS)))
 
 
 def grow(

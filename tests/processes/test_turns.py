@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ffpdata.processes.turns import Turn, Turns, clock, computing, file_work
+from ffpdata.processes.turns import Turn, Turns, clock, computing, decoding, file_work
 
 
 def in_threads(turns: Turns, work: Callable[[Turn], object], count: int) -> list[Turn]:
@@ -72,6 +73,40 @@ def test_the_oldest_that_waits_is_next() -> None:
     assert order == [turn.number for turn in others]
 
 
+def test_short_turns_go_before_those_that_compute() -> None:
+    """Learned from the item before: it reads twice, computes, writes and returns. The oldest of equals comes first."""
+    turns, order = Turns(), list[str]()
+
+    def work(turn: Turn, stop: int = 0) -> None:
+        """Take the turns of an item up to the one before `stop`."""
+        for step in range(1, stop or 5):
+            turn.take()
+            time.sleep(0.1 if step == 3 else 0.0)
+            turn.give()
+
+    work(turns.new())
+    ready, reading, entering, written, holder = (turns.new() for _ in range(5))
+    work(ready, stop=3)
+    work(reading, stop=2)
+    work(written, stop=4)
+    holder.take()
+    waiting = {"ready": ready, "reading": reading, "entering": entering, "written": written}
+
+    def go(name: str) -> None:
+        waiting[name].take()
+        order.append(name)
+        waiting[name].give()
+
+    with ThreadPoolExecutor(len(waiting)) as threads:
+        for name in waiting:
+            threads.submit(go, name)
+        while len(turns.waiting) < len(waiting):
+            time.sleep(0.001)
+        holder.give()
+    assert order[-1] == "ready"
+    assert sorted(order[:-1]) == ["entering", "reading", "written"]
+
+
 def test_waiting_for_the_turn_is_no_work_of_the_item() -> None:
     measured = {}
 
@@ -94,6 +129,22 @@ def test_waiting_for_the_turn_is_no_work_of_the_item() -> None:
     assert waiter.seconds() < 0.1 < holder.seconds(), "asked from outside, while it waits"
     holder.give()
     thread.join()
+
+
+def test_one_decodes_at_a_time_and_the_first_is_ready_first() -> None:
+    spans, own = [], []
+
+    def work(turn: Turn) -> None:
+        with computing(), decoding():
+            began = time.perf_counter()
+            time.sleep(0.1)
+            spans.append((began, time.perf_counter()))
+        own.append(turn.seconds())
+
+    in_threads(Turns(), work, 3)
+    spans.sort()
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+    assert own == pytest.approx([0.1] * 3, abs=0.08)
 
 
 def test_an_error_leaves_the_turn_to_the_next() -> None:

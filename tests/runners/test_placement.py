@@ -99,7 +99,7 @@ def test_a_part_of_a_gpu_above_one_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("turn", "files", "in_hand"),
-    [(2.0, 5.65, 5), (2.0, 1.35, 3), (3150.0, 6.0, 1), (20.0, 6.0, 3), (0.2, 6.0, 6), (0.0, 0.0, 1), (2.0, 0.0, 1)],
+    [(2.0, 5.65, 6), (2.0, 1.35, 5), (3150.0, 6.0, 1), (20.0, 6.0, 5), (0.2, 6.0, 6), (0.0, 0.0, 1), (2.0, 0.0, 1)],
 )
 def test_as_many_items_in_hand_as_keep_a_gpu_busy(turn: float, files: float, in_hand: int) -> None:
     """And no second one where it would only wait."""
