@@ -63,7 +63,7 @@ def demand(prompts: Iterable[Prompt], settings: VisionSettings, shape: ModelShap
     asked = {prompt.name: prompt for prompt in prompts}
     fields = _field_bytes(asked.values())
     lengths: dict[str, int] = {}
-    videos = images = clip_pixels = image_pixels = medium = 0
+    clip_pixels = image_pixels = medium = 0
     for name, prompt in asked.items():
         view, tokens = settings.view(name), TEMPLATE_TOKENS
         clips = sum(kind == "clip" for kind in prompt.media.values())
@@ -71,12 +71,10 @@ def demand(prompts: Iterable[Prompt], settings: VisionSettings, shape: ModelShap
         if settings.clips_as == "images":
             each = shape.image_tokens(view.clip_pixels)
             tokens += clips * (view.frames * (each + MEDIUM_TOKENS) + HEADING_TOKENS)
-            shown = stills + clips * view.frames
             image_pixels = max(image_pixels, view.clip_pixels if clips else 0)
         else:
             each = shape.clip_tokens(view.frames, view.clip_pixels)
             tokens += clips * (each + MEDIUM_TOKENS)
-            shown, videos = stills, max(videos, clips)
             clip_pixels = max(clip_pixels, view.clip_pixels if clips else 0)
         still = shape.image_tokens(view.image_pixels)
         tokens += stills * (still + MEDIUM_TOKENS)
@@ -84,9 +82,7 @@ def demand(prompts: Iterable[Prompt], settings: VisionSettings, shape: ModelShap
         if near and near.of in prompt.media:
             crop = shape.image_tokens(near.pixels)
             tokens += near.images * (crop + MEDIUM_TOKENS) + near.runs * HEADING_TOKENS
-            shown += near.images
             image_pixels, medium = max(image_pixels, near.pixels), max(medium, crop)
-        images = max(images, shown)
         image_pixels = max(image_pixels, view.image_pixels if stills else 0)
         medium = max(medium, each if clips else 0, still if stills else 0)
         text = len(prompt.text.encode()) + sum(fields.get(one, FIELD_BYTES) for one in prompt.inputs)
@@ -97,7 +93,25 @@ def demand(prompts: Iterable[Prompt], settings: VisionSettings, shape: ModelShap
             tokens += min(settings.max_tokens, MAX_QUOTED) + math.ceil(REPAIR_BYTES / BYTES_PER_TOKEN)
         lengths[name] = tokens
     longest = max(lengths, key=lambda name: lengths[name])
+    videos, images = count_media(asked.values(), settings)
     return Demand(rounded(lengths[longest]), longest, videos, images, clip_pixels, image_pixels, medium)
+
+
+def count_media(prompts: Iterable[Prompt], settings: VisionSettings) -> tuple[int, int]:
+    """Return the most videos and the most images in one question; frames that are sent as images are images."""
+    videos = images = 0
+    for prompt in prompts:
+        view = settings.view(prompt.name)
+        clips = sum(kind == "clip" for kind in prompt.media.values())
+        shown = len(prompt.media) - clips
+        if view.closeup and view.closeup.of in prompt.media:
+            shown += view.closeup.images
+        if settings.clips_as == "images":
+            shown += clips * view.frames
+        else:
+            videos = max(videos, clips)
+        images = max(images, shown)
+    return videos, images
 
 
 def rounded(tokens: int) -> int:

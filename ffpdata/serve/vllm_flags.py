@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ffpdata.core.errors import UsageError
+from ffpdata.models.vlm.settings import Closeup
 from ffpdata.serve.memory import ServerMemory, Share, batch_tokens, server_memory
 from ffpdata.serve.model_shape import MIN_PIXELS, MOST_PIXELS, ModelShape, find_shape
 from ffpdata.serve.profile import Serving, prompts_of, serving, shipped_pipelines
-from ffpdata.serve.questions import Demand, demand
+from ffpdata.serve.questions import Demand, count_media, demand
 
 VIDEOS = 2
 """Videos in a question, the source and the target, where the profile's questions are not known."""
-IMAGES = 4
-"""Images in a question, likewise."""
+IMAGES = Closeup().images + 1
+"""Images in a question, a close-up and a style reference, likewise."""
 LENGTH = 32768
 """Tokens of a question with its answer, likewise."""
 UTILIZATION = 0.9
@@ -185,6 +186,9 @@ def plan_for(
             raise UsageError(f"--api-key-env {api_key_env}: that environment variable is not set")
     given.setdefault("served_model", model)
     shape = find_shape(model, given.get("revision", ""))
+    if found and shape is None:
+        videos, images = count_media(prompts_of(pipelines), found.settings)
+        given = {"videos": videos, "images": images} | given
     if shape is None:
         return ServerPlan(model=model, **given)
     if found:
@@ -208,9 +212,6 @@ def _of_profile(found: Serving, model: str) -> dict[str, Any]:
     options: dict[str, Any] = {} if model else {"revision": found.spec.revision}
     named = found.spec.runtime.get("served_model")
     options["served_model"] = named or model or found.served_model
-    if found.settings.clips_as == "images":  # each frame is an image, and a style question shows one more
-        views = [found.settings.view(question).frames for question in ("", *found.settings.questions)]
-        options["images"] = VIDEOS * max(views) + 1
     if found.server:
         server = found.server
         options |= {"gpus": server.cards, "utilization": server.utilization, "sequences": server.sequences}

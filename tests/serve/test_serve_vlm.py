@@ -125,9 +125,7 @@ def test_two_servers_with_their_flags_end_with_ctrl_c(serve: Callable[..., Comma
     note = command.note(1)
     arguments = note["arguments"]
     assert arguments[:2] == ["serve", "org/vl"]
-    arguments.remove(
-        "--trust-request-mm-kwargs"
-    )  # the one flag without a value: questions tell the rate of their frames
+    arguments.remove("--trust-request-mm-kwargs")  # has no value; questions tell the rate of their frames
     given = dict(zip(arguments[2::2], arguments[3::2], strict=True))
     assert given["--port"] == str(command.port + 1)
     assert (given["--served-model-name"], given["--revision"], given["--quantization"]) == ("org/vl", "abc", "awq")
@@ -224,7 +222,7 @@ def test_a_profile_says_model_and_revision(tmp_path: Path) -> None:
     )
     plan = plan_for("", str(profile), servers=2)
     assert (plan.model, plan.served_model, plan.revision) == ("Qwen/Qwen2.5-VL-72B-Instruct",) * 2 + ("abc",)
-    assert plan.images == 2 * 10 + 3 * 4 + 1, "two clips of a screening, its close-up, and a reference"
+    assert (plan.videos, plan.images) == (0, 2 * 10 + 3 * 4), "two clips of a screening and its close-up"
     with pytest.raises(UsageError, match=r"runtime\.endpoint"):
         plan_for("", "cpu")
     with pytest.raises(UsageError, match="--model"):

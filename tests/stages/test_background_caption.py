@@ -27,7 +27,7 @@ def test_it_describes_the_edited_clip(alone: Alone) -> None:
     values = {"source_video": alone.video("in", flat(40)), "caption": CAPTION, "object": "dog", "task": "background"}
     assert alone.process(stage, **values) == {"target_caption": ANSWER["caption"]}
     [call] = asked(stage, "vision_language")
-    assert call["fields"] == {"caption": CAPTION, "object": "dog"}
+    assert call["fields"] == {"caption": CAPTION, "object": "dog", "fps": 16.0}
     assert [stage.applies({"task": task}) for task in ("background", "removal", "swap")] == [True, False, False]
 
 
