@@ -179,13 +179,13 @@ def test_items_in_hand_on_a_gpu_end_each_for_itself(cluster: Cluster, tmp_path: 
         toys.Read(),
         toys.EditOnGpu(toys.PoisonSettings(trace=str(tmp_path / "trace"), seconds=0.15)),
     ]
-    stages[1].resources = Resources(gpus=1, timeout=5.0, seconds=0.2)
+    stages[1].resources = Resources(gpus=1, timeout=15.0, seconds=0.2)
     run = RunFolder(tmp_path / "run")
     go(run, stages, inline.inputs(tmp_path / "in", [*good[:7], *bad, *good[7:]]))
     found = rows(run, stages, "select item_id, reason, error, worker, span, film from edit_on_gpu")
     assert {r["item_id"]: r["reason"] for r in found if r["reason"]} == {f"id-{k}": v for k, v in bad.items()}
     assert {r["item_id"] for r in found if not r["reason"]} == {f"id-{text}" for text in good}
-    assert "5 s" in next(r["error"] for r in found if r["reason"] == "timeout")
+    assert "15 s" in next(r["error"] for r in found if r["reason"] == "timeout")
     films = [run.store.local_path("").joinpath(r["film"]) for r in found if r["film"]]
     assert sorted(films) == sorted(run.store.local_path("artifacts/film").glob("*/*.mp4"))
     assert {video_info(film).frames for film in films} == {17}
