@@ -236,12 +236,12 @@ class Run:
 
 def _check_models(pipeline: Pipeline, texts: Sequence[str]) -> None:
     """Check the models whose entries an override sets, so that an error names it; a start checks all others."""
-    used = {role: spec for stage in pipeline.build() for role, spec in stage.specs.items()}
-    for text in texts:
-        section, *role = assignment(text)[0]
-        if section == "models" and role and role[0] in used:
+    roles = {text: path[1] for text in texts if len(path := assignment(text)[0]) > 1 and path[0] == "models"}
+    used = {role: spec for stage in pipeline.build() for role, spec in stage.specs.items()} if roles else {}
+    for text, role in roles.items():
+        if role in used:
             try:
-                check(used[role[0]])
+                check(used[role])
             except ConfigError as err:
                 raise ConfigError(f"--set {text}: {err}") from err
 

@@ -62,11 +62,11 @@ def load_all(text: str | bytes, limit: int = MAX_VALUES) -> list[Any]:
         text: of all documents.
         limit: values of each of them.
     """
-    if isinstance(text, bytes) or len(text) > _LONG:
-        return _documents(text, limit, _FAST)
     try:
         return _documents(text, limit, _FAST)
     except WrongYamlError:
+        if isinstance(text, bytes) or len(text) > _LONG:
+            raise
         return _documents(text, limit, yaml.SafeLoader)
 
 

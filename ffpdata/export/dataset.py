@@ -102,9 +102,7 @@ class Dataset:
     def save(self, store: Store) -> None:
         """Write `dataset.json`, unless it says so already."""
         data = {"format": FORMAT, "complete": self.complete, "shards": [vars(s) for s in self.shards], **self.about}
-        text = _to_json(data | {_SEAL: _seal(data)})
-        if store.is_link(DATASET) or not store.exists(DATASET) or store.read(DATASET) != text:
-            store.write(DATASET, text)
+        store.write_if_changed(DATASET, _to_json(data | {_SEAL: _seal(data)}))
 
 
 def _to_json(data: Mapping[str, Any]) -> bytes:

@@ -70,8 +70,7 @@ def write_index(store: Store, shard: Shard, rows: Sequence[Mapping[str, Any]], e
     schema = pa.schema([*INDEX, *extra], {_METADATA: json.dumps(facts, sort_keys=True).encode()})
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), sink, compression="zstd")
-    if store.is_link(shard.twin) or not store.exists(shard.twin) or store.read(shard.twin) != sink.getvalue():
-        store.write(shard.twin, sink.getvalue())
+    store.write_if_changed(shard.twin, sink.getvalue())
     return replace(shard, index_sha256=hashlib.sha256(sink.getvalue()).hexdigest())
 
 

@@ -20,7 +20,7 @@ from ffpdata.export.extras import Extras
 from ffpdata.export.pair_record import MEMBERS
 from ffpdata.manifests.sql_text import quote
 from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR
-from ffpdata.storage.digests import wrong_size
+from ffpdata.storage.digests import size_of, wrong_size
 from ffpdata.storage.store import Store
 
 MAX_KEY = 64
@@ -137,16 +137,17 @@ def _entries(
     paths = [{m: p[c] for m, c in MEMBERS.items() if p.get(c)} | extras.files(p) for p in pairs]
     known = [_recorded(pair, facts[pair["track"]], extras) for pair in pairs]
     with ThreadPoolExecutor(16) as pool:  # waiting for an object store, mostly
-        wrong = pool.map(
-            lambda paths, known: [(p, why) for m, p in paths.items() if (why := wrong_size(store, p, known.get(m)))],
-            paths,
-            known,
-        )
-        lost = dict(found for each in wrong for found in each)
-        if lost:
-            path, why = min(lost.items())
-            raise damaged_artifact(store, path, why, len(lost) - 1)
-        sizes = list(pool.map(lambda files: {m: store.size(path) for m, path in files.items()}, paths))
+        found_sizes = list(pool.map(lambda files: {m: size_of(store, path) for m, path in files.items()}, paths))
+    lost = {
+        path: why
+        for files, size, facts_of in zip(paths, found_sizes, known, strict=True)
+        for member, path in files.items()
+        if (why := wrong_size(size[member], facts_of.get(member)))
+    }
+    if lost:
+        path, why = min(lost.items())
+        raise damaged_artifact(store, path, why, len(lost) - 1)
+    sizes = [{member: size or 0 for member, size in each.items()} for each in found_sizes]
     entries = []
     for pair, key, files, size, facts_of in zip(pairs, _keys(pairs), paths, sizes, known, strict=True):
         picture = int(PNG_BYTES_PER_PIXEL * (pair.get("width") or 0) * (pair.get("height") or 0))

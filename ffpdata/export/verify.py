@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ffpdata.core.answer_schema import schema_violations
 from ffpdata.core.errors import FfpdataError
+from ffpdata.core.findings import Findings
 from ffpdata.core.wording import counted
 from ffpdata.export.dataset import CARD, DATASET, Dataset, Shard, shard_files
 from ffpdata.export.pair_record import FIRST_FRAME, MASK, RECORD, SCHEMA, SOURCE, TARGET
@@ -30,29 +31,21 @@ FIRST_FRAME_PSNR = 35.0
 
 
 @dataclass
-class VerifyReport:
+class VerifyReport(Findings):
     """What `verify` found.
 
     Attributes:
         pairs: samples that were read.
         shards: shards that were read.
-        problems: one line each; an empty list means that the export is sound.
     """
 
     pairs: int = 0
     shards: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
 
     @property
     def summary(self) -> str:
         """One line."""
-        state = counted(len(self.problems), "problem") if self.problems else "no problems"
-        return f"{counted(self.pairs, 'pair')} in {counted(self.shards, 'shard')} read, {state}"
+        return f"{counted(self.pairs, 'pair')} in {counted(self.shards, 'shard')} read, {self.state}"
 
 
 def verify(out: str | Path, *, decode: bool = True, progress: Callable[[int, int], None] | None = None) -> VerifyReport:

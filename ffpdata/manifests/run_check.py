@@ -11,10 +11,11 @@ from typing import Any
 import duckdb
 
 from ffpdata.core.errors import DamagedError
+from ffpdata.core.findings import Findings
 from ffpdata.manifests.manifest import COMMON, INPUTS
 from ffpdata.manifests.missing_parts import MissingParts
 from ffpdata.manifests.part_files import THREADS, read_part
-from ffpdata.manifests.run_folder import RUN_FILE, RunFolder
+from ffpdata.manifests.run_folder import REMEDY, RUN_FILE, RunFolder
 from ffpdata.manifests.sql_text import literal, quote
 from ffpdata.storage.digests import wrong_content
 
@@ -23,34 +24,26 @@ BATCH = 4096
 
 
 @dataclass
-class RunReport:
+class RunReport(Findings):
     """What `check_run` found.
 
     Attributes:
         parts: parts of manifests that were read.
         files: files that current rows name.
         unknown: files of which an earlier release recorded nothing: only their presence was checked.
-        lost: files that are gone or damaged, by relative path, and what is wrong with each.
-        problems: one line each, those of `lost` included; an empty list means that the run is sound.
+        lost: files that are gone or damaged, by relative path, and what is wrong with each; `problems` has them, too.
     """
 
     parts: int = 0
     files: int = 0
     unknown: int = 0
     lost: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
 
     @property
     def summary(self) -> str:
         """One line."""
-        state = f"{len(self.problems)} problems" if self.problems else "no problems"
         old = f" ({self.unknown} of an earlier release, of which only the presence is known)" if self.unknown else ""
-        return f"{self.files} files{old} and {self.parts} parts of manifests read, {state}"
+        return f"{self.files} files{old} and {self.parts} parts of manifests read, {self.state}"
 
 
 def check_run(run: RunFolder, progress: Callable[[int, int], None] | None = None) -> RunReport:
@@ -64,10 +57,7 @@ def check_run(run: RunFolder, progress: Callable[[int, int], None] | None = None
     """
     report = RunReport()
     for number in run.changed_starts():
-        report.problems.append(
-            f"{RUN_FILE}: start {number} is not as it was written: put the file back from a copy, or delete it and "
-            "start the run again with its commands: finished items are kept"
-        )
+        report.problems.append(f"{RUN_FILE}: start {number} is not as it was written: {REMEDY}")
     sound = _check_parts(run, report)
     if sound:
         with run.reading() as connection:

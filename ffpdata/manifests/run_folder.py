@@ -27,6 +27,7 @@ from ffpdata.manifests.views import PAIR, connect, readable
 from ffpdata.storage.store import Store
 
 RUN_FILE = "run.yaml"
+REMEDY = "put it back from a copy, or delete it and start the run again with its commands: finished items are kept"
 _BEGINS, _SEAL = b"---", b" # sha256 "
 """A start begins with a line of both and the hash of the lines that follow."""
 MAX_VALUES = 1_000_000
@@ -139,10 +140,7 @@ class RunFolder:
         return changed
 
     def _damaged(self, why: str) -> DamagedError:
-        return DamagedError(
-            f"{self.store.url(RUN_FILE)} is damaged: {why}. Put it back from a copy, or delete it and start the run "
-            "again with its commands: finished items are kept"
-        )
+        return DamagedError(f"{self.store.url(RUN_FILE)} is damaged: {why}: {REMEDY}")
 
     def _text(self) -> bytes:
         try:

@@ -77,6 +77,28 @@ def _cannot_show(stage: str, prompt: str, name: str, columns: Mapping[str, str])
     return f"{said}, and stage {stage!r} has no {MEDIA.get(name, name)!r} to show: add that column to its `reads`"
 
 
+class TargetCaption(VisionStage):
+    """Writes `target_caption`, the caption of what one task paints, from the caption of the clip and the object.
+
+    Attributes:
+        task: the only one whose edits it captions.
+    """
+
+    reads = ("source_video", "caption", "object")
+    uses = ("task",)
+    writes = {"target_caption": str}
+    task: str
+
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        """Edits of the task only."""
+        return bool(row["task"] == self.task)
+
+    def process(self, row: Row) -> Mapping[str, Any]:
+        """Return the caption of the edited clip."""
+        fields = {"caption": row["caption"], "object": row["object"]}
+        return {"target_caption": self.ask(row, fields, {"source": "source_video"})["caption"]}
+
+
 def numeric_facts(row: Row) -> dict[str, Any]:
     """Return all numbers of an item, those in dictionaries too, by name: input of models that measure."""
     facts: dict[str, Any] = {}

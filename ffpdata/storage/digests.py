@@ -22,20 +22,22 @@ def file_facts(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
-def wrong_size(store: Store, path: str, known: Mapping[str, Any] | None) -> str:
+def size_of(store: Store, path: str) -> int | None:
+    """Return the bytes of a file; None where it is gone. Raises OutsideError where the path leads out of the folder."""
+    try:
+        return store.size(path)
+    except FileNotFoundError:
+        return None
+
+
+def wrong_size(size: int | None, known: Mapping[str, Any] | None) -> str:
     """Say why a file cannot be the one that was written, without reading it; empty where nothing is known against it.
 
     Args:
-        store: the folder.
-        path: relative path of the file.
+        size: its bytes now; None where it is gone.
         known: its record, where there is one.
-
-    Raises:
-        OutsideError: the path leads out of the folder.
     """
-    try:
-        size = store.size(path)
-    except FileNotFoundError:
+    if size is None:
         return "is gone"
     if known and size != known["bytes"]:
         return f"is damaged: it has {size} bytes, {known['bytes']} were written"
@@ -43,10 +45,16 @@ def wrong_size(store: Store, path: str, known: Mapping[str, Any] | None) -> str:
 
 
 def wrong_content(store: Store, path: str, known: Mapping[str, Any] | None) -> str:
-    """As `wrong_size`, but the file is read and its hash compared, where it has a record; nothing is raised."""
+    """Say why a file is not the one that was written: it is read and its hash compared; nothing is raised.
+
+    Args:
+        store: the folder.
+        path: relative path of the file.
+        known: its record; without one only its presence is checked.
+    """
     sha = hashlib.sha256()
     try:
-        why = wrong_size(store, path, known)
+        why = wrong_size(size_of(store, path), known)
         if why or not known:
             return why
         with store.open(path) as stream:

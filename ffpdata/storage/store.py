@@ -237,6 +237,11 @@ class Store:
             finally:
                 temp.unlink(missing_ok=True)
 
+    def write_if_changed(self, path: str, data: bytes) -> None:
+        """Write a file, unless one of the same bytes is there that is no link."""
+        if self.is_link(path) or not self.exists(path) or self.read(path) != data:
+            self.write(path, data)
+
     def temp_file(self, name: str) -> Path:
         """Return a new local path for an unfinished file; it ends in `name`."""
         if not self.local:
