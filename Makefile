@@ -94,7 +94,7 @@ LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url 
 lock: $(BIN)/uv
 	printf 'uv\nhatchling\neditables\n' | $(BIN)/$(LOCK) - -o requirements/build.txt
 	$(BIN)/$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
-	$(BIN)/$(LOCK) pyproject.toml --extra sample -c requirements/dev.txt -o requirements/sample.txt
+	$(BIN)/$(LOCK) pyproject.toml --extra sample --extra pretrained -c requirements/dev.txt -o requirements/sample.txt
 	$(BIN)/$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
 	$(BIN)/$(LOCK) requirements/vllm.in --override requirements/vllm.in -o requirements/vllm.txt
 	$(BIN)/$(LOCK) pyproject.toml --extra models --extra vlm -c requirements/dev.txt -o requirements/models.txt
