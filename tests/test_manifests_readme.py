@@ -41,7 +41,7 @@ def test_every_verdict_and_every_reason_is_named() -> None:
     assert {*verdicts.VERDICTS, *verdicts.REASONS} <= set(re.findall(r"`(\w+)`", section))
 
 
-@pytest.mark.parametrize("pipeline", ["local_editing", "stylization", "background", "text_removal"])
+@pytest.mark.parametrize("pipeline", ["local_editing", "stylization", "background", "text_removal", "reference_swap"])
 def test_every_column_of_every_stage(pipeline: str) -> None:
     shared = {
         "synthesize": "### `synthesize`, `stylize`",

@@ -12,6 +12,7 @@ from ffpdata.core.stage import Artifact, Stage, StageSettings
 
 INPUT_COLUMNS = (
     *("path", "root", "fingerprint", "problem", "style_paths", "style_fingerprints"),
+    *("reference_paths", "reference_fingerprints"),
     *("given_object", "given_box", "given_caption", "licence", "url", "meta"),
 )
 """Columns that an entry of the input brings along, see `inputs/listing.py`; all but the first three may be missing."""
@@ -85,7 +86,7 @@ def _wrong_method(cls: type[Stage]) -> str:
 
 
 def _wrong_columns(cls: type[Stage]) -> str:
-    for attribute in ("reads", "uses", "optional", "models", "prompts", "fields"):
+    for attribute in ("reads", "uses", "optional", "added", "models", "prompts", "fields"):
         value = getattr(cls, attribute)
         if not isinstance(value, (tuple, list)) or not all(isinstance(entry, str) for entry in value):
             hint = f'; for one name write ("{value}",)' if isinstance(value, str) else ""

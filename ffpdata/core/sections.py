@@ -18,12 +18,15 @@ class InputSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["clips", "styled"] = "clips"
-    """`clips`: a folder, glob or table of videos. `styled`: sources with style references (`content/` and `style/`)."""
+    kind: Literal["clips", "styled", "referenced"] = "clips"
+    """`clips`: a folder, glob or table of videos. `styled`: sources with style references (`content/` and `style/`).
+    `referenced`: clips with pictures of what is to be put into them (`content/` and `reference/`)."""
     root: str = ""
     """Folder that every path of a table must lie in; by default the folder of the table."""
     styles_per_source: int = Field(default=2, ge=1)
     """How many style references a source gets where the table names none."""
+    references_per_source: int = Field(default=1, ge=1)
+    """The same of pictures, for `referenced`."""
 
 
 class CurateSettings(BaseModel):

@@ -261,6 +261,9 @@ class Stage:
     """Columns that are needed but do not count: where something lies, not what it is; or what `applies` alone reads."""
     optional: ClassVar[tuple[str, ...]] = ()
     """Those of `reads` and `uses` that no stage before need write: read them with `row.get(name)`."""
+    added: ClassVar[tuple[str, ...]] = ()
+    """Those of `reads` that the stage came to read after it had made rows: they count in the key of items that have
+    them, and rows of items without them keep theirs."""
     writes: ClassVar[Mapping[str, Any]] = {}
     """Column name to type: `str`, `int`, `float`, `bool`, `list[str]`, `dict` (stored as JSON) or `Artifact(ext)`."""
     facts_column: ClassVar[str] = ""
@@ -360,7 +363,8 @@ class Stage:
 
     def key_of(self, values: Mapping[str, Any]) -> str:
         """Content key of a row with these column values at this stage."""
-        return row_key(self.fixed_key(self.roles(values)), self.reads, values)
+        reads = [name for name in self.reads if name not in self.added or values.get(name) is not None]
+        return row_key(self.fixed_key(self.roles(values)), reads, values)
 
     def fixed_key(self, roles: tuple[str, ...]) -> str:
         """Digest of what is the same for all rows that use `roles`."""

@@ -29,7 +29,7 @@ NOT_BEST, DUPLICATE = "not_best_variant", "near_duplicate"
 BY_REVIEWER, NOT_REVIEWED = "rejected_by_reviewer", "not_reviewed"
 
 _IDENTITY = ("item_id", "parent_id", "source_id")
-_COLUMNS = ("task", "object", "style_id", "source_hash", "target_hash", *select.RANKING)
+_COLUMNS = ("task", "object", "style_id", "reference_id", "source_hash", "target_hash", *select.RANKING)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def near_duplicates(
     """Return the position of every duplicate to the position of the better pair that replaces it.
 
     Duplicates have the same task, and both their sources and their targets look alike. Two edits of one clip are never
-    duplicates, nor are two styles, nor two objects of one source file, which differ in a small part of the frame.
+    duplicates, nor are two styles or two pictures, nor two objects of one source file, which differ in a small part
+    of the frame.
 
     Args:
         pairs: the finished pairs.
@@ -108,7 +109,7 @@ def near_duplicates(
     rank[list(order)] = np.arange(len(order))
     task, clip, source, thing = (
         number_values([tuple(pair.get(name) for name in names) for pair in pairs])
-        for names in (("task", "style_id"), ("track", "parent_id"), ("source_id",), ("object",))
+        for names in (("task", "style_id", "reference_id"), ("track", "parent_id"), ("source_id",), ("object",))
     )
     i, j, mirrored = sources
     keep = (rank[i] >= 0) & (rank[j] >= 0) & (task[i] == task[j]) & (clip[i] != clip[j])

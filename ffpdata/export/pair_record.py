@@ -34,6 +34,8 @@ FIRST_FRAME, RECORD = "edited_first_frame.png", "json"
 VERDICTS = ("screen", "discriminate", "verify")
 """Stages whose columns are the verdicts of a model on the pair. Those of reviewers stand beside them as `review`."""
 
+TASKS = ("removal", "swap", "modification", "stylization", "addition", "background", "text_removal", "reference_swap")
+
 _TEXT = {"type": "string"}
 _SHORT = {"type": "string", "minLength": 1}
 _SIZE = {"type": "integer", "minimum": 1}
@@ -51,7 +53,7 @@ SCHEMA: dict[str, Any] = {
         "item_id": _SHORT,
         "source_id": _SHORT,
         "track": _SHORT,
-        "task": {"enum": ["removal", "swap", "modification", "stylization", "addition", "background", "text_removal"]},
+        "task": {"enum": list(TASKS)},
         "variant": _TEXT,
         "back_end": _TEXT,
         "split": _SHORT,
@@ -60,6 +62,7 @@ SCHEMA: dict[str, Any] = {
         "object": _TEXT,
         "objects": {"type": "array", "items": _TEXT},
         "style": {"type": "object"},
+        "reference": {"type": "object"},
         "mask": {"type": "object"},
         "seed": {"type": "integer"},
         "scores": {"type": "object"},
@@ -89,6 +92,7 @@ CAPTIONS = {
 }
 REGION = {"phrase": "phrase", "score": "segment_score", "area": "mask_area", "coverage": "mask_coverage"}
 STYLE = {"name": "style", "id": "style_id"}
+REFERENCE = {"object": "reference_object", "id": "reference_id"}
 ORIGIN = {
     "licence": "licence",
     "url": "url",
@@ -153,6 +157,7 @@ class Records:
             "key": key,
             "captions": _given(values, CAPTIONS),
             "style": _given(values, STYLE),
+            "reference": _given(values, REFERENCE),
             "mask": _given(values, REGION),
             "scores": scores,
             "verdicts": verdicts,

@@ -30,9 +30,11 @@ from ffpdata.inputs.locations import (
 )
 from ffpdata.inputs.tables import NOT_READ, TABLES, TableRow, as_meta, partition_of, parts, read_table, suffix_of
 
-KNOWN_COLUMNS = ("path", "object", "box", "caption", "licence", "url", "style")
-CONTENT, STYLE = "content", "style"
-"""Sub-folders of a stylization input."""
+KNOWN_COLUMNS = ("path", "object", "box", "caption", "licence", "url", "style", "reference")
+CONTENT = "content"
+"""Sub-folder of an input with images for its sources."""
+IMAGES = {"styled": "style", "referenced": "reference"}
+"""Kind of such an input to the sub-folder, and the column, of these images."""
 _UNKNOWN = {"", "nan", "NaN", "NAN", "<NA>", "NaT"}
 """How programs write a missing value into a cell."""
 
@@ -67,9 +69,9 @@ def _list(source: str, settings: InputSettings, limit: int | None) -> list[Item]
     items: list[Item] = []
     seen: dict[str, int] = {}
     entries = entries[:limit] if limit is not None else entries
-    fingerprints = location.fingerprints(
-        str(path) for e in entries for path in (e.get("path") or "", *(e.get("style") or []))
-    )
+    paths = [str(entry.get("path") or "") for entry in entries]
+    paths += [str(image) for entry in entries for column in IMAGES.values() for image in entry.get(column) or []]
+    fingerprints = location.fingerprints(paths)
     for entry in entries:
         item = _item(entry, location, fingerprints)
         seen[item.item_id] = seen.get(item.item_id, 0) + 1
@@ -107,42 +109,50 @@ def _entries(source: str, settings: InputSettings) -> tuple[Location, list[dict[
             "or a table (CSV, JSON lines, Parquet) with a `path` column."
         )
     entries: list[dict[str, Any]] = [{"path": m} for m in matches]
-    if settings.kind == "styled":
-        _pair_styles(entries, matches, settings)
+    if settings.kind == "styled":  # every image of a glob may style the others; an object's picture is no clip
+        _share_images(entries, matches, settings)
     return location, entries
 
 
 def _from_folder(location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
-    """List the files below a folder without hidden ones; for stylization those of `content/`, with their styles."""
+    """List the files below a folder without hidden ones; with images for them those of `content/`, and their images."""
     if settings.kind == "clips":
         yield from ({"path": p} for p in location.files(location.root))
         return
-    content, style = location.folder(CONTENT), location.folder(STYLE)
-    if bool(content) != bool(style):
-        present, missing = (CONTENT, STYLE) if content else (STYLE, CONTENT)
+    column = IMAGES[settings.kind]
+    content, images = location.folder(CONTENT), location.folder(column)
+    if not (content or images) and settings.kind == "referenced":
+        raise UsageError(
+            f"--input {location.root}: put the clips in {CONTENT}/ and the pictures of objects in {column}/, or give a "
+            f"table with the columns `path` and `{column}`"
+        )
+    if bool(content) != bool(images):
+        present, missing = (CONTENT, column) if content else (column, CONTENT)
         raise UsageError(
             f"--input {location.root}: there is {present}/ but no {missing}/: put the {missing} files in "
             f"{location.root}/{missing}"
         )
     # Without the two sub-folders, every file is content and every image is a style for the others.
     entries = [{"path": p} for p in location.files(content or location.root)]
-    _pair_styles(entries, location.files(style or location.root), settings)
+    _share_images(entries, location.files(images or location.root), settings)
     yield from entries
 
 
-def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: InputSettings) -> None:
-    """Choose style images for each entry without any, by hash: a new image changes few of the other choices."""
+def _share_images(entries: list[dict[str, Any]], files: Iterable[str], settings: InputSettings) -> None:
+    """Choose images for each entry without any, by hash: a new image changes few of the other choices."""
+    column = IMAGES[settings.kind]
+    count = settings.styles_per_source if column == "style" else settings.references_per_source
     images = [f for f in files if suffix_of(f) in IMAGE_SUFFIXES]
     if odd := [printable(image) for image in images if not is_text(image)]:
-        warnings.warn(f"no style is '{odd[0]}': its name is not UTF-8, rename it", FfpdataWarning, stacklevel=2)
+        warnings.warn(f"no {column} is '{odd[0]}': its name is not UTF-8, rename it", FfpdataWarning, stacklevel=2)
         images = [image for image in images if is_text(image)]
     for entry in entries:
-        if not entry.get("style"):
+        if not entry.get(column):
             path = str(entry.get("path") or "")
             name = printable(Path(path).name)
             others = [i for i in images if i != path]
             ranked = sorted(others, key=lambda i: hashlib.sha256(f"{name}|{Path(i).name}".encode()).digest())
-            entry["style"] = sorted(ranked[: settings.styles_per_source])
+            entry[column] = sorted(ranked[:count])
 
 
 def _from_table(table: str, files: list[str], location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
@@ -159,35 +169,38 @@ def _from_table(table: str, files: list[str], location: Location, settings: Inpu
             row.where = f"{inside} {row.where}".strip()
             columns |= dict.fromkeys(row.values)
             readable = readable or not row.fault
-            entries.append(_from_row(row, location, beside))
+            entries.append(_from_row(row, location, beside, settings))
     if readable and "path" not in columns:
         raise ConfigError(
             f"{table}: the table has no column 'path'{nearest('path', columns)}. It has: {', '.join(columns)}"
         )
-    if settings.kind == "styled":
-        entries = _join_styles(entries)
-        folder = location.folder(STYLE)
-        _pair_styles(entries, location.files(folder) if folder else [], settings)
+    if column := IMAGES.get(settings.kind):
+        entries = _join_images(entries, column)
+        folder = location.folder(column)
+        _share_images(entries, location.files(folder) if folder else [], settings)
     yield from entries
 
 
-def _from_row(row: TableRow, location: Location, folder: str) -> dict[str, Any]:
+def _from_row(row: TableRow, location: Location, folder: str, settings: InputSettings) -> dict[str, Any]:
     """Make the entry of a row; `folder` is the name of the one with the table's parts, where paths lie beside it."""
     fault = row.fault
     entry: dict[str, Any] = {}
-    for name in KNOWN_COLUMNS:
+    # A column `reference` of a table for other pipelines is the user's own, as every other that is not known.
+    known = [name for name in KNOWN_COLUMNS if name != "reference" or settings.kind == "referenced"]
+    for name in known:
         value = row.values.get(name)
         entry[name] = value = None if isinstance(value, str) and value.strip() in _UNKNOWN else value
-        if name not in ("box", "style") and isinstance(value, (list, dict, bool)):
+        if name not in ("box", *IMAGES.values()) and isinstance(value, (list, dict, bool)):
             fault, entry[name] = fault or f"{name} {value!r}: expected text", None
-        elif name not in ("path", "box", "style") and isinstance(value, str) and not is_text(value):
+        elif name not in ("path", "box", *IMAGES.values()) and isinstance(value, str) and not is_text(value):
             fault, entry[name] = fault or f"{name} '{printable(value)}' is not text in UTF-8", None
-    styles = entry["style"]
-    if isinstance(styles, str):
-        styles = [s.strip() for s in styles.split(";") if s.strip()]
-    elif styles is not None and not (isinstance(styles, list) and all(isinstance(s, str) for s in styles)):
-        fault, styles = fault or f"style {styles!r}: expected paths", None
-    entry["style"] = [location.join(s) for s in styles or []]
+    for name in IMAGES.values():
+        images = entry.get(name)
+        if isinstance(images, str):
+            images = [s.strip() for s in images.split(";") if s.strip()]
+        elif images is not None and not (isinstance(images, list) and all(isinstance(s, str) for s in images)):
+            fault, images = fault or f"{name} {images!r}: expected paths", None
+        entry[name] = [location.join(s) for s in images or []]
     path = str(entry["path"]) if entry["path"] is not None else ""
     if folder and path.startswith("../"):  # a path from where the part lies
         path = str(PurePosixPath(folder) / path).removeprefix(f"{folder}/../")
@@ -195,7 +208,7 @@ def _from_row(row: TableRow, location: Location, folder: str) -> dict[str, Any]:
     entry["meta"] = {
         name: as_meta(value)
         for name, value in row.values.items()
-        if name not in KNOWN_COLUMNS and value is not None and value != ""
+        if name not in known and value is not None and value != ""
     }
     if fault:
         entry["problem"] = ["bad_row", f"{row.where}: {fault}"]
@@ -204,13 +217,13 @@ def _from_row(row: TableRow, location: Location, folder: str) -> dict[str, Any]:
     return entry
 
 
-def _join_styles(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Join the lines of each source to one entry with all their styles, in the order of the table."""
+def _join_images(entries: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+    """Join the lines of each source to one entry with all their images, in the order of the table."""
     joined: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        same = digest({k: v for k, v in entry.items() if k != "style"})
+        same = digest({k: v for k, v in entry.items() if k != column})
         if same in joined:
-            joined[same]["style"] += [s for s in entry["style"] if s not in joined[same]["style"]]
+            joined[same][column] += [s for s in entry[column] if s not in joined[same][column]]
         else:
             joined[same] = entry
     return list(joined.values())
@@ -218,11 +231,11 @@ def _join_styles(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[str, str]) -> Item:
     path = str(entry.get("path") or "")
-    styles = [str(style) for style in entry.get("style") or []]
+    images = {column: [str(image) for image in entry.get(column) or []] for column in IMAGES.values()}
     values: dict[str, Any] = {"path": printable(path), "root": location.root, "fingerprint": fingerprints[path]}
     problem = entry.get("problem") or _problem(path, location)
-    for style in styles:
-        problem = problem or _problem(style, location)
+    for image in (image for found in images.values() for image in found):
+        problem = problem or _problem(image, location)
     if problem:
         values["problem"] = problem
     for name in ("object", "caption"):
@@ -239,12 +252,14 @@ def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[st
     for name in ("licence", "url"):
         if entry.get(name):
             values[name] = str(entry[name])
-    if styles:
-        values["style_paths"] = [printable(style) for style in styles]
-        values["style_fingerprints"] = [fingerprints[style] for style in styles]
+    for column, found in images.items():
+        if found:
+            values[f"{column}_paths"] = [printable(image) for image in found]
+            values[f"{column}_fingerprints"] = [fingerprints[image] for image in found]
     if entry.get("meta"):
         values["meta"] = dict(entry["meta"])
-    hints = {k: v for k, v in values.items() if k.startswith("given_") or k in ("licence", "style_paths")}
+    counted = ("licence", *(f"{column}_paths" for column in IMAGES.values()))
+    hints = {k: v for k, v in values.items() if k.startswith("given_") or k in counted}
     return Item(f"input/{digest(values['path'], hints)[:16]}", values)
 
 

@@ -14,17 +14,20 @@ class LocalTask:
         removes: the object goes: its name stands in the negative prompt.
         screened: `screen` grades it.
         around: the edit is around the object and not in its place.
+        reference: a picture shows what comes in its place.
     """
 
     role: str
     removes: bool = False
     screened: bool = False
     around: bool = False
+    reference: bool = False
 
 
 TASKS = {
     "removal": LocalTask("remover", removes=True, screened=True),
     "swap": LocalTask("swapper"),
+    "reference_swap": LocalTask("swapper", screened=True, reference=True),
     "background": LocalTask("swapper", screened=True, around=True),
     "text_removal": LocalTask("remover", removes=True, screened=True),
 }

@@ -14,8 +14,9 @@ class Discriminate(VisionStage):
     """Correct the task `swap` to `modification` where the object only changed its look."""
 
     name, version = "discriminate", 1
-    reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
-    optional = ("mask_video", "edit_facts", *METRICS)
+    reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS, "reference_image")
+    optional = ("reference_image", "mask_video", "edit_facts", *METRICS)
+    added = ("reference_image",)
     writes = {"task": str, "discriminate_reason": str}
     prompts = ("discriminate",)
 

@@ -14,8 +14,9 @@ class Instruct(VisionStage):
     """Write `instruction` for a local edit."""
 
     name, version = "instruct", 1
-    reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
-    optional = ("mask_video", "edit_facts", *METRICS)
+    reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS, "reference_image")
+    optional = ("reference_image", "mask_video", "edit_facts", *METRICS)
+    added = ("reference_image",)
     writes = {"instruction": str}
     prompts = ("instruct",)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
@@ -40,23 +41,44 @@ class References(Stage):
 
     def expand(self, row: Row) -> list[Child]:
         """Return one child per readable style image; a clip without any is rejected."""
-        children: list[Child] = []
-        problems: list[str] = []
-        clip = self.settings.clip
-        size = (row.get("width") or clip.width, row.get("height") or clip.height)
-        for style_id, path in zip(row.get("style_ids") or [], row.get("style_paths") or [], strict=True):
-            if any(child.columns["style_id"] == style_id for child in children) or style_id == row["sha"]:
-                continue
-            suffix = f"style/{style_id[:8]}"
-            target = row.new_file("reference_image", suffix)
-            try:
-                conform_image(row.input(path), target, clip, fit=self.settings.fit, size=size)
-            except Reject as err:
-                problems.append(f"{path}: {err}")
-                continue
-            columns = {"reference_image": target, "style_id": style_id, "task": "stylization", "variant": style_id[:8]}
+        children = []
+        for suffix, style_id, image in conform_references(row, "style", self.settings):
+            columns = {"reference_image": image, "style_id": style_id, "task": "stylization", "variant": style_id[:8]}
             children.append(Child(suffix, {**columns, "seed": int(style_id[:7], 16)}))
-        if not children:
-            hint = "put images into style/, or name them in the table's `style` column"
-            raise Reject("no_style_reference", "; ".join(problems) or f"the source has no style reference: {hint}")
         return children
+
+
+def conform_references(row: Row, kind: str, settings: ReferencesSettings) -> list[tuple[str, str, Path]]:
+    """Write the `reference_image` of every image of a row that can be read, each once.
+
+    Args:
+        row: has `<kind>_ids` and `<kind>_paths`, in one order.
+        kind: `style`, or `reference` for pictures of objects: also the folder and the table's column.
+        settings: how an image comes into the clip's size.
+
+    Returns:
+        Per image: suffix of its item, id, and file.
+
+    Raises:
+        Reject: `no_<kind>_reference` or `no_reference` where there is none; why each could not be read.
+    """
+    found: list[tuple[str, str, Path]] = []
+    problems: list[str] = []
+    clip = settings.clip
+    size = (row.get("width") or clip.width, row.get("height") or clip.height)
+    for image_id, path in zip(row.get(f"{kind}_ids") or [], row.get(f"{kind}_paths") or [], strict=True):
+        if any(known == image_id for _, known, _ in found) or image_id == row["sha"]:
+            continue
+        suffix = f"{kind}/{image_id[:8]}"
+        target = row.new_file("reference_image", suffix)
+        try:
+            conform_image(row.input(path), target, clip, fit=settings.fit, size=size)
+        except Reject as err:
+            problems.append(f"{path}: {err}")
+            continue
+        found.append((suffix, image_id, target))
+    if not found:
+        hint = f"put images into {kind}/, or name them in the table's `{kind}` column"
+        missing = kind if kind == "reference" else f"{kind} reference"
+        raise Reject(f"no_{missing.replace(' ', '_')}", "; ".join(problems) or f"the source has no {missing}: {hint}")
+    return found

@@ -22,8 +22,9 @@ class Screen(VisionStage):
     """Write the score and the findings; an edit below the threshold is rejected, with both in its row."""
 
     name, version = "screen", 1
-    reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS)
-    optional = ("mask_video", "edit_facts", *METRICS)
+    reads = ("source_video", "target_video", "mask_video", "object", "task", "edit_facts", *METRICS, "reference_image")
+    optional = ("reference_image", "mask_video", "edit_facts", *METRICS)
+    added = ("reference_image",)
     writes = {"screen_score": float, "screen_reason": str, "screen": dict}
     prompts = ("screen",)
     Settings = ScreenSettings

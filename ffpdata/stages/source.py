@@ -28,7 +28,11 @@ class Source(Stage):
     """Turn an input entry into an item that is named by the hash of its bytes."""
 
     name, version = "source", 1
-    reads = ("path", "fingerprint", "problem", "style_paths", "style_fingerprints", "url", "meta", *HINTS)
+    reads = (
+        *("path", "fingerprint", "problem", "style_paths", "style_fingerprints", "url", "meta", *HINTS),
+        *("reference_paths", "reference_fingerprints"),
+    )
+    added = ("reference_paths", "reference_fingerprints")
     uses = ("root",)
     writes = {
         "path": str,
@@ -43,6 +47,8 @@ class Source(Stage):
         "meta": dict,
         "style_paths": list[str],
         "style_ids": list[str],
+        "reference_paths": list[str],
+        "reference_ids": list[str],
     }
     fan_out = True
     Settings = SourceSettings
@@ -66,10 +72,11 @@ class Source(Stage):
             "sha": sha,
             "bytes": size,
         }
-        if row.get("style_paths"):
-            styles = [_relative(path, row["root"]) for path in row["style_paths"]]
-            columns["style_paths"] = styles
-            columns["style_ids"] = [self._hash(row, path)[0] for path in styles]
+        for kind in ("style", "reference"):
+            if row.get(f"{kind}_paths"):
+                images = [_relative(path, row["root"]) for path in row[f"{kind}_paths"]]
+                columns[f"{kind}_paths"] = images
+                columns[f"{kind}_ids"] = [self._hash(row, path)[0] for path in images]
         hints = {name: columns[name] for name in HINTS if columns.get(name) is not None}
         name = f"{sha}-{digest(hints)[:6]}" if hints else sha
         return Child(name, columns, source_id=sha)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ffpdata.core.stage import Artifact, Reject, Row, Stage
 from ffpdata.media.clip_cache import cached_masks, cached_video
-from ffpdata.media.codec import write_video
+from ffpdata.media.codec import read_image, write_video
 from ffpdata.media.conditioning import negative_prompt
 from ffpdata.media.encoders import check_encoder
 from ffpdata.stages._encoding import EncodingSettings
@@ -27,9 +27,10 @@ class Synthesize(Stage):
     """Write `target_video` and the facts that the model measured."""
 
     name, version = "synthesize", 1
-    reads = ("source_video", "condition_mask", "task", "caption", "target_caption", "object", "seed")
+    reads = ("source_video", "condition_mask", "task", "caption", "target_caption", "object", "seed", "reference_image")
     uses = ("fps", "back_end")  # the model itself counts in the key, and not what it is called here
-    optional = ("target_caption", "back_end")
+    optional = ("target_caption", "back_end", "reference_image")
+    added = ("reference_image",)
     writes = {"target_video": Artifact("mp4"), "edit_facts": dict}
     facts_column = "edit_facts"
     models = several = ("remover", "swapper")
@@ -51,10 +52,17 @@ class Synthesize(Stage):
         model = self.model(role)
         if row["task"] not in (can := getattr(model, "tasks", (row["task"],))):
             raise Reject("needs_trained_model", f"{model.name} makes {' and '.join(can)}, and not {row['task']}")
+        question = edit_arguments(row, self.settings)
+        if known(row["task"]).reference:
+            if not row.get("reference_image"):
+                raise Reject(
+                    "no_reference_image", f"{row['task']} puts a picture's object into a clip; there is no picture"
+                )
+            question["reference"] = read_image(row.file("reference_image"))
         edit = model.edit(
             cached_video(row.file("source_video")),
             cached_masks(row.file("condition_mask")),
-            **edit_arguments(row, self.settings),
+            **question,
         )
         target = row.new_file("target_video")
         write_video(target, edit.frames, row["fps"], encoder=self.settings.encoder)

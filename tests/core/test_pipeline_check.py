@@ -217,6 +217,8 @@ def test_the_columns_of_an_input_are_known(tmp_path: Path) -> None:
         'clip.mp4,dog,"0,0,9,9",a dog,MIT,http://a,style.png,1\n../out.mp4,,,,,,,\n'
     )
     items = list_inputs(str(tmp_path / "in.csv"), InputSettings())
+    (tmp_path / "other.csv").write_text("path,reference\nclip.mp4,style.png\n")
+    items += list_inputs(str(tmp_path / "other.csv"), InputSettings(kind="referenced"))
     assert {name for item in items for name in item.values} == set(INPUT_COLUMNS)
 
 

@@ -37,6 +37,10 @@ BEYOND = {
     "background_caption": "cannot think of another place",
     "screen_background": "cannot tell whether an object suits a place",
     "instruct_background": "knows no names of places",
+    "reference_caption": "recognises nothing in a picture",
+    "screen_reference": "cannot tell whether two pictures show one thing",
+    "instruct_reference": "recognises nothing in a picture",
+    "verify_reference": "cannot tell whether two pictures show one thing",
     "identify_text": "reads no writing",
     "instruct_text": "reads no writing",
 }
