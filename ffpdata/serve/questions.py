@@ -24,7 +24,7 @@ MEDIUM_TOKENS, HEADING_TOKENS = 2, 24
 REPAIR_BYTES = 800
 """Bytes of the request for a better answer, the faults of the last one included."""
 FIELD_BYTES = 256
-"""Bytes of a field that comes from no answer, such as the name of a task or an object of the user's own."""
+"""Bytes of a field at the least: a table of the user's own may fill it, whatever an answer is limited to."""
 ROUND = 256
 """Lengths are rounded up to it."""
 
@@ -85,7 +85,7 @@ def demand(prompts: Iterable[Prompt], settings: VisionSettings, shape: ModelShap
             image_pixels, medium = max(image_pixels, near.pixels), max(medium, crop)
         image_pixels = max(image_pixels, view.image_pixels if stills else 0)
         medium = max(medium, each if clips else 0, still if stills else 0)
-        text = len(prompt.text.encode()) + sum(fields.get(one, FIELD_BYTES) for one in prompt.inputs)
+        text = len(prompt.text.encode()) + sum(max(fields.get(one, 0), FIELD_BYTES) for one in prompt.inputs)
         if settings.schema_mode != "json_schema":  # the question holds the schema
             text += len(json.dumps(prompt.schema)) + REPAIR_BYTES
         tokens += math.ceil(text / BYTES_PER_TOKEN) + settings.max_tokens
