@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ffpdata.export.dataset import Dataset
     from ffpdata.export.loader import Pair
     from ffpdata.manifests.run_check import RunReport
+    from ffpdata.takedown.request import Takedown
 
 Runner = Literal["inline", "ray"]
 RUNNERS = ("inline", "ray")
@@ -199,6 +200,24 @@ class Run:
         from ffpdata.manifests.run_check import check_run
 
         return check_run(self.folder, progress)
+
+    def takedown(self, *sources: str, reason: str = "") -> Takedown:
+        """Take sources out of the run: what was made of them is deleted, and never made again.
+
+        An export of the run is brought up to date by `export`, or by `ffpdata.takedown` where the run is not at hand;
+        shards that hold nothing of them keep every byte.
+
+        Args:
+            sources: source ids, items or paths; none completes a takedown that was interrupted.
+            reason: for the log.
+
+        Raises:
+            UsageError: the run has no such source.
+            RunLockedError: the run is going on.
+        """
+        from ffpdata.takedown.of_run import take_down
+
+        return take_down(self.folder, sources, reason)
 
     def report(self) -> Path | str:
         """Write the report page and return where it is: a path, or the URL where the run is not local."""

@@ -28,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(runs.sample, runs.run, runs.retry, runs.status, runs.sql, runs.export, runs.verify, runs.report),
+    *(runs.sample, runs.run, runs.retry, runs.status, runs.sql, runs.export, runs.verify, runs.takedown, runs.report),
     *(reviews.review, reviews.refine, reviews.calibrate, machines.doctor, machines.serve_vlm),
 )
 for _command in _COMMANDS:

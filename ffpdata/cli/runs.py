@@ -168,6 +168,39 @@ def verify(
     typer.echo(f"{folder}: {report.summary}")
 
 
+def takedown(
+    folder: Annotated[str, typer.Argument(metavar="RUN|DATASET", help="Run folder, or exported dataset.")],
+    sources: Annotated[
+        list[str] | None, typer.Option("--source", metavar="ID", help="Source id, item or path; may be repeated.")
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="One a line, or another takedown's log.")
+    ] = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="For the log.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take sources out of a run or a dataset: what was made of them is deleted and never made again."""
+    from ffpdata.core.errors import UsageError
+    from ffpdata.manifests.run_folder import RUN_FILE, RunFolder
+    from ffpdata.manifests.tombstones import Tombstones
+    from ffpdata.takedown import of_export, of_run
+    from ffpdata.takedown.request import listed
+
+    run = RunFolder(folder)
+    asked = [*(sources or []), *(listed(from_file) if from_file else [])]
+    if not asked and not Tombstones.load(run.store).pending:
+        raise UsageError("name what is to be taken down: --source ID, or --from FILE")
+    of_a_run = run.store.exists(RUN_FILE)
+    done = of_run.take_down(run, asked, reason) if of_a_run else of_export.take_down(folder, asked, reason)
+    if as_json:
+        typer.echo(json.dumps(vars(done)))
+        return
+    for line in done.lines("file" if of_a_run else "shard"):
+        typer.echo(line)
+    if of_a_run:
+        typer.echo(f"Next: ffpdata export {shlex.quote(folder)} OUT brings an export up to date.")
+
+
 def report(run_folder: RunArgument) -> None:
     """Write RUN/report/index.html: the funnel, the distributions and a gallery of the pairs."""
     from ffpdata.api.run import open_run

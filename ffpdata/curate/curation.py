@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from ffpdata.core.keys import digest
@@ -17,6 +18,7 @@ from ffpdata.curate import dedup, select, split, verdicts
 from ffpdata.manifests.manifest import stage_schema, worker_label
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
+from ffpdata.manifests.tombstones import STYLE, TAKEN_DOWN, Tombstones
 from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR
 
 VERSION = 1
@@ -27,6 +29,8 @@ WRITES = {"split": str, "source_group": str}
 
 NOT_BEST, DUPLICATE = "not_best_variant", "near_duplicate"
 BY_REVIEWER, NOT_REVIEWED = "rejected_by_reviewer", "not_reviewed"
+LIKE_TAKEN_DOWN = "like_taken_down"
+"""Reason of a copy of a pair whose source was taken down since: it does not take its place."""
 
 _IDENTITY = ("item_id", "parent_id", "source_id")
 _COLUMNS = ("task", "object", "style_id", "reference_id", "source_hash", "target_hash", *select.RANKING)
@@ -64,8 +68,9 @@ def curate(run: RunFolder, guard: Callable[[], None] | None = None) -> CurateRes
     """
     started, clock, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
     settings = current_settings(run)
-    pairs, current_keys = _read(run)
-    decisions = decide(pairs, settings)
+    with run.reading() as connection:
+        pairs, current_keys = _read(run, connection)
+    decisions = decide(pairs, settings, Tombstones.load(run.store))
     changed = [
         (pair, decision)
         for pair, decision in zip(pairs, decisions, strict=True)
@@ -105,36 +110,68 @@ def current_settings(run: RunFolder) -> CurateSettings:
     return CurateSettings.model_validate(starts[-1]["pipeline"]["curate"]) if starts else CurateSettings()
 
 
-def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Compared:
+    """What the comparison of all pairs with each other says.
+
+    Attributes:
+        sources: which pairs' source videos look alike.
+        refused: position to reason and error of pairs that are kept out whatever the others are; these replace none.
+        worse: position of every variant that is not the best, to that of the best.
+        copies: position of every near-duplicate to that of the better pair.
+        late: positions of copies of pairs whose source was taken down.
+    """
+
+    sources: dedup.LookAlikes
+    refused: dict[int, tuple[str, str]]
+    worse: dict[int, int]
+    copies: dict[int, int]
+    late: set[int]
+
+
+def _compare(pairs: list[dict[str, Any]], settings: CurateSettings, tombstones: Tombstones) -> _Compared:
+    sources = dedup.find_look_alikes(dedup.parse_hashes(p.get("source_hash") for p in pairs), settings.duplicate_bits)
+    refused = _refused_by_reviewers(pairs, settings) | _taken_down(pairs, tombstones)
+    order = [position for position in select.rank(pairs) if position not in refused]
+    worse = select.worse_variants(pairs, order) if settings.variants == "best" else {}
+    twins = tombstones.twins
+    late = {position for position in order if twins and select.edit_of(pairs[position]) in twins} - set(worse)
+    remaining = [position for position in order if position not in worse and position not in late]
+    targets = dedup.parse_hashes(p.get("target_hash") for p in pairs)
+    copies = dedup.near_duplicates(pairs, remaining, sources, targets, settings.duplicate_bits)
+    return _Compared(sources, refused, worse, copies, late)
+
+
+def decide(
+    pairs: list[dict[str, Any]], settings: CurateSettings, tombstones: Tombstones | None = None
+) -> list[dict[str, Any]]:
     """Decide on each pair.
 
     Args:
         pairs: the finished pairs: identity, task, scores, hashes, and `decision` of the reviewers (a
             `verdicts.Decision`) where there is one.
         settings: of the curation.
+        tombstones: sources that were taken down.
 
     Returns:
         Per pair `status`, `reason`, `error` (which pair is better, or what reviewers decided), `split`, `source_group`
         and `key`.
     """
-    sources = dedup.find_look_alikes(dedup.parse_hashes(p.get("source_hash") for p in pairs), settings.duplicate_bits)
-    refused = _refused_by_reviewers(pairs, settings)
-    order = [position for position in select.rank(pairs) if position not in refused]
-    worse = select.worse_variants(pairs, order) if settings.variants == "best" else {}
-    remaining = [position for position in order if position not in worse]
-    targets = dedup.parse_hashes(p.get("target_hash") for p in pairs)
-    copies = dedup.near_duplicates(pairs, remaining, sources, targets, settings.duplicate_bits)
-    groups = split.source_groups([p["source_id"] for p in pairs], sources)
+    tombstones = tombstones or Tombstones()
+    found = _compare(pairs, settings, tombstones)
+    groups = split.source_groups([p["source_id"] for p in pairs], found.sources, tombstones.groups)
     split_names = {group: split.split_of(group, settings.splits, settings.seed) for group in set(groups)}
     decisions = []
     for position, (pair, group) in enumerate(zip(pairs, groups, strict=True)):
-        reason, error = refused.get(position, (None, None))
-        if position in worse:
-            winner = pairs[worse[position]]
+        reason, error = found.refused.get(position, (None, None))
+        if position in found.worse:
+            winner = pairs[found.worse[position]]
             reason, error = NOT_BEST, f"{winner['item_id']} is better: {_comparison(winner, pair)}"
-        elif position in copies:
-            winner = pairs[copies[position]]
+        elif position in found.copies:
+            winner = pairs[found.copies[position]]
             reason, error = DUPLICATE, f"{winner['item_id']} shows the same: {_comparison(winner, pair)}"
+        elif position in found.late:
+            reason, error = LIKE_TAKEN_DOWN, "it shows the same as a pair whose source was taken down"
         decision = {
             "status": "rejected" if reason else "ok",
             "reason": reason,
@@ -144,6 +181,45 @@ def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[s
         }
         decisions.append(decision | {"key": digest(CURATE, VERSION, pair["track"], pair["item_id"], decision)})
     return decisions
+
+
+@dataclass(frozen=True)
+class Bonds:
+    """What ties the pairs that stay to those of one source.
+
+    Attributes:
+        groups: name of the group of look-alikes of every other source that shares one with it.
+        twins: edits of others that are left out as copies of its pairs.
+    """
+
+    groups: dict[str, str] = field(default_factory=dict)
+    twins: list[list[Any]] = field(default_factory=list)
+
+
+def bonds(run: RunFolder, connection: duckdb.DuckDBPyConnection, sources: Collection[str]) -> dict[str, Bonds]:
+    """Per source that is to be taken down, or style image, what ties others to it, as curation sees it now."""
+    pairs, _ = _read(run, connection)
+    tombstones = Tombstones.load(run.store)
+    found = _compare(pairs, current_settings(run), tombstones)
+    names = split.source_groups([p["source_id"] for p in pairs], found.sources, tombstones.groups)
+    result = {source: Bonds() for source in sources}
+    members: dict[str, set[str]] = {}
+    for pair, name in zip(pairs, names, strict=True):
+        members.setdefault(name, set()).add(pair["source_id"])
+    for name, group in members.items():
+        for source in group & set(sources):
+            result[source].groups.update(dict.fromkeys(sorted(group - set(sources)), name))
+    taken = [{pair["source_id"], pair.get(STYLE)} & set(sources) for pair in pairs]
+    for loser, winner in sorted(found.copies.items()):
+        for source in sorted(taken[winner] if not taken[loser] else ()):
+            result[source].twins.append(list(select.edit_of(pairs[loser])))
+    return result
+
+
+def _taken_down(pairs: list[dict[str, Any]], tombstones: Tombstones) -> dict[int, tuple[str, str]]:
+    """Return position to reason and error of the pairs whose source was taken down."""
+    gone = {position: tombstones.covers(pair) for position, pair in enumerate(pairs)} if tombstones else {}
+    return {position: (TAKEN_DOWN, tombstones.why(source)) for position, source in gone.items() if source}
 
 
 def _refused_by_reviewers(pairs: list[dict[str, Any]], settings: CurateSettings) -> dict[int, tuple[str, str]]:
@@ -174,24 +250,25 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}"
 
 
-def _read(run: RunFolder) -> tuple[list[dict[str, Any]], dict[tuple[str, str], str]]:
+def _read(
+    run: RunFolder, connection: duckdb.DuckDBPyConnection
+) -> tuple[list[dict[str, Any]], dict[tuple[str, str], str]]:
     """Read the finished pairs with the key of their last row, and the keys of the current decisions."""
     tracks = run.tracks()
     if not tracks:
         return [], {}
-    with run.reading() as connection:
-        items = connection.view("items")
-        if not set(PAIR) <= set(items.columns):  # nothing here makes pairs
-            return [], {}
-        columns = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
-        finished = items.filter(f"(status = 'ok' or stage = '{CURATE}') and {IS_PAIR}")
-        pairs: list[dict[str, Any]] = []
-        for track, stages in tracks.items():
-            last = f"{verdicts.last_key(stages)} as upstream"
-            mine = finished.filter(f"track = {literal(track)}").project(", ".join([*columns, last])).order("item_id")
-            pairs += pa.table(mine.to_arrow_table()).to_pylist()
-        decided = verdicts.decisions(verdicts.read(connection))
-        for pair in pairs if decided else []:
-            pair["decision"] = decided.get(verdicts.pair_key(pair["track"], pair["item_id"], pair["upstream"]))
-        keys = connection.view(CURATE).project("track, item_id, key").fetchall()
+    items = connection.view("items")
+    if not set(PAIR) <= set(items.columns):  # nothing here makes pairs
+        return [], {}
+    columns = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
+    finished = items.filter(f"(status = 'ok' or stage = '{CURATE}') and {IS_PAIR}")
+    pairs: list[dict[str, Any]] = []
+    for track, stages in tracks.items():
+        last = f"{verdicts.last_key(stages)} as upstream"
+        mine = finished.filter(f"track = {literal(track)}").project(", ".join([*columns, last])).order("item_id")
+        pairs += pa.table(mine.to_arrow_table()).to_pylist()
+    decided = verdicts.decisions(verdicts.read(connection))
+    for pair in pairs if decided else []:
+        pair["decision"] = decided.get(verdicts.pair_key(pair["track"], pair["item_id"], pair["upstream"]))
+    keys = connection.view(CURATE).project("track, item_id, key").fetchall()
     return pairs, {(track, item_id): key for track, item_id, key in keys}

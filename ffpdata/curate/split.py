@@ -15,19 +15,22 @@ from ffpdata.core.keys import digest
 from ffpdata.curate.dedup import LookAlikes, connected_components, number_values
 
 
-def source_groups(sources: Sequence[str], alike: LookAlikes) -> list[str]:
+def source_groups(sources: Sequence[str], alike: LookAlikes, before: Mapping[str, str] | None = None) -> list[str]:
     """Return the name of each pair's group of sources: the smallest source id among those that look alike.
 
     Args:
         sources: source id of every pair.
         alike: which pairs' source videos look alike.
+        before: names of the groups of some sources from when they held a source that was taken down since: it counts
+            as one of them still, so that nobody changes the split.
     """
+    before = before or {}
     numbers = number_values(sources)
     count = int(numbers.max(initial=-1)) + 1
     labels = connected_components(count, numbers[alike.i], numbers[alike.j])[numbers]
     names: dict[int, str] = {}
     for label, source in zip(labels.tolist(), sources, strict=True):
-        names[label] = min(source, names.get(label, source))
+        names[label] = min(source, before.get(source, source), names.get(label, source))
     return [names[label] for label in labels.tolist()]
 
 

@@ -196,7 +196,7 @@ def _decoded(sample: Mapping[str, Any]) -> dict[str, Any]:
 def _shards(store: Store, split: str | None) -> list[Shard]:
     dataset = Dataset.load(store)
     if not dataset.complete:
-        raise FatalError(f"{store.root} is an export that was interrupted: run `ffpdata export` again")
+        raise FatalError(f"{store.root} is an export that was interrupted: run `ffpdata export`, or `takedown`, again")
     splits = {shard.split for shard in dataset.shards}
     if split is not None and split not in splits:
         raise FatalError(f"{store.root} has no split {split!r}{nearest(split, splits)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -19,6 +20,7 @@ from ffpdata.core.keys import digest
 from ffpdata.export.extras import Extras
 from ffpdata.export.pair_record import MEMBERS
 from ffpdata.manifests.sql_text import quote
+from ffpdata.manifests.tombstones import Tombstones
 from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR
 from ffpdata.storage.digests import size_of, wrong_size
 from ffpdata.storage.store import Store
@@ -42,11 +44,12 @@ class PlannedPair:
     """One pair in the plan.
 
     Attributes:
-        place: position among all pairs in export order.
+        place: position among all pairs in export order; -1 for one that was taken down.
         key: sample key, unique in the dataset.
         files: member name to the path of its artifact and its size in bytes.
         weight: expected bytes in the shard.
         sha256: member name to the hash of its artifact as it was written, where that is known.
+        order: what the export order sorts by.
     """
 
     place: int
@@ -55,6 +58,7 @@ class PlannedPair:
     files: Mapping[str, tuple[str, int]]
     weight: int
     sha256: Mapping[str, str] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,17 @@ class ShardPlan:
 
 
 def choose(
-    connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]], extras: Extras | None = None
+    connection: duckdb.DuckDBPyConnection,
+    tracks: Mapping[str, Sequence[str]],
+    extras: Extras | None = None,
+    *,
+    without: Tombstones | None = None,
+    only: Tombstones | None = None,
 ) -> int:
     """Freeze the accepted pairs in export order into the table `chosen` and count them.
 
     The order is that of a hash, so that every shard is a fair mixture of sources and tasks. A pair that is not
-    curated counts as not accepted.
+    curated counts as not accepted. Pairs `without` what was taken down are chosen, or `only` those that show it.
     """
     if not {"split", *PAIR} <= set(connection.view("items").columns):  # never curated, or nothing here makes pairs
         return 0
@@ -82,7 +91,12 @@ def choose(
     untold = {"source_hash", "target_hash", *(f"{stage}_{name}" for stage in stages for name in _UNTOLD)}
     untold -= extras.given if extras else set()
     told = [quote(name) for name in accepted.columns if name not in untold]
-    accepted.project(", ".join([*told, order])).create_view("_accepted")
+    ordered = accepted.project(", ".join([*told, order]))
+    if without:
+        ordered = ordered.filter(f"not {without.condition(ordered.columns)}")
+    if only is not None:
+        ordered = ordered.filter(only.condition(ordered.columns))
+    ordered.create_view("_accepted")
     connection.execute("create temp table chosen as select * from _accepted")
     return int(connection.execute("select count(*) from chosen").fetchall()[0][0])
 
@@ -100,13 +114,39 @@ def plan_shards(
     limit: int,
     extras: Extras,
     tracks: Mapping[str, Sequence[str]],
+    *,
+    gone: Sequence[Mapping[str, Any]] = (),
 ) -> list[ShardPlan]:
     """Cut the chosen pairs into shards of at most about `limit` bytes, in order.
+
+    Args:
+        connection: with the table `chosen`.
+        store: the run folder.
+        limit: bytes.
+        extras: what the tracks add.
+        tracks: per track the names of its stages.
+        gone: pairs that were taken down, as `places_of` tells of them. Each still takes its place, so that no other
+            pair moves into another shard.
 
     Raises:
         DamagedError: files that a manifest names are not there, or have another size than was recorded.
     """
-    return list(_cut(_entries(connection, store, extras, tracks), limit))
+    entries = _entries(connection, store, extras, tracks, also=[str(pair["item_id"]) for pair in gone])
+    left = [
+        PlannedPair(-1, "", p["split"], {}, p["weight"], order=_order(p["split"], p["track"], p["item_id"]))
+        for p in gone
+    ]
+    return list(_cut(sorted([*entries, *left], key=lambda entry: entry.order), limit))
+
+
+def places_of(
+    connection: duckdb.DuckDBPyConnection, store: Store, extras: Extras, tracks: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """What keeps the places of the chosen pairs in their shards when they are gone: `track, item_id, split, weight`."""
+    return [
+        {"track": entry.order[-2], "item_id": entry.order[-1], "split": entry.split, "weight": entry.weight}
+        for entry in _entries(connection, store, extras, tracks, lost_too=True)
+    ]
 
 
 def damaged_artifact(store: Store, path: str, why: str, others: int = 0) -> DamagedError:
@@ -124,9 +164,26 @@ def sample_key(item_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", item_id.replace("/", "-"))
 
 
+def expected_bytes(files: int, width: int, height: int) -> int:
+    """Bytes that a pair is expected to take in a shard; `files` is the size of those that are copied."""
+    return files + int(PNG_BYTES_PER_PIXEL * width * height) + OVERHEAD
+
+
+def _order(split: str, track: str, item_id: str) -> tuple[str, ...]:
+    """What the export order sorts by, as `choose` does in SQL."""
+    return split, hashlib.md5(f"{track}|{item_id}".encode(), usedforsecurity=False).hexdigest(), track, item_id
+
+
 def _entries(
-    connection: duckdb.DuckDBPyConnection, store: Store, extras: Extras, tracks: Mapping[str, Sequence[str]]
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    extras: Extras,
+    tracks: Mapping[str, Sequence[str]],
+    *,
+    also: Sequence[str] = (),
+    lost_too: bool = False,
 ) -> list[PlannedPair]:
+    """The chosen pairs in order; `also` are names of others that have a sample key, too."""
     view = connection.table("chosen")
     facts = {track: [f"{stage}_artifacts" for stage in stages] for track, stages in tracks.items()}
     recorded = sorted({name for names in facts.values() for name in names})
@@ -144,17 +201,17 @@ def _entries(
         for member, path in files.items()
         if (why := wrong_size(size[member], facts_of.get(member)))
     }
-    if lost:
+    if lost and not lost_too:
         path, why = min(lost.items())
         raise damaged_artifact(store, path, why, len(lost) - 1)
     sizes = [{member: size or 0 for member, size in each.items()} for each in found_sizes]
     entries = []
-    for pair, key, files, size, facts_of in zip(pairs, _keys(pairs), paths, sizes, known, strict=True):
-        picture = int(PNG_BYTES_PER_PIXEL * (pair.get("width") or 0) * (pair.get("height") or 0))
+    for pair, key, files, size, facts_of in zip(pairs, _keys(pairs, also), paths, sizes, known, strict=True):
         members = {member: (path, size[member]) for member, path in files.items()}
-        weight = sum(size.values()) + picture + OVERHEAD
+        weight = expected_bytes(sum(size.values()), pair.get("width") or 0, pair.get("height") or 0)
         hashes = {member: facts_of[member]["sha256"] for member in files if member in facts_of}
-        entries.append(PlannedPair(pair["place"], key, pair["split"], members, weight, hashes))
+        order = _order(pair["split"], pair["track"], pair["item_id"])
+        entries.append(PlannedPair(pair["place"], key, pair["split"], members, weight, hashes, order))
     return entries
 
 
@@ -167,10 +224,10 @@ def _recorded(pair: Mapping[str, Any], names: Sequence[str], extras: Extras) -> 
     return {member: columns[column] for member, column in members.items() if column in columns}
 
 
-def _keys(pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _keys(pairs: Sequence[Mapping[str, Any]], also: Sequence[str]) -> Iterator[str]:
     """Sample keys; where two items would share one, or one is too long, a hash of the item's id is added."""
     plain = [sample_key(pair["item_id"]) for pair in pairs]
-    times = Counter(plain)
+    times = Counter([*plain, *map(sample_key, also)])
     for pair, key in zip(pairs, plain, strict=True):
         if times[key] == 1 and len(key) <= MAX_KEY:
             yield key
@@ -183,16 +240,17 @@ def _cut(entries: Sequence[PlannedPair], limit: int) -> Iterator[ShardPlan]:
     taken: list[PlannedPair] = []
     size = 0
 
-    def shard() -> ShardPlan:
+    def shard() -> Iterator[ShardPlan]:
         split = taken[0].split
         count[split] += 1
-        return ShardPlan(f"{split}/shard-{count[split] - 1:06d}.tar", split, tuple(taken))
+        if there := tuple(entry for entry in taken if entry.place >= 0):  # else all of it was taken down
+            yield ShardPlan(f"{split}/shard-{count[split] - 1:06d}.tar", split, there)
 
     for entry in entries:
         if taken and (entry.split != taken[0].split or size + entry.weight > limit):
-            yield shard()
+            yield from shard()
             taken, size = [], 0
         taken.append(entry)
         size += entry.weight
     if taken:
-        yield shard()
+        yield from shard()

@@ -31,6 +31,7 @@ from ffpdata.export.shard_plan import PlannedPair, ShardPlan, choose, damaged_ar
 from ffpdata.manifests.manifest import INPUTS
 from ffpdata.manifests.missing_parts import MissingParts
 from ffpdata.manifests.run_folder import RunFolder
+from ffpdata.manifests.tombstones import Tombstones
 from ffpdata.manifests.views import IS_PAIR, PAIR
 from ffpdata.media.codec import png, read_first_frame
 from ffpdata.storage.digests import CHANGED
@@ -67,7 +68,9 @@ def export(
         tracks, pipelines = run.tracks(), run.pipelines()
         extras = Extras.of(pipelines, sections)
         _refuse_gaps(run, tracks)
-        total = choose(connection, tracks, extras) if tracks else 0
+        here = Tombstones.load(store)
+        gone = (here + Tombstones.load(run.store)).pairs
+        total = choose(connection, tracks, extras, without=here) if tracks else 0
         if not total:
             raise FatalError(_why_nothing(run))
         records = Records(run, connection, extras)  # what is wrong with the run is told before anything is written
@@ -77,7 +80,7 @@ def export(
         with only_writer(store), ThreadPoolExecutor(os.cpu_count()) as pool:
             writer = _Writer(store, run.store, pool, extras)
             shards: list[Shard] = []
-            plans = plan_shards(connection, run.store, int(shard_size_mb * 1e6), extras, tracks)
+            plans = plan_shards(connection, run.store, int(shard_size_mb * 1e6), extras, tracks, gone=gone)
             if store.local:
                 for path in (f"{TEMP}/new", *(plan.path for plan in plans)):
                     store.refuse_links(path)
@@ -87,6 +90,8 @@ def export(
                 if progress:
                     progress(sum(s.pairs for s in shards), total)
             about = card.describe(run, connection, shards, shard_size_mb, extras=extras, counts_of_extras=writer.counts)
+            if here.pending:  # a takedown that was interrupted: no shard has it any more
+                here.finished().save(store)
             Dataset(True, shards, about).save(store)
             store.write(CARD, card.write(about).encode())
             remove_stale(store, shards)

@@ -17,6 +17,7 @@ from ffpdata.manifests.missing_parts import MissingParts
 from ffpdata.manifests.part_files import THREADS, read_part
 from ffpdata.manifests.run_folder import REMEDY, RUN_FILE, RunFolder
 from ffpdata.manifests.sql_text import literal, quote
+from ffpdata.manifests.tombstones import Tombstones
 from ffpdata.storage.digests import wrong_content
 
 BATCH = 4096
@@ -122,10 +123,14 @@ def _check_files(
 def _file_columns(run: RunFolder, connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyRelation]:
     """Per stage and column that has files, their paths and what is recorded of each, as JSON.
 
-    Several items may share a file; what the newest outcome recorded counts.
+    Several items may share a file; what the newest outcome recorded counts. Files of what was taken down are gone, and
+    are not missed.
     """
+    stones = Tombstones.load(run.store)
     for stage in dict.fromkeys(stage for stages in run.tracks().values() for stage in stages):
         view = connection.view(stage)
+        if stones:
+            view = view.filter(f"not {stones.condition(view.columns)}")
         for name, kind in zip(view.columns, view.types, strict=True):
             if name in COMMON.names or str(kind) != "VARCHAR":
                 continue

@@ -114,7 +114,7 @@ def execute_task(stage: Stage, task: Task, store: Store, max_attempts: int) -> O
     """`execute` for a task of a run."""
     return execute(
         stage,
-        task.item,
+        task.seen or task.item,
         store,
         key=task.key,
         attempt=task.attempt,

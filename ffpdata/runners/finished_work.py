@@ -20,6 +20,7 @@ import numpy as np
 from ffpdata.core.stage import Item, Stage
 from ffpdata.manifests.connection import open_connection
 from ffpdata.manifests.manifest import ManifestWriter, stage_schema
+from ffpdata.manifests.tombstones import Tombstones
 from ffpdata.runners.finished_inputs import FinishedInputs
 from ffpdata.runners.stage_index import StageIndex, TextSet
 from ffpdata.runners.task import Outcome, Task
@@ -79,6 +80,7 @@ class FinishedWork:
         self._writer, self._track, self._redo = writer, track, redo
         self._inputs = FinishedInputs(stages, writer, track)
         manifest = writer.manifest
+        self._tombstones = Tombstones.load(manifest.store)
         with open_connection(manifest.store) as connection:
             self._accounts = [
                 _StageAccount(
@@ -108,6 +110,15 @@ class FinishedWork:
         self._entered += 1
         self._open[self._entered] = _OpenInput(item)
         return self._entered
+
+    def taken_down(self, item: Item) -> str:
+        """Why nothing is made of an item any more: its source was taken down; empty where it was not."""
+        source = self._tombstones.covers(item.values, item.source_id)
+        return self._tombstones.why(source) if source else ""
+
+    def as_seen(self, item: Item) -> Item:
+        """The item as a stage is to see it: without style images that were taken down."""
+        return self._tombstones.without_styles(item)
 
     def may_be_done(self, task: Task) -> bool:
         """Whether a new task may have a finished outcome, which `look_up` tells; False is certain. Sets `attempt`."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ffpdata.core.errors import FfpdataError
 from ffpdata.core.keys import digest, is_of
 from ffpdata.core.stage import Item
+from ffpdata.manifests.tombstones import TAKEN_DOWN
 from ffpdata.runners.finished_work import DUPLICATE, FinishedWork
 from ffpdata.runners.progress import Progress
 from ffpdata.runners.task import Outcome, Task
@@ -195,29 +196,40 @@ class Flow:
             self._done.leave(origin)
             return
         queues, stage = self._queues[number], self.stages[number]
-        task = Task(item, key, number, queues.arrived, origin)
+        gone = self._done.taken_down(item)
+        if gone:
+            key = taken_down_key(stage.name, item.item_id)
+        task = Task(item, key, number, queues.arrived, origin, seen=self._done.as_seen(item))
         queues.arrived += 1
         queues.open += 1
         if number in self.only:
             self.progress.arrive(stage.name)
-        if error is not None:
-            self._fail(task, error)
+        if gone:
+            self._end(task, "rejected", TAKEN_DOWN, gone)
+        elif error is not None:
+            self._end(task, "failed", type(error).__name__, "".join(traceback.format_exception(error)))
         elif self._done.may_be_done(task) and task.key not in queues.computing:
             queues.lookups.append(task)
         else:
             self._enter(task, None)
 
-    def _fail(self, task: Task, error: Exception) -> None:
-        """An item whose key cannot be told fails at its stage, where this start computes that; else it stops there."""
+    def _end(self, task: Task, status: str, reason: str, error: str) -> None:
+        """End an item before its stage, where this start computes that; else it stops there.
+
+        Its key cannot be told, or nothing may be made of it any more.
+        """
         if task.stage not in self.only:
             self._release(task, None, computed=False)
             return
-        self._done.may_be_done(task)  # for the attempts before
-        text = "".join(traceback.format_exception(error))
-        outcome = Outcome(
-            "failed", task.key, type(error).__name__, text, attempt=task.attempt + 1, started_at=time.time()
-        )
         name = self.stages[task.stage].name
+        known = None
+        if self._done.may_be_done(task):  # also sets the number of attempts
+            [known] = self._done.look_up([task])
+        if known is not None:
+            self.progress.kept(name, known.started_at)
+            self._release(task, known, computed=False)
+            return
+        outcome = Outcome(status, task.key, reason, error, attempt=task.attempt + 1, started_at=time.time())
         self.progress.begin(name)
         self.progress.end(name, task.item, outcome)
         self._release(task, outcome, computed=True)
@@ -256,3 +268,11 @@ class Flow:
             return
         for item in self._done.settle(task, outcome, computed=computed):
             self._arrive(item, task.stage + 1, task.origin)
+
+
+def taken_down_key(stage: str, item_id: str) -> str:
+    """Key of the row with which an item ends before a stage because its source was taken down.
+
+    It is none of the stage's own keys: what another item asks there has nothing to do with it.
+    """
+    return digest(TAKEN_DOWN, stage, item_id)

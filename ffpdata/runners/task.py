@@ -36,6 +36,7 @@ class Task:
         committed: whether the item's newest row says what its known outcome says, so that no other is written.
         suspect: a worker died while this may have been running: it runs alone.
         deaths: workers that died while they ran this alone.
+        seen: what the stage sees of the item; its key and what goes on are those of `item`.
     """
 
     item: Item
@@ -48,6 +49,7 @@ class Task:
     committed: bool = False
     suspect: bool = False
     deaths: int = 0
+    seen: Item | None = None
 
 
 @dataclass
@@ -168,13 +170,13 @@ class Outcome:
     def save(self, store: Store) -> None:
         """Write the outcome record."""
         record = vars(self) | {"children": [vars(child) for child in self.children]}
-        store.write(_record_path(self.key), _to_json(record | {_SEAL: _seal(record)}))
+        store.write(record_path(self.key), _to_json(record | {_SEAL: _seal(record)}))
 
     @classmethod
     def load(cls, store: Store, key: str) -> Outcome | None:
         """Read the outcome record of a key; None where there is none, a damaged one, or one of another release."""
         try:
-            record = json.loads(store.read(_record_path(key)))
+            record = json.loads(store.read(record_path(key)))
             if record.pop(_SEAL, None) not in (None, _seal(record)) or record["key"] != key:
                 return None
             return cls(**record | {"children": [Child(**child) for child in record["children"]]})
@@ -205,5 +207,6 @@ def _seal(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(_to_json(record)).hexdigest()
 
 
-def _record_path(key: str) -> str:
+def record_path(key: str) -> str:
+    """Return the path of the outcome record of a key in the run folder."""
     return f"artifacts/outcome/{key[:2]}/{key}.json"
