@@ -13,8 +13,6 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from ffpdata.models.protocols import Box, Image
@@ -85,18 +83,11 @@ class Detection:
 
 
 class ObjectDetector:
-    """The network, loaded; it runs on one thread, so that its answers are the same on every machine."""
+    """The network on a LiteRT interpreter."""
 
-    def __init__(self, model: Path) -> None:
-        """Load `model`, the .tflite file.
-
-        Raises:
-            ImportError: the package ai-edge-litert is not installed.
-        """
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._network: Any = Interpreter(str(model), num_threads=1)
-        self._network.allocate_tensors()
+    def __init__(self, interpreter: Any) -> None:
+        """Take a LiteRT interpreter of the network whose tensors are allocated."""
+        self._network = interpreter
         self._input = self._network.get_input_details()[0]["index"]
         outputs = {d["shape"][-1]: d["index"] for d in self._network.get_output_details()}
         self._boxes, self._logits = outputs[4], outputs[len(LABELS) + 1]
