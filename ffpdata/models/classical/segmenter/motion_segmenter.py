@@ -19,7 +19,7 @@ from ffpdata.media import masks as masklib
 from ffpdata.models.classical.segmenter.mask_measures import mask_measures
 from ffpdata.models.classical.segmenter.mask_propagation import propagate_masks, segment_box
 from ffpdata.models.classical.segmenter.object_tracks import best_track
-from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, PlateDifference, plate_difference
+from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, PlateDifference, enlarge, plate_difference
 from ffpdata.models.mask_guards import Gate, check_gates
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.settings import BackendSettings, parse_settings
@@ -110,7 +110,7 @@ class MotionSegmenter:
         self._check_limits(facts, boxed=box is not None)
         phrase = phrases[0] if phrases else "moving object"
         score = facts["temporal_iou"] * facts["coverage"] * (1.0 if box else facts["motion_coherence"])
-        return Segmentation(_enlarge(masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
+        return Segmentation(enlarge(masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
 
     def _segment_motion(self, evidence: ClipEvidence) -> tuple[Masks, PlateDifference]:
         """Find the object by its motion, then by the clean plate; return its masks and the distance from the plate."""
@@ -148,15 +148,3 @@ def _remove_specks(masks: Masks, px: int) -> Masks:
     """Remove specks of up to `px` pixels' radius."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * px + 1, 2 * px + 1))
     return np.stack([cv2.morphologyEx(m.view(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool) for m in masks])
-
-
-def _enlarge(masks: Masks, size: tuple[int, int]) -> Masks:
-    """Resize small masks to `size` (height, width) with smooth outlines."""
-    if masks.shape[1:] == size:
-        return masks
-    out = np.zeros((len(masks), *size), np.bool_)
-    for small, large in zip(masks, out, strict=True):
-        if small.any():
-            soft = cv2.GaussianBlur(small.astype(np.float32), (0, 0), 0.8)
-            large[:] = cv2.resize(soft, size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
-    return out
