@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ffpdata.models.classical.segmenter.pixel_evidence import Flows
     from ffpdata.models.pretrained.detector import ObjectDetector
     from ffpdata.models.pretrained.salient import SalientObjects
-    from ffpdata.models.protocols import Box, Frames, Masks
+    from ffpdata.models.protocols import Box, Frames
 
     Mask = NDArray[np.bool_]
     Plane = NDArray[np.float32]

@@ -28,7 +28,9 @@ _BAND = 7
 """Side of the square, in pixels of the small copy, over which colours on each side of a contour are averaged."""
 
 
-def outline_facts(clip: Frames, masks: Masks, outlines: Outlines, scale: float, keys: Sequence[int]) -> dict[str, float]:
+def outline_facts(
+    clip: Frames, masks: Masks, outlines: Outlines, scale: float, keys: Sequence[int]
+) -> dict[str, float]:
     """Measure masks, bool (T, h, w), on the small copy, uint8 (T, h, w, 3).
 
     Args:

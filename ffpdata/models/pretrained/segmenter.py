@@ -27,13 +27,10 @@ from ffpdata.models.classical.segmenter.pixel_evidence import (
     enlarge,
     plate_difference,
 )
-from ffpdata.models.mask_guards import Gate, check_gates
 from ffpdata.models.packaged.litert_session import interpreter
 from ffpdata.models.packaged.onnx_session import session
 from ffpdata.models.pretrained.candidates import (
-    GENERIC,
     Candidate,
-    labels_of,
     named_candidates,
     salient_candidates,
     sure_boxes,
@@ -98,7 +95,7 @@ class DetectionSegmenter:
         candidates = named_candidates([d for d in found if d.score >= MIN_SCORE], saliency, size)
         candidates += salient_candidates(saliency, sure_boxes(found), size)
         if not candidates:
-            raise Reject('no_target', '')
+            raise Reject("no_target", "")
         one = candidates[0]
         masks, facts = self._outline(keys, evidence, one)
         return Segmentation(enlarge(masks, size), one.name, 1.0, facts)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ffpdata.media import flow
+from ffpdata.media import masks as masklib
 from ffpdata.models.classical.clean_plate import clean_plate, max_channel
 
 if TYPE_CHECKING:
@@ -180,6 +181,19 @@ class PlateDifference:
             real[0] = False
             plane[:] = real[labels]
         return out
+
+
+def moving_difference(evidence: ClipEvidence) -> PlateDifference:
+    """Compare each frame with the background of the others, where whatever moves against the camera is no background."""
+    reach = max(2, evidence.clip.shape[2] // 80)
+    hidden = masklib.dilate(_remove_specks(evidence.motion > evidence.level, reach // 2), reach)
+    return plate_difference(evidence.clip, hidden, evidence.path)
+
+
+def _remove_specks(masks: Masks, px: int) -> Masks:
+    """Remove specks of up to `px` pixels' radius."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * px + 1, 2 * px + 1))
+    return np.stack([cv2.morphologyEx(m.view(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool) for m in masks])
 
 
 def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> PlateDifference:
