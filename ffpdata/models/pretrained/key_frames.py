@@ -1,4 +1,4 @@
-"""An object's outline in key frames: followed by flow, found again by the detector, outlined by the saliency network."""
+"""An object in key frames: followed by flow, found again by the detector, outlined by the saliency network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _FADES = 0.97
 """What a frame says of the next one, of what it says of itself: flow errors add up."""
-_FOLLOWED = 0.45
+_TRUST = (_FADES * np.exp(-np.maximum(np.arange(256) - 4, 0) / 20)).astype(np.float32)
+"""The same by how far the flow's picture is off, in levels."""
+_FOLLOWED = 0.6
 """Weight of what flow brings to a key frame, against the network there."""
 _OUTSIDE = 0.08
 """The object may reach beyond its box by this share of its sides: detectors cut off thin parts."""
@@ -102,7 +104,7 @@ class KeyFrames:
         belief, seen = out.maps[0], box
         size = [area(box)]
         for t in range(1, self.indices[-1] + 1):
-            belief = _FADES * flows.warp(belief, t - 1, t)
+            belief = carry(flows, belief, t - 1, t)
             if t not in self.indices:
                 continue
             prior = belief > 0
@@ -139,28 +141,29 @@ class KeyFrames:
 def tie(outlines: Outlines, flows: Flows, count: int) -> Plane:
     """Tie the outlines of the key frames over time: float32 (T, h, w), above 0 on the object.
 
-    Forward and backward along the flow each frame hears from the key frames around it, so that one whose outline differs
-    from those of its neighbours is outvoted where it is unsure.
+    Forward and backward along the flow each frame hears from the key frames around it, so that one whose outline
+    differs from those of its neighbours is outvoted. Where flow does not fit the picture it is not believed.
     """
     shape = next(iter(outlines.maps.values())).shape
-    weights = _agreement(outlines, flows)
     total = np.zeros((count, *shape), np.float32)
     for order in (range(count), range(count - 1, -1, -1)):
         belief = np.zeros(shape, np.float32)
         for t in order:
-            before = t - order.step
             if t != order.start:
-                belief = _FADES * flows.warp(belief, before, t)
+                belief = carry(flows, belief, t - order.step, t)
             total[t] += belief * (_FOLLOWED if t in outlines.maps else 1)
             if t in outlines.maps:
-                belief = weights[t] * outlines.maps[t] + _FOLLOWED * belief
+                belief = outlines.maps[t] + _FOLLOWED * belief
     for t, plane in outlines.maps.items():
-        total[t] += weights[t] * plane
+        total[t] += plane
     return total
 
 
-def _agreement(outlines: Outlines, flows: Flows) -> dict[int, float]:
-    return dict.fromkeys(outlines.maps, 1.0)
+def carry(flows: Flows, belief: Plane, source: int, target: int) -> Plane:
+    """Carry what is believed of frame `source` to its neighbour `target`, less where flow does not fit the picture."""
+    warped = flows.warp(flows.grays[source], source, target)
+    off = cv2.blur(cv2.absdiff(warped, flows.grays[target]), (5, 5))
+    return flows.warp(belief, source, target) * _TRUST[off]
 
 
 def _inside(box: Box, size: tuple[int, int]) -> Mask:

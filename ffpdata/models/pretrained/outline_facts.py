@@ -11,12 +11,11 @@ from ffpdata.media import masks as masklib
 from ffpdata.models.pretrained.detector import overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from ffpdata.models.pretrained.key_frames import Outlines
-    from ffpdata.models.protocols import Frames, Image, Masks
+    from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, Flows
+    from ffpdata.models.pretrained.key_frames import KeyFrames, Outlines
+    from ffpdata.models.protocols import Box, Image, Masks
 
     Mask = NDArray[np.bool_]
 
@@ -28,16 +27,13 @@ _BAND = 7
 """Side of the square, in pixels of the small copy, over which colours on each side of a contour are averaged."""
 
 
-def outline_facts(
-    clip: Frames, masks: Masks, outlines: Outlines, scale: float, keys: Sequence[int]
-) -> dict[str, float]:
-    """Measure masks, bool (T, h, w), on the small copy, uint8 (T, h, w, 3).
+def outline_facts(evidence: ClipEvidence, masks: Masks, outlines: Outlines, keys: KeyFrames) -> dict[str, float]:
+    """Measure masks, bool (T, h, w), of the small copy.
 
     Args:
-        clip: the small copy.
+        evidence: the clip and its measures.
         masks: the object in every frame.
         outlines: what the networks say of it.
-        scale: width of the small copy over the full width.
         keys: the key frames.
 
     Returns:
@@ -45,13 +41,14 @@ def outline_facts(
         key frame. `least_share`: smallest area of a frame over the median of the frames around it. `contour_contrast`:
         share of the contour across which colours differ. `holes`: share of holes in its outer outline. `whole`: share
         of it that is one piece. `unsure`: of the network's outlines, area that is neither surely in nor surely out,
-        over what is in. And where it has a name: `redetected`, share of the key frames that show it in which the
-        detector finds it, and `box_fit`, mean overlap of the detector's box with that of the mask.
+        over what is in. `flow_iou`: mean overlap of a mask with its successor warped back by flow. And where it has
+        a name: `redetected`, share of the key frames that show it in which the detector finds it, `name_score`, the
+        mean score there, and `box_fit`, mean overlap of the detector's box with that of the mask.
     """
-    shown = [t for t in keys if masks[t].any()]
+    shown = [t for t in keys.indices if masks[t].any()]
     overlaps = [_iou(masks[t], outlines.maps[t] > 0) if t in outlines.maps else 0.0 for t in shown]
     unsure = [_unsure(outlines.maps[t]) for t in shown if t in outlines.maps]
-    contrast = [contour_contrast(clip[t], masks[t]) for t in shown]
+    contrast = [contour_contrast(evidence.clip[t], masks[t]) for t in shown]
     shapes = [_shape(masks[t]) for t in shown]
     facts = {
         "outline_agreement": float(np.mean(overlaps or [0.0])),
@@ -61,15 +58,24 @@ def outline_facts(
         "holes": float(np.mean([s[0] for s in shapes] or [0.0])),
         "whole": float(np.mean([s[1] for s in shapes] or [0.0])),
         "unsure": float(np.mean(unsure or [1.0])),
+        "flow_iou": flow_iou(evidence.flows, masks),
     }
     if outlines.detections:
         again = [t for t in shown if t in outlines.detections]
         boxes = masklib.bounding_boxes(masks)
-        fits = [
-            overlap(tuple(v * scale for v in outlines.detections[t].box), tuple(map(float, boxes[t]))) for t in again
-        ]
-        facts |= {"redetected": len(again) / max(1, len(shown)), "box_fit": float(np.mean(fits or [0.0]))}
+        fits = [overlap(_scaled(outlines.detections[t].box, keys.scale), _as_box(boxes[t])) for t in again]
+        facts |= {
+            "redetected": len(again) / max(1, len(shown)),
+            "name_score": float(np.mean([outlines.detections[t].score for t in again] or [0.0])),
+            "box_fit": float(np.mean(fits or [0.0])),
+        }
     return facts
+
+
+def flow_iou(flows: Flows, masks: Masks) -> float:
+    """Return the mean overlap of a mask with its successor warped back by flow; 1 where none has a successor."""
+    shown = [t for t in range(len(masks) - 1) if masks[t].any() and masks[t + 1].any()]
+    return float(np.mean([_iou(masks[t], flows.warp_mask(masks[t + 1], t + 1, t)) for t in shown] or [1.0]))
 
 
 def least_share(masks: Masks) -> float:
@@ -118,6 +124,15 @@ def _shape(mask: Mask) -> tuple[float, float]:
     area = cv2.countNonZero(mask.view(np.uint8))
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
     return 1 - area / cv2.countNonZero(filled), float(stats[1:, cv2.CC_STAT_AREA].max() / area)
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    return box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale
+
+
+def _as_box(corners: NDArray[np.int64]) -> Box:
+    x0, y0, x1, y1 = (float(v) for v in corners)
+    return x0, y0, x1, y1
 
 
 def _unsure(plane: NDArray[np.float32]) -> float:

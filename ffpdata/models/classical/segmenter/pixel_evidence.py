@@ -184,7 +184,7 @@ class PlateDifference:
 
 
 def moving_difference(evidence: ClipEvidence) -> PlateDifference:
-    """Compare each frame with the background of the others, where whatever moves against the camera is no background."""
+    """Compare each frame with the background of the others; whatever moves against the camera is no background."""
     reach = max(2, evidence.clip.shape[2] // 80)
     hidden = masklib.dilate(_remove_specks(evidence.motion > evidence.level, reach // 2), reach)
     return plate_difference(evidence.clip, hidden, evidence.path)
