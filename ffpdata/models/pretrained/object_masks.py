@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence
-    from ffpdata.models.pretrained.key_frames import KeyFrames, Outlines
-    from ffpdata.models.protocols import Box, Frames, Masks
+    from ffpdata.models.pretrained.key_frames import Outlines
+    from ffpdata.models.protocols import Frames, Masks
 
     Mask = NDArray[np.bool_]
     Plane = NDArray[np.float32]
@@ -30,6 +30,8 @@ _REACH = 6
 """Pixels of the small copy by which colours and edges may move an outline."""
 _FAR = 14
 """The same where the background is known from other times: a limb in fast motion is seen against it."""
+_SAME_LEVEL = 10
+"""Levels from the background below which a pixel may be background, whatever the networks say, if its colour is."""
 _SURE = 2.0
 """What the networks' outline says of pixels farther inside than its reach."""
 
@@ -40,32 +42,27 @@ class ObjectMasks:
 
     Attributes:
         masks: bool (T, h, w), on the small copy.
-        outlines: what the networks say of it in key frames.
         travel: distance that it moves against the camera, in its own sizes.
     """
 
     masks: Masks
-    outlines: Outlines
     travel: float
 
 
-def object_masks(keys: KeyFrames, evidence: ClipEvidence, box: Box, label: str) -> ObjectMasks:
-    """Segment the object in `box` of the first frame.
+def object_masks(evidence: ClipEvidence, outlines: Outlines) -> ObjectMasks:
+    """Make the masks of all frames from the outlines of key frames.
 
     Args:
-        keys: the key frames.
         evidence: the clip and its measures.
-        box: x0, y0, x1, y1 in pixels of the small copy.
-        label: of the detector; "" where it has none.
+        outlines: what the networks say of the object.
     """
-    outlines = keys.follow(evidence.flows, box, label)
     rough = tie(outlines, evidence.flows, len(evidence.clip))
     seen = rough > 0
     far = travel({t: mask for t, mask in enumerate(seen) if mask.any()}, evidence.path)
     difference = plate_difference(evidence.clip, masklib.dilate(seen, max(3, seen.shape[2] // 60)), evidence.path)
     labeller = PixelLabeller(evidence.clip, evidence.flows, difference, None, _colours(evidence.clip, outlines), 0.0)
     masks = np.stack([_fit(labeller, t, plane, difference, far) for t, plane in enumerate(rough)])
-    return ObjectMasks(masks, outlines, far)
+    return ObjectMasks(masks, far)
 
 
 def _colours(clip: Frames, outlines: Outlines) -> Colours:
@@ -91,6 +88,9 @@ def _fit(labeller: PixelLabeller, t: int, rough: Plane, difference: PlateDiffere
     within = cv2.distanceTransform((part > 0).astype(np.uint8), cv2.DIST_L2, 3) > _REACH
     shape = np.clip(2 * part, -3, 3).astype(np.float32)
     shape[within] = np.maximum(shape[within], _SURE)
-    reach = np.where(difference.known[t][crop], _FAR, _REACH) if far >= TRAVELS else _REACH
-    shape[distance > reach] = -np.inf
+    known, levels = difference.known[t][crop], difference.levels[t][crop]
+    likely = labeller.colours.log_ratio(np.ascontiguousarray(labeller.clip[t][crop]))
+    behind = known & (levels < _SAME_LEVEL) & (likely < 0)
+    shape[behind] = np.minimum(shape[behind], 0)
+    shape[distance > (np.where(known, _FAR, _REACH) if far >= TRAVELS else _REACH)] = -np.inf
     return fill_small_holes(labeller.fit_shape(t, crop, shape))

@@ -19,11 +19,12 @@ from ffpdata.media import flow
 from ffpdata.media import masks as masklib
 from ffpdata.models.classical.segmenter.object_tracks import best_members
 from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, enlarge, moving_difference
-from ffpdata.models.mask_guards import Gate, GuardSettings, check_gates, check_mask_facts, clip_box, mask_facts
+from ffpdata.models.mask_guards import GuardSettings, check_gates, check_mask_facts, clip_box, mask_facts
 from ffpdata.models.packaged.litert_session import interpreter
 from ffpdata.models.packaged.onnx_session import session
 from ffpdata.models.pretrained.candidates import (
     GENERIC,
+    MAX_AREA,
     MIN_AREA,
     Candidate,
     labels_of,
@@ -31,10 +32,10 @@ from ffpdata.models.pretrained.candidates import (
     salient_candidates,
     sure_boxes,
 )
-from ffpdata.models.pretrained.detector import MIN_SCORE, ObjectDetector, overlap
+from ffpdata.models.pretrained.detector import MIN_SCORE, ObjectDetector, area, overlap
 from ffpdata.models.pretrained.key_frames import KeyFrames
-from ffpdata.models.pretrained.object_masks import ObjectMasks, object_masks
-from ffpdata.models.pretrained.outline_facts import outline_facts
+from ffpdata.models.pretrained.object_masks import object_masks
+from ffpdata.models.pretrained.outline_facts import found_facts, outline_facts
 from ffpdata.models.pretrained.salient import SalientObjects
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.settings import parse_settings
@@ -63,6 +64,9 @@ class DetectionSegmenterSettings(GuardSettings):
     """The same in every single key frame (`object_half_lost`)."""
     min_least_share: float = Field(0.6, ge=0, le=1)
     """Smallest area of a frame over the median of those around it (`object_half_lost`)."""
+    max_thick_change: float = Field(0.1, ge=0)
+    """Largest part, no limb, that the mask gains or loses between key frames, over its area (`takes_another`): a
+    neighbour or a piece of the scene."""
     min_flow_iou: float = Field(0.8, ge=0, le=1)
     """Smallest mean overlap of a mask with its successor warped back by flow (`outline_flickers`)."""
     min_contour_contrast: float = Field(0.7, ge=0, le=1)
@@ -88,8 +92,8 @@ _EARLY = 3
 class DetectionSegmenter:
     """The segmenter on pretrained networks that come inside packages.
 
-    Facts of a result: those of `mask_guards.mask_facts` and `outline_facts`, and `travel`, the distance that the object
-    moves against the camera in its own sizes.
+    Facts of a result: those of `mask_guards.mask_facts`, `found_facts` and `outline_facts`, and `travel`, the distance
+    that the object moves against the camera in its own sizes.
     """
 
     name = "detection_segmenter"
@@ -137,32 +141,37 @@ class DetectionSegmenter:
     def _segment_one(
         self, keys: KeyFrames, evidence: ClipEvidence, frames: Frames, phrase: str, one: Candidate
     ) -> Segmentation:
-        small = tuple(v * keys.scale for v in one.box)
-        found = object_masks(keys, evidence, (small[0], small[1], small[2], small[3]), one.label)
-        facts = self._check(found, keys, evidence)
+        x0, y0, x1, y1 = (v * keys.scale for v in one.box)
+        outlines = keys.follow(evidence.flows, (x0, y0, x1, y1), one.label)
+        facts = found_facts(outlines, named=bool(one.label))
+        limits = self.settings
+        check_gates(
+            facts,
+            [
+                ("not_redetected", "redetected", "at least", limits.min_redetected),
+                ("name_unsure", "name_score", "at least", limits.min_name_score),
+                ("outline_unsure", "unsure", "at most", limits.max_unsure),
+            ],
+        )
+        found = object_masks(evidence, outlines)
+        facts |= mask_facts(found.masks) | {"travel": found.travel}
+        check_mask_facts(facts, limits)
+        facts |= outline_facts(evidence, found.masks, outlines, keys)
+        check_gates(
+            facts,
+            [
+                ("outline_disagrees", "outline_agreement", "at least", limits.min_outline_agreement),
+                ("outline_disagrees", "box_fit", "at least", limits.min_box_fit),
+                ("object_half_lost", "least_agreement", "at least", limits.min_least_agreement),
+                ("object_half_lost", "least_share", "at least", limits.min_least_share),
+                ("takes_another", "thick_change", "at most", limits.max_thick_change),
+                ("outline_flickers", "flow_iou", "at least", limits.min_flow_iou),
+                ("takes_ground", "contour_contrast", "at least", limits.min_contour_contrast),
+                ("outline_has_holes", "holes", "at most", limits.max_holes),
+            ],
+        )
         score = facts["outline_agreement"] * facts["coverage"] * min(1.0, facts["flow_iou"] + 0.1)
         return Segmentation(enlarge(found.masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
-
-    def _check(self, found: ObjectMasks, keys: KeyFrames, evidence: ClipEvidence) -> dict[str, float]:
-        """Measure masks and check the limits."""
-        limits = self.settings
-        facts = mask_facts(found.masks) | {"travel": found.travel}
-        check_mask_facts(facts, limits)
-        facts |= outline_facts(evidence, found.masks, found.outlines, keys)
-        gates: list[Gate] = [
-            ("not_redetected", "redetected", "at least", limits.min_redetected),
-            ("name_unsure", "name_score", "at least", limits.min_name_score),
-            ("outline_disagrees", "outline_agreement", "at least", limits.min_outline_agreement),
-            ("outline_disagrees", "box_fit", "at least", limits.min_box_fit),
-            ("object_half_lost", "least_agreement", "at least", limits.min_least_agreement),
-            ("object_half_lost", "least_share", "at least", limits.min_least_share),
-            ("outline_flickers", "flow_iou", "at least", limits.min_flow_iou),
-            ("takes_ground", "contour_contrast", "at least", limits.min_contour_contrast),
-            ("outline_has_holes", "holes", "at most", limits.max_holes),
-            ("outline_unsure", "unsure", "at most", limits.max_unsure),
-        ]
-        check_gates(facts, gates)
-        return facts
 
     def _candidates(
         self, keys: KeyFrames, evidence: ClipEvidence, frames: Frames, phrases: Sequence[str], box: Box | None
@@ -203,4 +212,9 @@ class DetectionSegmenter:
         if start < _EARLY:
             x0, y0, x1, y1 = (v / keys.scale for v in masklib.bounding_boxes(members[start][None])[0].tolist())
             same = next((one for one in named if overlap(one.box, (x0, y0, x1, y1)) > _SAME), None)
-            yield same or Candidate("", (x0, y0, x1, y1), 1.0)
+            if (
+                MIN_AREA
+                <= area((x0, y0, x1, y1)) / area((0, 0, keys.size[1] / keys.scale, keys.size[0] / keys.scale))
+                <= MAX_AREA
+            ):
+                yield same or Candidate("", (x0, y0, x1, y1), 1.0)
