@@ -77,6 +77,7 @@ class DetectionSegmenterSettings(GuardSettings):
     """Largest area of which the network is unsure, over what it is sure of (`outline_unsure`)."""
 
 
+_DETECTOR, _SALIENT = "objectron_ssd", "u2netp"
 _SLOWEST = 0.8
 """Slowest motion relative to the camera that counts, pixels of the small copy per two frames."""
 _POINTS = 250
@@ -100,10 +101,15 @@ class DetectionSegmenter:
     version: int = 1
     Settings = DetectionSegmenterSettings
 
+    @classmethod
+    def packaged(cls, spec: ModelSpec) -> tuple[str, ...]:  # noqa: ARG003
+        """Return the names of the networks that it runs."""
+        return _DETECTOR, _SALIENT
+
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
-        self._detector = ObjectDetector(interpreter("objectron_ssd"))
-        self._salient = SalientObjects(session("u2netp"))
+        self._detector = ObjectDetector(interpreter(_DETECTOR))
+        self._salient = SalientObjects(session(_SALIENT))
 
     def close(self) -> None:
         """Free the networks."""
