@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ffpdata.media import masks as masklib
+from ffpdata.models.pretrained.candidates import kinds
 from ffpdata.models.pretrained.detector import overlap
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _CONTRAST = 7.0
 """Distance in CIELAB, across a contour, from which a person sees an edge there."""
 _THICK = 0.16
 """Width from which a part is no limb, of the square root of the object's area."""
+_THERE = 0.3
+"""Overlap from which a detection says what a mask shows."""
 _BAND = 7
 """Side of the square, in pixels of the small copy, over which colours on each side of a contour are averaged."""
 
@@ -86,6 +89,27 @@ def found_facts(outlines: Outlines, *, named: bool) -> dict[str, float]:
         scores = [d.score for d in outlines.detections.values()]
         facts |= {"redetected": len(scores) / len(outlines.maps), "name_score": float(np.mean(scores or [0.0]))}
     return facts
+
+
+def agreed_name(masks: Masks, keys: KeyFrames) -> tuple[str, dict[str, float]]:
+    """Return the label under which the detector finds what masks show, and how well it agrees.
+
+    Returns:
+        The label that it gives most often, "" where it finds nothing there; and `redetected`, the share of the key
+        frames that show it in which it is found under that label or one like it, and `box_fit`, the mean overlap of
+        the boxes there.
+    """
+    shown = [t for t in keys.indices if masks[t].any()]
+    boxes = masklib.bounding_boxes(masks)
+    fits: dict[str, list[float]] = {}
+    for t in shown:
+        own = _as_box(boxes[t])
+        best = max(keys.detections(t), key=lambda d: overlap(_scaled(d.box, keys.scale), own), default=None)
+        if best and (fit := overlap(_scaled(best.box, keys.scale), own)) > _THERE:
+            fits.setdefault(best.label, []).append(fit)
+    label = max(sorted(fits), key=lambda name: len(fits[name]), default="")
+    found = [fit for name in fits if label and name in kinds(label) for fit in fits[name]]
+    return label, {"redetected": len(found) / max(1, len(shown)), "box_fit": float(np.mean(found or [0.0]))}
 
 
 def thick_change(before: Mask, after: Mask) -> float:

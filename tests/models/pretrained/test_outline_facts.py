@@ -3,7 +3,13 @@ import pytest
 
 from ffpdata.models.pretrained.detector import Detection
 from ffpdata.models.pretrained.key_frames import Outlines
-from ffpdata.models.pretrained.outline_facts import contour_contrast, found_facts, least_share, thick_change
+from ffpdata.models.pretrained.outline_facts import (
+    agreed_name,
+    contour_contrast,
+    found_facts,
+    least_share,
+    thick_change,
+)
 
 GREY, RED = (120, 120, 120), (200, 40, 40)
 
@@ -59,3 +65,28 @@ def test_how_surely_a_named_object_was_found():
     facts = found_facts(outlines, named=True)
     assert facts == {"unsure": pytest.approx(0.5), "redetected": 0.5, "name_score": 0.6}
     assert set(found_facts(outlines, named=False)) == {"unsure"}
+
+
+class Found:
+    """Detections in the key frames of a clip, as `KeyFrames` gives them."""
+
+    indices, scale = (0, 4, 8, 12), 0.5
+
+    def __init__(self, *labels):
+        self.labels = dict(zip(self.indices, labels, strict=True))
+
+    def detections(self, t):
+        far = Detection("person", 0.9, (0, 0, 20, 20))
+        return [far, Detection(self.labels[t], 0.5, (88, 56, 168, 136))] if self.labels[t] else [far]
+
+
+def test_what_moves_has_the_name_that_most_key_frames_give_it():
+    masks = np.stack([disc()] * 13)
+    label, facts = agreed_name(masks, Found("dog", "cat", "dog", ""))
+    assert label == "dog"
+    assert facts["redetected"] == 0.75
+    assert facts["box_fit"] > 0.9
+
+
+def test_what_is_detected_elsewhere_gives_no_name():
+    assert agreed_name(np.stack([disc()] * 13), Found("", "", "", "")) == ("", {"redetected": 0.0, "box_fit": 0.0})
