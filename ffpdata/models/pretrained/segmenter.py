@@ -31,6 +31,7 @@ from ffpdata.models.pretrained.candidates import (
     labels_of,
     named_candidates,
     salient_candidates,
+    spoken,
     sure_boxes,
 )
 from ffpdata.models.pretrained.detector import MIN_SCORE, ObjectDetector, area, overlap
@@ -210,9 +211,9 @@ class DetectionSegmenter:
                         ("outline_disagrees", "box_fit", "at least", self.settings.min_box_fit),
                     ],
                 )
-            elif label or labels:
+            elif labels or facts["redetected"] >= self.settings.min_redetected:
                 continue
-            name = Candidate(label, (0, 0, 0, 0), 0).name if label and not labels else phrase
+            name = spoken(label) if phrase.lower() in GENERIC else phrase
             score = facts["temporal_iou"] * facts["coverage"] * facts["motion_coherence"]
             return Segmentation(enlarge(masks, frames.shape[1:3]), name, float(np.clip(score, 0, 1)), facts)
         raise Reject("no_target", f"what moves is no {' or '.join(phrases)}", facts)
