@@ -54,7 +54,7 @@ class TemplateVision:
     """A `VisionLanguage` of measurements and templates. It uses more media than those of the prompt, e.g. masks."""
 
     name = "template_vision"
-    version = 2
+    version = 3
     Settings = TemplateSettings
     measures = True
     """Stages pass it all media and numbers of the item, because it measures."""
@@ -194,8 +194,12 @@ def _instruct(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
         if mask is not None
         else None
     )
-    words = sentences.swap if task == "swap" else sentences.modify
-    return {"instruction": words(phrase, description, found or LocalChange())}
+    change = found or LocalChange()
+    if task == "swap":
+        return {"instruction": sentences.swap(phrase, description, change)}
+    painted = fields.get("painted_part")
+    part = float(painted) if isinstance(painted, (int, float)) else 1.0
+    return {"instruction": sentences.modify(phrase, description, change, _look(fields), part)}
 
 
 def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
@@ -234,6 +238,12 @@ def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedA
         scoring.modification_faults(change, fields, promised_colours(str(fields.get("instruction") or ""))),
         f"{change.part:.0%} of the object is now {' and '.join(change.after)}, its pattern is kept",
     )
+
+
+def _look(fields: Fields) -> str:
+    """Return the look that the embedded editor gave the object, `look_<name>` among the item's numbers; or nothing."""
+    prefix = "look_"
+    return next((name.removeprefix(prefix) for name, value in fields.items() if name.startswith(prefix) and value), "")
 
 
 def _palette(reference: Any) -> list[str]:
