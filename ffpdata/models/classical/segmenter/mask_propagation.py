@@ -36,6 +36,9 @@ _TRAVELS = 1.2
 _SMALLEST_BOX = 4
 """Smallest side of a box, in pixels of the small copy."""
 
+_REACH = 10
+"""Pixels of the small copy farther than this from a rough outline are not the object."""
+
 _RETURNS = 6
 """How often a lost object is searched for."""
 
@@ -56,13 +59,13 @@ def propagate_masks(
         bool (T, h, w), empty where the object is not visible.
     """
     clip = evidence.clip
-    start = _fill_small_holes(seed.mask)
+    start = fill_small_holes(seed.mask)
     near = cv2.dilate(start.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0
     masks = np.zeros(clip.shape[:3], np.bool_)
     outside = np.zeros_like(masks)
     masks[seed.frame], outside[seed.frame] = start, near & ~start
     colours = Colours.learn(clip, masks, outside, [seed.frame])
-    labeller = _PixelLabeller(
+    labeller = PixelLabeller(
         clip, evidence.flows, difference, differs, colours, float(cv2.countNonZero(start.view(np.uint8)))
     )
     masks[seed.frame] = labeller.fit(seed.frame, start)
@@ -121,7 +124,7 @@ def segment_box(evidence: ClipEvidence, box: Box, scale: float) -> tuple[Masks, 
 
 
 @dataclass
-class _PixelLabeller:
+class PixelLabeller:
     """Labels each pixel as object or not, from all evidence.
 
     Attributes:
@@ -188,31 +191,44 @@ class _PixelLabeller:
         """Fit a rough mask (h, w) to frame `t` by distance from the plate, colours and the rough outline."""
         if not prior.any():
             return prior
-        reach = 10
-        x, y, w, h = cv2.boundingRect(prior.view(np.uint8))
-        crop = slice(max(0, y - 2 * reach), y + h + 2 * reach), slice(max(0, x - 2 * reach), x + w + 2 * reach)
-        frame = np.ascontiguousarray(self.clip[t][crop])
+        crop = around(prior, 2 * _REACH)
         distance = _signed_distance(prior[crop])
+        shape = np.clip(distance / 3, -3.0, 2.0)
+        shape[distance < -_REACH] = -np.inf
+        out = self.fit_shape(t, crop, shape)
+        if self.differs is not None and out.any():
+            for _ in range(2):  # the second time for parts attached to a limb
+                out = self._attach(out, self.differs[t])
+        return fill_small_holes(out)
+
+    def fit_shape(self, t: int, crop: tuple[slice, slice], shape: Plane) -> Mask:
+        """Weigh a rough outline against distance from the plate and colours, along the edges of frame `t`.
+
+        Args:
+            t: the frame.
+            crop: rows and columns of the frame that are looked at.
+            shape: float32 of the crop's size: above 0 where the rough outline says object, about -3..3; minus infinity
+                where it says that no other evidence counts.
+
+        Returns:
+            bool (h, w), without specks and without parts far smaller than the largest one.
+        """
+        frame = np.ascontiguousarray(self.clip[t][crop])
         known = self.difference.known[t][crop]
         levels = self.difference.levels[t][crop].astype(np.float32)
-        score = np.clip(distance / 3, -3.0, 2.0)
-        score += np.where(known, np.clip((levels - 16) / 6, -2.7, 3.0), 0)
+        score = shape + np.where(known, np.clip((levels - 16) / 6, -2.7, 3.0), 0)
         score += np.clip(self.colours.log_ratio(frame) * np.where(known, 0.25, 0.6), -2, 2)
-        score[distance < -reach] = -3
+        score[np.isneginf(shape)] = -3
         guide = flow.gray(frame).astype(np.float32) / 255
         found = (guided_filter(guide, score, 3, 2e-3) > 0).astype(np.uint8)
         found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         count, labels, stats, _ = cv2.connectedComponentsWithStats(found)
-        out = np.zeros_like(prior)
-        if count < 2:
-            return out
-        keep = stats[:, cv2.CC_STAT_AREA] >= max(8, 0.15 * int(stats[1:, cv2.CC_STAT_AREA].max()))
-        keep[0] = False
-        out[crop] = keep[labels]
-        if self.differs is not None:
-            for _ in range(2):  # the second time for parts attached to a limb
-                out = self._attach(out, self.differs[t])
-        return _fill_small_holes(out)
+        out = np.zeros(self.clip.shape[1:3], np.bool_)
+        if count > 1:
+            keep = stats[:, cv2.CC_STAT_AREA] >= max(8, 0.15 * int(stats[1:, cv2.CC_STAT_AREA].max()))
+            keep[0] = False
+            out[crop] = keep[labels]
+        return out
 
     def _attach(self, mask: Mask, differs: Mask) -> Mask:
         """Add limbs: components that touch the object and differ from the background, unless they are too large.
@@ -240,7 +256,13 @@ class _PixelLabeller:
         return mask | (limbs[labels] & differs)
 
 
-def _fill_small_holes(mask: Mask) -> Mask:
+def around(mask: Mask, margin: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask that is not empty, with `margin` pixels on each side."""
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    return slice(max(0, y - margin), y + h + margin), slice(max(0, x - margin), x + w + margin)
+
+
+def fill_small_holes(mask: Mask) -> Mask:
     """Fill small holes of a mask; larger ones, as between arm and body or in a wheel, stay open."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     most = 0.02 * cv2.countNonZero(mask.view(np.uint8))

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import flow
-from ffpdata.media import masks as masklib
 from ffpdata.models.classical.segmenter.mask_measures import mask_measures
 from ffpdata.models.classical.segmenter.mask_propagation import propagate_masks, segment_box
 from ffpdata.models.classical.segmenter.object_tracks import best_track
-from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, PlateDifference, plate_difference
+from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, PlateDifference, enlarge, moving_difference
 from ffpdata.models.mask_guards import Gate, check_gates
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.settings import BackendSettings, parse_settings
@@ -110,17 +108,14 @@ class MotionSegmenter:
         self._check_limits(facts, boxed=box is not None)
         phrase = phrases[0] if phrases else "moving object"
         score = facts["temporal_iou"] * facts["coverage"] * (1.0 if box else facts["motion_coherence"])
-        return Segmentation(_enlarge(masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
+        return Segmentation(enlarge(masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
 
     def _segment_motion(self, evidence: ClipEvidence) -> tuple[Masks, PlateDifference]:
         """Find the object by its motion, then by the clean plate; return its masks and the distance from the plate."""
-        reach = max(2, evidence.clip.shape[2] // 80)
-        hidden = masklib.dilate(_remove_specks(evidence.motion > evidence.level, reach // 2), reach)
-        difference = plate_difference(evidence.clip, hidden, evidence.path)
+        difference = moving_difference(evidence)
         differs = difference.components()
-        seed = best_track(
-            evidence, differs, max(12, int(min(0.5 * self.settings.min_area, _SMALLEST) * hidden[0].size))
-        )
+        floor = max(12, int(min(0.5 * self.settings.min_area, _SMALLEST) * differs[0].size))
+        seed = best_track(evidence, differs, floor)
         if seed is None:
             raise Reject("no_target", "nothing moves against the camera for long enough")
         return propagate_masks(evidence, difference, seed, differs), difference
@@ -142,21 +137,3 @@ class MotionSegmenter:
                 ("not_distinct", "distinctness", "at least", limits.min_distinctness),
             ]
         check_gates(facts, gates)
-
-
-def _remove_specks(masks: Masks, px: int) -> Masks:
-    """Remove specks of up to `px` pixels' radius."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * px + 1, 2 * px + 1))
-    return np.stack([cv2.morphologyEx(m.view(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool) for m in masks])
-
-
-def _enlarge(masks: Masks, size: tuple[int, int]) -> Masks:
-    """Resize small masks to `size` (height, width) with smooth outlines."""
-    if masks.shape[1:] == size:
-        return masks
-    out = np.zeros((len(masks), *size), np.bool_)
-    for small, large in zip(masks, out, strict=True):
-        if small.any():
-            soft = cv2.GaussianBlur(small.astype(np.float32), (0, 0), 0.8)
-            large[:] = cv2.resize(soft, size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
-    return out

@@ -54,7 +54,17 @@ def travel(members: dict[int, Mask], path: CameraPath) -> float:
 
 
 def best_track(evidence: ClipEvidence, differs: Masks, floor: int) -> Seed | None:
-    """Link components from frame to frame; return a seed on the track that moves most and farthest.
+    """Return a seed on the track that moves most and farthest; arguments as for `best_members`.
+
+    Returns:
+        The seed, or None where nothing moves for an eighth of the clip.
+    """
+    members = best_members(evidence, differs, floor)
+    return _clearest_frame(members, len(differs)) if members else None
+
+
+def best_members(evidence: ClipEvidence, differs: Masks, floor: int) -> dict[int, Mask]:
+    """Link components from frame to frame into tracks.
 
     Args:
         evidence: the clip and its measures.
@@ -62,7 +72,8 @@ def best_track(evidence: ClipEvidence, differs: Masks, floor: int) -> Seed | Non
         floor: smallest number of pixels of a component.
 
     Returns:
-        The seed, or None where nothing moves for an eighth of the clip.
+        Frame to mask, bool (h, w), of the track that moves most and farthest; empty where nothing moves for an eighth
+        of the clip.
     """
     flows, motion, level = evidence.flows, evidence.motion, evidence.level
     running: list[_Track] = []
@@ -90,20 +101,19 @@ def best_track(evidence: ClipEvidence, differs: Masks, floor: int) -> Seed | Non
     shortest = max(3, len(differs) // 8)
     score = {id(k): k.motion * min(k.travel(evidence.path), 3.0) ** 2 for k in tracks if len(k.members) >= shortest}
     if not score or max(score.values()) <= 0:
-        return None
-    best_track = max((k for k in tracks if id(k) in score), key=lambda k: score[id(k)])
-    return _clearest_frame(best_track, len(differs))
+        return {}
+    return max((k for k in tracks if id(k) in score), key=lambda k: score[id(k)]).members
 
 
-def _clearest_frame(track: _Track, count: int) -> Seed:
+def _clearest_frame(members: dict[int, Mask], count: int) -> Seed:
     """Return the frame of a track whose component has about the median size, is off the border and near mid-clip."""
-    areas = {t: float(m.sum()) for t, m in track.members.items()}
+    areas = {t: float(m.sum()) for t, m in members.items()}
     median_area = float(np.median(list(areas.values())))
 
     def penalty(t: int) -> float:
-        mask = track.members[t]
+        mask = members[t]
         edge = mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum()
         return abs(float(np.log(areas[t] / median_area))) + 0.02 * float(edge) + 0.002 * abs(t - count / 2)
 
     frame = min(areas, key=penalty)
-    return Seed(frame, track.members[frame])
+    return Seed(frame, members[frame])

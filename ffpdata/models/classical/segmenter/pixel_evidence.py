@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ffpdata.media import flow
+from ffpdata.media import masks as masklib
 from ffpdata.models.classical.clean_plate import clean_plate, max_channel
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ def small_copy(frames: Frames) -> Frames:
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
 
 
+def enlarge(masks: Masks, size: tuple[int, int]) -> Masks:
+    """Resize small masks to `size` (height, width) with smooth outlines."""
+    if masks.shape[1:] == size:
+        return masks
+    out = np.zeros((len(masks), *size), np.bool_)
+    for small, large in zip(masks, out, strict=True):
+        if small.any():
+            soft = cv2.GaussianBlur(small.astype(np.float32), (0, 0), 0.8)
+            large[:] = cv2.resize(soft, size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+    return out
+
+
 def scale_path(path: flow.CameraPath, scale: float) -> flow.CameraPath:
     """Return the path in pixels of a copy that is `scale` times as large."""
     size = np.diag([scale, scale, 1.0])
@@ -58,13 +71,19 @@ class Flows:
         self.grays = [flow.gray(frame) for frame in clip]
         self._flows: dict[tuple[int, int], NDArray[np.float16]] = {}
 
+    def warp(self, plane: Plane, source: int, target: int) -> Plane:
+        """Warp a plane of numbers (h, w) of frame `source` along the flow to frame `target`."""
+        return flow.backward_warp(plane, self._motion(source, target))
+
     def warp_mask(self, mask: NDArray[np.bool_], source: int, target: int) -> NDArray[np.bool_]:
         """Warp a mask (h, w) of frame `source` along the flow to frame `target`."""
+        return flow.backward_warp(mask.astype(np.uint8) * np.uint8(255), self._motion(source, target)) > 127
+
+    def _motion(self, source: int, target: int) -> flow.Flow:
         if (target, source) not in self._flows:
             motion = flow.dense_flow(self.grays[target], self.grays[source])
             self._flows[target, source] = motion.astype(np.float16)
-        motion = self._flows[target, source].astype(np.float32)
-        return flow.backward_warp(mask.astype(np.uint8) * np.uint8(255), motion) > 127
+        return self._flows[target, source].astype(np.float32)
 
 
 def residual_motion(flows: Flows, path: flow.CameraPath, step: int = 2) -> Plane:
@@ -162,6 +181,19 @@ class PlateDifference:
             real[0] = False
             plane[:] = real[labels]
         return out
+
+
+def moving_difference(evidence: ClipEvidence) -> PlateDifference:
+    """Compare each frame with the background of the others, where whatever moves against the camera is no background."""
+    reach = max(2, evidence.clip.shape[2] // 80)
+    hidden = masklib.dilate(_remove_specks(evidence.motion > evidence.level, reach // 2), reach)
+    return plate_difference(evidence.clip, hidden, evidence.path)
+
+
+def _remove_specks(masks: Masks, px: int) -> Masks:
+    """Remove specks of up to `px` pixels' radius."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * px + 1, 2 * px + 1))
+    return np.stack([cv2.morphologyEx(m.view(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool) for m in masks])
 
 
 def plate_difference(clip: Frames, hidden: Masks, path: flow.CameraPath) -> PlateDifference:

@@ -1,0 +1,191 @@
+"""An object's outline in key frames: followed by flow, found again by the detector, outlined by the saliency network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from ffpdata.models.pretrained.candidates import kinds
+from ffpdata.models.pretrained.detector import Detection, area, overlap
+from ffpdata.models.pretrained.salient import margin_box
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ffpdata.models.classical.segmenter.pixel_evidence import Flows
+    from ffpdata.models.pretrained.detector import ObjectDetector
+    from ffpdata.models.pretrained.salient import SalientObjects
+    from ffpdata.models.protocols import Box, Frames
+
+    Mask = NDArray[np.bool_]
+    Plane = NDArray[np.float32]
+
+_FADES = 0.97
+"""What a frame says of the next one, of what it says of itself: flow errors add up."""
+_FOLLOWED = 0.45
+"""Weight of what flow brings to a key frame, against the network there."""
+_OUTSIDE = 0.08
+"""The object may reach beyond its box by this share of its sides: detectors cut off thin parts."""
+_GONE = 0.12
+"""An object of which flow brings less than this share of its area is lost from sight."""
+_FOLLOWS = 0.3
+"""Overlap of a detection with the box that flow brings, from which it is the same object."""
+
+
+def key_frames(count: int) -> list[int]:
+    """Return the key frames of a clip: every eighth frame, in short clips every fourth, with the first and the last."""
+    step = 4 if count <= 41 else 8
+    return sorted({*range(0, count, step), count - 1})
+
+
+@dataclass
+class Outlines:
+    """What the networks say of one object.
+
+    Attributes:
+        maps: key frame to float32 (h, w) of -1..1, above 0 on the object, on the small copy.
+        boxes: key frame to the object's box in pixels of the small copy; a key frame without one does not show it.
+        detections: key frame to the detection that was taken for it.
+    """
+
+    maps: dict[int, Plane] = field(default_factory=dict)
+    boxes: dict[int, Box] = field(default_factory=dict)
+    detections: dict[int, Detection] = field(default_factory=dict)
+
+
+class KeyFrames:
+    """The key frames of a clip, and what the networks find there; each is asked once at most."""
+
+    def __init__(
+        self, frames: Frames, size: tuple[int, int], detector: ObjectDetector, salient: SalientObjects
+    ) -> None:
+        """Take a clip, uint8 (T, H, W, 3), and the height and width of its small copy."""
+        self.indices = key_frames(len(frames))
+        self.size = size
+        self.scale = size[1] / frames.shape[2]
+        self._frames, self._detector, self._salient = frames, detector, salient
+        self._found: dict[int, list[Detection]] = {}
+
+    def detections(self, t: int) -> list[Detection]:
+        """Return what is detected in key frame `t`, also with a low score, in pixels of the full size."""
+        if t not in self._found:
+            self._found[t] = self._detector.detect(self._frames[t], least=0.2)
+        return self._found[t]
+
+    def outline(self, t: int, box: Box) -> Plane:
+        """Return what is salient around a box of the small copy in key frame `t`, float32 (h, w) of -1..1."""
+        height, width = self.size
+        full = tuple(v / self.scale for v in box)
+        (plane,) = self._salient.around([self._frames[t]], [full])
+        small = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
+        x0, y0, x1, y1 = margin_box(box, self.size, _OUTSIDE)
+        out = np.full(self.size, -1, np.float32)
+        out[y0:y1, x0:x1] = 2 * small[y0:y1, x0:x1] - 1
+        return out
+
+    def follow(self, flows: Flows, box: Box, label: str) -> Outlines:
+        """Outline the object in `box` of the first frame in all key frames.
+
+        Args:
+            flows: flow between the frames of the small copy.
+            box: in pixels of the small copy.
+            label: of the detector; "" where the object has no name and is followed by flow alone.
+        """
+        out = Outlines()
+        first = self.outline(0, box)
+        out.maps[0], out.boxes[0] = _main_parts(first, _inside(box, self.size)), box
+        if found := self._match(0, box, label, box):
+            out.detections[0] = found
+        belief, seen = out.maps[0], box
+        size = [area(box)]
+        for t in range(1, self.indices[-1] + 1):
+            belief = _FADES * flows.warp(belief, t - 1, t)
+            if t not in self.indices:
+                continue
+            prior = belief > 0
+            followed = _bounds(prior) if prior.sum() > _GONE * (out.maps[0] > 0).sum() else None
+            found = self._match(t, followed, label, seen)
+            place = self._small(found.box) if found else followed
+            if place is None:
+                belief = np.full(self.size, -1, np.float32)
+                continue
+            near = prior if followed else _inside(place, self.size)
+            plane = _main_parts(self.outline(t, place), near)
+            out.maps[t], out.boxes[t] = plane, place
+            if found:
+                out.detections[t] = found
+            seen = place
+            size.append(area(place))
+            belief = plane + (_FOLLOWED * belief if followed else 0)
+        return out
+
+    def _match(self, t: int, box: Box | None, label: str, seen: Box) -> Detection | None:
+        """Return the detection of the same kind that overlaps the followed box most, or, without one, the only one."""
+        same = [d for d in self.detections(t) if d.label in kinds(label)] if label else []
+        if box is None:
+            like = [d for d in same if 0.5 < area(self._small(d.box)) / max(1.0, area(seen)) < 2 and d.score >= 0.4]
+            return like[0] if len(like) == 1 else None
+        best = max(same, key=lambda d: overlap(self._small(d.box), box), default=None)
+        return best if best and overlap(self._small(best.box), box) > _FOLLOWS else None
+
+    def _small(self, box: Box) -> Box:
+        x0, y0, x1, y1 = (v * self.scale for v in box)
+        return x0, y0, x1, y1
+
+
+def tie(outlines: Outlines, flows: Flows, count: int) -> Plane:
+    """Tie the outlines of the key frames over time: float32 (T, h, w), above 0 on the object.
+
+    Forward and backward along the flow each frame hears from the key frames around it, so that one whose outline differs
+    from those of its neighbours is outvoted where it is unsure.
+    """
+    shape = next(iter(outlines.maps.values())).shape
+    weights = _agreement(outlines, flows)
+    total = np.zeros((count, *shape), np.float32)
+    for order in (range(count), range(count - 1, -1, -1)):
+        belief = np.zeros(shape, np.float32)
+        for t in order:
+            before = t - order.step
+            if t != order.start:
+                belief = _FADES * flows.warp(belief, before, t)
+            total[t] += belief * (_FOLLOWED if t in outlines.maps else 1)
+            if t in outlines.maps:
+                belief = weights[t] * outlines.maps[t] + _FOLLOWED * belief
+    for t, plane in outlines.maps.items():
+        total[t] += weights[t] * plane
+    return total
+
+
+def _agreement(outlines: Outlines, flows: Flows) -> dict[int, float]:
+    return dict.fromkeys(outlines.maps, 1.0)
+
+
+def _inside(box: Box, size: tuple[int, int]) -> Mask:
+    out = np.zeros(size, np.bool_)
+    x0, y0, x1, y1 = margin_box(box, size, 0.0)
+    out[y0:y1, x0:x1] = True
+    return out
+
+
+def _bounds(mask: Mask) -> Box:
+    """Return the box that holds all of a mask but the outermost hundredth on each side."""
+    rows, columns = np.cumsum(mask.sum(axis=1)), np.cumsum(mask.sum(axis=0))
+    y0, y1 = np.searchsorted(rows, [0.01 * rows[-1], 0.99 * rows[-1]])
+    x0, x1 = np.searchsorted(columns, [0.01 * columns[-1], 0.99 * columns[-1]])
+    return float(x0), float(y0), float(x1 + 1), float(y1 + 1)
+
+
+def _main_parts(plane: Plane, near: Mask) -> Plane:
+    """Keep the parts of a map that lie on `near` for the most part, or are a fair share of the largest such part."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((plane > 0).astype(np.uint8))
+    if count < 2:
+        return plane
+    on = np.bincount(labels[near], minlength=count)
+    on[0] = 0
+    sizes = stats[:, cv2.CC_STAT_AREA]
+    keep = (on > 0.3 * sizes) & (on > 0.05 * on.max())
+    keep[0] = True
+    return np.where(keep[labels], plane, -np.abs(plane))
