@@ -44,9 +44,9 @@ FADES = 0.5
 class RecolourSettings(BackendSettings):
     """Settings of `Recolour`."""
 
-    looks: tuple[
-        Literal["recolour", "stripes", "dots", "checks", "two_colours", "darker", "lighter", "grey"], ...
-    ] = LOOKS
+    looks: tuple[Literal["recolour", "stripes", "dots", "checks", "two_colours", "darker", "lighter", "grey"], ...] = (
+        LOOKS
+    )
     """Looks to choose from."""
     feather_px: float = 1.5
     """Softness of the region's edge on a 720-line clip."""

@@ -96,5 +96,7 @@ def _shadow(frame: NDArray[np.uint8], mask: Mask) -> Mask:
     found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) == 0
     count, labels = cv2.connectedComponents(found.astype(np.uint8))
-    kept = [i for i in range(1, count) if (labels == i)[inner & mask].any() and (labels == i).sum() >= 0.005 * mask.sum()]
+    kept = [
+        i for i in range(1, count) if (labels == i)[inner & mask].any() and (labels == i).sum() >= 0.005 * mask.sum()
+    ]
     return np.isin(labels, kept) & mask
