@@ -11,7 +11,7 @@ from ffpdata.core.prompt import Prompt
 from ffpdata.core.stage import Artifact, Stage, StageSettings
 
 INPUT_COLUMNS = (
-    *("path", "root", "fingerprint", "problem", "style_paths", "style_fingerprints"),
+    *("path", "root", "fingerprint", "problem", "style_paths", "style_fingerprints", "styles_offered"),
     *("given_object", "given_box", "given_caption", "licence", "url", "meta"),
 )
 """Columns that an entry of the input brings along, see `inputs/listing.py`; all but the first three may be missing."""

@@ -143,6 +143,7 @@ def _pair_styles(entries: list[dict[str, Any]], files: Iterable[str], settings: 
             others = [i for i in images if i != path]
             ranked = sorted(others, key=lambda i: hashlib.sha256(f"{name}|{Path(i).name}".encode()).digest())
             entry["style"] = sorted(ranked[: settings.styles_per_source])
+            entry["styles_offered"] = True
 
 
 def _from_table(table: str, files: list[str], location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
@@ -242,6 +243,8 @@ def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[st
     if styles:
         values["style_paths"] = [printable(style) for style in styles]
         values["style_fingerprints"] = [fingerprints[style] for style in styles]
+    if styles and entry.get("styles_offered"):
+        values["styles_offered"] = True
     if entry.get("meta"):
         values["meta"] = dict(entry["meta"])
     hints = {k: v for k, v in values.items() if k.startswith("given_") or k in ("licence", "style_paths")}

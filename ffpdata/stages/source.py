@@ -29,7 +29,7 @@ class Source(Stage):
 
     name, version = "source", 1
     reads = ("path", "fingerprint", "problem", "style_paths", "style_fingerprints", "url", "meta", *HINTS)
-    uses = ("root",)
+    uses = ("root", "styles_offered")
     writes = {
         "path": str,
         "kind": str,
@@ -43,6 +43,7 @@ class Source(Stage):
         "meta": dict,
         "style_paths": list[str],
         "style_ids": list[str],
+        "styles_offered": bool,
     }
     fan_out = True
     Settings = SourceSettings
@@ -70,6 +71,7 @@ class Source(Stage):
             styles = [_relative(path, row["root"]) for path in row["style_paths"]]
             columns["style_paths"] = styles
             columns["style_ids"] = [self._hash(row, path)[0] for path in styles]
+            columns["styles_offered"] = bool(row.get("styles_offered"))
         hints = {name: columns[name] for name in HINTS if columns.get(name) is not None}
         name = f"{sha}-{digest(hints)[:6]}" if hints else sha
         return Child(name, columns, source_id=sha)

@@ -27,6 +27,8 @@ _STEEPEST = 2.2
 """Largest factor by which a place is made lighter; what is missing then is added as white."""
 _FLAT = 12.0
 """Range of grey levels of a source below which its light and dark say nothing."""
+_PLAIN = 1.0
+"""Standard deviation of the edges of a source, grey levels, below which they say nothing."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Legibility:
     tones: float
     range: float
 
-    def lacks(self, edges: float, tones: float, light_range: float) -> str:
-        """Return what is below the given limits, with values, or nothing."""
+    def lacks(self, edges: float, tones: float, light_range: float, leave: float = 1.0) -> str:
+        """Return what is below the given limits times `leave`, with values, or nothing."""
         found = [
             f"{name} {value:.2f}, at least {limit:g}"
             for name, value, limit in (
@@ -52,7 +54,7 @@ class Legibility:
                 ("its light and dark agree by", self.tones, tones),
                 ("its contrast of the source's is", self.range, light_range),
             )
-            if value < limit
+            if value < leave * limit
         ]
         return "; ".join(found)
 
@@ -72,7 +74,9 @@ def with_tone(picture: Picture, source: Image, share: float) -> Picture:
     size = (max(2, width // 8), max(2, height // 8))
     sigma = max(1.0, max(size) / COARSE)
     own, goal = (
-        cv2.GaussianBlur(cv2.cvtColor(cv2.resize(one, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY), (0, 0), sigma)
+        cv2.GaussianBlur(
+            cv2.cvtColor(cv2.resize(one, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY), (0, 0), sigma
+        )
         for one in (picture.astype(np.float32), source.astype(np.float32) / np.float32(255))
     )
     wanted = own + np.float32(share) * (goal - own)
@@ -94,9 +98,8 @@ def _one(source: Image, result: Image) -> tuple[float, float, float]:
     edges = [_edges(grey) for grey in greys]
     coarse = [cv2.GaussianBlur(grey, (0, 0), max(size) / COARSE) for grey in greys]
     ranges = [float(np.quantile(plane, 0.95) - np.quantile(plane, 0.05)) for plane in coarse]
-    if ranges[0] < _FLAT:
-        return _correlation(*edges), 1.0, 1.0
-    return _correlation(*edges), _correlation(*coarse), ranges[1] / ranges[0]
+    agree = 1.0 if edges[0].std() < _PLAIN else _correlation(*edges)
+    return (agree, 1.0, 1.0) if ranges[0] < _FLAT else (agree, _correlation(*coarse), ranges[1] / ranges[0])
 
 
 def _edges(grey: Picture) -> Picture:

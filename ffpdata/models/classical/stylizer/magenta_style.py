@@ -180,9 +180,9 @@ class MagentaStylizer:
                 best = max(best or found, found, key=lambda one: min(one.edges, one.tones))
         raise self._rejection(self._lacks(best) if best else "")
 
-    def _lacks(self, found: Legibility, lenient: float = 1.0) -> str:
-        settings = self.settings
-        return found.lacks(*(lenient * limit for limit in (settings.min_edges, settings.min_tones, settings.min_range)))
+    def _lacks(self, found: Legibility, leave: float = 1.0) -> str:
+        limits = self.settings
+        return found.lacks(limits.min_edges, limits.min_tones, limits.min_range, leave)
 
     def _check(self, found: Legibility) -> None:
         if lacks := self._lacks(found, LENIENT):
