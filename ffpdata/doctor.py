@@ -18,6 +18,9 @@ from ffpdata.core.errors import FfpdataError
 from ffpdata.core.pipeline import Pipeline
 from ffpdata.core.stage import ModelSpec
 from ffpdata.core.wording import counted
+from ffpdata.models.packaged.catalogue import MODELS
+from ffpdata.models.packaged.location import installed, missing, remedy
+from ffpdata.models.packaged.used import networks_of
 from ffpdata.models.requirements import Level, Requirements, find_checkpoint
 from ffpdata.models.settings import check
 from ffpdata.serve.profile import ROLE, serving, workers_gib
@@ -55,13 +58,17 @@ class Gpu:
     driver: str
 
 
-def examine(profile: str) -> list[Finding]:
+def examine(profile: str = "") -> list[Finding]:
     """Check the machine and every model of a profile; raises UsageError where there is no such profile.
+
+    Args:
+        profile: by default the one that a run on this machine takes.
 
     Returns:
         What was found, in the order in which it is to be mended: the machine, packages, cards, weights, services, and
         at the end each model role with all that it lacks.
     """
+    profile = profile or load_pipeline("local_editing").profile
     broken: dict[str, str] = {}
     pipelines = [load_pipeline(name, profile, broken=broken) for name in pipeline_names()]
     models = {role: spec for pipeline in pipelines for role, spec in sorted(pipeline.models.items())}
@@ -71,6 +78,7 @@ def examine(profile: str) -> list[Finding]:
     lacks: Lacks = {role: [] for role in models}
     found = [*_machine(), *(Finding("ok", f"gpu {n}", _card(gpu)) for n, gpu in enumerate(cards))]
     found += _packages(needs, cards, lacks)
+    found += _networks(pipelines, lacks, broken)
     found += _resources(models, needs, cards)
     found += _weights(needs, lacks)
     found += _inspections(needs, lacks)
@@ -237,6 +245,25 @@ def _weights(needs: Mapping[str, Requirements], lacks: Lacks) -> Iterator[Findin
         free = shutil.disk_usage(folder).free / 1e9
         level: Level = "ok" if missing < free else "error"
         yield Finding(level, "room for weights", f"{missing:.1f} GB to fetch, {free:.1f} GB free at {HF_HUB_CACHE}")
+
+
+def _networks(pipelines: Sequence[Pipeline], lacks: Lacks, broken: Mapping[str, str]) -> Iterator[Finding]:
+    """List the packaged networks with their licences; one that the profile needs and that is not here is an error."""
+    needed = {name for pipeline in pipelines for name in pipeline.needs}
+    users: dict[str, list[str]] = {}
+    for pipeline in pipelines:
+        whole = not broken.keys() & pipeline.models.keys()
+        users |= networks_of(pipeline.build()) if whole else {}
+    for model in MODELS:
+        label = f"{model.about}; licence {model.licence}; {model.package}"
+        if installed(model.name):
+            yield Finding("ok", f"network {model.name}", f"installed: {label}")
+        elif model.name in needed or model.name in users:
+            for role in users.get(model.name, ()):
+                lacks.setdefault(role, []).append(f"network {model.name}")
+            yield Finding("error", f"network {model.name}", missing([model.name]))
+        else:
+            yield Finding("ok", f"network {model.name}", f"not needed, not here: {label}; {remedy([model.name])}")
 
 
 def _inspections(needs: Mapping[str, Requirements], lacks: Lacks) -> Iterator[Finding]:

@@ -16,6 +16,10 @@ from tests import marks, shared
 from tests.chromium import CHROMIUM
 
 TESTS = Path(__file__).parent
+REAL_MODELS = os.environ.get("FFPDATA_MODELS")
+NO_NETWORKS = str(TESTS / "no-networks")
+"""A folder that is not there: tests are the same whatever is installed."""
+os.environ["FFPDATA_MODELS"] = NO_NETWORKS
 SMALL = Geometry(width=320, height=192, fps=16, frames=33)
 SMALL_SETTINGS = [
     f"clip={{width: {SMALL.width}, height: {SMALL.height}, fps: {SMALL.fps}, frames: {SMALL.frames}}}",
@@ -122,6 +126,40 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def packaged_models() -> Iterator[Path]:
+    """The packaged networks that are installed on this machine, for the tests that take it; skips where they are not.
+
+    It holds for fixtures of the module that take it, too; the other tests of the module have none.
+    """
+    from ffpdata.models.packaged.catalogue import chosen
+    from ffpdata.models.packaged.location import found_file, missing
+
+    models = chosen(())
+    with pytest.MonkeyPatch.context() as patch:
+        _use_networks(patch, real=True)
+        if why := missing(model.name for model in models):
+            pytest.skip(why)
+        path = found_file(models[0], models[0].network)
+        assert path
+        yield path.parent
+
+
+@pytest.fixture(autouse=True)
+def _networks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No packaged network is installed, but for tests that ask for `packaged_models`."""
+    _use_networks(monkeypatch, real="packaged_models" in request.fixturenames)
+
+
+def _use_networks(patch: pytest.MonkeyPatch, *, real: bool) -> None:
+    if not real:
+        patch.setenv("FFPDATA_MODELS", NO_NETWORKS)
+    elif REAL_MODELS:
+        patch.setenv("FFPDATA_MODELS", REAL_MODELS)
+    else:
+        patch.delenv("FFPDATA_MODELS", raising=False)
 
 
 @pytest.fixture

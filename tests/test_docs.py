@@ -196,8 +196,12 @@ def check_ffpdata(words: list[str], where: str) -> None:
         return
     name, *rest = [STANDS_FOR.get(words[0], words[0]), *words[1:]]
     assert name in COMMANDS, f"{where}: no command {name!r}"
+    command = COMMANDS[name]
+    if rest and (inner := getattr(command, "commands", {})):
+        assert rest[0] in inner, f"{where}: no command {name} {rest[0]!r}"
+        command, rest = inner[rest[0]], rest[1:]
     try:
-        context = COMMANDS[name].make_context(name, list(rest))
+        context = command.make_context(name, list(rest))
     except CommandError as err:
         pytest.fail(f"{where}: ffpdata {shlex.join(words)}: {err.format_message()}")
     except typer.Exit:  # --help
@@ -252,7 +256,8 @@ def test_commands_of_blocks_are_valid(page: str) -> None:
 @pytest.mark.usefixtures("with_overlay")
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_and_options_in_the_text_are_valid(page: str) -> None:
-    options = {name for command in COMMANDS.values() for parameter in command.params for name in parameter.opts}
+    inner = [one for command in COMMANDS.values() for one in getattr(command, "commands", {}).values()]
+    options = {name for one in [*COMMANDS.values(), *inner] for parameter in one.params for name in parameter.opts}
     for span in SPAN.findall(prose(page)):
         where = f"{page}: `{span}`"
         if span.startswith("ffpdata ") and "..." not in span:

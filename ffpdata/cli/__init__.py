@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ffpdata import __version__
-from ffpdata.cli import machines, reviews, runs
+from ffpdata.cli import machines, networks, reviews, runs
 from ffpdata.cli.options import ExitCode
 
 __all__ = ["ExitCode", "app", "main"]
@@ -33,6 +33,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(networks.app, name="models")
 
 
 def _version(value: bool) -> None:

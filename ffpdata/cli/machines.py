@@ -13,7 +13,7 @@ from ffpdata.cli.options import ExitCode, JsonOption, as_asked
 
 
 def doctor(
-    profile: Annotated[str, typer.Option(help="Which models: a name or a file.")] = "cpu",
+    profile: Annotated[str, typer.Option(help="Which models: a name or a file. [what a run takes]")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Check this machine and a profile's models, and show their licences."""

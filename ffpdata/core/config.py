@@ -23,6 +23,7 @@ from ffpdata.core.library import Library
 from ffpdata.core.pipeline import Pipeline, freeze
 from ffpdata.core.pipeline_check import check_columns, check_prompts, stage_class
 from ffpdata.core.plugins import locate, search_folders
+from ffpdata.core.profile_choice import check_needs, choose
 from ffpdata.core.prompt import Prompt
 from ffpdata.core.stage import ModelSpec, Stage, of_role
 
@@ -52,7 +53,8 @@ def load_pipeline(
 
     Args:
         pipeline: name or path.
-        profile: name or path; by default what the pipeline names. Several with commas between are laid over it in turn:
+        profile: name or path; by default what the pipeline names (of alternatives the first whose networks are on this
+            machine, `profile_choice`). Several with commas between are laid over it in turn:
             `gpu,calibrated.yaml`. A role that one of them names is replaced whole, the other roles stay.
         overrides: `a.b=c` texts, the value read as YAML. The first part is a section (`clip`, `models`, `curate`,
             `input`, `stages`) or directly a stage's name. Or a mapping: `{"clip.frames": 49}` sets an entry as a text
@@ -98,15 +100,16 @@ def assemble(
         broken: as in `load_pipeline`.
     """
     library = Library.find()
-    names = [name.strip() for name in str(profile or data.get("profile") or "").split(",") if name.strip()]
-    profiles = [library.file("pipelines/profiles", name) for name in names]
+    choice = choose(profile, data.get("profile"), library, spot_of(lines, ("profile",), where))
+    profiles = [library.file("pipelines/profiles", name) for name in choice.names]
     files = [file, *profiles] if file else profiles
     draft = _Draft(where, data, lines, library, search_folders(library.own(files)), broken)
     draft.take_stages()
     data["profile"] = ",".join([draft.overlay(file) for file in profiles])
+    data["profile_told"] = choice.told
     if models:
         merge(data, {"models": models})
-    sections = set(Pipeline.model_fields) - {"stages"}
+    sections = set(Pipeline.model_fields) - {"stages", "profile_told"}
     draft.spread_models()
     for text in overrides:
         override(data, draft.stages, sections, text, lines)
@@ -221,6 +224,9 @@ class _Draft:
             if role not in known and role not in (known := known | self._shipped_roles()):
                 raise ConfigError(f"{self._spot('models', role)}: no stage has a model {role!r}{nearest(role, known)}")
         overlay.pop("about", None)
+        needs = check_needs(overlay.pop("needs", None) or [], self._spot("needs"))
+        if needs:
+            self.data["needs"] = list(dict.fromkeys([*self.data.get("needs", []), *needs]))
         title = str(overlay.pop("name", file.stem))
         merge(self.data, overlay)
         return title

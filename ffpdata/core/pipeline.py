@@ -40,6 +40,10 @@ class Pipeline(BaseModel):
     name: str
     track: str
     profile: str = ""
+    needs: list[str] = []
+    """Packaged networks that the profile names; a run starts where all are on the machine."""
+    profile_told: str = Field("", exclude=True)
+    """A line about how the profile was chosen, where the pipeline has alternatives and the user named none."""
     about: str = ""
     input: InputSettings = InputSettings()
     clip: dict[str, Any] = {}

@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from ffpdata.core.errors import ConfigError, FatalError, Reject, nearest
 from ffpdata.core.file_names import path_of
 from ffpdata.core.keys import digest, row_key
+from ffpdata.core.networks import network_labels, network_names
 from ffpdata.core.plugins import INTERACTIVE, import_object, import_path
 from ffpdata.core.prompt import Prompt
 from ffpdata.core.resources import Resources, ResourceSettings
@@ -118,18 +119,20 @@ class ModelSpec(BaseModel):
             "model": self.model,
             "revision": self.revision,
             "settings": self.settings,
+            **({"networks": over} if (over := network_labels(network_names(found, self))) else {}),
         }
 
     @property
     def label(self) -> str:
-        """`model@revision`, as the manifest's `model` column shows it, and `+adapter@revision` for what it runs with.
-
-        It counts in no key: what a model runs with is in its settings.
-        """
+        """`model@revision+adapter@revision+network@version`, as the column `model` shows it; it counts in no key."""
         found = self.load_class()
         name = self.model if self.model != "embedded" else self._name(found)
         over = found.adapters(self) if hasattr(found, "adapters") else ()
-        parts = (f"{name}@{self.revision or getattr(found, 'version', '?')}", *over)
+        parts = (
+            f"{name}@{self.revision or getattr(found, 'version', '?')}",
+            *over,
+            *network_labels(network_names(found, self)),
+        )
         return "+".join(part.replace(", ", " ") for part in parts)  # a comma stands between the models of one row
 
     def named_by(self, label: str) -> bool:
@@ -320,6 +323,10 @@ class Stage:
         for role in self.models:
             for key in of_role(self.specs, role) or (role,):
                 self.model(key)
+
+    def packaged(self) -> tuple[str, ...]:
+        """Names of the packaged networks that the stage runs itself, beside those of its models."""
+        return ()
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the new columns, or raise `Reject`."""

@@ -10,12 +10,14 @@ import duckdb
 
 from ffpdata import __version__
 from ffpdata.core.keys import digest
+from ffpdata.core.networks import network_labels, network_names
 from ffpdata.core.stage import Stage
 from ffpdata.curate.curation import current_settings
 from ffpdata.export.dataset import Shard
 from ffpdata.export.extras import Extras
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
+from ffpdata.models.packaged.catalogue import packaged
 
 CLASSICAL = "ffpdata.models.classical."
 
@@ -105,12 +107,17 @@ def _models(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> list[dict[str, A
     for track, pipeline in run.pipelines().items():
         mine = chosen.filter(f"track = {literal(track)}")
         for stage in pipeline.build():
+            for name in stage.packaged() if mine.shape[0] else ():
+                label = network_labels([name])[0]
+                found.setdefault((label, *_network(name, "stage itself")), set()).add(stage.name)
             column = f"{stage.name}_model"
             if column not in chosen.columns:
                 continue
             for (labels,) in mine.project(quote(column)).distinct().fetchall():
                 for label in labels.split(", ") if labels else []:
                     found.setdefault((label, *_backing(stage, label)), set()).add(stage.name)
+                    for entry in _networks(stage, label):
+                        found.setdefault(entry, set()).add(stage.name)
     names = ("model", "role", "backend", "licence")
     return [dict(zip(names, entry, strict=True)) | {"stages": sorted(found[entry])} for entry in sorted(found)]
 
@@ -122,6 +129,20 @@ def _backing(stage: Stage, label: str) -> tuple[str, str, str]:
         if spec.named_by(label):
             return role.partition("/")[0], spec.backend, spec.licence or "unknown"
     return "unknown", "unknown", "unknown"
+
+
+def _networks(stage: Stage, label: str) -> list[tuple[str, ...]]:
+    """The packaged networks that a model's label names: name@version, role, package and licences."""
+    named = {part.partition("@")[0]: part for part in label.split("+")[1:]}
+    specs = [(role.partition("/")[0], spec) for role, spec in stage.specs.items() if spec.named_by(label)]
+    roles = {name: role for role, spec in specs for name in network_names(spec.load_class(), spec) if name in named}
+    return [(named[name], *_network(name, role)) for name, role in roles.items()]
+
+
+def _network(name: str, user: str) -> tuple[str, str, str]:
+    """Role, package and licences of a packaged network."""
+    model = packaged(name)
+    return f"network of {user}", str(model.package), model.licence
 
 
 def write(about: dict[str, Any]) -> str:

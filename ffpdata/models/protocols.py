@@ -13,6 +13,10 @@ never changes, and `version` (int), raised whenever its answers change, and `clo
 no entries. It may have a class method `adapters(spec) -> tuple[str, ...]` that names what the model runs with, LoRAs as
 `name@revision` and an attention kernel; the manifest's `model`, the card and the report show them after the model,
 `Wan-AI/Wan2.1-VACE-14B@539c162+removal@ab12cd34+sdpa`. They count in no key; settings do.
+
+Networks of `models/packaged` that it runs are named by a class method `packaged(spec) -> tuple[str, ...]`: a run
+begins where they are on the machine, their versions count in keys, and the label, `doctor` and the card (with their
+licences) show them. It opens them in its constructor.
 """
 
 from __future__ import annotations

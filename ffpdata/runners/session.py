@@ -18,6 +18,7 @@ from ffpdata.manifests.manifest import COMPACT_PARTS, ManifestWriter
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE, current, pairs, readable, records
 from ffpdata.manifests.yields import YIELDS
+from ffpdata.models.packaged.used import require
 from ffpdata.models.settings import check
 from ffpdata.runners.changes import changes
 from ffpdata.runners.finished_work import FinishedWork, Redo
@@ -101,6 +102,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
 
     Raises:
         ConfigError: a model's entry in the profile is wrong.
+        MissingModelError: a packaged network is not on this machine; nothing was begun.
         FatalError: the run cannot go on; what is finished is kept.
         RunLockedError: another process writes this folder.
         KeyboardInterrupt: SIGINT or SIGTERM; finished items are committed.
@@ -109,6 +111,7 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
     stages = pipeline.build()
     for spec in {role: spec for stage in stages for role, spec in stage.specs.items()}.values():
         check(spec)
+    require(stages, pipeline.needs)
     only = stage_range(work.stages, [stage.name for stage in stages])
     with ExitStack() as stack:
         stack.enter_context(readable(run.store))
@@ -123,6 +126,8 @@ def start(run: RunFolder, pipeline: Pipeline, source: str, work: StartOptions | 
             Progress(run.store, [stage.name for stage in stages], quiet=work.quiet) as progress,
             ManifestWriter(run.manifest, guard=lock.check) as writer,
         ):
+            if pipeline.profile_told:
+                progress.say(pipeline.profile_told)
             for name in run.manifest.stages():
                 if merged := run.manifest.compact(name, COMPACT_PARTS):
                     progress.say(f"merged {merged} parts of the manifest of {name}")

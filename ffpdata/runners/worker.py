@@ -15,6 +15,7 @@ from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import worker_label
 from ffpdata.media import clip_cache
+from ffpdata.models.packaged.used import require
 from ffpdata.processes.turns import Turn, Turns
 from ffpdata.runners.execute import execute_task
 from ffpdata.runners.task import Outcome, Task
@@ -88,6 +89,7 @@ class Worker:
         """Set one stage up."""
         start = time.perf_counter()
         try:
+            require([self._stages[number]])  # this machine may be another than the one that started the run
             self._ready.add(number)  # also a set-up that fails half-way is torn down
             self._stages[number].setup()
         except FatalError as err:

@@ -103,6 +103,11 @@ class PackagedModel:
         licences = dict.fromkeys((self.package.licence, self.weights_licence))
         return " AND ".join(licences)
 
+    @property
+    def open(self) -> bool:
+        """Whether both licences are open ones; where not, only its name installs it."""
+        return "LicenseRef" not in self.licence
+
     def file_name(self, part: Part) -> str:
         """Name of a kept file in the folder of networks."""
         return f"{self.name}-{self.version}{part.ending}"
@@ -245,7 +250,7 @@ def packaged(name: str) -> PackagedModel:
 
 
 def chosen(names: Iterable[str], *, everything: bool = False) -> list[PackagedModel]:
-    """Return the networks of these names, the default ones where there is no name, or all."""
+    """Return the networks of these names; where there is none, the default ones, or all under open licences."""
     if named := list(dict.fromkeys(names)):
         return [packaged(name) for name in named]
-    return [model for model in MODELS if everything or model.default]
+    return [model for model in MODELS if model.default or (everything and model.open)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -72,7 +72,24 @@ def installed(name: str) -> bool:
 
 def missing(names: Iterable[str]) -> str:
     """Return the message about networks that are not on this machine; empty where all are."""
-    return "; ".join(filter(None, (_why_not(packaged(name)) for name in dict.fromkeys(names))))
+    models = [packaged(name) for name in dict.fromkeys(names)]
+    reasons = [why for why in map(_why_not, models) if why]
+    return f"{'; '.join(reasons)}. To have it: {remedy(m.name for m in models)}" if reasons else ""
+
+
+def remedy(names: Iterable[str]) -> str:
+    """Return the commands that bring these networks, and what runs them, to this machine; empty where all are here."""
+    models = [packaged(name) for name in dict.fromkeys(names)]
+    lacking = {model.engine for model in models if not importlib.util.find_spec(model.engine)}
+    gone = [m for m in models if any(_size(found_file(m, part)) != part.size for part in m.parts)]
+    commands = [f"pip install '{ENGINE_PACKAGES[engine]}'" for engine in sorted(lacking)]
+    if gone:
+        commands.append(COMMAND if all(m.default for m in gone) else " ".join([COMMAND, *(m.name for m in gone)]))
+    return " && ".join(commands)
+
+
+def _size(path: Path | None) -> int | None:
+    return path.stat().st_size if path else None
 
 
 def found_file(model: PackagedModel, part: Part) -> Path | None:
@@ -82,41 +99,29 @@ def found_file(model: PackagedModel, part: Part) -> Path | None:
 
 
 def _why_not(model: PackagedModel) -> str:
-    """Say in one sentence what is missing of a network, and which command mends it; empty where nothing is."""
-    return next(_shortcomings(model), "")
-
-
-def _shortcomings(model: PackagedModel) -> Iterator[str]:
+    """Say what is missing of a network; empty where nothing is."""
+    network = f"the network {model.name} ({model.package})"
     for part in model.parts:
         path = found_file(model, part)
         if path is None:
-            where = " or ".join(str(folder) for folder in folders())
-            yield (
-                f"the network {model.name} ({model.about}) of the package {model.package} is not in {where}: "
-                f"{COMMAND} {model.name}"
-            )
-        elif (size := path.stat().st_size) != part.size:
-            yield _damaged(model, path, f"it has {size} bytes instead of {part.size}")
+            return f"{network} is not in {' or '.join(map(str, folders()))}"
+        if (size := path.stat().st_size) != part.size:
+            return f"{network} is damaged: {path} has {size} bytes instead of {part.size}"
     if not importlib.util.find_spec(model.engine):
-        yield f"the network {model.name} needs the module {model.engine}: pip install '{ENGINE_PACKAGES[model.engine]}'"
-
-
-def _damaged(model: PackagedModel, path: Path, why: str) -> str:
-    return (
-        f"{path}, the network {model.name} of the package {model.package}, is damaged ({why}): "
-        f"install it again with {COMMAND} {model.name}"
-    )
+        return f"{network} needs the module {model.engine}"
+    return ""
 
 
 def _checked(model: PackagedModel, part: Part) -> Path:
-    if why := _why_not(model):
-        raise MissingModelError(why)
     path = found_file(model, part)
-    if path is None:
-        raise MissingModelError(_why_not(model))
+    if path is None or _why_not(model):
+        raise MissingModelError(missing([model.name]))
     state = path.stat()
     if _sha256(str(path), state.st_size, state.st_mtime_ns) != part.sha256:
-        raise MissingModelError(_damaged(model, path, "its SHA-256 is another"))
+        raise MissingModelError(
+            f"the network {model.name} ({model.package}) is damaged: the SHA-256 of {path} is another. "
+            f"To have it: {COMMAND} {model.name}"
+        )
     return path
 
 

@@ -36,13 +36,13 @@ SAID = {"coffee cup": "cup", "mug": "cup", "stationary bicycle": "bicycle"}
 """What people say for a label."""
 
 FIXED = frozenset({"table", "desk", "computer monitor"})
-"""Labels of what other things stand on or belong to; nobody is asked to edit them first, and their outline is unclear."""
+"""Labels of what other things stand on or belong to; nobody edits them first, and their outline is unclear."""
 
 WORDS = {
     "person": "person man woman boy girl child kid people human astronaut player dancer rider worker baby lady guy",
     "coffee cup": "cup mug teacup coffee",
     "car": "car taxi truck van bus suv pickup jeep vehicle",
-    "bicycle": "bicycle bike motorcycle motorbike scooter moped",
+    "bicycle": "bicycle bike",
     "dog": "dog puppy",
     "cat": "cat kitten",
     "cattle": "cattle cow bull calf",

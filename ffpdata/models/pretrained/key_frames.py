@@ -1,4 +1,4 @@
-"""An object's outline in key frames: followed by flow, found again by the detector, outlined by the saliency network."""
+"""An object in key frames: followed by flow, found again by the detector, outlined by the saliency network."""
 
 from __future__ import annotations
 
@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 
 _FADES = 0.97
 """What a frame says of the next one, of what it says of itself: flow errors add up."""
-_FOLLOWED = 0.45
+_TRUST = (_FADES * np.exp(-np.maximum(np.arange(256) - 4, 0) / 20)).astype(np.float32)
+"""The same by how far the flow's picture is off, in levels."""
+_FOLLOWED = 0.65
 """Weight of what flow brings to a key frame, against the network there."""
+_AGREES = 0.75
+"""Overlap of what flow brings with the network's outline, below which a key frame is put in between."""
+_FAST = 4
+"""Distance of key frames that is short enough for fast motion."""
 _OUTSIDE = 0.08
 """The object may reach beyond its box by this share of its sides: detectors cut off thin parts."""
 _GONE = 0.12
@@ -46,13 +52,12 @@ class Outlines:
     """What the networks say of one object.
 
     Attributes:
-        maps: key frame to float32 (h, w) of -1..1, above 0 on the object, on the small copy.
-        boxes: key frame to the object's box in pixels of the small copy; a key frame without one does not show it.
+        maps: key frame to float32 (h, w) of -1..1, above 0 on the object, on the small copy. A key frame without one
+            does not show it.
         detections: key frame to the detection that was taken for it.
     """
 
     maps: dict[int, Plane] = field(default_factory=dict)
-    boxes: dict[int, Box] = field(default_factory=dict)
     detections: dict[int, Detection] = field(default_factory=dict)
 
 
@@ -68,6 +73,7 @@ class KeyFrames:
         self.scale = size[1] / frames.shape[2]
         self._frames, self._detector, self._salient = frames, detector, salient
         self._found: dict[int, list[Detection]] = {}
+        self._outlines: dict[tuple[int, tuple[int, ...]], Plane] = {}
 
     def detections(self, t: int) -> list[Detection]:
         """Return what is detected in key frame `t`, also with a low score, in pixels of the full size."""
@@ -77,6 +83,9 @@ class KeyFrames:
 
     def outline(self, t: int, box: Box) -> Plane:
         """Return what is salient around a box of the small copy in key frame `t`, float32 (h, w) of -1..1."""
+        where = t, tuple(round(v) for v in box)
+        if where in self._outlines:
+            return self._outlines[where]
         height, width = self.size
         full = tuple(v / self.scale for v in box)
         (plane,) = self._salient.around([self._frames[t]], [full])
@@ -84,6 +93,7 @@ class KeyFrames:
         x0, y0, x1, y1 = margin_box(box, self.size, _OUTSIDE)
         out = np.full(self.size, -1, np.float32)
         out[y0:y1, x0:x1] = 2 * small[y0:y1, x0:x1] - 1
+        self._outlines[where] = out
         return out
 
     def follow(self, flows: Flows, box: Box, label: str) -> Outlines:
@@ -95,31 +105,34 @@ class KeyFrames:
             label: of the detector; "" where the object has no name and is followed by flow alone.
         """
         out = Outlines()
-        first = self.outline(0, box)
-        out.maps[0], out.boxes[0] = _main_parts(first, _inside(box, self.size)), box
+        first = _main_parts(self.outline(0, box), _inside(box, self.size))
+        out.maps[0] = first
         if found := self._match(0, box, label, box):
             out.detections[0] = found
-        belief, seen = out.maps[0], box
-        size = [area(box)]
-        for t in range(1, self.indices[-1] + 1):
-            belief = _FADES * flows.warp(belief, t - 1, t)
-            if t not in self.indices:
-                continue
-            prior = belief > 0
-            followed = _bounds(prior) if prior.sum() > _GONE * (out.maps[0] > 0).sum() else None
+        belief, seen, at = first, box, 0
+        pending = self.indices[1:]
+        while pending:
+            t = pending[0]
+            carried = belief
+            for step in range(at, t):
+                carried = carry(flows, carried, step, step + 1)
+            prior = carried > 0
+            followed = _bounds(prior) if prior.sum() > _GONE * (first > 0).sum() else None
             found = self._match(t, followed, label, seen)
             place = self._small(found.box) if found else followed
             if place is None:
-                belief = np.full(self.size, -1, np.float32)
+                belief, at = np.full(self.size, -1, np.float32), t
+                pending.pop(0)
                 continue
-            near = prior if followed else _inside(place, self.size)
-            plane = _main_parts(self.outline(t, place), near)
-            out.maps[t], out.boxes[t] = plane, place
+            plane = _main_parts(self.outline(t, place), _inside(place, self.size) if found else prior)
+            if followed and t - at > _FAST and _iou(plane > 0, prior) < _AGREES:
+                pending.insert(0, (at + t) // 2)
+                continue
+            out.maps[t] = plane
             if found:
                 out.detections[t] = found
-            seen = place
-            size.append(area(place))
-            belief = plane + (_FOLLOWED * belief if followed else 0)
+            belief, seen, at = plane + (_FOLLOWED * carried if followed else 0), place, t
+            pending.pop(0)
         return out
 
     def _match(self, t: int, box: Box | None, label: str, seen: Box) -> Detection | None:
@@ -139,28 +152,33 @@ class KeyFrames:
 def tie(outlines: Outlines, flows: Flows, count: int) -> Plane:
     """Tie the outlines of the key frames over time: float32 (T, h, w), above 0 on the object.
 
-    Forward and backward along the flow each frame hears from the key frames around it, so that one whose outline differs
-    from those of its neighbours is outvoted where it is unsure.
+    Forward and backward along the flow each frame hears from the key frames around it, so that one whose outline
+    differs from those of its neighbours is outvoted. Where flow does not fit the picture it is not believed.
     """
     shape = next(iter(outlines.maps.values())).shape
-    weights = _agreement(outlines, flows)
     total = np.zeros((count, *shape), np.float32)
     for order in (range(count), range(count - 1, -1, -1)):
         belief = np.zeros(shape, np.float32)
         for t in order:
-            before = t - order.step
             if t != order.start:
-                belief = _FADES * flows.warp(belief, before, t)
+                belief = carry(flows, belief, t - order.step, t)
             total[t] += belief * (_FOLLOWED if t in outlines.maps else 1)
             if t in outlines.maps:
-                belief = weights[t] * outlines.maps[t] + _FOLLOWED * belief
+                belief = outlines.maps[t] + _FOLLOWED * belief
     for t, plane in outlines.maps.items():
-        total[t] += weights[t] * plane
+        total[t] += plane
     return total
 
 
-def _agreement(outlines: Outlines, flows: Flows) -> dict[int, float]:
-    return dict.fromkeys(outlines.maps, 1.0)
+def carry(flows: Flows, belief: Plane, source: int, target: int) -> Plane:
+    """Carry what is believed of frame `source` to its neighbour `target`, less where flow does not fit the picture."""
+    warped = flows.warp(cv2.merge([belief, flows.grays[source].astype(np.float32)]), source, target)
+    off = cv2.blur(np.abs(warped[..., 1] - flows.grays[target]), (5, 5))
+    return warped[..., 0] * _TRUST[off.astype(np.uint8)]
+
+
+def _iou(a: Mask, b: Mask) -> float:
+    return float((a & b).sum() / max(1, (a | b).sum()))
 
 
 def _inside(box: Box, size: tuple[int, int]) -> Mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,12 +12,11 @@ from ffpdata.media import masks as masklib
 from ffpdata.models.pretrained.detector import overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from ffpdata.models.pretrained.key_frames import Outlines
-    from ffpdata.models.protocols import Frames, Image, Masks
+    from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, Flows
+    from ffpdata.models.pretrained.key_frames import KeyFrames, Outlines
+    from ffpdata.models.protocols import Box, Image, Masks
 
     Mask = NDArray[np.bool_]
 
@@ -24,35 +24,36 @@ _NEAR = 12
 """Frames on each side with which an area is compared."""
 _CONTRAST = 7.0
 """Distance in CIELAB, across a contour, from which a person sees an edge there."""
+_THICK = 0.16
+"""Width from which a part is no limb, of the square root of the object's area."""
 _BAND = 7
 """Side of the square, in pixels of the small copy, over which colours on each side of a contour are averaged."""
 
 
-def outline_facts(
-    clip: Frames, masks: Masks, outlines: Outlines, scale: float, keys: Sequence[int]
-) -> dict[str, float]:
-    """Measure masks, bool (T, h, w), on the small copy, uint8 (T, h, w, 3).
+def outline_facts(evidence: ClipEvidence, masks: Masks, outlines: Outlines, keys: KeyFrames) -> dict[str, float]:
+    """Measure masks, bool (T, h, w), of the small copy.
 
     Args:
-        clip: the small copy.
+        evidence: the clip and its measures.
         masks: the object in every frame.
         outlines: what the networks say of it.
-        scale: width of the small copy over the full width.
         keys: the key frames.
 
     Returns:
         `outline_agreement`, `least_agreement`: mean and least overlap of the mask with the network's own outline of a
         key frame. `least_share`: smallest area of a frame over the median of the frames around it. `contour_contrast`:
         share of the contour across which colours differ. `holes`: share of holes in its outer outline. `whole`: share
-        of it that is one piece. `unsure`: of the network's outlines, area that is neither surely in nor surely out,
-        over what is in. And where it has a name: `redetected`, share of the key frames that show it in which the
-        detector finds it, and `box_fit`, mean overlap of the detector's box with that of the mask.
+        of it that is one piece. `flow_iou`: mean overlap of a mask with its successor warped back by flow.
+        `thick_change`: largest area of thick parts that it gains or loses from key frame to key frame, over its own.
+        Where it has a name, `box_fit`: mean overlap of the detector's box with that of the mask.
     """
-    shown = [t for t in keys if masks[t].any()]
+    shown = [t for t in sorted({*keys.indices, *outlines.maps}) if masks[t].any()]
     overlaps = [_iou(masks[t], outlines.maps[t] > 0) if t in outlines.maps else 0.0 for t in shown]
-    unsure = [_unsure(outlines.maps[t]) for t in shown if t in outlines.maps]
-    contrast = [contour_contrast(clip[t], masks[t]) for t in shown]
+    contrast = [contour_contrast(evidence.clip[t], masks[t]) for t in shown]
     shapes = [_shape(masks[t]) for t in shown]
+    changes = [thick_change(_carried(evidence.flows, masks[a], a, b), masks[b]) for a, b in pairwise(shown)]
+    boxes = masklib.bounding_boxes(masks)
+    fits = [overlap(_scaled(d.box, keys.scale), _as_box(boxes[t])) for t, d in outlines.detections.items()]
     facts = {
         "outline_agreement": float(np.mean(overlaps or [0.0])),
         "least_agreement": min(overlaps, default=0.0),
@@ -60,16 +61,46 @@ def outline_facts(
         "contour_contrast": float(np.mean(contrast or [0.0])),
         "holes": float(np.mean([s[0] for s in shapes] or [0.0])),
         "whole": float(np.mean([s[1] for s in shapes] or [0.0])),
-        "unsure": float(np.mean(unsure or [1.0])),
+        "flow_iou": flow_iou(evidence.flows, masks),
+        "thick_change": max(changes, default=0.0),
     }
-    if outlines.detections:
-        again = [t for t in shown if t in outlines.detections]
-        boxes = masklib.bounding_boxes(masks)
-        fits = [
-            overlap(tuple(v * scale for v in outlines.detections[t].box), tuple(map(float, boxes[t]))) for t in again
-        ]
-        facts |= {"redetected": len(again) / max(1, len(shown)), "box_fit": float(np.mean(fits or [0.0]))}
+    return facts | {"box_fit": float(np.mean(fits))} if fits else facts
+
+
+def found_facts(outlines: Outlines, *, named: bool) -> dict[str, float]:
+    """Measure how surely an object was found, before its masks are made.
+
+    Returns:
+        `unsure`: of the network's outlines, area that is neither surely in nor surely out, over what is in. Where it
+        has a name: `redetected`, share of the outlined key frames in which the detector finds it, and `name_score`, the
+        mean score there.
+    """
+    facts = {"unsure": float(np.mean([_unsure(plane) for plane in outlines.maps.values()]))}
+    if named:
+        scores = [d.score for d in outlines.detections.values()]
+        facts |= {"redetected": len(scores) / len(outlines.maps), "name_score": float(np.mean(scores or [0.0]))}
     return facts
+
+
+def thick_change(before: Mask, after: Mask) -> float:
+    """Return the area of thick parts that are in one mask alone, over the area of the first."""
+    size = float(before.sum())
+    width = max(5, int(_THICK * np.sqrt(size)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    thick = cv2.morphologyEx((before ^ after).astype(np.uint8), cv2.MORPH_OPEN, disc)
+    return cv2.countNonZero(thick) / max(1.0, size)
+
+
+def _carried(flows: Flows, mask: Mask, source: int, target: int) -> Mask:
+    for t in range(source, target):
+        mask = flows.warp_mask(mask, t, t + 1)
+    return mask
+
+
+def flow_iou(flows: Flows, masks: Masks) -> float:
+    """Return the mean overlap of a mask with its successor warped back by flow; 1 where none has a successor."""
+    shown = [t for t in range(len(masks) - 1) if masks[t].any() and masks[t + 1].any()]
+    return float(np.mean([_iou(masks[t], flows.warp_mask(masks[t + 1], t + 1, t)) for t in shown] or [1.0]))
 
 
 def least_share(masks: Masks) -> float:
@@ -118,6 +149,15 @@ def _shape(mask: Mask) -> tuple[float, float]:
     area = cv2.countNonZero(mask.view(np.uint8))
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
     return 1 - area / cv2.countNonZero(filled), float(stats[1:, cv2.CC_STAT_AREA].max() / area)
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    return box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale
+
+
+def _as_box(corners: NDArray[np.int64]) -> Box:
+    x0, y0, x1, y1 = (float(v) for v in corners)
+    return x0, y0, x1, y1
 
 
 def _unsure(plane: NDArray[np.float32]) -> float:

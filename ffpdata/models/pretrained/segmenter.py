@@ -8,69 +8,93 @@ object) is measured and rejected.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from pydantic import Field
 
 from ffpdata.core.errors import Reject
 from ffpdata.media import flow
 from ffpdata.media import masks as masklib
-from ffpdata.models.classical.segmenter.mask_measures import mask_measures
-from ffpdata.models.classical.segmenter.mask_propagation import PixelLabeller, around, fill_small_holes
-from ffpdata.models.classical.segmenter.object_tracks import travel
-from ffpdata.models.classical.segmenter.pixel_evidence import (
-    ClipEvidence,
-    Colours,
-    PlateDifference,
-    enlarge,
-    plate_difference,
-)
+from ffpdata.models.classical.segmenter.object_tracks import best_members
+from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, enlarge, moving_difference
+from ffpdata.models.mask_guards import GuardSettings, check_gates, check_mask_facts, clip_box, mask_facts
 from ffpdata.models.packaged.litert_session import interpreter
 from ffpdata.models.packaged.onnx_session import session
 from ffpdata.models.pretrained.candidates import (
+    GENERIC,
+    MAX_AREA,
+    MIN_AREA,
     Candidate,
+    labels_of,
     named_candidates,
     salient_candidates,
     sure_boxes,
 )
-from ffpdata.models.pretrained.detector import MIN_SCORE, ObjectDetector
-from ffpdata.models.pretrained.key_frames import KeyFrames, Outlines, tie
-from ffpdata.models.pretrained.outline_facts import outline_facts
+from ffpdata.models.pretrained.detector import MIN_SCORE, ObjectDetector, area, overlap
+from ffpdata.models.pretrained.key_frames import KeyFrames
+from ffpdata.models.pretrained.object_masks import object_masks
+from ffpdata.models.pretrained.outline_facts import found_facts, outline_facts
 from ffpdata.models.pretrained.salient import SalientObjects
 from ffpdata.models.protocols import Box, Segmentation
-from ffpdata.models.settings import BackendSettings, parse_settings
+from ffpdata.models.settings import parse_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from ffpdata.core.stage import ModelSpec
-    from ffpdata.models.protocols import Frames, Masks
-
-    Plane = NDArray[np.float32]
+    from ffpdata.models.protocols import Frames
 
 
-class DetectionSegmenterSettings(BackendSettings):
+class DetectionSegmenterSettings(GuardSettings):
     """Settings of `DetectionSegmenter`: its limits. Areas are fractions of the frame."""
 
     most_tried: int = Field(3, ge=1)
     """How many things in the first frame are tried, until one is outlined within the limits."""
+    max_border: float = Field(0.35, ge=0, le=1)
+    """Largest share of the frame's border that the mask may cover (`mask_touches_border`)."""
+    min_name_score: float = Field(0.38, ge=0, le=1)
+    """Smallest mean score of the detections of a named object over the key frames (`name_unsure`)."""
+    min_redetected: float = Field(0.6, ge=0, le=1)
+    """Smallest share of the key frames in which a named object is detected again (`not_redetected`)."""
+    min_box_fit: float = Field(0.6, ge=0, le=1)
+    """Smallest mean overlap of the detector's box with that of the mask (`outline_disagrees`)."""
+    min_outline_agreement: float = Field(0.85, ge=0, le=1)
+    """Smallest mean overlap of the mask with the network's own outlines in the key frames (`outline_disagrees`)."""
+    min_least_agreement: float = Field(0.6, ge=0, le=1)
+    """The same in every single key frame (`object_half_lost`)."""
+    min_least_share: float = Field(0.6, ge=0, le=1)
+    """Smallest area of a frame over the median of those around it (`object_half_lost`)."""
+    max_thick_change: float = Field(0.1, ge=0)
+    """Largest part, no limb, that the mask gains or loses between key frames, over its area (`takes_another`): a
+    neighbour or a piece of the scene."""
+    min_flow_iou: float = Field(0.8, ge=0, le=1)
+    """Smallest mean overlap of a mask with its successor warped back by flow (`outline_flickers`)."""
+    min_contour_contrast: float = Field(0.7, ge=0, le=1)
+    """Smallest share of the contour across which colours differ (`takes_ground`): ground has no edge in it."""
+    max_holes: float = Field(0.12, ge=0, le=1)
+    """Largest share of holes in the outline (`outline_has_holes`)."""
+    max_unsure: float = Field(0.5, ge=0)
+    """Largest area of which the network is unsure, over what it is sure of (`outline_unsure`)."""
 
 
 _SLOWEST = 0.8
 """Slowest motion relative to the camera that counts, pixels of the small copy per two frames."""
 _POINTS = 250
-_TRAVELS = 1.2
-"""Distance, in its own sizes, from which a moving object reveals its background."""
-_REACH = 6
-"""Pixels of the small copy by which colours and edges may move an outline."""
+"""Points for the estimate of the camera."""
+_SURE = 0.45
+"""Score of a detection that comes before whatever moves without a name."""
+_SAME = 0.5
+"""Overlap of two boxes that are one object."""
+_EARLY = 3
+"""What moves is a candidate where it is seen in one of the first frames, so many."""
 
 
 class DetectionSegmenter:
-    """The segmenter on pretrained networks that come inside packages."""
+    """The segmenter on pretrained networks that come inside packages.
+
+    Facts of a result: those of `mask_guards.mask_facts`, `found_facts` and `outline_facts`, and `travel`, the distance
+    that the object moves against the camera in its own sizes.
+    """
 
     name = "detection_segmenter"
     version: int = 1
@@ -86,57 +110,111 @@ class DetectionSegmenter:
         del self._detector, self._salient
 
     def segment(self, frames: Frames, phrases: Sequence[str], box: Box | None = None) -> Segmentation:
-        path = flow.camera_path(frames, points=_POINTS)
-        evidence = ClipEvidence.of(frames, path, _SLOWEST)
-        keys = KeyFrames(frames, evidence.clip.shape[1:3], self._detector, self._salient)
-        found = keys.detections(0)
-        (saliency,) = self._salient.maps([frames[0]])
-        size = frames.shape[1:3]
-        candidates = named_candidates([d for d in found if d.score >= MIN_SCORE], saliency, size)
-        candidates += salient_candidates(saliency, sure_boxes(found), size)
-        if not candidates:
-            raise Reject("no_target", "")
-        one = candidates[0]
-        masks, facts = self._outline(keys, evidence, one)
-        return Segmentation(enlarge(masks, size), one.name, 1.0, facts)
+        """Segment the first of `phrases` that is found and can be outlined, or the object in `box`.
 
-    def _outline(self, keys: KeyFrames, evidence: ClipEvidence, one: Candidate) -> tuple[Masks, dict[str, float]]:
-        outlines = keys.follow(evidence.flows, tuple(v * keys.scale for v in one.box), one.label)
-        rough = tie(outlines, evidence.flows, len(evidence.clip))
-        masks = rough > 0
-        difference = plate_difference(evidence.clip, masklib.dilate(masks, max(3, masks.shape[2] // 60)), evidence.path)
-        moves = travel({t: m for t, m in enumerate(masks) if m.any()}, evidence.path) >= _TRAVELS
-        colours = self._colours(evidence.clip, outlines)
-        known = difference if moves else PlateDifference.unknown(masks.shape)
-        labeller = PixelLabeller(evidence.clip, evidence.flows, known, None, colours, 0.0)
-        fitted = np.stack([_fit(labeller, t, plane) for t, plane in enumerate(rough)])
-        facts = outline_facts(evidence.clip, fitted, outlines, keys.scale, keys.indices)
-        facts |= mask_measures(evidence, difference, fitted)
-        return fitted, facts
+        Args:
+            frames: uint8 (T, H, W, 3) RGB.
+            phrases: candidates in order of preference. A phrase that the detector has a class for is looked for by
+                name; a generic one (`object`, `moving object`) takes the smallest salient thing that people edit; for
+                any other word what moves or stands out without a name is taken.
+            box: x0, y0, x1, y1 in pixels of the first frame.
+
+        Raises:
+            Reject: `no_target` where nothing is found, or the reason of the first thing that was found and tried.
+        """
+        evidence = ClipEvidence.of(frames, flow.camera_path(frames, points=_POINTS), _SLOWEST)
+        keys = KeyFrames(frames, evidence.clip.shape[1:3], self._detector, self._salient)
+        first: Reject | None = None
+        tried: list[Box] = []
+        for phrase, one in self._candidates(keys, evidence, frames, phrases, box):
+            if any(overlap(one.box, other) > _SAME for other in tried):
+                continue
+            tried.append(one.box)
+            try:
+                return self._segment_one(keys, evidence, frames, phrase, one)
+            except Reject as reject:
+                first = first or Reject(reject.reason, f"{phrase}: {reject.detail}", reject.facts)
+            if len(tried) == self.settings.most_tried:
+                break
+        raise first or Reject("no_target", f"nothing in the first frame could be {' or '.join(phrases) or 'edited'}")
+
+    def _segment_one(
+        self, keys: KeyFrames, evidence: ClipEvidence, frames: Frames, phrase: str, one: Candidate
+    ) -> Segmentation:
+        x0, y0, x1, y1 = (v * keys.scale for v in one.box)
+        outlines = keys.follow(evidence.flows, (x0, y0, x1, y1), one.label)
+        facts = found_facts(outlines, named=bool(one.label))
+        limits = self.settings
+        check_gates(
+            facts,
+            [
+                ("not_redetected", "redetected", "at least", limits.min_redetected),
+                ("name_unsure", "name_score", "at least", limits.min_name_score),
+                ("outline_unsure", "unsure", "at most", limits.max_unsure),
+            ],
+        )
+        found = object_masks(evidence, outlines)
+        facts |= mask_facts(found.masks) | {"travel": found.travel}
+        check_mask_facts(facts, limits)
+        facts |= outline_facts(evidence, found.masks, outlines, keys)
+        check_gates(
+            facts,
+            [
+                ("outline_disagrees", "outline_agreement", "at least", limits.min_outline_agreement),
+                ("outline_disagrees", "box_fit", "at least", limits.min_box_fit),
+                ("object_half_lost", "least_agreement", "at least", limits.min_least_agreement),
+                ("object_half_lost", "least_share", "at least", limits.min_least_share),
+                ("takes_another", "thick_change", "at most", limits.max_thick_change),
+                ("outline_flickers", "flow_iou", "at least", limits.min_flow_iou),
+                ("takes_ground", "contour_contrast", "at least", limits.min_contour_contrast),
+                ("outline_has_holes", "holes", "at most", limits.max_holes),
+            ],
+        )
+        score = facts["outline_agreement"] * facts["coverage"] * min(1.0, facts["flow_iou"] + 0.1)
+        return Segmentation(enlarge(found.masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
+
+    def _candidates(
+        self, keys: KeyFrames, evidence: ClipEvidence, frames: Frames, phrases: Sequence[str], box: Box | None
+    ) -> Iterator[tuple[str, Candidate]]:
+        """Yield what could be meant, best first, with the phrase for it."""
+        size = frames.shape[1], frames.shape[2]
+        found = [d for d in keys.detections(0) if d.score >= MIN_SCORE]
+        if box is not None:
+            place = clip_box(box, size)
+            label = next((d.label for d in found if overlap(d.box, place) > _SAME), "")
+            yield phrases[0] if phrases else Candidate(label, place, 1.0).name, Candidate(label, place, 1.0)
+            return
+        (saliency,) = self._salient.maps([frames[0]])
+        named = named_candidates(found, saliency, size)
+        sure = {d.box for d in found if d.score >= _SURE}
+        for phrase in phrases:
+            labels = labels_of(phrase)
+            if labels:
+                yield from ((phrase, one) for one in named if one.label in labels)
+                continue
+            generic = phrase.lower() in GENERIC
+            if generic:
+                yield from ((one.name, one) for one in named if one.box in sure)
+            taken = sure_boxes(found)
+            for one in self._moving(keys, evidence, named):
+                if generic or not any(overlap(one.box, other) > _SAME for other in taken):
+                    yield (one.name if generic and one.label else phrase), one
+            if generic:
+                yield from ((one.name, one) for one in named)
+            yield from ((phrase, one) for one in salient_candidates(saliency, taken, size))
 
     @staticmethod
-    def _colours(clip: Frames, outlines: Outlines) -> Colours:
-        inside = np.zeros(clip.shape[:3], np.bool_)
-        outside = np.zeros_like(inside)
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
-        for t, plane in outlines.maps.items():
-            mask = (plane > 0).astype(np.uint8)
-            inside[t] = cv2.erode(mask, disc) > 0
-            near = cv2.dilate(mask, np.ones((61, 61), np.uint8)) > 0
-            outside[t] = near & (cv2.dilate(mask, disc) == 0)
-        return Colours.learn(clip, inside, outside, list(outlines.maps))
-
-
-def _fit(labeller: PixelLabeller, t: int, rough: Plane) -> NDArray[np.bool_]:
-    """Fit the rough outline, above 0 on the object, to frame `t`."""
-    mask = rough > 0
-    if not mask.any():
-        return mask
-    crop = around(mask, 4 * _REACH)
-    part = rough[crop]
-    beyond = cv2.distanceTransform((part <= 0).astype(np.uint8), cv2.DIST_L2, 3) > _REACH
-    within = cv2.distanceTransform((part > 0).astype(np.uint8), cv2.DIST_L2, 3) > _REACH
-    shape = np.clip(2 * part, -3, 3).astype(np.float32)
-    shape[within] = np.maximum(shape[within], 2)
-    shape[beyond] = -np.inf
-    return fill_small_holes(labeller.fit_shape(t, crop, shape))
+    def _moving(keys: KeyFrames, evidence: ClipEvidence, named: Sequence[Candidate]) -> Iterator[Candidate]:
+        """Yield what moves most against the camera, if it is seen at the start; with a name where it has one."""
+        differs = moving_difference(evidence).components()
+        members = best_members(evidence, differs, int(0.5 * MIN_AREA * differs[0].size))
+        start = min(members, default=_EARLY)
+        if start < _EARLY:
+            x0, y0, x1, y1 = (v / keys.scale for v in masklib.bounding_boxes(members[start][None])[0].tolist())
+            same = next((one for one in named if overlap(one.box, (x0, y0, x1, y1)) > _SAME), None)
+            if (
+                MIN_AREA
+                <= area((x0, y0, x1, y1)) / area((0, 0, keys.size[1] / keys.scale, keys.size[0] / keys.scale))
+                <= MAX_AREA
+            ):
+                yield same or Candidate("", (x0, y0, x1, y1), 1.0)

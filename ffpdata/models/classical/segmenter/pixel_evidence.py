@@ -6,6 +6,7 @@ All of it is measured on a small copy of the clip (`WIDTH` pixels on the long si
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cv2
@@ -72,7 +73,7 @@ class Flows:
         self._flows: dict[tuple[int, int], NDArray[np.float16]] = {}
 
     def warp(self, plane: Plane, source: int, target: int) -> Plane:
-        """Warp a plane of numbers (h, w) of frame `source` along the flow to frame `target`."""
+        """Warp planes of numbers (h, w[, n]) of frame `source` along the flow to frame `target`."""
         return flow.backward_warp(plane, self._motion(source, target))
 
     def warp_mask(self, mask: NDArray[np.bool_], source: int, target: int) -> NDArray[np.bool_]:
@@ -86,7 +87,7 @@ class Flows:
         return self._flows[target, source].astype(np.float32)
 
 
-def residual_motion(flows: Flows, path: flow.CameraPath, step: int = 2) -> Plane:
+def residual_motion(flows: Flows, path: flow.CameraPath, step: int = 2) -> NDArray[np.float16]:
     """Return the speed of each pixel relative to the camera.
 
     Args:
@@ -122,24 +123,29 @@ class ClipEvidence:
         clip: uint8 (T, h, w, 3), the small copy.
         path: the camera's path in its pixels.
         flows: flow between its frames.
-        motion: float16 (T, h, w), motion relative to the camera.
-        level: motion from which a pixel counts as moving.
+        slowest: motion below this never counts as moving.
     """
 
     clip: Frames
     path: flow.CameraPath
     flows: Flows
-    motion: NDArray[np.float16]
-    level: float
+    slowest: float
 
     @classmethod
     def of(cls, frames: Frames, path: flow.CameraPath, slowest: float) -> ClipEvidence:
         """Measure a clip, uint8 (T, H, W, 3); `path` is its camera path in full-size pixels."""
         clip = small_copy(frames)
-        path = scale_path(path, clip.shape[2] / frames.shape[2])
-        flows = Flows(clip)
-        motion = residual_motion(flows, path)
-        return cls(clip, path, flows, motion, max(slowest, min(otsu_level(motion, 8.0), 3.0)))
+        return cls(clip, scale_path(path, clip.shape[2] / frames.shape[2]), Flows(clip), slowest)
+
+    @cached_property
+    def motion(self) -> NDArray[np.float16]:
+        """Motion relative to the camera, float16 (T, h, w), measured at first use."""
+        return residual_motion(self.flows, self.path)
+
+    @cached_property
+    def level(self) -> float:
+        """Motion from which a pixel counts as moving."""
+        return max(self.slowest, min(otsu_level(self.motion, 8.0), 3.0))
 
 
 def otsu_level(values: NDArray[np.floating], top: float) -> float:
@@ -184,7 +190,7 @@ class PlateDifference:
 
 
 def moving_difference(evidence: ClipEvidence) -> PlateDifference:
-    """Compare each frame with the background of the others, where whatever moves against the camera is no background."""
+    """Compare each frame with the background of the others; whatever moves against the camera is no background."""
     reach = max(2, evidence.clip.shape[2] // 80)
     hidden = masklib.dilate(_remove_specks(evidence.motion > evidence.level, reach // 2), reach)
     return plate_difference(evidence.clip, hidden, evidence.path)
