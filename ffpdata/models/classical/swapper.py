@@ -170,7 +170,8 @@ def _paint(
     weight = cv2.GaussianBlur(weight, (0, 0), max(0.6, feather)) * soft
     changed = (lab + weight[..., None] * (new - lab)).astype(np.float32)
     touched = weight > 1e-3
-    frame[area][touched] = to_rgb(changed[touched])
+    if touched.any():
+        frame[area][touched] = to_rgb(changed[touched])
     counted = mask[area] & (weight > 0.5)
     sums = np.concatenate([lab[counted].sum(axis=0), changed[counted].sum(axis=0), [counted.sum()]]).astype(np.float64)
     return float(counted.sum() / mask[area].sum()), sums

@@ -75,7 +75,7 @@ def _shadow(frame: NDArray[np.uint8], mask: Mask) -> Mask:
     none = np.zeros_like(mask)
     if mask.sum() < 40:
         return none
-    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    _, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
     reach = max(3, round(_RING * max(w, h)))
     top = y + round(h * (1 - LOWER))
     near = cv2.dilate(mask.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
@@ -91,12 +91,15 @@ def _shadow(frame: NDArray[np.uint8], mask: Mask) -> Mask:
     part = soft[..., 0] / max(float(ground[0]), 1.0)
     alike = np.hypot(*(soft[..., i] - ground[i] * np.clip(part, 0.3, 1) for i in (1, 2))) < ALIKE
     rough = float(np.median(grain[ring])) + SMOOTH * 100 / 255
-    found = mask & alike & (part > DARKER[0]) & (part < DARKER[1]) & (grain < rough)
-    found[:top] = False
-    found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) == 0
-    count, labels = cv2.connectedComponents(found.astype(np.uint8))
-    kept = [
-        i for i in range(1, count) if (labels == i)[inner & mask].any() and (labels == i).sum() >= 0.005 * mask.sum()
-    ]
-    return np.isin(labels, kept) & mask
+    may_be = mask & alike & (part > DARKER[0]) & (part < DARKER[1])
+    may_be[:top] = False
+    core = cv2.morphologyEx((may_be & (grain < rough)).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    # Its own border is no grain: a smooth core grows to it.
+    for _ in range(max(2, reach // 2)):
+        core = cv2.dilate(core, np.ones((3, 3), np.uint8)) & may_be
+    inside = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) > 0
+    count, labels = cv2.connectedComponents(core)
+    least = 0.005 * mask.sum()
+    kept = [i for i in range(1, count) if (labels == i)[~inside].any() and (labels == i).sum() >= least]
+    found: Mask = np.isin(labels, kept)
+    return found

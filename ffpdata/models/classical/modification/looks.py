@@ -130,7 +130,7 @@ def suiting(paint: Paint, lab: Values, seed: int, allowed: Sequence[str] = LOOKS
         if light >= 48:
             out["darker"] = Look("darker", body, goal=0.5 * light)
         if 12 <= light <= 55:
-            out["lighter"] = Look("lighter", body, goal=light + 0.6 * (92 - light))
+            out["lighter"] = Look("lighter", body, goal=light + 0.45 * (92 - light))
         if base.chroma >= 30:
             out["grey"] = Look("grey", body)
     names = [name for name in LOOKS if name in out and name in allowed]
@@ -145,7 +145,7 @@ def _toned(lab: Values, paint: Paint, goal: float) -> Values:
     light = min(max(paint.lab[0], 6.0), 94.0)
     power = math.log(min(max(goal, 4.0), 96.0) / 100) / math.log(light / 100)
     lightness = 100 * (np.clip(lab[..., 0], 0, 100) / 100) ** power
-    ratio = np.clip((lightness + 8) / (lab[..., 0] + 8), 0.4, 1.2)
+    ratio = np.clip((lightness + 8) / (lab[..., 0] + 8), 0.4, 1.0)
     return np.stack([lightness, lab[..., 1] * ratio, lab[..., 2] * ratio], axis=-1).astype(np.float32)
 
 

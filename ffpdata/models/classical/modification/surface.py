@@ -23,6 +23,8 @@ _SMOOTH = 0.12
 """Radius, of the object's size, over which coordinates bend together."""
 _LEAST = 12
 """Fewest pixels from which a motion can be fitted."""
+_AROUND, _LEAST_SIDE = 16, 16
+"""Margin around the object within which flow is estimated, and the smallest side of a picture that has one, pixels."""
 
 
 class Surface:
@@ -70,16 +72,17 @@ class Surface:
         if here.sum() < _LEAST or there.sum() < _LEAST:
             return plane
         grid = pixel_grid(*here.shape)
-        # Only the object's surroundings matter to the flow.
-        x, y, w, h = cv2.boundingRect((here | there).astype(np.uint8))
-        pad = 16
-        box = np.s_[max(0, y - pad) : y + h + pad, max(0, x - pad) : x + w + pad]
+        # A fast object is brought to the same place first, and only its surroundings matter to the flow.
+        shift = np.rint(grid[there].mean(axis=0) - grid[here].mean(axis=0)).astype(np.float32)
+        x, y, w, h = cv2.boundingRect(here.astype(np.uint8))
+        box = np.s_[max(0, y - _AROUND) : y + h + _AROUND, max(0, x - _AROUND) : x + w + _AROUND]
         flow = np.zeros((*here.shape, 2), np.float32)
-        if min(self._grey[t][box].shape) >= 16:
-            flow[box] = dense_flow(
-                np.ascontiguousarray(self._grey[t][box]), np.ascontiguousarray(self._grey[known][box])
+        if min(self._grey[t][box].shape) >= _LEAST_SIDE:
+            beside = cv2.remap(
+                self._grey[known], grid[box] + shift, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
-        source = (grid + flow).astype(np.float32)
+            flow[box] = dense_flow(np.ascontiguousarray(self._grey[t][box]), beside)
+        source = (grid + flow + shift).astype(np.float32)
         moved = cv2.remap(plane, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         seen = here & (cv2.remap(there.astype(np.uint8), source, None, cv2.INTER_NEAREST) > 0)
         if seen.sum() < _LEAST:
