@@ -39,10 +39,10 @@ ADVICE = {
     **dict.fromkeys(("outline_disagrees", "outline_flickers", "outline_unsure", "outline_has_holes"), UNSURE),
     **dict.fromkeys(("object_half_lost", "takes_ground", "not_redetected", "name_unsure", "temporal_iou"), UNSURE),
     **dict.fromkeys(("no_dominant_colour", "colour_unchanged", "change_fades"), PAINT_ALONE),
-    "not_legible": "Give other style images: light ones with large forms can be read more often than dark or fine ones.",
+    "not_legible": "Give other style images: light ones with large forms are read more often than dark or fine ones.",
     "needs_trained_model": "No model of this profile can do that: take --profile gpu.",
-    "unrevealed": "The embedded remover fills in only what other frames show: take clips in which the object moves away "
-    "from where it was, or the camera around it, or profile gpu.",
+    "unrevealed": "The embedded remover fills in only what other frames show: take clips in which the object moves "
+    "away from where it was, or the camera around it, or profile gpu.",
     "camera_unstable": "The models of profile cpu can follow calm cameras alone: take other clips, or profile gpu.",
     "near_duplicate": "Pairs whose pictures are alike are kept once: --set curate.duplicate_bits=0 keeps more of them.",
     "not_reviewed": "Review the pairs, or keep them unreviewed: --set curate.verdicts=use",

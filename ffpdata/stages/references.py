@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COLOUR = 0.4
-"""Weight of a difference in colour against one in lightness: a style may bring other colours, and should be as light."""
+"""Weight of a difference in colour against one in lightness: a style may bring colours, and should be as light."""
 
 
 class ReferencesSettings(StageSettings):

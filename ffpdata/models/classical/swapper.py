@@ -9,6 +9,8 @@ not flicker, and shading and texture stay.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
     Masks = NDArray[np.bool_]
     Plane = NDArray[np.float32]
+    Area = tuple[slice, slice]
 
 SAMPLES = 8
 """Frames on which the object's colour is measured."""
@@ -136,7 +139,8 @@ class Recolour:
         shares, totals = [], np.zeros(7)
         for t in range(len(frames)):
             if body[t].any():
-                share, sums = _paint(out[t], body[t], look, surface, t, feather)
+                at = partial(surface.at, t) if surface else None
+                share, sums = _paint(out[t], body[t], look, at, feather)
                 shares.append(share)
                 totals += sums
         before, after = totals[:3] / max(totals[6], 1e-6), totals[3:6] / max(totals[6], 1e-6)
@@ -149,9 +153,9 @@ class Recolour:
 
 
 def _paint(
-    frame: Image, mask: NDArray[np.bool_], look: Look, surface: Surface | None, t: int, feather: float
+    frame: Image, mask: NDArray[np.bool_], look: Look, at: Callable[[Area], Plane] | None, feather: float
 ) -> tuple[float, NDArray[np.float64]]:
-    """Paint one frame in place, inside the mask's box only.
+    """Paint one frame in place, inside the mask's box only; `at` gives the coordinates of a part of it, if needed.
 
     Returns:
         The share of the mask that changed, and sums over its changed pixels: CIE Lab before and after, their number.
@@ -165,7 +169,7 @@ def _paint(
     wide = cv2.dilate(mask[area].astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim)))
     soft = cv2.GaussianBlur(wide, (0, 0), max(0.4, feather))
     lab = to_lab(frame[area])
-    new, weight = look.change(lab, surface.at(t, area) if surface else None)
+    new, weight = look.change(lab, at(area) if at else None)
     # Chroma is noisy in compressed video: without the blur the weight would have specks.
     weight = cv2.GaussianBlur(weight, (0, 0), max(0.6, feather)) * soft
     changed = (lab + weight[..., None] * (new - lab)).astype(np.float32)

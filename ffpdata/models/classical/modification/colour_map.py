@@ -80,8 +80,10 @@ class Paint:
 
 
 def find_paint(pixels: NDArray[np.uint8]) -> Paint:
-    """Choose the paint of uint8 (N, 3) pixels that a change is about: a vivid one, even on a small part, or else the
-    commonest."""
+    """Choose the paint of uint8 (N, 3) pixels that a change is about.
+
+    It is a vivid one, even on a small part, or else the commonest.
+    """
     flat = pixels[:: max(1, len(pixels) // 20_000)]
     names = name_pixels(flat)
     counts = np.bincount(names, minlength=len(NAMES)) / len(flat)

@@ -67,7 +67,7 @@ def measure(sources: Sequence[Image], results: Sequence[Image]) -> Legibility:
 
 
 def with_tone(picture: Picture, source: Image, share: float) -> Picture:
-    """Return a restyled picture, float32 (h, w, 3) of 0..1, with a share, 0..1, of its source's coarse light and dark."""
+    """Give a restyled picture, float32 (h, w, 3) of 0..1, a share, 0..1, of its source's coarse light and dark."""
     if share <= 0:
         return picture
     height, width = picture.shape[:2]

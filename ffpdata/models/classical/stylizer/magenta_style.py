@@ -163,7 +163,7 @@ class MagentaStylizer:
         return Edit(out, facts)
 
     def _legible_style(self, frames: Frames, reference: Image) -> tuple[Picture, float, float]:
-        """Return the strongest style of the reference that can be read, its share, and the share of the source's tone."""
+        """Return the strongest style that can be read, its share, and the share of the source's light and dark."""
         picks = np.unique(np.linspace(0, len(frames) - 1, PROBES).round().astype(int))
         probes = [frames[t] for t in picks]
         full, own = self._network.style(reference), self._network.style(frames[len(frames) // 2])

@@ -42,8 +42,8 @@ class LocalChange:
     Attributes:
         change: mean CIELAB distance inside the mask.
         part: part of the mask's pixels that changed by more than `CHANGED`.
-        structure: correlation of the fine lightness pattern of the changed pixels, -1..1: high where the object kept its
-            shape and texture, and 1 where neither clip has any. Edges of a pattern that was painted on do not count.
+        structure: correlation of the fine lightness pattern of the changed pixels, -1..1: high where the object kept
+            its shape and texture, and 1 where neither clip has any. Edges of a pattern painted on do not count.
         outside: mean CIELAB distance away from the mask.
         unsteady: increase of the warp error inside the mask, grey levels 0..255.
         before, after: main colour names of the changed pixels in the source and in the target.

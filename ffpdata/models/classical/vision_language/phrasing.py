@@ -78,7 +78,7 @@ def with_colour(phrase: str, colour: str) -> str:
 
 
 def promised_colours(instruction: str) -> frozenset[str]:
-    """Return the colours that an instruction asks for: those after its last `to`, `into` or `with`, where it has one."""
+    """Return the colours that an instruction asks for: those after its last `to`, `into` or `with`, if any."""
     promise = re.split(r"\b(?:to|into|with)\b", instruction.lower())[-1]
     return COLOUR_WORDS.intersection(split_words(promise))
 
