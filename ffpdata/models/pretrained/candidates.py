@@ -87,8 +87,13 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What people call it; "object" where it has no name."""
-        return SAID.get(self.label, self.label) or "object"
+        """What people call it."""
+        return spoken(self.label)
+
+
+def spoken(label: str) -> str:
+    """Return what people call a label; `object` for none."""
+    return SAID.get(label, label) or "object"
 
 
 def kinds(label: str) -> frozenset[str]:

@@ -37,6 +37,8 @@ _OUTSIDE = 0.08
 """The object may reach beyond its box by this share of its sides: detectors cut off thin parts."""
 _GONE = 0.12
 """An object of which flow brings less than this share of its area is lost from sight."""
+_OTHER = 0.25
+"""Score from which a detection of the same kind beside the object is another one."""
 _FOLLOWS = 0.3
 """Overlap of a detection with the box that flow brings, from which it is the same object."""
 
@@ -125,6 +127,8 @@ class KeyFrames:
                 pending.pop(0)
                 continue
             plane = _main_parts(self.outline(t, place), _inside(place, self.size) if found else prior)
+            if found and followed:
+                plane = self._without_others(t, plane, prior, found)
             if followed and t - at > _FAST and _iou(plane > 0, prior) < _AGREES:
                 pending.insert(0, (at + t) // 2)
                 continue
@@ -143,6 +147,20 @@ class KeyFrames:
             return like[0] if len(like) == 1 else None
         best = max(same, key=lambda d: overlap(self._small(d.box), box), default=None)
         return best if best and overlap(self._small(best.box), box) > _FOLLOWS else None
+
+    def _without_others(self, t: int, plane: Plane, prior: Mask, own: Detection) -> Plane:
+        """Take out of a map what lies in the box of another detection, unless flow says that it is the object's."""
+        others = np.zeros(self.size, np.bool_)
+        for one in self.detections(t):
+            if (
+                one is not own
+                and one.label in kinds(own.label)
+                and one.score >= _OTHER
+                and overlap(one.box, own.box) < 0.5
+            ):
+                others |= _inside(self._small(one.box), self.size)
+        others &= cv2.dilate(prior.view(np.uint8), np.ones((9, 9), np.uint8)) == 0
+        return np.where(others, -np.abs(plane), plane)
 
     def _small(self, box: Box) -> Box:
         x0, y0, x1, y1 = (v * self.scale for v in box)

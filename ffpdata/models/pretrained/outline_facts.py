@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ffpdata.media import masks as masklib
+from ffpdata.models.pretrained.candidates import kinds
 from ffpdata.models.pretrained.detector import overlap
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _CONTRAST = 7.0
 """Distance in CIELAB, across a contour, from which a person sees an edge there."""
 _THICK = 0.16
 """Width from which a part is no limb, of the square root of the object's area."""
+_THERE = 0.3
+"""Overlap from which a detection says what a mask shows."""
 _BAND = 7
 """Side of the square, in pixels of the small copy, over which colours on each side of a contour are averaged."""
 
@@ -44,14 +47,20 @@ def outline_facts(evidence: ClipEvidence, masks: Masks, outlines: Outlines, keys
         key frame. `least_share`: smallest area of a frame over the median of the frames around it. `contour_contrast`:
         share of the contour across which colours differ. `holes`: share of holes in its outer outline. `whole`: share
         of it that is one piece. `flow_iou`: mean overlap of a mask with its successor warped back by flow.
-        `thick_change`: largest area of thick parts that it gains or loses from key frame to key frame, over its own.
+        `thick_change`: largest area of thick parts that it gains or loses from key frame to key frame, over its own,
+        carried there by flow or moved, whichever fits better.
         Where it has a name, `box_fit`: mean overlap of the detector's box with that of the mask.
     """
     shown = [t for t in sorted({*keys.indices, *outlines.maps}) if masks[t].any()]
     overlaps = [_iou(masks[t], outlines.maps[t] > 0) if t in outlines.maps else 0.0 for t in shown]
     contrast = [contour_contrast(evidence.clip[t], masks[t]) for t in shown]
     shapes = [_shape(masks[t]) for t in shown]
-    changes = [thick_change(_carried(evidence.flows, masks[a], a, b), masks[b]) for a, b in pairwise(shown)]
+    changes = [
+        min(
+            thick_change(before, masks[b]) for before in (_carried(evidence.flows, masks[a], a, b), _moved(masks, a, b))
+        )
+        for a, b in pairwise(shown)
+    ]
     boxes = masklib.bounding_boxes(masks)
     fits = [overlap(_scaled(d.box, keys.scale), _as_box(boxes[t])) for t, d in outlines.detections.items()]
     facts = {
@@ -82,6 +91,27 @@ def found_facts(outlines: Outlines, *, named: bool) -> dict[str, float]:
     return facts
 
 
+def agreed_name(masks: Masks, keys: KeyFrames) -> tuple[str, dict[str, float]]:
+    """Return the label under which the detector finds what masks show, and how well it agrees.
+
+    Returns:
+        The label that it gives most often, "" where it finds nothing there; and `redetected`, the share of the key
+        frames that show it in which it is found under that label or one like it, and `box_fit`, the mean overlap of
+        the boxes there.
+    """
+    shown = [t for t in keys.indices if masks[t].any()]
+    boxes = masklib.bounding_boxes(masks)
+    fits: dict[str, list[float]] = {}
+    for t in shown:
+        own = _as_box(boxes[t])
+        best = max(keys.detections(t), key=lambda d: overlap(_scaled(d.box, keys.scale), own), default=None)
+        if best and (fit := overlap(_scaled(best.box, keys.scale), own)) > _THERE:
+            fits.setdefault(best.label, []).append(fit)
+    label = max(sorted(fits), key=lambda name: len(fits[name]), default="")
+    found = [fit for name in fits if label and name in kinds(label) for fit in fits[name]]
+    return label, {"redetected": len(found) / max(1, len(shown)), "box_fit": float(np.mean(found or [0.0]))}
+
+
 def thick_change(before: Mask, after: Mask) -> float:
     """Return the area of thick parts that are in one mask alone, over the area of the first."""
     size = float(before.sum())
@@ -95,6 +125,14 @@ def _carried(flows: Flows, mask: Mask, source: int, target: int) -> Mask:
     for t in range(source, target):
         mask = flows.warp_mask(mask, t, t + 1)
     return mask
+
+
+def _moved(masks: Masks, source: int, target: int) -> Mask:
+    """Return the mask of frame `source` moved to where that of frame `target` is."""
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = masklib.bounding_boxes(masks[[source, target]]).tolist()
+    place = np.array([[1, 0, (bx0 + bx1 - ax0 - ax1) / 2], [0, 1, (by0 + by1 - ay0 - ay1) / 2]])
+    size = masks.shape[2], masks.shape[1]
+    return cv2.warpAffine(masks[source].view(np.uint8), place, size, flags=cv2.INTER_NEAREST) > 0
 
 
 def flow_iou(flows: Flows, masks: Masks) -> float:

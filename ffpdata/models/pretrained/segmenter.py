@@ -17,6 +17,7 @@ from pydantic import Field
 from ffpdata.core.errors import Reject
 from ffpdata.media import flow
 from ffpdata.media import masks as masklib
+from ffpdata.models.classical.segmenter.motion_segmenter import MotionSegmenter
 from ffpdata.models.classical.segmenter.object_tracks import best_members
 from ffpdata.models.classical.segmenter.pixel_evidence import ClipEvidence, enlarge, moving_difference
 from ffpdata.models.mask_guards import GuardSettings, check_gates, check_mask_facts, clip_box, mask_facts
@@ -30,12 +31,13 @@ from ffpdata.models.pretrained.candidates import (
     labels_of,
     named_candidates,
     salient_candidates,
+    spoken,
     sure_boxes,
 )
 from ffpdata.models.pretrained.detector import MIN_SCORE, ObjectDetector, area, overlap
 from ffpdata.models.pretrained.key_frames import KeyFrames
 from ffpdata.models.pretrained.object_masks import object_masks
-from ffpdata.models.pretrained.outline_facts import found_facts, outline_facts
+from ffpdata.models.pretrained.outline_facts import agreed_name, found_facts, outline_facts
 from ffpdata.models.pretrained.salient import SalientObjects
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.settings import parse_settings
@@ -77,6 +79,7 @@ class DetectionSegmenterSettings(GuardSettings):
     """Largest area of which the network is unsure, over what it is sure of (`outline_unsure`)."""
 
 
+_DETECTOR, _SALIENT = "objectron_ssd", "u2netp"
 _SLOWEST = 0.8
 """Slowest motion relative to the camera that counts, pixels of the small copy per two frames."""
 _POINTS = 250
@@ -100,10 +103,16 @@ class DetectionSegmenter:
     version: int = 1
     Settings = DetectionSegmenterSettings
 
+    @classmethod
+    def packaged(cls, spec: ModelSpec) -> tuple[str, ...]:  # noqa: ARG003
+        """Return the names of the networks that it runs."""
+        return _DETECTOR, _SALIENT
+
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
-        self._detector = ObjectDetector(interpreter("objectron_ssd"))
-        self._salient = SalientObjects(session("u2netp"))
+        self._detector = ObjectDetector(interpreter(_DETECTOR))
+        self._salient = SalientObjects(session(_SALIENT))
+        self._motion = MotionSegmenter(spec.model_copy(update={"settings": {}}))
 
     def close(self) -> None:
         """Free the networks."""
@@ -136,6 +145,11 @@ class DetectionSegmenter:
                 first = first or Reject(reject.reason, f"{phrase}: {reject.detail}", reject.facts)
             if len(tried) == self.settings.most_tried:
                 break
+        if box is None:
+            try:
+                return self._segment_moving(keys, evidence, frames, phrases)
+            except Reject as reject:
+                first = first or reject
         raise first or Reject("no_target", f"nothing in the first frame could be {' or '.join(phrases) or 'edited'}")
 
     def _segment_one(
@@ -172,6 +186,37 @@ class DetectionSegmenter:
         )
         score = facts["outline_agreement"] * facts["coverage"] * min(1.0, facts["flow_iou"] + 0.1)
         return Segmentation(enlarge(found.masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
+
+    def _segment_moving(
+        self, keys: KeyFrames, evidence: ClipEvidence, frames: Frames, phrases: Sequence[str]
+    ) -> Segmentation:
+        """Outline by its motion what the networks could not outline; the detector must agree with name and place.
+
+        Raises:
+            Reject: as `MotionSegmenter`; `no_target` where it is not in the first frame, `not_redetected` or
+                `outline_disagrees` where the detector does not agree.
+        """
+        masks, facts = self._motion.find(evidence)
+        if not masks[0].any():
+            raise Reject("no_target", "what moves is not in the first frame", facts)
+        label, agreement = agreed_name(masks, keys)
+        facts |= agreement
+        for phrase in phrases:
+            labels = labels_of(phrase)
+            if label in labels or (label and phrase.lower() in GENERIC):
+                check_gates(
+                    facts,
+                    [
+                        ("not_redetected", "redetected", "at least", self.settings.min_redetected),
+                        ("outline_disagrees", "box_fit", "at least", self.settings.min_box_fit),
+                    ],
+                )
+            elif labels or facts["redetected"] >= self.settings.min_redetected:
+                continue
+            name = spoken(label) if phrase.lower() in GENERIC else phrase
+            score = facts["temporal_iou"] * facts["coverage"] * facts["motion_coherence"]
+            return Segmentation(enlarge(masks, frames.shape[1:3]), name, float(np.clip(score, 0, 1)), facts)
+        raise Reject("no_target", f"what moves is no {' or '.join(phrases)}", facts)
 
     def _candidates(
         self, keys: KeyFrames, evidence: ClipEvidence, frames: Frames, phrases: Sequence[str], box: Box | None

@@ -95,20 +95,36 @@ class MotionSegmenter:
                 `motion_coherence`, `stays_in_place`, `not_isolated`, `not_distinct` or `mask_touches_border`, with
                 value and limit.
         """
-        path = flow.camera_path(frames, points=_POINTS)
-        if box is None and path.inliers.mean() < self.settings.min_inliers:
-            raise Reject("camera_unstable", f"{path.inliers.mean():.4g}, at least {self.settings.min_inliers:g}")
-        evidence = ClipEvidence.of(frames, path, self.settings.min_motion_px)
+        evidence = ClipEvidence.of(frames, flow.camera_path(frames, points=_POINTS), self.settings.min_motion_px)
         if box is None:
-            masks, difference = self._segment_motion(evidence)
+            masks, facts = self.find(evidence)
         else:
             masks, difference = segment_box(evidence, box, evidence.clip.shape[2] / frames.shape[2])
-        facts = mask_measures(evidence, difference, masks)
-        facts["camera_inliers"] = float(path.inliers.mean())
-        self._check_limits(facts, boxed=box is not None)
+            facts = self._measure(evidence, difference, masks, boxed=True)
         phrase = phrases[0] if phrases else "moving object"
         score = facts["temporal_iou"] * facts["coverage"] * (1.0 if box else facts["motion_coherence"])
         return Segmentation(enlarge(masks, frames.shape[1:3]), phrase, float(np.clip(score, 0, 1)), facts)
+
+    def find(self, evidence: ClipEvidence) -> tuple[Masks, dict[str, float]]:
+        """Return the masks, bool (T, h, w), of what moves relative to the camera, on the small copy, and their facts.
+
+        Raises:
+            Reject: as `segment`.
+        """
+        inliers = evidence.path.inliers.mean()
+        if inliers < self.settings.min_inliers:
+            raise Reject("camera_unstable", f"{inliers:.4g}, at least {self.settings.min_inliers:g}")
+        masks, difference = self._segment_motion(evidence)
+        return masks, self._measure(evidence, difference, masks, boxed=False)
+
+    def _measure(
+        self, evidence: ClipEvidence, difference: PlateDifference, masks: Masks, *, boxed: bool
+    ) -> dict[str, float]:
+        """Measure masks and check the limits."""
+        facts = mask_measures(evidence, difference, masks)
+        facts["camera_inliers"] = float(evidence.path.inliers.mean())
+        self._check_limits(facts, boxed=boxed)
+        return facts
 
     def _segment_motion(self, evidence: ClipEvidence) -> tuple[Masks, PlateDifference]:
         """Find the object by its motion, then by the clean plate; return its masks and the distance from the plate."""
