@@ -11,7 +11,7 @@ from ffpdata.core.prompt import Prompt
 from ffpdata.core.stage import Artifact, Stage, StageSettings
 
 INPUT_COLUMNS = (
-    *("path", "root", "fingerprint", "problem", "style_paths", "style_fingerprints"),
+    *("path", "root", "fingerprint", "problem", "style_paths", "style_fingerprints", "styles_offered"),
     *("reference_paths", "reference_fingerprints"),
     *("given_object", "given_box", "given_caption", "licence", "url", "meta"),
 )

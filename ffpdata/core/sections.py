@@ -24,9 +24,9 @@ class InputSettings(BaseModel):
     root: str = ""
     """Folder that every path of a table must lie in; by default the folder of the table."""
     styles_per_source: int = Field(default=2, ge=1)
-    """How many style references a source gets where the table names none."""
+    """How many style references a source is offered where the table names none; see `references.most`."""
     references_per_source: int = Field(default=1, ge=1)
-    """The same of pictures, for `referenced`."""
+    """How many pictures of objects a source gets where the table names none, for `referenced`."""
 
 
 class CurateSettings(BaseModel):

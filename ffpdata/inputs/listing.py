@@ -153,6 +153,7 @@ def _share_images(entries: list[dict[str, Any]], files: Iterable[str], settings:
             others = [i for i in images if i != path]
             ranked = sorted(others, key=lambda i: hashlib.sha256(f"{name}|{Path(i).name}".encode()).digest())
             entry[column] = sorted(ranked[:count])
+            entry["offered"] = True
 
 
 def _from_table(table: str, files: list[str], location: Location, settings: InputSettings) -> Iterator[dict[str, Any]]:
@@ -256,6 +257,7 @@ def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[st
         if found:
             values[f"{column}_paths"] = [printable(image) for image in found]
             values[f"{column}_fingerprints"] = [fingerprints[image] for image in found]
+            values |= {"styles_offered": True} if column == "style" and entry.get("offered") else {}
     if entry.get("meta"):
         values["meta"] = dict(entry["meta"])
     counted = ("licence", *(f"{column}_paths" for column in IMAGES.values()))

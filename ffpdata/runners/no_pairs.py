@@ -22,9 +22,27 @@ LIMIT = re.compile(r"(?:at least|at most|must have|limit is|above|below)\s+(-?\d
 SHOWN = 6
 """Most settings that are listed."""
 
+SHOW_IT = "Say in a table what to edit and where: the columns `object` and `box`, see manifests/README.md."
+MOTION_ALONE = (
+    "The models of profile cpu find only what moves against the camera, or what a box shows them; those of --profile "
+    "cpu,pretrained, which `ffpdata models install` fetches, also what stands still."
+)
+UNSURE = f"The outline could not be trusted. {SHOW_IT} Clips in which the object is larger and sharper help, too."
+PAINT_ALONE = (
+    "The embedded swapper changes the paint of one object, and needs it on a large enough part of it, in every frame: "
+    "take other clips, or another object, or profile gpu."
+)
+
 ADVICE = {
-    "no_target": "Say in a table what to edit and where: the columns `object` and `box`, see manifests/README.md. The "
-    "models of profile cpu find only what moves against the camera, or what a box shows them.",
+    "no_target": f"{SHOW_IT} {MOTION_ALONE}",
+    **dict.fromkeys(("stays_in_place", "motion_coherence", "not_isolated", "not_distinct"), MOTION_ALONE),
+    **dict.fromkeys(("outline_disagrees", "outline_flickers", "outline_unsure", "outline_has_holes"), UNSURE),
+    **dict.fromkeys(("object_half_lost", "takes_ground", "not_redetected", "name_unsure", "temporal_iou"), UNSURE),
+    **dict.fromkeys(("no_dominant_colour", "colour_unchanged", "change_fades"), PAINT_ALONE),
+    "not_legible": "Give other style images: light ones with large forms are read more often than dark or fine ones.",
+    "needs_trained_model": "No model of this profile can do that: take --profile gpu.",
+    "unrevealed": "The embedded remover fills in only what other frames show: take clips in which the object moves "
+    "away from where it was, or the camera around it, or profile gpu.",
     "camera_unstable": "The models of profile cpu can follow calm cameras alone: take other clips, or profile gpu.",
     "near_duplicate": "Pairs whose pictures are alike are kept once: --set curate.duplicate_bits=0 keeps more of them.",
     "not_reviewed": "Review the pairs, or keep them unreviewed: --set curate.verdicts=use",
@@ -84,8 +102,8 @@ def _remedies(run: RunFolder, stage: str, reason: str, error: str) -> Iterator[s
     behind = {name: value for name, value in settings.items() if float(f"{value:g}") in limits}
     for name, value in behind.items():
         yield f"What decides it: --set {name}=..., now {value:g}"
-    if reason in ADVICE:
-        yield ADVICE[reason]
+    if advice := ADVICE.get(reason) or ADVICE.get(re.sub("(_peak)?_too_(high|low)$", "", reason)):
+        yield advice
     elif not behind and settings:
         names = list(settings)
         more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""

@@ -12,15 +12,20 @@ from ffpdata.media.masks import area
 
 
 class Segment(Stage):
-    """Write the object's masks; the segmenter's guards reject objects that it does not find or track."""
+    """Write the object's masks; the segmenter's guards reject objects that it does not find or track.
 
-    name, version = "segment", 1
+    Of several candidates it may be another one than the first that is outlined: `object` is then corrected, so that
+    captions and instructions that follow name what is edited.
+    """
+
+    name, version = "segment", 2
     reads = ("source_video", "objects", "box")
     uses = ("fps",)
     optional = ("box",)
     writes = {
         "mask_video": Artifact("mp4"),
         "phrase": str,
+        "object": str,
         "segment_score": float,
         "mask_area": float,
         "mask_coverage": float,
@@ -39,6 +44,7 @@ class Segment(Stage):
         return {
             "mask_video": target,
             "phrase": segmentation.phrase,
+            "object": segmentation.phrase,
             "segment_score": segmentation.score,
             "mask_area": float(sizes.mean()),
             "mask_coverage": float((sizes > 0).mean()),

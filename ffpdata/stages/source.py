@@ -33,7 +33,7 @@ class Source(Stage):
         *("reference_paths", "reference_fingerprints"),
     )
     added = ("reference_paths", "reference_fingerprints")
-    uses = ("root",)
+    uses = ("root", "styles_offered")
     writes = {
         "path": str,
         "kind": str,
@@ -49,6 +49,7 @@ class Source(Stage):
         "style_ids": list[str],
         "reference_paths": list[str],
         "reference_ids": list[str],
+        "styles_offered": bool,
     }
     fan_out = True
     Settings = SourceSettings
@@ -77,6 +78,8 @@ class Source(Stage):
                 images = [_relative(path, row["root"]) for path in row[f"{kind}_paths"]]
                 columns[f"{kind}_paths"] = images
                 columns[f"{kind}_ids"] = [self._hash(row, path)[0] for path in images]
+        if row.get("style_paths"):
+            columns["styles_offered"] = bool(row.get("styles_offered"))
         hints = {name: columns[name] for name in HINTS if columns.get(name) is not None}
         name = f"{sha}-{digest(hints)[:6]}" if hints else sha
         return Child(name, columns, source_id=sha)

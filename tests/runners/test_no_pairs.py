@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ffpdata.core.config import load_pipeline
 from ffpdata.core.pipeline import Pipeline, StageEntry
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.media.codec import write_video
-from ffpdata.runners.no_pairs import why_none
+from ffpdata.runners.no_pairs import ADVICE, _remedies, why_none
 from ffpdata.runners.session import StartOptions, start
 
 
@@ -43,6 +44,24 @@ def test_failures(tmp_path: Path) -> None:
     assert lines[0] == "No pair. Most items failed at upper: ZeroDivisionError, 1 of 2 items that came there."
     assert lines[1] == "  For example: ZeroDivisionError: on purpose"
     assert "`ffpdata retry`" in lines[2]
+
+
+def test_rejections_by_the_embedded_models_come_with_advice() -> None:
+    """Each reason that they give without a limit of a setting, or with one that a user can hardly judge."""
+    reasons = {"no_target", "camera_unstable", "stays_in_place", "not_distinct", "object_half_lost", "takes_ground"}
+    reasons |= {"no_dominant_colour", "change_fades", "not_legible", "needs_trained_model"}
+    assert reasons <= ADVICE.keys()
+    assert "--profile cpu,pretrained" in ADVICE["stays_in_place"]
+
+
+def test_a_limit_of_a_measured_number_has_the_advice_of_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    monkeypatch.setattr(run, "pipelines", lambda: {"local": load_pipeline("local_editing")})
+    lines = list(_remedies(run, "measure", "unrevealed_peak_too_high", "unrevealed_peak is 0.2, at most 0.03"))
+    assert lines[0] == "What decides it: --set measure.limits.removal.unrevealed_peak.max=..., now 0.03"
+    assert lines[1] == ADVICE["unrevealed"]
 
 
 def test_what_can_have_no_pairs(tmp_path: Path) -> None:

@@ -30,6 +30,18 @@ COLOUR_SAMPLES = 20_000
 TRAVEL = 0.12
 """Distance, as a fraction of the picture's side, from which an object counts as moving."""
 
+_NEUTRALS = tuple(NAMES.index(name) for name in ("black", "white", "grey"))
+_PALE = 14.0
+"""Chroma up to which a light bluish pixel has no hue: white in the shade has the sky's light."""
+_LIGHTNESS = {"black": 20.0, "grey": 54.0, "white": 90.0}
+"""CIE lightness of the lit side of a surface, where white is 100."""
+_DARK = 27.0
+"""Lightness below which a pixel without hue is black, or a gap in what has another colour."""
+_LIT = 0.4
+"""Share of what has no hue from which its lit, or its dark pixels are a colour of their own."""
+_LEAST_WHITE = 75.0
+"""Lightness of white in the dimmest light that is made up for: at night nothing is white."""
+
 
 @dataclass(frozen=True)
 class SceneDescription:
@@ -135,7 +147,7 @@ def describe_object(frames: Pictures, masks: Masks) -> ObjectDescription:
             centres.append(((x.mean() + 0.5) / mask.shape[1], (y.mean() + 0.5) / mask.shape[0]))
             sizes.append(float(mask.mean()))
     return ObjectDescription(
-        colour=object_colour(sampled[sampled_masks]),
+        colour=object_colour(sampled[sampled_masks], scene_white(sampled)),
         place=_place(*np.mean(centres, axis=0)),
         motion=_motion(np.array(centres), np.array(sizes)),
         size=_word(float(np.mean(sizes)), (0.01, "small"), (0.15, ""), (np.inf, "large")),
@@ -155,14 +167,56 @@ def palette(pixels: Pictures, most: int = 3, least: float = 0.1, *, shades: bool
     return [name for rank, (name, share) in enumerate(shares) if rank == 0 or share >= least]
 
 
-def object_colour(pixels: Pictures) -> str:
-    """Name the one or two colours of most of an object's pixels; empty where they are more than two."""
-    shares = _shares(pixels)
-    if shares[0][1] >= MAIN_SHARE:
-        return shares[0][0]
-    if len(shares) > 1 and shares[1][1] >= SECOND_SHARE and shares[0][1] + shares[1][1] >= MAIN_SHARE:
-        return f"{shares[0][0]} and {shares[1][0]}"
+def clear_colour(pixels: Pictures, least: float, *, shades: bool = False) -> str:
+    """Name the commonest colour of pixels, uint8 (..., 3) RGB, if a share `least` of them has it; else nothing."""
+    name, share = _shares(pixels, shades=shades)[0]
+    return name if share >= least else ""
+
+
+def object_colour(pixels: Pictures, white: float = 100.0) -> str:
+    """Name the one or two colours of most of an object's pixels; empty where they are more than two.
+
+    What has no hue is named as one surface under its light: a white car is white in its shaded parts, too, and its
+    windows and tyres do not make it grey.
+
+    Args:
+        pixels: uint8 (..., 3) RGB.
+        white: lightness of white in the scene's light, see `scene_white`.
+    """
+    flat = np.ascontiguousarray(pixels.reshape(-1, 3))
+    flat = flat[:: max(1, len(flat) // COLOUR_SAMPLES)]
+    names, lab = name_pixels(flat), to_lab(flat)
+    plain = np.isin(names, _NEUTRALS) | ((np.hypot(lab[:, 1], lab[:, 2]) < _PALE) & (lab[:, 0] > 50) & (lab[:, 2] < 0))
+    shares = np.bincount(names[~plain], minlength=len(NAMES)) / len(flat)
+    found = {NAMES[i]: float(share) for i, share in enumerate(shares) if share}
+    for name, share in _neutrals(lab[plain, 0] * (100 / white), plain.mean()).items():
+        found[name] = found.get(name, 0.0) + share
+    ordered = sorted(found.items(), key=lambda one: -one[1])
+    if ordered[0][1] >= MAIN_SHARE:
+        return ordered[0][0]
+    if len(ordered) > 1 and ordered[1][1] >= SECOND_SHARE and ordered[0][1] + ordered[1][1] >= MAIN_SHARE:
+        return f"{ordered[0][0]} and {ordered[1][0]}"
     return ""
+
+
+def _neutrals(light: NDArray[Any], share: float) -> dict[str, float]:
+    """Split the pixels without hue into a lit surface and what is dark, and name them; shares add up to `share`."""
+    if not len(light):
+        return {}
+    lit = light > _DARK
+    if lit.mean() < _LIT:
+        return {"black": share}
+    # The lit side shows a surface's own lightness: its shaded side says how it stands to the light.
+    seen = float(np.quantile(light[lit], 0.7))
+    name = min(_LIGHTNESS, key=lambda one: abs(_LIGHTNESS[one] - seen))
+    dark = float(1 - lit.mean())
+    # Windows, tyres and gaps are a smaller part of what is dark; more of it is a second colour.
+    return {name: share} if dark < _LIT else {name: share * (1 - dark), "black": share * dark}
+
+
+def scene_white(frames: Pictures) -> float:
+    """Return the CIE lightness that white has in the light of frames, uint8 (..., 3), at most 100."""
+    return float(max(_LEAST_WHITE, np.quantile(to_lab(frames)[..., 0], 0.98)))
 
 
 def _shares(pixels: Pictures, *, shades: bool = False) -> list[tuple[str, float]]:

@@ -3,6 +3,8 @@
 The network processes single frames, so that its texture changes from frame to frame. Two steps stabilise it: each
 result is blended with its predecessor, warped by the source's optical flow and weighted by how well the source itself
 agrees; and the frames between two network passes are interpolated from their neighbours.
+
+How strong the style may be is tried on a few small frames: the strongest that can still be read is taken.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ import cv2
 import numpy as np
 from pydantic import Field
 
+from ffpdata.core.errors import Reject
 from ffpdata.media.flow import dense_flow, pixel_grid
 from ffpdata.models.classical.attributes import sample_frames
 from ffpdata.models.classical.colour import to_lab
+from ffpdata.models.classical.stylizer import legibility
+from ffpdata.models.classical.stylizer.legibility import Legibility, with_tone
 from ffpdata.models.classical.stylizer.style_network import StyleNetwork, work_size
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import BackendSettings, parse_runtime, parse_settings
@@ -33,6 +38,16 @@ CYCLE_ERROR_PX = 3.0
 """Forward-backward error of the flow, in pixels, at which the weight of the warped picture falls to 1/e."""
 FLOW_SIDE = 640
 """Long side, in pixels, at which motion is estimated."""
+PROBES = 3
+"""Evenly spaced frames on which strengths are tried, at half the size."""
+STRENGTHS = 3
+"""How many strengths are tried, from the strongest to the weakest."""
+TONES = (0.0, 0.3, 0.5, 0.7)
+"""Shares of the source's light and dark that are tried with each strength, in this order."""
+CHECKED = 8
+"""Distance of the frames in which the result is measured."""
+LENIENT = 0.9
+"""Limits of the result, of those of the trial: its frames are steadied, and are at full size."""
 SIMILAR, DIFFERENT = 12.0, 25.0
 """Grey-level differences up to which a pixel counts as visible in a neighbouring frame, and from which it does not."""
 
@@ -45,7 +60,15 @@ class StylizerSettings(BackendSettings):
     every: int = Field(2, ge=1, le=4)
     """Distance of the frames that the network processes; 1 costs twice as much and flickers more."""
     strength: float = Field(1.0, ge=0, le=1)
-    """0 is the clip's own style, 1 the reference's."""
+    """Strongest style that is tried: 0 is the clip's own, 1 the reference's."""
+    weakest: float = Field(0.55, ge=0, le=1)
+    """Weakest style that is tried where a stronger one cannot be read, of `strength`."""
+    min_edges: float = Field(0.4, ge=-1, le=1)
+    """Smallest correlation of the edges with the source's, or `not_legible`."""
+    min_tones: float = Field(0.7, ge=-1, le=1)
+    """Smallest correlation of coarse light and dark with the source's, or `not_legible`."""
+    min_range: float = Field(0.45, ge=0)
+    """Smallest range of light and dark, of the source's, or `not_legible`."""
     stability: float = Field(0.9, ge=0, lt=1)
     """Weight of the warped predecessor where the source agrees perfectly."""
     tolerance: float = Field(10.0, gt=0)
@@ -83,7 +106,7 @@ class MagentaStylizer:
     """A `Stylizer` without weights to fetch; the same input gives the same bytes, whatever the number of threads."""
 
     name = "magenta_style"
-    version = 1
+    version = 2
     Settings = StylizerSettings
     Runtime = StylizerRuntime
 
@@ -102,12 +125,14 @@ class MagentaStylizer:
         Returns:
             The clip, uint8 (T, H, W, 3), and the facts `style_strength` (mean CIELAB distance to the source),
             `style_flicker` and `source_flicker` (mean change of grey level along reliable motion from one pass to the
-            next, of the result and of the source) and `style_passes` (number of network passes).
+            next, of the result and of the source), `style_passes` (number of network passes), `style_share` and
+            `tone_share` (how much of the reference's style was taken, and of the source's light and dark kept), and
+            `legible_edges`, `legible_tones` and `legible_range` (see `Legibility`, over every few frames).
+
+        Raises:
+            Reject: `not_legible` where no strength gives a picture that can be read.
         """
-        style = self._network.style(reference)
-        if self.settings.strength < 1:
-            own = self._network.style(frames[len(frames) // 2])
-            style = own + np.float32(self.settings.strength) * (style - own)
+        style, share, tone = self._legible_style(frames, reference)
         out = np.empty_like(frames)
         motion = _Motion(frames)
         tally, passes = _FlickerTally(), 0
@@ -124,13 +149,48 @@ class MagentaStylizer:
                 assert last is not None  # noqa: S101 - there is no frame between without a pass before
                 picture = self._interpolate(motion, last, now, middle)
                 self._repaint(picture, frames[middle], style, *motion.novelty(middle, last.t, t))
-                out[middle] = _finish(picture, out.shape[1:3])
-            out[t] = _finish(now.picture, out.shape[1:3])
+                out[middle] = _finish(with_tone(picture, frames[middle], tone), out.shape[1:3])
+            out[t] = _finish(with_tone(now.picture, frames[t], tone), out.shape[1:3])
             last, passes = now, passes + 1
+        checked = range(0, len(frames), CHECKED)
+        found = legibility.measure([frames[t] for t in checked], [out[t] for t in checked])
+        self._check(found)
         facts = {"style_strength": _lab_distance(frames, out), "style_passes": float(passes)}
         facts["style_flicker"] = float(np.mean(tally.result)) if tally.result else 0.0
         facts["source_flicker"] = float(np.mean(tally.source)) if tally.source else 0.0
+        facts |= {"style_share": share, "tone_share": tone}
+        facts |= {"legible_edges": found.edges, "legible_tones": found.tones, "legible_range": found.range}
         return Edit(out, facts)
+
+    def _legible_style(self, frames: Frames, reference: Image) -> tuple[Picture, float, float]:
+        """Return the strongest style that can be read, its share, and the share of the source's light and dark."""
+        picks = np.unique(np.linspace(0, len(frames) - 1, PROBES).round().astype(int))
+        probes = [frames[t] for t in picks]
+        full, own = self._network.style(reference), self._network.style(frames[len(frames) // 2])
+        best: Legibility | None = None
+        weakest = self.settings.weakest * self.settings.strength
+        for share in np.linspace(self.settings.strength, weakest, STRENGTHS).tolist():
+            style = full if share == 1 else own + np.float32(share) * (full - own)
+            drawn = [self._network.apply(probe, style, self.settings.side // 2) for probe in probes]
+            for tone in TONES:
+                results = [_finish(with_tone(p, f, tone), p.shape[:2]) for p, f in zip(drawn, probes, strict=True)]
+                found = legibility.measure(probes, results)
+                if not self._lacks(found):
+                    return style, share, tone
+                best = max(best or found, found, key=lambda one: min(one.edges, one.tones))
+        raise self._rejection(self._lacks(best) if best else "")
+
+    def _lacks(self, found: Legibility, leave: float = 1.0) -> str:
+        limits = self.settings
+        return found.lacks(limits.min_edges, limits.min_tones, limits.min_range, leave)
+
+    def _check(self, found: Legibility) -> None:
+        if lacks := self._lacks(found, LENIENT):
+            raise self._rejection(lacks)
+
+    @staticmethod
+    def _rejection(lacks: str) -> Reject:
+        return Reject("not_legible", f"the picture cannot be read in this style: {lacks}. Another reference may suit")
 
     def _stabilise(self, now: _Pass, last: _Pass, motion: _Motion, tally: _FlickerTally) -> None:
         """Blend a pass, in place, with the one before it, weighted by how well the source agrees."""

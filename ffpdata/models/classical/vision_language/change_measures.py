@@ -27,6 +27,10 @@ SMALLEST = 16
 """Side, in pixels, below which there is no optical flow."""
 PLAIN = 2.0
 """Standard deviation of grey levels below which a region has no measurable pattern."""
+ALL_CHANGED = 0.85
+"""Share of an object from which all of it counts as changed."""
+FEWEST = 50
+"""Fewest pixels on which patterns are compared."""
 CHANGED = 8.0
 """CIELAB distance from which a pixel counts as changed."""
 
@@ -38,8 +42,8 @@ class LocalChange:
     Attributes:
         change: mean CIELAB distance inside the mask.
         part: part of the mask's pixels that changed by more than `CHANGED`.
-        structure: correlation of the fine lightness pattern inside, -1..1: high where the object kept its shape and
-            texture, and 1 where neither clip has any.
+        structure: correlation of the fine lightness pattern of the changed pixels, -1..1: high where the object kept
+            its shape and texture, and 1 where neither clip has any. Edges of a pattern painted on do not count.
         outside: mean CIELAB distance away from the mask.
         unsteady: increase of the warp error inside the mask, grey levels 0..255.
         before, after: main colour names of the changed pixels in the source and in the target.
@@ -97,7 +101,7 @@ def measure_local(source: Clip, target: Clip, masks: Masks) -> LocalChange | Non
     return LocalChange(
         change=float(distance[where].mean()),
         part=float(changed.sum() / where.sum()),
-        structure=_pattern(labs[0][..., 0], labs[1][..., 0], where),
+        structure=_pattern(labs[0][..., 0], labs[1][..., 0], where, changed),
         outside=float(distance[~near].mean()) if not near.all() else 0.0,
         unsteady=unsteadiness(source, target, masks),
         before=tuple(palette(before_frames[compared], most=2, least=0.25)),
@@ -135,12 +139,34 @@ def unsteadiness(source: Clip, target: Clip, masks: Masks | None = None) -> floa
     return max(0.0, warp_error(target, masks, pairs=pairs) - warp_error(source, masks, pairs=pairs))
 
 
-def _pattern(before: Map, after: Map, where: Masks) -> float:
-    """Return the correlation of the fine lightness patterns inside the masks, -1..1."""
-    fine = [np.stack([frame - cv2.GaussianBlur(frame, (0, 0), 6) for frame in clip])[where] for clip in (before, after)]
-    if max(part.std() for part in fine) < PLAIN:
+def _pattern(before: Map, after: Map, where: Masks, changed: Masks) -> float:
+    """Return the correlation of the fine lightness patterns of the changed pixels, -1..1.
+
+    Where only a part changed, e.g. stripes, each part is compared within itself: the edge between them is new and says
+    nothing about the object.
+    """
+    whole = changed.sum() >= ALL_CHANGED * where.sum() or not changed.any()
+    part = where if whole else _inner(changed)
+    if part.sum() < FEWEST:
+        part = where if whole else changed
+    within = np.ones_like(where) if whole else changed
+    fine = [np.stack([_detail(*one) for one in zip(clip, within, strict=True)])[part] for clip in (before, after)]
+    if max(values.std() for values in fine) < PLAIN:
         return 1.0
     return _correlation(fine[0], fine[1])
+
+
+def _detail(light: Map, within: Masks) -> Map:
+    """Return a lightness picture (h, w) less its local mean over the pixels `within`."""
+    if within.all():
+        return light - cv2.GaussianBlur(light, (0, 0), 6)
+    weight = cv2.GaussianBlur(within.astype(np.float32), (0, 0), 6)
+    return light - cv2.GaussianBlur(np.where(within, light, 0).astype(np.float32), (0, 0), 6) / (weight + 1e-3)
+
+
+def _inner(masks: Masks) -> Masks:
+    """Return masks without their rim, where two colours mix."""
+    return np.stack([cv2.erode(m.astype(np.uint8), np.ones((3, 3), np.uint8)) for m in masks]) > 0
 
 
 def _correlation(first: Map, second: Map) -> float:

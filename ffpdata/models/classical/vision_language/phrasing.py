@@ -17,6 +17,13 @@ COLOUR_WORDS = frozenset(
     | {"golden", "silver", "beige", "violet", "turquoise"}
 )
 """Words that name a colour."""
+PEOPLE = frozenset(
+    {"person", "people", "man", "men", "woman", "women", "boy", "boys", "girl", "girls", "child", "children", "baby"}
+    | {"player", "dancer", "rider", "worker", "astronaut", "lady", "kid", "kids"}
+)
+"""Words for people."""
+SKIN_COLOURS = frozenset({"brown", "orange", "pink", "yellow"})
+"""Colours that may be those of skin or hair."""
 IRREGULAR_PLURALS = frozenset(
     {"men", "women", "people", "children", "feet", "teeth", "mice", "geese", "oxen", "police", "cattle"}
     | {"policemen", "firemen", "fishermen", "snowmen", "grandchildren"}
@@ -57,14 +64,22 @@ def plain(phrase: str) -> str:
 
 
 def with_colour(phrase: str, colour: str) -> str:
-    """Put the colour before the noun, unless the phrase names one already."""
-    named = COLOUR_WORDS.intersection(word.lower() for word in phrase.split())
-    return phrase if named or not colour else f"{colour} {phrase}"
+    """Put the colour before the noun, or behind people, who wear it; unless the phrase names one already.
+
+    Colours that skin may have are not said of people.
+    """
+    words = {word.lower() for word in phrase.split()}
+    if not colour or COLOUR_WORDS & words:
+        return phrase
+    if words & PEOPLE:
+        worn = [one for one in colour.split(" and ") if one not in SKIN_COLOURS]
+        return f"{phrase} in {' and '.join(worn)}" if worn else phrase
+    return f"{colour} {phrase}"
 
 
 def promised_colours(instruction: str) -> frozenset[str]:
-    """Return the colours that an instruction asks for: those after its last `to` or `into`, where it has one."""
-    promise = re.split(r"\b(?:in)?to\b", instruction.lower())[-1]
+    """Return the colours that an instruction asks for: those after its last `to`, `into` or `with`, if any."""
+    promise = re.split(r"\b(?:to|into|with)\b", instruction.lower())[-1]
     return COLOUR_WORDS.intersection(split_words(promise))
 
 

@@ -26,6 +26,10 @@ PLACING = re.compile(
 ABOUT_OBJECT = frozenset(
     {"its", "his", "her", "their", "it", "he", "she", "they", "who", "which", "that", "while", "as"}
 )
+PAINTED_ON = ("stripes", "dots", "checks")
+"""Looks that are painted onto an object and leave its own colour between."""
+MOST_OF_IT = 0.45
+"""Share of an object from which its paint stands for all of it."""
 PICTURE_WORDS = ("painting", "drawing", "sketch", "print", "art", "style", "mosaic", "comic", "woodcut", "watercolour")
 """Last words of styles that name a kind of picture."""
 
@@ -138,19 +142,35 @@ def swap(phrase: str, thing: ObjectDescription, found: LocalChange) -> str:
     return _long_enough(f"Replace the {_described(phrase, thing)}{where(thing)} with {other}", "in its place")
 
 
-def modify(phrase: str, thing: ObjectDescription, found: LocalChange) -> str:
-    """Return the instruction of a modification: the old and new colour, or another change of its look."""
+def modify(phrase: str, thing: ObjectDescription, found: LocalChange, look: str = "", painted: float = 1.0) -> str:
+    """Return the instruction of a modification.
+
+    Args:
+        phrase: what people call the object.
+        thing: what was measured on it.
+        found: what changed, in measured colours.
+        look: name of the look that it got, where the editor says so: `stripes`, `two_colours`, ...
+        painted: share of the object that carries the changed paint.
+    """
     moving = thing.motion and not phrase.startswith("moving")  # `from left to right from blue to red` is hard to read
-    name = f"the moving {phrase}" if moving else f"the {phrase}{where(thing)}"
+    name = f"moving {phrase}" if moving else f"{phrase}{where(thing)}"
     old, new = (found.before[:1] or ("",))[0], (found.after[:1] or ("",))[0]
-    if old and new and old != new:
-        origin = "" if COLOUR_WORDS.intersection(phrase.lower().split()) else f" from {old}"
-        return f"Change the colour of {name}{origin} to {new}."
+    named = COLOUR_WORDS.intersection(phrase.lower().split())
+    if painted < MOST_OF_IT and old and not named:
+        name = f"{old} parts of the {name}"
+    if look in PAINTED_ON and new:
+        return f"Paint the {name} with {new} {look}."
+    if look == "two_colours" and len(found.after) > 1:
+        return f"Paint the {name} in two colours, with {found.after[0]} and {found.after[1]} halves."
+    tone = look in ("darker", "lighter")
+    if old and new and old != new and not tone:
+        origin = "" if named or painted < MOST_OF_IT else f" from {old}"
+        return f"Change the colour of the {name}{origin} to {new}."
     steps = [(found.light, 6, "lighter", "darker"), (found.chroma, 8, "more vivid", "paler")]
     for value, least, more, less in steps:
         if abs(value) >= least:
-            return _long_enough(f"Make {name} {more if value > 0 else less}", "than it is now")
-    return _long_enough(f"Change the look of {name}", "a little")
+            return _long_enough(f"Make the {name} {more if value > 0 else less}", "than now")
+    return _long_enough(f"Change the look of the {name}", "a little")
 
 
 def restyle(style: str, reference: SceneDescription, colours: Sequence[str]) -> str:

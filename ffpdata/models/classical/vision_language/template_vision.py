@@ -58,7 +58,7 @@ class TemplateVision:
     """A `VisionLanguage` of measurements and templates. It uses more media than those of the prompt, e.g. masks."""
 
     name = "template_vision"
-    version = 2
+    version = 3
     Settings = TemplateSettings
     measures = True
     """Stages pass it all media and numbers of the item, because it measures."""
@@ -119,8 +119,8 @@ def _identify(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  
 
 
 def _caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    scene = describe_scene(_get_medium(media, "source", prompt), media.get("mask"))
-    length = _length(prompt, "caption")
+    scene = describe_scene(get_medium(media, "source", prompt), media.get("mask"))
+    length = rule_length(prompt, "caption")
     answer = {"caption": sentences.caption(scene, noun(fields.get("object")), length)}
     if prompt.violations(answer, fields):  # the user's word breaks a rule: leave it out
         answer = {"caption": sentences.caption(scene, "object", length)}
@@ -128,8 +128,8 @@ def _caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
 
 
 def _removal_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    scene = describe_scene(_get_medium(media, "source", prompt), media.get("mask"))
-    banned, length = str(fields.get("object") or ""), _length(prompt, "caption")
+    scene = describe_scene(get_medium(media, "source", prompt), media.get("mask"))
+    banned, length = str(fields.get("object") or ""), rule_length(prompt, "caption")
     answer = {"caption": sentences.caption_without(scene, str(fields.get("caption") or ""), banned, length)}
     if prompt.violations(answer, fields):  # the user's caption breaks a rule: use only measured words
         answer = {"caption": sentences.caption_without(scene, "", banned, length)}
@@ -137,13 +137,13 @@ def _removal_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, 
 
 
 def _cinematic_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  # noqa: ARG001
-    return {"caption": sentences.cinematic(describe_scene(_get_medium(media, "source", prompt)))}
+    return {"caption": sentences.cinematic(describe_scene(get_medium(media, "source", prompt)))}
 
 
 def _style_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    reference = _get_medium(media, "reference", prompt)
+    reference = get_medium(media, "reference", prompt)
     reference_scene, colours = describe_scene(reference), _palette(reference)
-    scene = describe_scene(_get_medium(media, "source", prompt))
+    scene = describe_scene(get_medium(media, "source", prompt))
     style = noun(fields.get("style")).lower()
     return {
         "style": sentences.style_name(reference_scene, colours) if style == "object" else style,
@@ -160,7 +160,7 @@ def _discriminate(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any
 
 
 def _screen(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    clips = [_get_medium(media, name, prompt) for name in ("source", "target", "mask")]
+    clips = [get_medium(media, name, prompt) for name in ("source", "target", "mask")]
     found = measure_removal(clips[0], clips[1], clips[2])
     if found is None:
         nothing = dict.fromkeys(("object_gone", "replaced_by_other", "background_plausible"), False)
@@ -188,22 +188,26 @@ def _screen(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
 def _instruct(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
     task = _task(fields, ("removal", "swap", "modification", "addition"))
     phrase = noun(fields.get("object"))
-    clip = _get_medium(media, "target" if task == "addition" else "source", prompt)
+    clip = get_medium(media, "target" if task == "addition" else "source", prompt)
     mask = media.get("mask")
     description = describe_object(clip, mask) if mask is not None else ObjectDescription()
     if task in ("removal", "addition"):
         return {"instruction": (sentences.remove if task == "removal" else sentences.add)(phrase, description)}
     found = (
-        measure_local(_get_medium(media, "source", prompt), _get_medium(media, "target", prompt), mask)
+        measure_local(get_medium(media, "source", prompt), get_medium(media, "target", prompt), mask)
         if mask is not None
         else None
     )
-    words = sentences.swap if task == "swap" else sentences.modify
-    return {"instruction": words(phrase, description, found or LocalChange())}
+    change = found or LocalChange()
+    if task == "swap":
+        return {"instruction": sentences.swap(phrase, description, change)}
+    painted = fields.get("painted_part")
+    part = float(painted) if isinstance(painted, (int, float)) else 1.0
+    return {"instruction": sentences.modify(phrase, description, change, _look(fields), part)}
 
 
 def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
-    reference = _get_medium(media, "reference" if "reference" in media else "target", prompt)
+    reference = get_medium(media, "reference" if "reference" in media else "target", prompt)
     style = noun(fields.get("style"))
     style = "different" if style == "object" else style
     return {"instruction": sentences.restyle(style, describe_scene(reference), _palette(reference))}
@@ -212,7 +216,7 @@ def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, A
 def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedAnswer:
     """Score a pair for its task and instruction."""
     task = _task(fields, ("removal", "swap", "modification", "addition", "stylization"))
-    source, target = (_get_medium(media, name, prompt) for name in ("source", "target"))
+    source, target = (get_medium(media, name, prompt) for name in ("source", "target"))
     if task == "stylization":
         whole = measure_global(source, target, media.get("reference"))
         if whole is None:
@@ -221,7 +225,7 @@ def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedA
             scoring.style_faults(whole, fields),
             f"the look changes by {whole.change:.0f} CIELAB units, {max(0.0, whole.structure):.0%} of the edges stay",
         )
-    mask = _get_medium(media, "mask", prompt)
+    mask = get_medium(media, "mask", prompt)
     if task in ("removal", "addition"):
         with_it, without = (source, target) if task == "removal" else (target, source)
         found = measure_removal(with_it, without, mask)
@@ -240,16 +244,22 @@ def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedA
     )
 
 
+def _look(fields: Fields) -> str:
+    """Return the look that the embedded editor gave the object, `look_<name>` among the item's numbers; or nothing."""
+    prefix = "look_"
+    return next((name.removeprefix(prefix) for name, value in fields.items() if name.startswith(prefix) and value), "")
+
+
 def _palette(reference: Any) -> list[str]:
     """Return the names of a style's colours, including accents."""
     return palette(reference, least=ACCENT, shades=True)
 
 
 def _measure_edit(prompt: Prompt, media: Media) -> LocalChange:
-    return measure_local(*(_get_medium(media, name, prompt) for name in ("source", "target", "mask"))) or LocalChange()
+    return measure_local(*(get_medium(media, name, prompt) for name in ("source", "target", "mask"))) or LocalChange()
 
 
-def _get_medium(media: Media, name: str, prompt: Prompt) -> Any:
+def get_medium(media: Media, name: str, prompt: Prompt) -> Any:
     """Return a medium; raise FatalError where it is missing."""
     value = media.get(name)
     if value is None or not np.size(value):
@@ -264,7 +274,7 @@ def _task(fields: Fields, valid: tuple[str, ...]) -> str:
     return task
 
 
-def _length(prompt: Prompt, name: str) -> tuple[int, int]:
+def rule_length(prompt: Prompt, name: str) -> tuple[int, int]:
     """Return the fewest and most words of the prompt's rule."""
     rule = prompt.rules.get(name)
     return rule.words if rule and rule.words else (1, 60)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.core.errors import ConfigError, FatalError, Reject
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media.metrics import structure
 from ffpdata.models.classical.stylizer.magenta_style import MagentaStylizer
@@ -89,7 +89,26 @@ def test_what_neither_neighbour_shows_gets_its_own_look() -> None:
 @pytest.mark.parametrize("shape", [(1, 96, 160, 3), (2, 160, 96, 3), (4, 50, 70, 3)])
 def test_short_upright_and_odd_clips(shape: tuple[int, ...]) -> None:
     frames = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
-    assert stylize(frames).frames.shape == shape
+    assert stylize(frames, min_edges=-1, min_tones=-1, min_range=0).frames.shape == shape
+
+
+def test_what_cannot_be_read_is_rejected() -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (2, 96, 160, 3)).astype(np.uint8)
+    with pytest.raises(Reject, match=r"edges agree with the source's by 0\.\d\d, at least 0\.4") as caught:
+        stylize(frames)
+    assert caught.value.reason == "not_legible"
+
+
+def test_a_dark_style_leaves_a_bright_clip_its_light(clip: Clip) -> None:
+    """Half of the clip is light and half is dark; the reference is dark all over."""
+    frames = clip[:3].copy()
+    frames[:, :, :160] = np.clip(frames[:, :, :160].astype(int) + 110, 0, 255)
+    dark = (painting() // 4).astype(np.uint8)
+    edit = stylize(frames, dark)
+    light = edit.frames[:, :, :150].mean() - edit.frames[:, :, 170:].mean()
+    assert edit.facts["tone_share"] > 0
+    assert light > 0.25 * (frames[:, :, :150].mean() - frames[:, :, 170:].mean())
+    assert edit.facts["legible_tones"] >= 0.63
 
 
 def test_every_nth_frame_includes_the_last(clip: Clip) -> None:
