@@ -201,7 +201,7 @@ def test_pictures_of_a_table_and_of_a_folder(inputs: Path, tmp_path: Path, alone
     picture(tmp_path / "reference" / "a.png", (1, 2, 3))
     picture(tmp_path / "b.png", (1, 2, 3))
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    table.write_text("path,reference\nclip.mp4,b.png\nclip.mp4,\nclip.mp4,../outside.png\n")
+    table.write_text("path,reference\nclip.mp4,b.png\nother.mp4,\nclip.mp4,../outside.png\n")
     found = list_inputs(str(table), REFERENCED)
     names = [[Path(path).name for path in item.values.get("reference_paths", [])] for item in found]
     assert names == [["b.png", "outside.png"], ["a.png"]], "the lines of one clip are joined, as those of styles"
