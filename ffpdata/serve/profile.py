@@ -61,8 +61,8 @@ class Serving:
         if self.settings.multiple % multiple == 0:
             return ""
         return (
-            f"its frames' sides are multiples of {self.settings.multiple}, the model's patches want {multiple}: the server "
-            f"resizes every frame; set settings.multiple to {multiple}"
+            f"its frames' sides are multiples of {self.settings.multiple}, the model's patches want {multiple}: the "
+            f"server resizes every frame; set settings.multiple to {multiple}"
         )
 
 
