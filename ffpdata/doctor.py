@@ -305,6 +305,8 @@ def _server(pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
     else:
         more = "" if memory.fits else f". To change: {memory.remedy()}"
         yield Finding("ok" if memory.fits else "error", f"{ROLE}: server", f"{memory}{more}")
+    if problem := one.resizing():
+        yield Finding("warning", f"{ROLE}: frames", problem)
     if not one.server.shared:
         models = {role: spec for pipeline in pipelines for role, spec in pipeline.models.items()}
         worker, card = workers_gib(models), one.server.card_gib

@@ -57,6 +57,7 @@ ON_DEMAND = {
     "runners/prometheus.py",
     "review/connections.py",
     "review/routes.py",
+    "models/wan/fp8.py",
     "models/wan/training.py",
 }
 """Modules that are imported where a command asks for them: they may say at the top what they need."""

@@ -32,7 +32,7 @@ from tests.conftest import SMALL_SETTINGS
 from tests.stages.alone import FPS, Alone, Inverting, asked, asking, flat, spec, square
 
 REFERENCED = InputSettings(kind="referenced")
-CAPTION = {"object": "small red boat", "caption": f"{PLACE}."}
+CAPTION = {"new_object": "small red boat", "caption": f"{PLACE}."}
 SEEN = {"reason": "A boat is there.", "score": 8} | dict.fromkeys(
     ("object_gone", "same_as_reference", "fits_together", "moves_plausibly"), True
 )
@@ -173,7 +173,7 @@ def test_it_describes_clip_and_picture(alone: Alone) -> None:
     stage = asking(ReferenceCaption, CAPTION)
     values = {"source_video": alone.video("in", flat(40)), "caption": PLACE, "object": "dog", "task": "reference_swap"}
     made = alone.process(stage, **values, reference_image=alone.image("reference", flat(90)[0]))
-    assert made == {"target_caption": CAPTION["caption"], "reference_object": "small red boat"}
+    assert made == {"target_caption": CAPTION["caption"], "reference_object": CAPTION["new_object"]}
     assert set(asked(stage)[0]["media"]) == {"source", "reference"}
     assert [stage.applies({"task": task}) for task in ("reference_swap", "swap", "background")] == [True, False, False]
     assert Screen().applies({"task": "reference_swap"})
@@ -201,7 +201,7 @@ def test_pictures_of_a_table_and_of_a_folder(inputs: Path, tmp_path: Path, alone
     picture(tmp_path / "reference" / "a.png", (1, 2, 3))
     picture(tmp_path / "b.png", (1, 2, 3))
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    table.write_text("path,reference\nclip.mp4,b.png\nclip.mp4,\nclip.mp4,../outside.png\n")
+    table.write_text("path,reference\nclip.mp4,b.png\nother.mp4,\nclip.mp4,../outside.png\n")
     found = list_inputs(str(table), REFERENCED)
     names = [[Path(path).name for path in item.values.get("reference_paths", [])] for item in found]
     assert names == [["b.png", "outside.png"], ["a.png"]], "the lines of one clip are joined, as those of styles"

@@ -13,8 +13,17 @@ if TYPE_CHECKING:
 
 
 def wan_labels(settings: WanSettings, ranks: int = 1) -> tuple[str, ...]:
-    """Return the labels of a role's LoRAs, and that of its attention kernel: `removal@ab12cd34`, `sdpa`."""
-    return (*lora_labels(settings.loras), resolve(settings.attention, ranks))
+    """Return the labels of a role's LoRAs, of its attention kernel, and of 8-bit layers, compiled blocks and a cache.
+
+    For instance `removal@ab12cd34`, `sdpa`, `fp8`, `compiled`.
+    """
+    quantised = getattr(settings, "quantization", "none")
+    cached = [name for name in ("tea_cache", "taylor_cache") if getattr(settings, name, None)]
+    more = [
+        *([quantised] if quantised != "none" else []),
+        *(["compiled"] if getattr(settings, "compile", False) else []),
+    ]
+    return (*lora_labels(settings.loras), resolve(settings.attention, ranks), *more, *cached)
 
 
 def lora_labels(loras: Iterable[Lora]) -> tuple[str, ...]:

@@ -144,8 +144,9 @@ class VaceRoles(ABC):
         conditioning.check_masks(frames, masks)
         if not masks.any():
             raise Reject("mask_empty", "no frame has a masked pixel, nothing can be edited")
-        edited = self._run(frames.shape, prompt, negative, seed, reference, **control_inputs(frames, masks))
-        facts = {"outside_drift": conditioning.outside_drift(frames, edited, masks), "pasted_back": 0.0}
+        answer = self._run(frames.shape, prompt, negative, seed, reference, **control_inputs(frames, masks))
+        edited = answer.frames
+        facts = {"outside_drift": conditioning.outside_drift(frames, edited, masks), "pasted_back": 0.0, **answer.facts}
         if self.settings.paste_back:
             feather = round(self.settings.paste_feather_px * min(frames.shape[1:3]) / 720)
             edited = conditioning.paste_back(frames, edited, masks, feather)
@@ -168,43 +169,63 @@ class VaceRoles(ABC):
         if depth.shape != frames.shape[:3]:
             raise ValueError(f"depth {depth.shape} does not fit frames {frames.shape[:3]}")
         control = conditioning.depth_frames(depth)
-        return Edit(self._run(frames.shape, prompt, "", seed, reference, control=control))
+        return self._run(frames.shape, prompt, "", seed, reference, control=control)
 
     def _run(
         self, shape: tuple[int, ...], prompt: str, negative: str, seed: int, reference: Image | None, **inputs: Any
-    ) -> Frames:
+    ) -> Edit:
         check_clip(*shape[:3], model=type(self).__name__)
         return self.generate(
             make_request(self.settings, shape, prompt, negative=negative, seed=seed, reference=reference, **inputs)
         )
 
     @abstractmethod
-    def generate(self, request: Request) -> Frames:
-        """Run the model: uint8 (T, H, W, 3)."""
+    def generate(self, request: Request) -> Edit:
+        """Run the model: frames uint8 (T, H, W, 3), and what it counted of its own work."""
 
 
-class Vace(VaceRoles):
-    """VACE 1.3B or 14B by diffsynth, for the roles `remover`, `swapper` and `stylizer`.
+class DiffsynthVace(VaceRoles):
+    """A model of VACE's kind by diffsynth.
 
     Roles of one process with the same weights and load options share one model, each with its own LoRAs. The same seed
     gives the same bytes on one machine and library version; another GPU, offload or number of GPUs changes the order of
     sums.
     """
 
-    name = "vace"
-    version: int = 1
-    Settings = VaceSettings
+    Settings: type[VaceSettings] = VaceSettings
     Runtime = DiffsynthRuntime
     settings: VaceSettings
+    parts: tuple[str, ...] = PARTS
+    """Parts of its checkpoint."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
-        self._pipeline = shared_pipeline(spec, self.settings, PARTS)
+        self._pipeline = shared_pipeline(spec, self.settings, self.parts)
 
     @classmethod
     def needs(cls, spec: ModelSpec) -> Requirements:
         """Return its packages and checkpoints."""
-        return wan_requirements(spec, parse_settings(cls.Settings, spec), PARTS)
+        return wan_requirements(spec, parse_settings(cls.Settings, spec), cls.parts)
+
+    def close(self) -> None:
+        """Release the model; it is freed when no other role uses it."""
+        self._pipeline.close()
+
+    def generate(self, request: Request) -> Edit:
+        """Run the pipeline with this role's LoRAs."""
+        return self._pipeline.generate(request)
+
+    def swap_loras(self, loras: Sequence[Lora]) -> None:
+        """Use other LoRAs from the next clip on, without reloading the model; an empty list removes them exactly."""
+        self._pipeline.swap_loras(loras)
+
+
+class Vace(DiffsynthVace):
+    """VACE 1.3B or 14B by diffsynth, for the roles `remover`, `swapper` and `stylizer`."""
+
+    name = "vace"
+    version: int = 1
+    Settings = VaceSettings
 
     @classmethod
     def training_plan(cls, spec: ModelSpec, parts: Sequence[str] = PARTS, *, device: str = "") -> LoadPlan:
@@ -221,16 +242,5 @@ class Vace(VaceRoles):
             As `needs` and `wan.pipeline_cache.wan_plan`.
         """
         plan = wan_plan(spec, parse_settings(cls.Settings, spec), parts)
-        return replace(plan, device=device or plan.device, offload="none", ranks=1)
-
-    def close(self) -> None:
-        """Release the model; it is freed when no other role uses it."""
-        self._pipeline.close()
-
-    def generate(self, request: Request) -> Frames:
-        """Run the pipeline with this role's LoRAs."""
-        return self._pipeline.generate(request)
-
-    def swap_loras(self, loras: Sequence[Lora]) -> None:
-        """Use other LoRAs from the next clip on, without reloading the model; an empty list removes them exactly."""
-        self._pipeline.swap_loras(loras)
+        plan = replace(plan, device=device or plan.device, offload="none", ranks=1)
+        return replace(plan, quantization="none", compiled=False)

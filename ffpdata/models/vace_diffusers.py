@@ -1,7 +1,7 @@
 """VACE by diffusers' WanVACEPipeline: the same roles as `vace`, with another layout of checkpoints.
 
-Checkpoints are those in diffusers' layout (Wan-AI/Wan2.1-VACE-14B-diffusers). It has no
-TeaCache and no sequence parallel; its VAE runs in float32, and its sampler can be chosen.
+Checkpoints are those in diffusers' layout (Wan-AI/Wan2.1-VACE-14B-diffusers). It has no 8-bit layers, compiled blocks,
+TeaCache or sequence parallel; its VAE runs in float32, its sampler can be chosen, and it has a cache of its own.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.models.gpu_memory import gpu_memory, release
+from ffpdata.models.protocols import Edit
 from ffpdata.models.requirements import Checkpoint, Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vace import EditSettings, VaceRoles
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from ffpdata.models.wan.request import Request
     from ffpdata.models.wan.settings import Lora
 
+CACHED = [r"(?:vace_)?blocks\.\d+\.(?:attn1|attn2|ffn)"]
+"""Layers that a cache predicts. What is cheap, modulation and VACE's hints among it, is computed in every step."""
+
 TEXT_LENGTH = 512
 """Tokens of a prompt (Wan's shared_config.py: text_len)."""
 
@@ -39,8 +44,29 @@ VAE_SCALE = 8
 """Side of a latent of the VAE, in pixels of the clip."""
 
 
+class TaylorCache(BaseModel):
+    """Compute attention and feed-forward layers in some steps alone, and predict them in between (TaylorSeer).
+
+    Of diffusers' caches this one fits VACE. `FirstBlockCache` and `MagCache` add the difference that the skipped blocks
+    made last, in which VACE's hints are, and the transformer then adds the hints once more; `PyramidAttentionBroadcast`
+    keeps one state for both passes of guidance.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interval: int = Field(3, ge=2)
+    """Every so many steps the layers are computed."""
+    first: int = Field(5, ge=2)
+    """Steps at the beginning that are all computed; two are needed for a prediction."""
+    order: int = Field(1, ge=0, le=3)
+    """Of the prediction: 0 repeats, 1 goes on as between the last two computed steps."""
+
+
 class DiffusersSettings(EditSettings):
     """Settings of `DiffusersVace`."""
+
+    taylor_cache: TaylorCache | None = None
+    """Counts in the key, because it changes the result."""
 
     sampler: Literal["unipc", "euler"] = "unipc"
     """`unipc`, for which Wan and VACE publish steps and shift, or `euler`, which diffsynth uses and for which LoRAs of
@@ -105,8 +131,8 @@ class DiffusersVace(VaceRoles):
         """Use other LoRAs from the next clip on; an empty list removes them exactly."""
         self._selected_loras = tuple(loras)
 
-    def generate(self, request: Request) -> Frames:
-        """Run the pipeline with the LoRAs of this role."""
+    def generate(self, request: Request) -> Edit:
+        """Run the pipeline with the LoRAs of this role; with a cache the facts `model_runs` and `skipped_runs`."""
         import torch
         from PIL import Image
 
@@ -121,6 +147,8 @@ class DiffusersVace(VaceRoles):
             arguments["reference_images"] = [Image.fromarray(request.reference)]
         with torch.inference_mode(), gpu_memory(self.device, str(request), REMEDY):
             self._apply_loras()
+            runs: dict[str, int] = {"model_runs": 0, "computed": 0}
+            hooks = self._count(runs) if self.settings.taylor_cache else []
             try:
                 video = self.pipe(
                     prompt=request.prompt,
@@ -138,15 +166,35 @@ class DiffusersVace(VaceRoles):
                 ).frames[0]
             finally:
                 self._clear_vae_cache()
-        out = np.empty(video.shape, np.uint8)
-        for values, frame in zip(video, out, strict=True):
-            if not np.isfinite(values).all():
-                raise FloatingPointError("the model's answer is not finite: try dtype bfloat16 or float32")
-            np.rint(values * 255, out=frame, casting="unsafe")
-        return out
+                self._forget(hooks)
+        facts = {"model_runs": float(runs["model_runs"]), "skipped_runs": float(runs["model_runs"] - runs["computed"])}
+        return Edit(_to_frames(video), facts if self.settings.taylor_cache else {})
+
+    def _count(self, runs: dict[str, int]) -> list[Any]:
+        """Count how often the transformer runs, and how often its first block computes its attention."""
+        transformer = self.pipe.transformer
+
+        def add(name: str) -> Any:
+            def count(*_: Any) -> None:
+                runs[name] += 1
+
+            return count
+
+        inside = transformer.blocks[0].attn1.norm_q
+        return [
+            transformer.register_forward_pre_hook(add("model_runs")),
+            inside.register_forward_pre_hook(add("computed")),
+        ]
+
+    def _forget(self, hooks: list[Any]) -> None:
+        """Take the hooks off, and what the cache knows of a clip, also of one that was not finished."""
+        for hook in hooks:
+            hook.remove()
+        if self.settings.taylor_cache and self.pipe is not None:
+            self.pipe.transformer._reset_stateful_cache()
 
     def _load(self, folder: Path, runtime: WanRuntime) -> Any:
-        from diffusers import AutoencoderKLWan, WanVACEPipeline
+        from diffusers import AutoencoderKLWan, TaylorSeerCacheConfig, WanVACEPipeline
 
         settings = self.settings
         options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
@@ -158,6 +206,16 @@ class DiffusersVace(VaceRoles):
         except (OSError, ValueError, KeyError) as err:
             raise FatalError(f"{folder}: no checkpoint of WanVACEPipeline ({str(err).splitlines()[0]})") from err
         pipe.scheduler = make_scheduler(settings, pipe.scheduler.config)
+        if cache := settings.taylor_cache:
+            pipe.transformer.enable_cache(
+                TaylorSeerCacheConfig(
+                    cache_interval=cache.interval,
+                    disable_cache_before_step=cache.first,
+                    max_order=cache.order,
+                    taylor_factors_dtype=torch_dtype(settings.dtype),
+                    cache_identifiers=CACHED,
+                )
+            )
         pipe.set_progress_bar_config(disable=True)
         if settings.tiles:
             size, stride = (
@@ -210,6 +268,16 @@ class DiffusersVace(VaceRoles):
         """Free the features that the VAE caches."""
         if self.pipe is not None:
             self.pipe.vae.clear_cache()
+
+
+def _to_frames(video: Any) -> Frames:
+    """Convert a decoded video, float (T, H, W, 3) in 0..1, to frames; rounded."""
+    out = np.empty(video.shape, np.uint8)
+    for values, frame in zip(video, out, strict=True):
+        if not np.isfinite(values).all():
+            raise FloatingPointError("the model's answer is not finite: try dtype bfloat16 or float32")
+        np.rint(values * 255, out=frame, casting="unsafe")
+    return out
 
 
 def make_scheduler(settings: DiffusersSettings, known: Any) -> Any:

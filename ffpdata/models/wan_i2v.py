@@ -82,7 +82,7 @@ class WanAnimator:
         height, width = image.shape[:2]
         settings = self.settings
         check_clip(frames, height, width, model=type(self).__name__)
-        video = self._pipeline.generate(
+        answer = self._pipeline.generate(
             Request(
                 prompt=prompt,
                 negative=settings.negative,
@@ -94,7 +94,8 @@ class WanAnimator:
                 **settings.sampling(),
             )
         )
+        video = answer.frames
         drift = float(np.abs(video[0].astype(np.int16) - image).mean())
         if settings.first_frame == "image":
             video[0] = image
-        return Edit(video, {"first_frame_drift": drift})
+        return Edit(video, {"first_frame_drift": drift, **answer.facts})

@@ -1,4 +1,4 @@
-"""Sizes of the models that vLLM serves: weights, bytes of cache per token, and the rule that makes tokens of pixels."""
+"""Sizes of the models that vLLM serves, Qwen2.5-VL and Qwen3-VL: weights, cache per token, and tokens of pixels."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ModelShape:
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Self | None:
-        """Read the sizes from a config.json; None where it is not that of a Qwen2.5-VL."""
+        """Read the sizes from a config.json; None where it is not that of this architecture."""
         if config.get("model_type") != "qwen2_5_vl":
             return None
         text, vision = config.get("text_config") or config, config["vision_config"]
@@ -152,16 +152,129 @@ class ModelShape:
         """Return the most tokens of an image of at most `pixels`, its sides multiples of patch x merge."""
         return max(pixels, MIN_PIXELS) // (self.patch * self.merge) ** 2
 
+    @property
+    def multiple(self) -> int:
+        """What a frame's sides must be multiples of, so that the server does not resize it."""
+        return self.patch * self.merge
+
+    @property
+    def most_pixels(self) -> int:
+        """Area that larger images are scaled down to, where the server is told nothing else."""
+        return MOST_TOKENS * self.multiple**2
+
     def clip_tokens(self, frames: int, pixels: int) -> int:
         """Return the most tokens of `frames` frames of at most `pixels` each, sent as a video."""
         return math.ceil(frames / self.frames_per_patch) * self.image_tokens(pixels)
+
+    def clip_edge(self, frames: int, pixels: int) -> int:  # noqa: ARG002 - another model's bound is of the whole clip
+        """Return the bound that the model's video processor is told: here of one frame's area."""
+        return pixels
+
+
+@dataclass(frozen=True)
+class Qwen3Shape(ModelShape):
+    """Sizes of a Qwen3-VL: patches of 16, a text with the time before every two frames, or experts.
+
+    Attributes:
+        head: channels of an attention head (head_dim).
+        experts: of a feed-forward layer; 0 for a dense one (num_experts).
+        expert_wide: channels inside an expert (moe_intermediate_size).
+        experts_used: experts per token (num_experts_per_tok).
+        taps: layers of the vision encoder whose output is handed on, too (vision_config.deepstack_visual_indexes).
+        positions: learned positions of patches (vision_config.num_position_embeddings).
+    """
+
+    vocabulary: int = 151936
+    vision_layers: int = 27
+    vision_hidden: int = 1152
+    vision_wide: int = 4304
+    patch: int = 16
+    head: int = 128
+    experts: int = 0
+    expert_wide: int = 0
+    experts_used: int = 0
+    taps: int = 3
+    positions: int = 2304
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> Self | None:
+        """Read the sizes from a config.json; None where it is not that of this architecture."""
+        if config.get("model_type") not in ("qwen3_vl", "qwen3_vl_moe"):
+            return None
+        text, vision = config["text_config"], config["vision_config"]
+        return cls(
+            layers=text["num_hidden_layers"],
+            hidden=text["hidden_size"],
+            wide=text["intermediate_size"],
+            heads=text["num_attention_heads"],
+            kv_heads=text["num_key_value_heads"],
+            vocabulary=text["vocab_size"],
+            tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
+            vision_layers=vision["depth"],
+            vision_hidden=vision["hidden_size"],
+            vision_wide=vision["intermediate_size"],
+            patch=vision.get("patch_size", cls.patch),
+            merge=vision.get("spatial_merge_size", cls.merge),
+            frames_per_patch=vision.get("temporal_patch_size", cls.frames_per_patch),
+            linear_bytes=_linear_bytes(config.get("quantization_config") or {}),
+            head=text.get("head_dim", cls.head),
+            experts=text.get("num_experts", 0),
+            expert_wide=text.get("moe_intermediate_size", 0),
+            experts_used=text.get("num_experts_per_tok", 0),
+            taps=len(vision.get("deepstack_visual_indexes", (8, 16, 24))),
+            positions=vision.get("num_position_embeddings", cls.positions),
+        )
+
+    @property
+    def head_size(self) -> int:
+        """Channels of an attention head."""
+        return self.head
+
+    @property
+    def linear_parameters(self) -> int:
+        """Weights of the language model's linear layers, the part that quantization shrinks."""
+        attention = 2 * self.hidden * self.head * (self.heads + self.kv_heads)
+        dense = 3 * self.hidden * self.wide
+        sparse = self.experts * 3 * self.hidden * self.expert_wide
+        return self.layers * (attention + (sparse if self.experts else dense))
+
+    @property
+    def small_parameters(self) -> int:
+        """Norms of the language model, and what chooses its experts."""
+        return self.layers * (2 * self.hidden + 2 * self.head + self.experts * self.hidden) + self.hidden
+
+    @property
+    def vision_parameters(self) -> int:
+        """Weights of the vision encoder and of the layers that hand its outputs on."""
+        width, wide, merged = self.vision_hidden, self.vision_wide, self.vision_hidden * self.merge**2
+        block = 4 * width * width + 4 * width + 2 * width * wide + wide + width + 4 * width
+        merger = merged * merged + merged + merged * self.hidden + self.hidden
+        norms = 2 * width + self.taps * 2 * merged
+        patches = self.patch_values * width + width + self.positions * width
+        return patches + self.vision_layers * block + (1 + self.taps) * merger + norms
+
+    def work_bytes(self, cards: int) -> float:
+        """Return the live bytes per token while the language model reads a batch, as of `ModelShape`."""
+        wide = self.experts_used * self.expert_wide if self.experts else self.wide
+        return HALF * (5 * self.hidden + 3 * wide / cards)
+
+    def clip_tokens(self, frames: int, pixels: int) -> int:
+        """Return the most tokens of `frames` frames of at most `pixels` each, with the time before every two."""
+        return math.ceil(frames / self.frames_per_patch) * (self.image_tokens(pixels) + TIME_TOKENS)
+
+    def clip_edge(self, frames: int, pixels: int) -> int:
+        """Return the bound that the model's video processor is told: here of the area of all frames together."""
+        return math.ceil(frames / self.frames_per_patch) * self.frames_per_patch * pixels
 
 
 MIN_PIXELS = 56 * 56
 """Smaller images are enlarged to it (min_pixels in the published preprocessor_config.json of Qwen2.5-VL)."""
 
-MOST_PIXELS = 16384 * 28 * 28
+MOST_TOKENS = 16384
 """Larger images are scaled down to it, where the server is told nothing else (max_pixels, likewise)."""
+
+TIME_TOKENS = 14
+"""Of `<12.3 seconds>`, and of the marks around the two frames behind it (transformers, processing_qwen3_vl.py)."""
 
 _7B = ModelShape(layers=28, hidden=3584, wide=18944, heads=28, kv_heads=4)
 _72B = ModelShape(layers=80, hidden=8192, wide=29568, heads=64, kv_heads=8, vision_wide=3456)
@@ -174,8 +287,14 @@ PUBLISHED: Mapping[str, ModelShape] = {
     "Qwen/Qwen2.5-VL-7B-Instruct-AWQ": replace(_7B, linear_bytes=AWQ_BYTES),
     "Qwen/Qwen2.5-VL-72B-Instruct": _72B,
     "Qwen/Qwen2.5-VL-72B-Instruct-AWQ": replace(_72B, linear_bytes=AWQ_BYTES),
+    "Qwen/Qwen3-VL-8B-Instruct": Qwen3Shape(layers=36, hidden=4096, wide=12288, heads=32, kv_heads=8),
+    "Qwen/Qwen3-VL-32B-Instruct": Qwen3Shape(layers=64, hidden=5120, wide=25600, heads=64, kv_heads=8),
+    "Qwen/Qwen3-VL-30B-A3B-Instruct": Qwen3Shape(
+        layers=48, hidden=2048, wide=6144, heads=32, kv_heads=4, experts=128, expert_wide=768, experts_used=8
+    ),
 }
-"""Sizes of published checkpoints, from config.json of https://huggingface.co/<name>. The AWQ ones keep embeddings and
+"""Sizes of published checkpoints, from config.json of https://huggingface.co/<name>; those of other ones, such as
+Qwen3-VL-235B-A22B, are read from the checkpoint once it is here. The AWQ ones keep embeddings and
 vision encoder in fp16 (quantization_config.modules_to_not_convert: visual)."""
 
 
@@ -193,7 +312,8 @@ def find_shape(model: str, revision: str = "") -> ModelShape | None:
     if path is None or not path.is_file():
         return None
     try:
-        return ModelShape.of_config(json.loads(path.read_text(encoding="utf-8")))
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return ModelShape.of_config(config) or Qwen3Shape.of_config(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # vLLM says what is wrong with it when it starts
 

@@ -55,6 +55,16 @@ class Serving:
             return None
         return Share(one.cards, one.card_gib, one.utilization, one.sequences, self.workers_gib if one.shared else 0.0)
 
+    def resizing(self) -> str:
+        """Return what is wrong where the server would resize every frame; empty where it would not."""
+        multiple = self.shape.multiple if self.shape else 1
+        if self.settings.multiple % multiple == 0:
+            return ""
+        return (
+            f"its frames' sides are multiples of {self.settings.multiple}, the model's patches want {multiple}: the "
+            f"server resizes every frame; set settings.multiple to {multiple}"
+        )
+
 
 def serving(pipelines: Sequence[Pipeline]) -> Serving | None:
     """Return the served vision-language model of pipelines under one profile; None where it is not served."""

@@ -39,6 +39,7 @@ class Demand:
         videos: most videos in a question.
         images: most images in a question.
         clip_pixels: most pixels of a video's frame.
+        clip_edge: the bound that the model's video processor is told of them: of a frame, or of a whole video.
         image_pixels: most pixels of an image.
         medium: tokens of the largest medium.
     """
@@ -48,6 +49,7 @@ class Demand:
     videos: int
     images: int
     clip_pixels: int
+    clip_edge: int
     image_pixels: int
     medium: int
 
@@ -63,7 +65,7 @@ def demand(prompts: Iterable[Prompt], settings: VisionSettings, shape: ModelShap
     asked = {prompt.name: prompt for prompt in prompts}
     fields = _field_bytes(asked.values())
     lengths: dict[str, int] = {}
-    clip_pixels = image_pixels = medium = 0
+    clip_pixels = clip_edge = image_pixels = medium = 0
     for name, prompt in asked.items():
         view, tokens = settings.view(name), TEMPLATE_TOKENS
         clips = sum(kind == "clip" for kind in prompt.media.values())
@@ -76,6 +78,7 @@ def demand(prompts: Iterable[Prompt], settings: VisionSettings, shape: ModelShap
             each = shape.clip_tokens(view.frames, view.clip_pixels)
             tokens += clips * (each + MEDIUM_TOKENS)
             clip_pixels = max(clip_pixels, view.clip_pixels if clips else 0)
+            clip_edge = max(clip_edge, shape.clip_edge(view.frames, view.clip_pixels) if clips else 0)
         still = shape.image_tokens(view.image_pixels)
         tokens += stills * (still + MEDIUM_TOKENS)
         near = view.closeup
@@ -94,7 +97,7 @@ def demand(prompts: Iterable[Prompt], settings: VisionSettings, shape: ModelShap
         lengths[name] = tokens
     longest = max(lengths, key=lambda name: lengths[name])
     videos, images = count_media(asked.values(), settings)
-    return Demand(rounded(lengths[longest]), longest, videos, images, clip_pixels, image_pixels, medium)
+    return Demand(rounded(lengths[longest]), longest, videos, images, clip_pixels, clip_edge, image_pixels, medium)
 
 
 def count_media(prompts: Iterable[Prompt], settings: VisionSettings) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any
 from ffpdata.core.errors import UsageError
 from ffpdata.models.vlm.settings import Closeup
 from ffpdata.serve.memory import ServerMemory, Share, batch_tokens, server_memory
-from ffpdata.serve.model_shape import MIN_PIXELS, MOST_PIXELS, ModelShape, find_shape
+from ffpdata.serve.model_shape import MIN_PIXELS, ModelShape, find_shape
 from ffpdata.serve.profile import Serving, prompts_of, serving, shipped_pipelines
 from ffpdata.serve.questions import Demand, count_media, demand
 
@@ -65,7 +65,7 @@ class ServerPlan:
         images: most images in a question.
         max_model_len: most tokens of a question with its answer.
         batch: most tokens that the server reads at once; 0 for vLLM's default.
-        clip_pixels: most pixels of a video's frame; 0 for the model's own limit.
+        clip_edge: bound of a video, as the model's processor takes it; 0 for the model's own.
         image_pixels: most pixels of an image; 0 for the model's own limit.
         utilization: share of each GPU that the server may fill; 0 for vLLM's default.
         sequences: questions at the same time; 0 for vLLM's default.
@@ -86,7 +86,7 @@ class ServerPlan:
     images: int = IMAGES
     max_model_len: int = LENGTH
     batch: int = 0
-    clip_pixels: int = 0
+    clip_edge: int = 0
     image_pixels: int = 0
     utilization: float = 0.0
     sequences: int = 0
@@ -138,7 +138,7 @@ class ServerPlan:
             limits += ["--gpu-memory-utilization", str(self.utilization)]
         # By default an image may have 16,384 tokens, and vLLM prepares for a batch of them. The frames that come are
         # never larger, and no server enlarges them.
-        pixels = {"images_kwargs": self.image_pixels, "videos_kwargs": self.clip_pixels}
+        pixels = {"images_kwargs": self.image_pixels, "videos_kwargs": self.clip_edge}
         sizes = {kind: {"size": _edges(most)} for kind, most in pixels.items() if most}
         return [*limits, "--mm-processor-kwargs", json.dumps(sizes)] if sizes else limits
 
@@ -224,7 +224,7 @@ def _of_questions(wanted: Demand, shape: ModelShape, given: dict[str, Any]) -> d
     return {
         "max_model_len": length,
         "batch": batch_tokens(shape, wanted, length),
-        "clip_pixels": wanted.clip_pixels,
+        "clip_edge": wanted.clip_edge,
         "image_pixels": wanted.image_pixels,
         "videos": wanted.videos,
         "images": wanted.images,
@@ -238,7 +238,7 @@ def _sum(plan: ServerPlan, shape: ModelShape, card_gib: float, workers_gib: floa
         return None
     numbers: dict[str, float] = {
         "length": plan.max_model_len,
-        "batch": plan.batch or shape.image_tokens(MOST_PIXELS),
+        "batch": plan.batch or shape.image_tokens(shape.most_pixels),
         "utilization": plan.utilization or UTILIZATION,
         "sequences": plan.sequences or 1,
         "cards": plan.gpus,

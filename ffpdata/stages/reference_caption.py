@@ -27,4 +27,4 @@ class ReferenceCaption(VisionStage):
         """Return the caption of the edited clip, and the name of the new object."""
         fields = {"caption": row["caption"], "object": row["object"]}
         answer = self.ask(row, fields, {"reference": "reference_image", "source": "source_video"})
-        return {"target_caption": answer["caption"], "reference_object": answer["object"]}
+        return {"target_caption": answer["caption"], "reference_object": answer["new_object"]}

@@ -319,6 +319,30 @@ def test_a_lora_of_another_size_is_refused(load, clip, plain, tmp_path):
     assert same(model.edit(*clip, prompt="a street", negative="car", seed=3), plain)
 
 
+# --- a cache between steps ---
+
+
+def test_a_cache_computes_fewer_blocks_and_without_it_nothing_changes(load, clip, plain, library):
+    if library == "diffsynth":
+        settings = {"tea_cache": {"threshold": 1e6, "fitted": "Wan2.1-T2V-1.3B"}, "steps": 6}
+        skipped = 2 * 4  # of six steps the first and the last run, each twice for guidance
+    else:
+        settings = {"taylor_cache": {"interval": 3, "first": 2, "order": 1}, "steps": 6}
+        skipped = 2 * 3  # 0, 1 and, by diffusers' count of the interval, 3 run
+    whole = load(steps=6).edit(*clip, prompt="a street", negative="car", seed=3)
+    assert "model_runs" not in whole.facts
+    assert "model_runs" not in plain.facts
+    model = load(**settings)
+    answer = model.edit(*clip, prompt="a street", negative="car", seed=3)
+    assert (answer.facts["model_runs"], answer.facts["skipped_runs"]) == (12, skipped)
+    assert not same(answer, whole)
+    assert same(model.edit(*clip, prompt="a street", negative="car", seed=3), answer), "nothing is left of a clip"
+    if library == "diffusers":  # a prediction from what was computed is nearer than another clip
+        other = model.edit(*clip, prompt="a street", negative="car", seed=4)
+        far = np.abs(other.frames.astype(int) - whole.frames).mean()
+        assert np.abs(answer.frames.astype(int) - whole.frames).mean() < far
+
+
 # --- errors ---
 
 
@@ -427,3 +451,36 @@ def _full():
 def test_defaults_are_those_of_vaces_own_script():
     settings = VaceSettings()
     assert (settings.steps, settings.guidance, settings.shift) == (50, 5.0, 16.0)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("diffusers"), reason="diffusers is not installed")
+@pytest.mark.parametrize(("cache", "right"), [("taylor", True), ("first_block", False)])
+def test_why_one_cache_is_offered_and_another_is_not(cache, right, tmp_path):
+    """The same input twice: what a cache gives the second time must be what was computed the first time."""
+    from diffusers import FirstBlockCacheConfig, TaylorSeerCacheConfig, WanVACETransformer3DModel
+
+    from ffpdata.models.vace_diffusers import CACHED
+
+    folder = tiny.write_vace_diffusers(tmp_path)
+    model = WanVACETransformer3DModel.from_pretrained(folder / "transformer", dtype=torch.float32).eval()
+    taylor = {
+        "cache_interval": 9,
+        "disable_cache_before_step": 1,
+        "max_order": 0,
+        "taylor_factors_dtype": torch.float32,
+    }
+    config = {
+        "taylor": lambda: TaylorSeerCacheConfig(cache_identifiers=CACHED, **taylor),
+        "first_block": lambda: FirstBlockCacheConfig(threshold=1e6),
+    }[cache]()
+    model.enable_cache(config)
+    made = torch.Generator().manual_seed(0)
+    inputs = {
+        "hidden_states": torch.randn(1, 16, 2, 8, 8, generator=made),
+        "timestep": torch.tensor([500]),
+        "encoder_hidden_states": torch.randn(1, 7, 32, generator=made),
+        "control_hidden_states": torch.randn(1, 96, 2, 8, 8, generator=made),
+    }
+    with torch.no_grad(), model.cache_context("cond"):
+        computed, again = (model(**inputs, return_dict=False)[0] for _ in range(2))
+    assert torch.allclose(again, computed, atol=1e-5) == right, "VACE's hints must not be added twice"

@@ -102,6 +102,30 @@ def write_vace(folder: Path, shards: int = 1) -> Path:
     return _write_common(folder)
 
 
+def write_vace_fun(folder: Path) -> Path:
+    """Write a VACE checkpoint of two transformers, in the folders of Wan2.2-VACE-Fun-A14B."""
+    import torch
+    from safetensors.torch import load_file
+
+    for number, name in enumerate(("high_noise_model", "low_noise_model")):
+        write_vace(folder / name)
+        path = folder / name / DIT
+        made = torch.Generator().manual_seed(number)
+        state = load_file(path)
+        drawn = {key: value + 0.02 * torch.randn(value.shape, generator=made) for key, value in state.items()}
+        _save(drawn, path)
+        _move_common(folder / name, folder)
+    return folder
+
+
+def _move_common(source: Path, folder: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path.name != DIT:
+            target = folder / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+
+
 def write_i2v(folder: Path) -> Path:
     """Write an image-to-video checkpoint: as VACE's, without control layers and with the image encoder."""
     from diffsynth.models.wan_video_dit import WanModel

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import UsageError
 from ffpdata.models.vlm.frame_sampling import scaled_size
 from ffpdata.models.vlm.settings import VisionSettings
@@ -20,6 +22,7 @@ from ffpdata.serve.vllm_flags import plan_for
 from tests.serve.published import config_of
 
 LARGE = "Qwen/Qwen2.5-VL-72B-Instruct"
+QWEN3 = "Qwen/Qwen3-VL-32B-Instruct"
 SMALL_AWQ = "Qwen/Qwen2.5-VL-7B-Instruct-AWQ"
 
 
@@ -39,9 +42,11 @@ def profile(folder: Path, model: str = LARGE, settings: dict[str, Any] | None = 
 def test_sizes_are_those_of_the_architecture(name: str) -> None:
     transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
     shape = PUBLISHED[name]
-    config = transformers.Qwen2_5_VLConfig(**config_of(shape))
+    given = config_of(shape)
+    kind = {"qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL", "qwen3_vl_moe": "Qwen3VLMoe"}[given["model_type"]]
+    config = getattr(transformers, f"{kind}Config")(**given)
     with torch.device("meta"):
-        model = transformers.Qwen2_5_VLForConditionalGeneration(config)
+        model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
     assert sum(one.numel() for one in model.parameters()) == shape.parameters
 
 
@@ -78,6 +83,49 @@ def test_a_config_is_read_where_a_model_is_not_in_the_table(tmp_path: Path) -> N
     (tmp_path / "config.json").write_text('{"model_type": "qwen2_5_vl"')
     assert find_shape(str(tmp_path)) is None
     assert find_shape("owner/unknown") is None
+
+
+@pytest.mark.parametrize(("frames", "size"), [(8, (1280, 720)), (5, (720, 1280)), (1, (64, 64))])
+def test_qwen3_bounds_a_whole_video_and_tells_the_time_of_every_two_frames(frames: int, size: tuple[int, int]) -> None:
+    video = pytest.importorskip("transformers.models.qwen3_vl.video_processing_qwen3_vl")
+    shape = PUBLISHED[QWEN3]
+    settings = VisionSettings(multiple=32)
+    width, height = scaled_size(*size, settings.clip_pixels, settings.multiple)
+    assert (width % 32, height % 32, shape.multiple) == (0, 0, 32)
+    edge = shape.clip_edge(frames, settings.clip_pixels)
+    assert edge >= frames * settings.clip_pixels
+    bounds = {"temporal_factor": 2, "factor": 32, "min_pixels": 56 * 56}
+    assert video.smart_resize(max(frames, 2), height, width, **bounds, max_pixels=edge) == (height, width), (
+        "not resized"
+    )
+    if size == (1280, 720):
+        smaller = video.smart_resize(frames, height, width, **bounds, max_pixels=settings.clip_pixels)
+        assert smaller < (height, width), "one frame's bound would shrink every frame"
+    tokens = math.ceil(frames / 2) * (width // 32) * (height // 32)
+    assert tokens + math.ceil(frames / 2) * 8 <= shape.clip_tokens(frames, settings.clip_pixels)
+
+
+def test_the_server_of_qwen3_closes_and_is_told_the_bounds(tmp_path: Path) -> None:
+    plan = plan_for("", "gpu,qwen3", vllm="python3")
+    assert plan.model == QWEN3
+    assert plan.memory is not None
+    assert plan.memory.fits
+    command = plan.command("h", 1)
+    edges = json.loads(command[command.index("--mm-processor-kwargs") + 1])
+    assert edges["videos_kwargs"]["size"]["longest_edge"] >= 8 * 640 * 352
+    one = serving(shipped_pipelines("gpu,qwen3"))
+    assert one is not None
+    assert one.settings.multiple == one.shape.multiple  # type: ignore[union-attr]
+    assert one.resizing() == ""
+    other = serving([load_pipeline("local_editing", profile(tmp_path, QWEN3))])
+    assert other is not None
+    assert "set settings.multiple to 32" in other.resizing()
+
+
+def test_experts_weigh_and_do_not_work() -> None:
+    sparse = PUBLISHED["Qwen/Qwen3-VL-30B-A3B-Instruct"]
+    assert sparse.parameters == pytest.approx(31.07e9, rel=0.01)
+    assert sparse.work_bytes(1) < PUBLISHED["Qwen/Qwen3-VL-8B-Instruct"].work_bytes(1)
 
 
 @pytest.mark.parametrize(("frames", "size"), [(8, (1280, 720)), (5, (720, 1280)), (3, (3000, 200)), (1, (64, 64))])

@@ -73,15 +73,15 @@ class VisionSettings(View):
 
     multiple: int = Field(28, ge=1, le=256)
     """Frames' width and height are multiples of it, so that the server does not resize: 28 for Qwen2.5-VL (patches of
-    14, merged by 2)."""
+    14, merged by 2), 32 for Qwen3-VL (of 16)."""
     jpeg_quality: int = Field(92, ge=1, le=100)
     clips_as: Literal["video", "images"] = "video"
     """`video`: the frames as one `video_url` of JPEGs, which vLLM reads as a video. `images`: each frame as an
     image under a heading, for every server that accepts several images per request."""
     request_fps: bool = True
     """With clips as videos: tell the server the rate of the frames that a question shows (vLLM's `media_io_kwargs`), by
-    which Qwen2.5-VL places them in time. vLLM wants `--trust-request-mm-kwargs` for it, with which `ffpdata serve-vlm`
-    starts it. False for a server that refuses it and assumes a rate of its own."""
+    which Qwen2.5-VL and Qwen3-VL place them in time. vLLM wants `--trust-request-mm-kwargs` for it, with which `ffpdata
+    serve-vlm` starts it. False for a server that refuses it and assumes a rate of its own."""
     questions: dict[str, ViewSettings] = {}
     """Prompt name to its own `View`, e.g. `{screen: {frames: 16}}`; over `OWN_VIEWS`, of which
     `{screen: {closeup: null}}` takes the close-up away."""

@@ -12,16 +12,21 @@ from ffpdata.models.wan.settings import Source
 from ffpdata.models.weights import checkpoint_folder, folder_of, weight_files
 
 TRANSFORMER = "transformer"
+HIGH_NOISE, LOW_NOISE = "transformer_high_noise", "transformer_low_noise"
+"""The two transformers of a model on Wan 2.2."""
+TRANSFORMERS = (TRANSFORMER, HIGH_NOISE, LOW_NOISE)
 TOKENIZER = "tokenizer"
 
 STEMS = {
     TRANSFORMER: "diffusion_pytorch_model",
+    HIGH_NOISE: "high_noise_model/diffusion_pytorch_model",
+    LOW_NOISE: "low_noise_model/diffusion_pytorch_model",
     "text_encoder": "models_t5_umt5-xxl-enc-bf16",
     "vae": "Wan2.1_VAE",
     "image_encoder": "models_clip_open-clip-xlm-roberta-large-vit-huge-14",
 }
-"""Part to the prefix of its file names, in Wan-AI's repositories and, as safetensors, in diffsynth's conversions
-(diffsynth, pipelines/wan_video.py: redirect_dict)."""
+"""Part to the prefix of its file names, in Wan-AI's repositories (in alibaba-pai's of two transformers) and, as
+safetensors, in diffsynth's conversions (diffsynth, pipelines/wan_video.py: redirect_dict)."""
 
 TOKENIZER_FOLDER = "google/umt5-xxl"
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ffpdata.models.gpu_memory import gpu_memory, release
+from ffpdata.models.protocols import Edit
 from ffpdata.models.wan.attention import resolve, using
 from ffpdata.models.wan.loading import LoadPlan, load, stdout_to_stderr
 from ffpdata.models.wan.loras import Deltas, LoraFile, check_deltas, check_pairs, read_lora
+from ffpdata.models.wan.precision import compile_blocks
 from ffpdata.models.wan.settings import REMEDY
 from ffpdata.models.weights import torch_dtype
 
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
     from ffpdata.models.wan.request import Request
     from ffpdata.models.wan.settings import Lora
 
-ADAPTED = ("dit", "vace")
-"""Models of the pipeline that a LoRA may change; no two of their layers share a name."""
+ADAPTED = {"high": ("dit", "vace"), "low": ("dit2", "vace2")}
+"""Models of the pipeline that a LoRA may change; no two of their layers share a name. Where there is one transformer it
+is the first; of two it is that of the noisy steps."""
 
 KEPT_LORAS = 4
 """LoRA files cached in main memory, for roles that use the model alternately."""
@@ -37,12 +41,14 @@ class DiffsynthEngine:
 
         self.plan = plan
         self.device = torch.device(plan.device)
-        self._applied_loras: list[tuple[LoraFile, float]] | None = []
-        """LoRAs on the weights and their strengths; None after an interrupted change."""
+        self._applied_loras: list[tuple[LoraFile, float, str]] | None = []
+        """LoRAs on the weights, their strengths and places; None after an interrupted change."""
         self._lora_cache: dict[LoraFile, LoraWeights] = {}
         self._deltas = Deltas()
         with stdout_to_stderr(), gpu_memory(self.device, "loading the model", REMEDY):
             self.pipe = load(plan)
+        if plan.compiled:
+            compile_blocks(self._lora_models(""))
 
     def close(self) -> None:
         """Free the model."""
@@ -51,6 +57,10 @@ class DiffsynthEngine:
         release(self.device)
 
     def generate(self, request: Request, loras: Sequence[Lora] = ()) -> Frames:
+        """Return the frames of `run`."""
+        return self.run(request, loras).frames
+
+    def run(self, request: Request, loras: Sequence[Lora] = ()) -> Edit:
         """Run the pipeline once.
 
         The same request gives the same bytes on one machine: the noise is drawn on the CPU from the seed.
@@ -58,6 +68,10 @@ class DiffsynthEngine:
         Args:
             request: what to generate.
             loras: LoRAs of this run; those of earlier runs are removed exactly.
+
+        Returns:
+            Frames, uint8 (T, H, W, 3); with a cache between steps the facts `model_runs` and `skipped_runs`: how often
+            the transformer was to run, and how often the cache stood in for it.
 
         Raises:
             GpuMemoryError: the request does not fit the device.
@@ -70,17 +84,22 @@ class DiffsynthEngine:
         with stdout_to_stderr(), gpu_memory(self.device, str(request), REMEDY), using(kernel):
             self.use_loras(loras)
             try:
-                video = self.pipe(**pipeline_arguments(request))
+                with counted(self._transformers()) as runs:
+                    video = self.pipe(**pipeline_arguments(request))
             finally:
                 self._clear_vae_cache()
-            return to_frames(video)
+            facts = {}
+            if request.tea_cache:
+                planned = request.steps * (1 if request.guidance == 1 else 2)
+                facts = {"model_runs": float(planned), "skipped_runs": float(planned - runs())}
+            return Edit(to_frames(video), facts)
 
     def use_loras(self, loras: Sequence[Lora]) -> None:
         """Apply exactly these LoRAs to the weights; an empty list restores the weights as loaded."""
-        selected = [(LoraFile.of(lora), lora.strength) for lora in loras]
+        selected = [(LoraFile.of(lora), lora.strength, lora.noise) for lora in loras]
         if selected == self._applied_loras:
             return
-        found = [self._weights(lora, file) for lora, (file, _) in zip(loras, selected, strict=True)]
+        found = [self._weights(lora, file) for lora, (file, *_) in zip(loras, selected, strict=True)]
         self._applied_loras = None
         self.pipe.clear_lora(verbose=0)
         self._deltas.remove()
@@ -102,44 +121,68 @@ class DiffsynthEngine:
     def _apply_lora(self, lora: Lora, weights: LoraWeights) -> None:
         placement = {"device": self.device, "dtype": torch_dtype(self.plan.dtype)}
         pairs = weights.pairs
-        for model in self._lora_models():
+        for noise in [lora.noise] if lora.noise else self._noises():
+            self._deltas.add(self._parameters(noise), weights.deltas, lora.strength)
+        for model in self._lora_models(lora.noise):
             fits = pairs.keys() & _layers(model).keys()
             state = {f"{layer}.lora_A.weight": pairs[layer][0].to(**placement) for layer in fits}
             state |= {f"{layer}.lora_B.weight": pairs[layer][1].to(**placement) for layer in fits}
             if fits:
                 self.pipe.load_lora(model, state_dict=state, alpha=lora.strength, hotload=True, verbose=0)
-        self._deltas.add(self._parameters(), weights.deltas, lora.strength)
 
     def _check(self, lora: Lora, weights: LoraWeights) -> None:
         """Raise for a LoRA of another model: diffsynth's loader silently skips layers that do not fit."""
         layers: dict[str, Any] = {}
-        for model in self._lora_models():
+        for model in self._lora_models(lora.noise):
             layers |= _layers(model)
         name = lora.file or lora.model
         check_pairs(
             name, weights.pairs, {key: (module.in_features, module.out_features) for key, module in layers.items()}
         )
-        check_deltas(name, weights.deltas, self._parameters())
+        check_deltas(name, weights.deltas, self._parameters(lora.noise))
 
-    def _parameters(self) -> dict[str, Any]:
+    def _parameters(self, noise: str) -> dict[str, Any]:
         """Return the parameters that a LoRA may change, by their names without offloading."""
         return {
             name.replace(".module.", "."): value
-            for model in self._lora_models()
+            for model in self._lora_models(noise)
             for name, value in model.named_parameters()
         }
 
-    def _lora_models(self) -> list[Any]:
-        """Return the models that LoRAs are applied to, prepared for it; results without a LoRA are unchanged."""
-        for name in ADAPTED:
-            if getattr(self.pipe, name) is not None:
-                setattr(self.pipe, name, self.pipe.enable_lora_hot_loading(getattr(self.pipe, name)))
-        return [getattr(self.pipe, name) for name in ADAPTED if getattr(self.pipe, name) is not None]
+    def _noises(self) -> list[str]:
+        """Return which transformers there are."""
+        return [noise for noise, (transformer, _) in ADAPTED.items() if getattr(self.pipe, transformer) is not None]
+
+    def _transformers(self) -> list[Any]:
+        return [getattr(self.pipe, ADAPTED[noise][0]) for noise in self._noises()]
+
+    def _lora_models(self, noise: str) -> list[Any]:
+        """Return the models that a LoRA is applied to, prepared for it; results without a LoRA are unchanged."""
+        found = []
+        for name in (name for one in ([noise] if noise else self._noises()) for name in ADAPTED[one]):
+            if (model := getattr(self.pipe, name)) is not None:
+                found.append(self.pipe.enable_lora_hot_loading(model))
+                setattr(self.pipe, name, found[-1])
+        return found
 
     def _clear_vae_cache(self) -> None:
         """Free the features that the VAE caches: 4 GiB at 720p."""
         if self.pipe is not None and self.pipe.vae is not None:
             self.pipe.vae.model.clear_cache()
+
+
+@contextlib.contextmanager
+def counted(transformers: Iterable[Any]) -> Iterator[Callable[[], int]]:
+    """Count how often the blocks of transformers run inside a with block: yields a function that tells the number."""
+    runs: list[None] = []
+    hooks = [
+        transformer.blocks[0].register_forward_pre_hook(lambda *_: runs.append(None)) for transformer in transformers
+    ]
+    try:
+        yield lambda: len(runs)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _layers(model: Any) -> dict[str, torch.nn.Linear]:
@@ -180,6 +223,8 @@ def pipeline_arguments(request: Request) -> dict[str, Any]:
     }
     if request.tiles:
         arguments |= {"tile_size": request.tiles.size, "tile_stride": request.tiles.stride}
+    if request.boundary is not None:
+        arguments["switch_DiT_boundary"] = request.boundary
     if request.tea_cache:
         arguments |= {"tea_cache_l1_thresh": request.tea_cache[0], "tea_cache_model_id": request.tea_cache[1]}
     return arguments

@@ -29,7 +29,7 @@ def lora_notes(loras: Iterable[Lora], transformer: Checkpoint, spell: Callable[[
     notes = []
     base: Shapes | None = None
     for lora in loras:
-        files = _local_files(lora.checkpoint())
+        files = local_files(lora.checkpoint())
         if lora.file:
             files = [file for file in files if file.name == Path(lora.file).name]
         if len(files) > 1:
@@ -82,14 +82,15 @@ def _base(transformer: Checkpoint) -> Shapes:
     """Return the shapes of the transformer's parameters; none where it is not on this machine."""
     shapes: dict[str, Sequence[int]] = {}
     try:
-        for file in _local_files(transformer):
+        for file in local_files(transformer):
             shapes |= safetensors_shapes(file)
     except FatalError:
         return {}  # the line about the checkpoint says so
     return shapes
 
 
-def _local_files(checkpoint: Checkpoint) -> list[Path]:
+def local_files(checkpoint: Checkpoint) -> list[Path]:
+    """Return the weights of a checkpoint that are on this machine."""
     if "://" in checkpoint.model:
         return []
     own = folder_of(checkpoint.model)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.errors import FatalError
-from ffpdata.models.wan.checkpoint_files import TRANSFORMER
+from ffpdata.models.wan.checkpoint_files import HIGH_NOISE, LOW_NOISE, TRANSFORMER, TRANSFORMERS
+from ffpdata.models.wan.precision import quantize_config
 from ffpdata.models.weights import torch_dtype
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class LoadPlan:
         offload: `none`, `models` or `layers`.
         layer_limit_gib: as in `DiffsynthRuntime`, for offload `layers`.
         ranks: processes per clip.
+        quantization: the setting of this name.
+        compiled: whether the blocks are compiled.
     """
 
     parts: Parts
@@ -36,6 +39,8 @@ class LoadPlan:
     offload: str = "none"
     layer_limit_gib: float = 3.0
     ranks: int = 1
+    quantization: str = "none"
+    compiled: bool = False
 
 
 def require(*packages: str) -> None:
@@ -76,7 +81,14 @@ def load(plan: LoadPlan) -> Any:
         pipe = WanVideoPipeline.from_pretrained(
             torch_dtype=dtype,
             device=plan.device,
-            model_configs=[ModelConfig(path=list(files), **offload_options) for _, files in plan.parts.files],
+            model_configs=[
+                ModelConfig(
+                    path=list(files),
+                    quantize=quantize_config(plan.quantization) if part in TRANSFORMERS else None,
+                    **offload_options,
+                )
+                for part, files in plan.parts.files
+            ],
             tokenizer_config=ModelConfig(path=plan.parts.tokenizer),
             redirect_common_files=False,
             use_usp=plan.ranks > 1,
@@ -96,11 +108,13 @@ def load(plan: LoadPlan) -> Any:
 def _models(pipe: Any, parts: Parts) -> dict[str, Any]:
     """Return the pipeline's models by part; None for a model that the files lack."""
     names = [part for part, _ in parts.files]
-    found = {TRANSFORMER: pipe.dit, "text_encoder": pipe.text_encoder, "vae": pipe.vae}
-    found["image_encoder"] = pipe.image_encoder
+    found = {TRANSFORMER: pipe.dit, HIGH_NOISE: pipe.dit, LOW_NOISE: pipe.dit2, "text_encoder": pipe.text_encoder}
+    found |= {"vae": pipe.vae, "image_encoder": pipe.image_encoder}
     models = {part: found[part] for part in names}
-    if TRANSFORMER in names and "image_encoder" not in names:
+    if not {TRANSFORMER, HIGH_NOISE}.isdisjoint(names) and "image_encoder" not in names:
         models["vace"] = pipe.vace
+    if LOW_NOISE in names:
+        models["vace of the low noise"] = pipe.vace2
     return models
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from ffpdata.core.errors import ConfigError
 from ffpdata.models.requirements import Requirements, wants_gpu
 from ffpdata.models.settings import parse_runtime
-from ffpdata.models.wan import attention
-from ffpdata.models.wan.checkpoint_files import TRANSFORMER, checkpoints, find_parts
+from ffpdata.models.wan import attention, precision
+from ffpdata.models.wan.checkpoint_files import TRANSFORMERS, checkpoints, find_parts
 from ffpdata.models.wan.inspection import lora_notes
 from ffpdata.models.wan.loading import LoadPlan, require
 from ffpdata.models.wan.loras import resolve_under_root
@@ -23,7 +23,7 @@ from ffpdata.models.weights import torch_device, torch_dtype
 
 if TYPE_CHECKING:
     from ffpdata.core.stage import ModelSpec
-    from ffpdata.models.protocols import Frames
+    from ffpdata.models.protocols import Edit
     from ffpdata.models.wan.request import Request
     from ffpdata.models.wan.settings import Lora
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """A loaded pipeline."""
 
-    def generate(self, request: Request, loras: Sequence[Lora]) -> Frames:
-        """Return uint8 (T, H, W, 3)."""
+    def run(self, request: Request, loras: Sequence[Lora]) -> Edit:
+        """Return frames, uint8 (T, H, W, 3), and facts."""
 
     def close(self) -> None:
         """Free the model."""
@@ -62,12 +62,12 @@ class SharedPipeline:
             self._entry: _Shared | None = _shared[plan]
             self._entry.users += 1
 
-    def generate(self, request: Request) -> Frames:
-        """Generate uint8 (T, H, W, 3) with this back end's LoRAs; other users of the engine wait."""
+    def generate(self, request: Request) -> Edit:
+        """Generate frames, uint8 (T, H, W, 3), with this back end's LoRAs; other users of the engine wait."""
         if self._entry is None:
             raise RuntimeError("the model was closed")
         with self._entry.lock:
-            return self._entry.engine.generate(request, self._loras)
+            return self._entry.engine.run(request, self._loras)
 
     def swap_loras(self, loras: Sequence[Lora]) -> None:
         """Use other LoRAs from the next generation on; an empty list removes them."""
@@ -90,7 +90,7 @@ def wan_requirements(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequen
     found = checkpoints(Source(model=spec.model, revision=spec.revision), settings.sources, parts)
     runtime = parse_runtime(DiffsynthRuntime, spec)
     loras = resolve_under_root(settings.loras, runtime.loras_root)
-    transformer = next(checkpoint for checkpoint in found if checkpoint.part == TRANSFORMER)
+    transformers = [checkpoint for checkpoint in found if checkpoint.part in TRANSFORMERS]
     return Requirements(
         ("torch", "diffsynth"),
         (*found, *(lora.checkpoint() for lora in loras)),
@@ -99,7 +99,8 @@ def wan_requirements(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequen
             attention.note(
                 settings.attention, device=runtime.device, dtype=settings.dtype, ranks=runtime.sequence_parallel
             ),
-            *lora_notes(loras, transformer),
+            *lora_notes(loras, transformers[0]),  # of two, both have the same layers
+            *precision.notes(settings, transformers, device=runtime.device),
         ],
     )
 
@@ -132,6 +133,7 @@ def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str])
     if device.type == "cpu" and runtime.offload != "none":
         raise ConfigError(f"{spec.backend}: runtime offload keeps weights off a GPU: on the CPU leave it at none")
     attention.check(settings.attention, device=device.type, dtype=settings.dtype, ranks=runtime.sequence_parallel)
+    precision.check(settings, device=device, ranks=runtime.sequence_parallel, offload=runtime.offload)
     source = Source(model=spec.model, revision=spec.revision)
     found = find_parts(source, settings.sources, parts, allow_pickle=runtime.allow_pickle)
     return LoadPlan(
@@ -141,6 +143,8 @@ def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str])
         offload=runtime.offload,
         layer_limit_gib=runtime.layer_limit_gib,
         ranks=runtime.sequence_parallel,
+        quantization=settings.quantization,
+        compiled=settings.compile,
     )
 
 

@@ -24,6 +24,7 @@ class Request:
         first_image: first frame for image-to-video, of the clip's size.
         control_scale: weight of VACE's layers; 1 as trained.
         attention: the setting of this name.
+        boundary: of two transformers, the time below which the second takes over; None for one.
         tea_cache: threshold, and name of the model whose coefficients are used.
     """
 
@@ -44,6 +45,7 @@ class Request:
     first_image: Image | None = None
     control_scale: float = 1.0
     attention: str = "auto"
+    boundary: float | None = None
 
     def __str__(self) -> str:
         return f"{self.width} x {self.height} x {self.frames}"

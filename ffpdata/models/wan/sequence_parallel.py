@@ -18,7 +18,7 @@ from ffpdata.core.errors import ConfigError, FfpdataError, RetryableError
 from ffpdata.processes.ports import free_port
 
 if TYPE_CHECKING:
-    from ffpdata.models.protocols import Frames
+    from ffpdata.models.protocols import Edit
     from ffpdata.models.wan.loading import LoadPlan
     from ffpdata.models.wan.request import Request
     from ffpdata.models.wan.settings import Lora
@@ -141,6 +141,18 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+class _Rank:
+    """The pipeline in one of the processes."""
+
+    def __init__(self, plan: LoadPlan) -> None:
+        from ffpdata.models.wan.engine import DiffsynthEngine
+
+        self._engine = DiffsynthEngine(plan)
+
+    def generate(self, request: Request, loras: Sequence[Lora]) -> Edit:
+        return self._engine.run(request, loras)
+
+
 class RankedEngine:
     """A pipeline on all GPUs visible to this process."""
 
@@ -152,14 +164,12 @@ class RankedEngine:
                 f"runtime sequence_parallel is {plan.ranks}, but this process sees {torch.cuda.device_count()} GPUs: "
                 "give the role's resources as many `gpus`"
             )
-        from ffpdata.models.wan.engine import DiffsynthEngine
+        self._ranks = Ranks(_Rank, [plan], plan.ranks)
 
-        self._ranks = Ranks(DiffsynthEngine, [plan], plan.ranks)
-
-    def generate(self, request: Request, loras: Sequence[Lora] = ()) -> Frames:
-        """Generate on all ranks, as `DiffsynthEngine.generate`."""
-        frames: Frames = self._ranks.call(request, tuple(loras))
-        return frames
+    def run(self, request: Request, loras: Sequence[Lora] = ()) -> Edit:
+        """Generate on all ranks, as `DiffsynthEngine.run`."""
+        answer: Edit = self._ranks.call(request, tuple(loras))
+        return answer
 
     def close(self) -> None:
         """Stop the ranks."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ffpdata.models.requirements import Checkpoint
 from ffpdata.models.settings import BackendSettings, DeviceRuntime
 from ffpdata.models.wan.attention import Attention
+from ffpdata.models.wan.precision import Quantization
 from ffpdata.models.weights import Dtype
 
 REMEDY = "Set the role's runtime offload to models or layers, tile the VAE, or use a smaller clip or model."
@@ -36,10 +37,13 @@ class Lora(Source):
     Attributes:
         file: name of the file, where the source has several.
         strength: factor, 1 as trained.
+        noise: of a model with two transformers, the one that it is laid over: that of the noisy or of the clean steps;
+            empty for both.
     """
 
     file: str = ""
     strength: float = 1.0
+    noise: Literal["", "high", "low"] = ""
 
     def checkpoint(self) -> Checkpoint:
         """Return its checkpoint."""
@@ -79,6 +83,8 @@ class TeaCache(BaseModel):
 class WanSettings(BackendSettings):
     """Settings of every Wan back end. Defaults are those of Wan's own generate.py."""
 
+    two_transformers: ClassVar[bool] = False
+
     steps: int = Field(50, ge=1)
     guidance: float = Field(5.0, ge=1)
     """Classifier-free guidance; 1 is none and halves the time, as distilled LoRAs need it."""
@@ -94,6 +100,15 @@ class WanSettings(BackendSettings):
     """Attention kernel: PyTorch's own (`sdpa`), FlashAttention 2 or 3, or SageAttention, which quantises. It changes
     the bytes and counts in the key; `auto` is `sdpa`, whatever is installed (with `sequence_parallel`, `fa2`)."""
 
+    @field_validator("loras")
+    @classmethod
+    def _places(cls, loras: list[Lora]) -> list[Lora]:
+        if not cls.two_transformers and (placed := [lora.noise for lora in loras if lora.noise]):
+            raise ValueError(
+                f"noise: {placed[0]} is for models with two transformers, and this one has one: leave it out"
+            )
+        return loras
+
     def sampling(self) -> dict[str, Any]:
         """Return the fields of a `Request` that these settings define."""
         return {name: getattr(self, name) for name in ("steps", "guidance", "shift", "tiles", "attention")}
@@ -106,6 +121,13 @@ class DiffsynthSettings(WanSettings):
     """Part to its source, where it is not `model`: the back end lists the parts."""
     tea_cache: TeaCache | None = None
     """Counts in the key, because it changes the result."""
+    quantization: Quantization = "none"
+    """Linear layers of the transformer and of VACE: `fp8` keeps weights and computes products in 8-bit floats with a
+    scale per row (compute capability 8.9: Ada, Hopper, Blackwell), `fp8_weights` keeps the weights so and computes in
+    `dtype` on any device. LoRAs stay in `dtype` beside them. It changes the result and counts in the key."""
+    compile: bool = False
+    """Compile the blocks of the transformer and of VACE by `torch.compile`: faster after a first, slow clip.
+    Fused operations round in another order, so it changes bytes and counts in the key."""
 
     def sampling(self) -> dict[str, Any]:
         """Return the fields of a `Request` that these settings define."""
