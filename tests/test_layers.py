@@ -37,7 +37,18 @@ LEVEL = {
     "cli": 10,
     "__main__": 10,
 }
-HEAVY = {"torch", "transformers", "diffsynth", "ray", "vllm", "onnxruntime", "fastapi", "uvicorn", "starlette"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "diffsynth",
+    "ray",
+    "vllm",
+    "onnxruntime",
+    "ai_edge_litert",
+    "fastapi",
+    "uvicorn",
+    "starlette",
+}
 ON_DEMAND = {
     "runners/ray.py",
     "runners/worker_pools.py",
