@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ffpdata.core.keys import digest
 from ffpdata.core.sections import CurateSettings
-from ffpdata.curate import dedup, select, split, verdicts
+from ffpdata.curate import dedup, likeness, select, split, verdicts
 from ffpdata.manifests.manifest import stage_schema, worker_label
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
@@ -29,7 +29,10 @@ NOT_BEST, DUPLICATE = "not_best_variant", "near_duplicate"
 BY_REVIEWER, NOT_REVIEWED = "rejected_by_reviewer", "not_reviewed"
 
 _IDENTITY = ("item_id", "parent_id", "source_id")
-_COLUMNS = ("task", "object", "style_id", "source_hash", "target_hash", *select.RANKING)
+_COLUMNS = (
+    *("task", "object", "style_id", "source_hash", "target_hash", "source_vector", "target_vector"),
+    *select.RANKING,
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[s
     """Decide on each pair.
 
     Args:
-        pairs: the finished pairs: identity, task, scores, hashes, and `decision` of the reviewers (a
+        pairs: the finished pairs: identity, task, scores, hashes, vectors where there are any, and `decision` of the reviewers (a
             `verdicts.Decision`) where there is one.
         settings: of the curation.
 
@@ -117,13 +120,19 @@ def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[s
         Per pair `status`, `reason`, `error` (which pair is better, or what reviewers decided), `split`, `source_group`
         and `key`.
     """
-    sources = dedup.find_look_alikes(dedup.parse_hashes(p.get("source_hash") for p in pairs), settings.duplicate_bits)
+    bits, cosine = settings.duplicate_bits, settings.duplicate_cosine
+    sources = dedup.find_look_alikes(dedup.parse_hashes(p.get("source_hash") for p in pairs), bits)
+    vectors = likeness.ClipVectors([p.get("source_vector") for p in pairs])
+    sources = dedup.together(sources, likeness.find_look_alikes(vectors, cosine))
     refused = _refused_by_reviewers(pairs, settings)
     order = [position for position in select.rank(pairs) if position not in refused]
     worse = select.worse_variants(pairs, order) if settings.variants == "best" else {}
     remaining = [position for position in order if position not in worse]
     targets = dedup.parse_hashes(p.get("target_hash") for p in pairs)
-    copies = dedup.near_duplicates(pairs, remaining, sources, targets, settings.duplicate_bits)
+    edited = likeness.ClipVectors([p.get("target_vector") for p in pairs])
+    copies = dedup.near_duplicates(
+        pairs, remaining, sources, targets, bits, lambda i, j: edited.cosines(i, j) >= cosine
+    )
     groups = split.source_groups([p["source_id"] for p in pairs], sources)
     split_names = {group: split.split_of(group, settings.splits, settings.seed) for group in set(groups)}
     decisions = []
