@@ -112,8 +112,8 @@ def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[s
     """Decide on each pair.
 
     Args:
-        pairs: the finished pairs: identity, task, scores, hashes, vectors where there are any, and `decision` of the reviewers (a
-            `verdicts.Decision`) where there is one.
+        pairs: the finished pairs: identity, task, scores, hashes, vectors where there are any, and `decision` of the
+            reviewers (a `verdicts.Decision`) where there is one.
         settings: of the curation.
 
     Returns:
@@ -131,7 +131,7 @@ def decide(pairs: list[dict[str, Any]], settings: CurateSettings) -> list[dict[s
     targets = dedup.parse_hashes(p.get("target_hash") for p in pairs)
     edited = likeness.ClipVectors([p.get("target_vector") for p in pairs])
     copies = dedup.near_duplicates(
-        pairs, remaining, sources, targets, bits, lambda i, j: edited.cosines(i, j) >= cosine
+        pairs, remaining, sources, targets, bits, also=lambda i, j: edited.cosines(i, j) >= cosine
     )
     groups = split.source_groups([p["source_id"] for p in pairs], sources)
     split_names = {group: split.split_of(group, settings.splits, settings.seed) for group in set(groups)}

@@ -95,6 +95,7 @@ def near_duplicates(
     sources: LookAlikes,
     targets: ClipHashes,
     bits: int,
+    *,
     also: Callable[[Positions, Positions], NDArray[np.bool_]] | None = None,
 ) -> dict[int, int]:
     """Return the position of every duplicate to the position of the better pair that replaces it.

@@ -8,6 +8,7 @@ degrees: those of copies (cosine .7 and more) in 48 and less, those of different
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 WORDS = 3
 """64-bit words of a sketch."""
 FAR, FAR_TWO = 72, 49
-"""Bits of 192, and of the first 128, up to which sketches are near: 999 of 1000 pairs at cosine .7, 98 of 100 at .6, and
-one of 1500 pairs at cosine 0."""
+"""Bits of 192, and of the first 128, up to which sketches are near: those of 999 of 1000 pairs at cosine .7, of 98 of
+100 at .6, and of one of 10,000 at cosine 0."""
 _BATCH = 1 << 14
 """Cosines that are computed at a time: 64 MB."""
 
@@ -34,13 +35,17 @@ class ClipVectors:
     """Vectors of n clips, of which some may have none.
 
     Attributes:
-        known: bool (n,), whether a clip has a vector.
+        known: bool (n,), whether a clip has a vector; one of another length than most, of an embedder that the run had
+            before, is none.
         values: float32 (n, D) of length 1; zeros where a clip has none.
     """
 
     def __init__(self, texts: Sequence[str | None]) -> None:
-        self.known: NDArray[np.bool_] = np.array([bool(text) for text in texts], bool)
-        found = parse_vectors([text for text in texts if text])
+        written = [text or "" for text in texts]
+        lengths = Counter(len(text) for text in written if text).most_common(1)
+        usual = lengths[0][0] if lengths else -1
+        self.known: NDArray[np.bool_] = np.array([len(text) == usual for text in written], np.bool_)
+        found = parse_vectors([text for text in written if len(text) == usual])
         self.values: NDArray[np.float32] = np.zeros((len(texts), found.shape[1]), np.float32)
         self.values[self.known] = found
 

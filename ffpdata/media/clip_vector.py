@@ -31,7 +31,9 @@ def vector_text(vector: NDArray[np.floating]) -> str:
 def parse_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
     """Return vectors of length 1, float32 (N, D), of texts of one length; raises ValueError where lengths differ."""
     rows = [np.frombuffer(base64.b64decode(text), np.int8) for text in texts]
+    if not rows:
+        return np.zeros((0, 0), np.float32)
     if len({len(row) for row in rows}) > 1:
         raise ValueError(f"vectors of different lengths: {sorted({len(row) for row in rows})}")
-    found = np.array(rows, np.float32).reshape(len(rows), -1)
+    found = np.array(rows, np.float32)
     return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9).astype(np.float32)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LABEL = "text"
 
 _SIDE = 736
-"""Long side of the network's picture: 0.09 CPU seconds for 16:9. Letters lower than 1/60 of the long side are not found."""
+"""Long side of the network's picture: 0.09 CPU seconds for 16:9."""
 _STRIDE = 32
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)

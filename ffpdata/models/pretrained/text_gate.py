@@ -8,6 +8,7 @@ and subtitles stand.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import cv2
@@ -35,7 +36,7 @@ _TALLEST = 0.15
 _RING = 0.6
 """Width of the ring around a line in which the picture is watched, of the line's height."""
 _MOVES = 8.0
-"""Mean change of the ring from one looked-at frame to the next, in levels of 255, from which the picture moves there."""
+"""Mean change of the ring from one looked-at frame to the next, levels of 255, from which the picture moves there."""
 
 
 class TextGateSettings(BackendSettings):
@@ -44,8 +45,8 @@ class TextGateSettings(BackendSettings):
     frames: int = Field(5, ge=1)
     """Frames that are looked at, spread over the clip."""
     max_share: float = Field(0.05, ge=0, le=1)
-    """Largest part of the picture that text may cover, on the mean of the frames. A number plate covers 0.002, a line of
-    a title 0.02."""
+    """Largest part of the picture that text may cover, on the mean of the frames. A number plate covers 0.002, a line
+    of a title 0.02."""
     max_overlay: float = Field(0.0005, ge=0, le=1)
     """Largest part of the picture that lines laid over the clip may cover; a small watermark covers 0.002."""
     stays: float = Field(0.8, gt=0, le=1)
@@ -145,5 +146,5 @@ def ring_change(pictures: Sequence[Image], box: Box) -> float:
     if not ring.any():
         return 0.0
     crops = [picture[top : top + ring.shape[0], left : left + ring.shape[1]] for picture in pictures]
-    changes = [cv2.absdiff(a, b)[ring].mean() for a, b in zip(crops[:-1], crops[1:], strict=True)]
+    changes = [cv2.absdiff(a, b)[ring].mean() for a, b in pairwise(crops)]
     return float(np.mean(changes))
