@@ -81,7 +81,7 @@ def test_each_remover_has_an_item_and_one_is_kept(run: RunFolder) -> None:
     assert len({row["segment_key"] for row in found.values()}) == 1
     assert len({row["seed"] for row in found.values()}) == 1
     assert {name: row["synthesize_model"] for name, row in found.items()} == {
-        "temporal_fill": "temporal_fill@2",
+        "temporal_fill": "temporal_fill@3",
         "again": "again@2",
         "smear": "smear@1",
     }

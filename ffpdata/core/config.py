@@ -233,7 +233,8 @@ class _Draft:
 
     def _shipped_roles(self) -> set[str]:
         """Roles that the stages of ffpdata have, those of other pipelines too."""
-        return set(read(self.library.file("pipelines/profiles", "cpu"))[0]["models"])
+        files = sorted((self.library.root / "pipelines" / "profiles").glob("*.yaml"))
+        return {role for file in files for role in read(file)[0].get("models") or {}}
 
     def spread_models(self) -> None:
         """Give each of several back ends of a role its own place, `<role>/<name>`, in place of the list."""

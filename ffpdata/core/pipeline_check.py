@@ -86,7 +86,7 @@ def _wrong_method(cls: type[Stage]) -> str:
 
 
 def _wrong_columns(cls: type[Stage]) -> str:
-    for attribute in ("reads", "uses", "optional", "added", "models", "prompts", "fields"):
+    for attribute in ("reads", "uses", "optional", "added", "models", "optional_models", "prompts", "fields"):
         value = getattr(cls, attribute)
         if not isinstance(value, (tuple, list)) or not all(isinstance(entry, str) for entry in value):
             hint = f'; for one name write ("{value}",)' if isinstance(value, str) else ""

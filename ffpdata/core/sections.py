@@ -38,6 +38,8 @@ class CurateSettings(BaseModel):
     """Keep only the better of an item's variants by score, or all of them."""
     duplicate_bits: int = Field(default=10, ge=0, le=64)
     """Two frames whose 64-bit perceptual hashes differ in at most so many bits count as the same picture."""
+    duplicate_cosine: float = Field(default=0.5, ge=0.4, le=1)
+    """Two clips whose vectors (stage `embed`) have at least this cosine count as the same, beside those by hash."""
     verdicts: Literal["use", "ignore", "require"] = "use"
     """Of reviewers: `use` keeps out what they reject, `require` also what they did not accept, `ignore` neither."""
     splits: dict[str, float] = {"train": 0.9, "validation": 0.05, "test": 0.05}

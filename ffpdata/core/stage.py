@@ -270,6 +270,8 @@ class Stage:
     """Column of type `dict` for what a model measured; a rejection's facts that are no columns go there too."""
     models: ClassVar[tuple[str, ...]] = ()
     """Model roles that the stage may use."""
+    optional_models: ClassVar[tuple[str, ...]] = ()
+    """Those of `models` that a profile need not fill: `applies` then says what becomes of the items."""
     several: ClassVar[tuple[str, ...]] = ()
     """Those of `models` that may have several back ends in one run. Each of these is then a role `<role>/<name>` of its
     own, and `roles` says by which one a row is made."""
@@ -324,7 +326,8 @@ class Stage:
     def setup(self) -> None:
         """Prepare the worker, once: loads every model of `models`. Override to load less, or more."""
         for role in self.models:
-            for key in of_role(self.specs, role) or (role,):
+            needed = () if role in self.optional_models else (role,)
+            for key in of_role(self.specs, role) or needed:
                 self.model(key)
 
     def packaged(self) -> tuple[str, ...]:
@@ -370,11 +373,12 @@ class Stage:
         """Digest of what is the same for all rows that use `roles`."""
         if roles not in self._fixed:
             settings = self.settings.model_dump(mode="json")
-            models: dict[str, Any] = {}
+            found: dict[str, list[dict[str, Any]]] = {}
             for role in roles:
-                found = [spec.identity() for spec in of_role(self.specs, role).values()]
+                identities = [spec.identity() for spec in of_role(self.specs, role).values()]
                 # What a back end is called, and beside which others it stands, changes nothing in what it makes.
-                models |= {role.partition("/")[0]: found[0] if len(found) == 1 else found} if found else {}
+                found.setdefault(role.partition("/")[0], []).extend(identities)
+            models = {role: one[0] if len(one) == 1 else one for role, one in found.items() if one}
             prompts = {name: prompt.key for name, prompt in self.questions.items()}
             self._fixed[roles] = digest(self.name, self.version, settings, prompts, models)
         return self._fixed[roles]

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ffpdata.core.keys import digest
 from ffpdata.core.sections import CurateSettings
-from ffpdata.curate import dedup, select, split, verdicts
+from ffpdata.curate import dedup, likeness, select, split, verdicts
 from ffpdata.manifests.manifest import stage_schema, worker_label
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
@@ -33,7 +33,10 @@ LIKE_TAKEN_DOWN = "like_taken_down"
 """Reason of a copy of a pair whose source was taken down since: it does not take its place."""
 
 _IDENTITY = ("item_id", "parent_id", "source_id")
-_COLUMNS = ("task", "object", "style_id", "reference_id", "source_hash", "target_hash", *select.RANKING)
+_COLUMNS = (
+    *("task", "object", "style_id", "reference_id", "source_hash", "target_hash", "source_vector", "target_vector"),
+    *select.RANKING,
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,10 @@ class _Compared:
 
 
 def _compare(pairs: list[dict[str, Any]], settings: CurateSettings, tombstones: Tombstones) -> _Compared:
-    sources = dedup.find_look_alikes(dedup.parse_hashes(p.get("source_hash") for p in pairs), settings.duplicate_bits)
+    bits, cosine = settings.duplicate_bits, settings.duplicate_cosine
+    sources = dedup.find_look_alikes(dedup.parse_hashes(p.get("source_hash") for p in pairs), bits)
+    vectors = likeness.ClipVectors([p.get("source_vector") for p in pairs])
+    sources = dedup.together(sources, likeness.find_look_alikes(vectors, cosine))
     refused = _refused_by_reviewers(pairs, settings) | _taken_down(pairs, tombstones)
     order = [position for position in select.rank(pairs) if position not in refused]
     worse = select.worse_variants(pairs, order) if settings.variants == "best" else {}
@@ -138,7 +144,10 @@ def _compare(pairs: list[dict[str, Any]], settings: CurateSettings, tombstones: 
     late = {position for position in order if twins and select.edit_of(pairs[position]) in twins} - set(worse)
     remaining = [position for position in order if position not in worse and position not in late]
     targets = dedup.parse_hashes(p.get("target_hash") for p in pairs)
-    copies = dedup.near_duplicates(pairs, remaining, sources, targets, settings.duplicate_bits)
+    edited = likeness.ClipVectors([p.get("target_vector") for p in pairs])
+    copies = dedup.near_duplicates(
+        pairs, remaining, sources, targets, bits, also=lambda i, j: edited.cosines(i, j) >= cosine
+    )
     return _Compared(sources, refused, worse, copies, late)
 
 
@@ -148,8 +157,8 @@ def decide(
     """Decide on each pair.
 
     Args:
-        pairs: the finished pairs: identity, task, scores, hashes, and `decision` of the reviewers (a
-            `verdicts.Decision`) where there is one.
+        pairs: the finished pairs: identity, task, scores, hashes, vectors where there are any, and `decision` of the
+            reviewers (a `verdicts.Decision`) where there is one.
         settings: of the curation.
         tombstones: sources that were taken down.
 

@@ -1,9 +1,9 @@
-"""Near-duplicates by perceptual hash: first clips that look alike, then pairs whose source and target look alike."""
+"""Near-duplicates: first clips that look alike, by perceptual hash, then pairs whose source and target look alike."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,9 +69,9 @@ def find_look_alikes(hashes: ClipHashes, bits: int) -> LookAlikes:
     unique, group = np.unique(both, axis=0, return_inverse=True)
     plain, mirrored = (np.ascontiguousarray(words.T) for words in np.split(unique, 2, axis=1))
     same = np.arange(len(unique))
-    i, j = _close(plain, plain, HASHED_FRAMES * bits)
-    k, m = _close(plain, mirrored, HASHED_FRAMES * bits)
-    edges, first, second = _expand(np.concatenate([same, i, k]), np.concatenate([same, j, m]), group.ravel())
+    i, j = close_words(plain, plain, HASHED_FRAMES * bits)
+    k, m = close_words(plain, mirrored, HASHED_FRAMES * bits)
+    edges, first, second = expand_groups(np.concatenate([same, i, k]), np.concatenate([same, j, m]), group.ravel())
     first, second = chosen[first], chosen[second]
     return LookAlikes(np.minimum(first, second), np.maximum(first, second), edges >= len(same) + len(i))
 
@@ -90,7 +90,13 @@ def connected_components(count: int, i: Positions, j: Positions) -> Positions:
 
 
 def near_duplicates(
-    pairs: Sequence[Mapping[str, Any]], order: Sequence[int], sources: LookAlikes, targets: ClipHashes, bits: int
+    pairs: Sequence[Mapping[str, Any]],
+    order: Sequence[int],
+    sources: LookAlikes,
+    targets: ClipHashes,
+    bits: int,
+    *,
+    also: Callable[[Positions, Positions], NDArray[np.bool_]] | None = None,
 ) -> dict[int, int]:
     """Return the position of every duplicate to the position of the better pair that replaces it.
 
@@ -104,6 +110,7 @@ def near_duplicates(
         sources: which of the pairs' source videos look alike.
         targets: hashes of their target videos.
         bits: as for `find_look_alikes`.
+        also: says of positions i, j of pairs, int64 (n,) each, where their targets look alike by something else.
     """
     rank = np.full(len(pairs), -1)
     rank[list(order)] = np.arange(len(order))
@@ -114,10 +121,11 @@ def near_duplicates(
     i, j, mirrored = sources
     keep = (rank[i] >= 0) & (rank[j] >= 0) & (task[i] == task[j]) & (clip[i] != clip[j])
     keep &= (source[i] != source[j]) | (thing[i] == thing[j])
-    keep &= targets.known[i] & targets.known[j]
     i, j, mirrored = i[keep], j[keep], mirrored[keep]
     other = np.where(mirrored[:, None], targets.mirrored[j], targets.plain[j])
     close = np.bitwise_count(targets.plain[i] ^ other).sum(axis=1, dtype=int) <= HASHED_FRAMES * bits
+    close &= targets.known[i] & targets.known[j]
+    close |= also(i, j) if also else False
     better = np.minimum(rank[i], rank[j])[close]
     worse = np.maximum(rank[i], rank[j])[close]
     replaced: dict[int, int] = {}
@@ -128,14 +136,28 @@ def near_duplicates(
     return {order[loser]: order[winner] for loser, winner in replaced.items()}
 
 
+def together(one: LookAlikes, other: LookAlikes) -> LookAlikes:
+    """Return the pairs of clips of both; one that both have stays as it is in the first."""
+    i, j = np.concatenate([one.i, other.i]), np.concatenate([one.j, other.j])
+    mirrored = np.concatenate([one.mirrored, other.mirrored])
+    new = np.ones(len(i), bool)
+    size = int(j.max(initial=0)) + 1
+    new[len(one.i) :] = ~np.isin(other.i * size + other.j, one.i * size + one.j)
+    return LookAlikes(i[new], j[new], mirrored[new])
+
+
 def number_values(values: Sequence[Any]) -> Positions:
     """Return a number per value, the same for equal values: int64 (n,)."""
     numbers: dict[Any, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
-def _close(one: Words, other: Words, limit: int) -> tuple[Positions, Positions]:
-    """Return positions i < j where one[:, i] and other[:, j], uint64 (3, n), differ in at most `limit` of 192 bits."""
+def close_words(one: Words, other: Words, limit: int, two: int | None = None) -> tuple[Positions, Positions]:
+    """Return positions i < j where one[:, i] and other[:, j], uint64 (3, n), differ in at most `limit` of 192 bits.
+
+    `two` is the limit of the first 128 of these bits, `limit` itself where it is left out.
+    """
+    two = limit if two is None else two
 
     def rows_from(top: int) -> list[tuple[Positions, Positions]]:
         rows = one[:, top : top + TILE_ROWS, None]
@@ -148,7 +170,7 @@ def _close(one: Words, other: Words, limit: int) -> tuple[Positions, Positions]:
             # Two of the three words exclude nearly all candidates.
             np.bitwise_count(np.bitwise_xor(rows[0], columns[0], out=words[tile]), out=first[tile])
             np.bitwise_count(np.bitwise_xor(rows[1], columns[1], out=words[tile]), out=second[tile])
-            i, j = np.nonzero(np.add(first[tile], second[tile], out=first[tile]) <= limit)
+            i, j = np.nonzero(np.add(first[tile], second[tile], out=first[tile]) <= two)
             if len(i):
                 i, j = i + top, j + left
                 bits = np.bitwise_count(one[:, i] ^ other[:, j]).sum(axis=0, dtype=int)
@@ -163,7 +185,7 @@ def _close(one: Words, other: Words, limit: int) -> tuple[Positions, Positions]:
     return np.concatenate([none, *(i for i, _ in tiles)]), np.concatenate([none, *(j for _, j in tiles)])
 
 
-def _expand(u: Positions, v: Positions, group: Positions) -> tuple[Positions, Positions, Positions]:
+def expand_groups(u: Positions, v: Positions, group: Positions) -> tuple[Positions, Positions, Positions]:
     """Turn edges between groups into edges between their members.
 
     Args:

@@ -21,6 +21,11 @@ MEASURE_HEIGHT = 360
 """Short side at which differences are measured."""
 
 
+def evenly_spaced(length: int, count: int) -> list[int]:
+    """Return the indices of at most `count` of `length` frames, evenly spaced, first and last among them."""
+    return [int(t) for t in np.unique(np.linspace(0, length - 1, min(count, length)).round())]
+
+
 def subsample(frames: NDArray, step: int = 4, short_side: int = MEASURE_HEIGHT) -> NDArray:
     """Return every `step`-th frame, shrunk so that the short side is at most `short_side`.
 

@@ -69,6 +69,21 @@ class Edit:
     facts: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Detection:
+    """A thing in a picture.
+
+    Attributes:
+        label: what it is, one of the detector's names.
+        score: 0..1.
+        box: x0, y0, x1, y1 in pixels of the picture.
+    """
+
+    label: str
+    score: float
+    box: Box
+
+
 class Model(Protocol):
     """Attributes of every back end."""
 
@@ -153,3 +168,31 @@ class Stylizer(Model, Protocol):
 
     def stylize(self, frames: Frames, depth: Depth, reference: Image, *, prompt: str, seed: int = 0) -> Edit:
         """Return the clip in the reference's style with the scene's structure and motion kept."""
+
+
+class Detector(Model, Protocol):
+    """Finds things of the kinds that it knows. It looks at sources and targets with the same eyes."""
+
+    def detect(self, picture: Image) -> Sequence[Detection]:
+        """Return what is seen in a picture, one detection a thing, best first; empty where there is nothing."""
+
+
+class ContentGate(Model, Protocol):
+    """Keeps sources with unwanted content out, before anything costly is made of them."""
+
+    def inspect(self, frames: Frames) -> dict[str, float]:
+        """Return what was measured, each number under a name of the gate's own.
+
+        Args:
+            frames: the clip; one frame where the source is a still image.
+
+        Raises:
+            Reject: the source is kept out; with the reason, what was found against which limit, and the numbers.
+        """
+
+
+class Embedder(Model, Protocol):
+    """Describes pictures by vectors: copies of a picture, also cropped, mirrored or recoloured, lie near each other."""
+
+    def embed(self, pictures: Sequence[Image]) -> NDArray[np.float32]:
+        """Return a vector of length 1 for each picture, float32 (N, D)."""

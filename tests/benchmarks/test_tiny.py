@@ -54,6 +54,12 @@ def test_decode(clip: Path) -> None:
     assert "read_video / (ffmpeg -f null + copy)" in said("decode", clip, "--rounds", 1, *CLIP)
 
 
+def test_gates() -> None:
+    told = said("gates", "--width", 320, "--height", 192, "--frames", 1, "--count", 2, "--worlds", 1)
+    assert "copies by hash" in told
+    assert "recall" in told
+
+
 def test_masks() -> None:
     told = said("masks", "--rounds", 1, *CLIP)
     assert "erode worst case by 8 px" in told

@@ -70,7 +70,7 @@ def test_the_papers_models_run_as_published():
 def test_every_worker_is_planned_for(profile):
     for pipeline in profile.values():
         for stage in pipeline.build():
-            if stage.models:
+            if stage.specs:
                 assert stage.resources.seconds, stage.name
                 assert stage.resources.timeout > 2 * stage.resources.seconds, stage.name
 

@@ -38,6 +38,15 @@ _CONFLICT = 30
 _CONFLICT_SHARE = 0.03
 """Share of such pixels from which a frame gets a plate of its own time."""
 
+_SHADE = (0.4, 0.92)
+"""Range of the brightness of a shaded pixel, of that of the background: a fifth darker is plain to see."""
+
+_SHADE_FROM = 44
+"""Levels of 255 from which a background is light enough to see a shadow on."""
+
+_SHADE_TINT = 0.15
+"""Largest difference between the channels of a shadow's darkening: a larger one is another thing."""
+
 _FADE = 6
 """Frames over which one plate is faded into another."""
 
@@ -71,11 +80,12 @@ class TemporalFill:
     Facts of an edit: `unrevealed` (fraction of the mask that no frame shows and that is inpainted), `unrevealed_peak`
     (the largest such fraction of a frame: ten bad frames are a small part of a clip), `warp_error` (mean difference
     between fill and frame in a ring around the mask, levels of 255), `camera_inliers` (mean fraction of background
-    points that follow the camera's homography), `camera_still` (1 or 0).
+    points that follow the camera's homography), `camera_still` (1 or 0), `shade_left` (mean part of that ring in which
+    the frame is darker than the background in all colours alike: a shadow that reaches out of the mask and stays).
     """
 
     name = "temporal_fill"
-    version: int = 2
+    version: int = 3
     tasks = ("removal",)
     """Writing that was laid over a clip is none: the embedded segmenter follows what moves in the scene."""
     Settings = TemporalFillSettings
@@ -177,6 +187,27 @@ class _Window:
         """Frame minus fill, int16 (h, w, 3)."""
         return self.frame.astype(np.int16) - self.fill
 
+    def shade(self) -> float:
+        """Return the part of the ring that is in shadow: darker than the background in all colours alike, 0..1.
+
+        It is looked at in a quarter of the size, where grain and texture that is a pixel off are gone, and against
+        the ring as a whole, so that a darker exposure is no shadow.
+        """
+        size = max(1, self.mask.shape[1] // 4), max(1, self.mask.shape[0] // 4)
+        frame, fill = (
+            cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32) + 4
+            for image in (self.frame, self.fill)
+        )
+        ring = cv2.resize(self.ring.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
+        lit = ring & (max_channel(fill) > _SHADE_FROM)
+        if not lit.any():
+            return 0.0
+        ratio = frame / fill
+        ratio /= np.median(ratio[lit])
+        high, low = max_channel(ratio), -max_channel(-ratio)
+        dark = lit & (high < _SHADE[1]) & (low > _SHADE[0]) & (high - low < _SHADE_TINT)
+        return float(dark.sum() / ring.sum())
+
 
 class _PlateFills:
     """Fills of all frames: from the plate of the whole clip, or of a frame's own time where that plate does not fit."""
@@ -223,10 +254,11 @@ class _PlateFills:
 
 
 def _compose(frames: Frames, hidden: Masks, fills: _PlateFills, soft: int) -> tuple[Frames, dict[str, float]]:
-    """Blend the fill into every frame; return the clip and the facts `unrevealed`, `unrevealed_peak`, `warp_error`."""
+    """Blend the fill into every frame; return the clip and the facts of `edit` about the fill."""
     out = frames.copy()
     guessed_total, masked_total, peak = 0, 0, 0.0
     errors: list[float] = []
+    shades: list[float] = []
     for t in np.flatnonzero(hidden.any(axis=(1, 2))).tolist():
         window = fills.window(t)
         ring, difference = window.ring, window.difference
@@ -234,11 +266,17 @@ def _compose(frames: Frames, hidden: Masks, fills: _PlateFills, soft: int) -> tu
         guessed_total, masked_total, peak = guessed_total + guessed, masked_total + masked, max(peak, guessed / masked)
         if ring.any():
             errors.append(float(np.abs(difference[ring]).mean()))
+            shades.append(window.shade())
         fitted = np.clip(window.fill + _membrane(difference, ring, fills.band), 0, 255)
         alpha = np.clip(1 - (_distance(window.mask) - 1) / soft, 0, 1)[..., None]
         out[t][window.crop] = np.rint(fitted * alpha + window.frame * (1 - alpha)).astype(np.uint8)
     error = float(np.mean(errors)) if errors else 0.0
-    return out, {"unrevealed": guessed_total / max(1, masked_total), "unrevealed_peak": peak, "warp_error": error}
+    return out, {
+        "unrevealed": guessed_total / max(1, masked_total),
+        "unrevealed_peak": peak,
+        "warp_error": error,
+        "shade_left": round(float(np.mean(shades)), 5) if shades else 0.0,
+    }
 
 
 def _inpaint(image: Image, holes: NDArray[np.bool_], revealed: NDArray[np.bool_]) -> Image:

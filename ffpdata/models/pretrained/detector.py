@@ -6,11 +6,12 @@ The network sees a square of 300 pixels. Its scores are low by nature: .45 is su
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+
+from ffpdata.models.protocols import Detection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,21 +66,6 @@ _WITHIN = 0.85
 """A box with a larger share of it inside a better one of the same name is a part of that object."""
 _CUT = 0.01
 """A box nearer to a crop's edge than this share of its side is cut off there."""
-
-
-@dataclass(frozen=True)
-class Detection:
-    """An object in a frame.
-
-    Attributes:
-        label: one of `LABELS`.
-        score: 0..1.
-        box: x0, y0, x1, y1 in pixels of the frame.
-    """
-
-    label: str
-    score: float
-    box: Box
 
 
 class ObjectDetector:

@@ -39,6 +39,33 @@ def test_no_flicker_and_nothing_changed_far_from_the_mask():
     assert np.array_equal(edit.frames[far], scene.frames[far])
 
 
+def shaded(frames, masks, strength):
+    """Cast a shadow of every mask to the right: lying on the ground, as long as the object is high and half."""
+    out = []
+    for frame, mask in zip(frames, masks, strict=True):
+        _, top, _, tall = cv2.boundingRect(mask.view(np.uint8))
+        foot, reach = top + tall, 1.5
+        lying = np.array([[1, -reach, reach * foot], [0, 0.25, 0.75 * foot]])
+        shadow = cv2.warpAffine(mask.astype(np.float32), lying, mask.shape[::-1])
+        shadow = cv2.GaussianBlur(shadow, (0, 0), 2) * ~mask
+        out.append((frame * (1 - strength * shadow[..., None])).astype(np.uint8))
+    return np.stack(out)
+
+
+def test_a_shadow_that_reaches_out_of_the_region_is_told():
+    scene = drawn("ball_static")
+    boxes = geometry.box(scene.masks, 0.12, 2)
+
+    def left(frames):
+        return TemporalFill(spec()).edit(frames, boxes, prompt="").facts["shade_left"]
+
+    darker = (scene.frames * np.linspace(1, 0.8, len(scene.frames))[:, None, None, None]).astype(np.uint8)
+    limit = 0.01
+    assert left(scene.frames) < limit / 4, "the shadow below it lies in its box"
+    assert left(darker) < limit / 2, "the light changes, and nothing casts a shadow"
+    assert left(shaded(scene.frames, scene.masks, 0.4)) > limit
+
+
 def test_same_input_same_bytes():
     scene = drawn("coin_pan")
     first, again = (TemporalFill(spec()).edit(scene.frames, scene.masks, prompt="") for _ in range(2))
