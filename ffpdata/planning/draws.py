@@ -1,0 +1,42 @@
+"""Draws of what is uncertain, and intervals of what follows from them."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from ffpdata.planning.flow_model import Draws
+from ffpdata.planning.settings import Assumption
+
+COUNT = 400
+"""Draws. The ends of an interval of 90 % then lie within some percent of where more draws would put them."""
+
+
+class Sampler:
+    """Draws assumptions from triangles; the same name is the same draws, in every plan.
+
+    Two variants side by side thus differ by what they change and by no chance.
+    """
+
+    def __init__(self, count: int = COUNT) -> None:
+        self.count = count
+
+    def rng(self, name: str) -> np.random.Generator:
+        """Return a generator that belongs to a name."""
+        return np.random.default_rng(zlib.crc32(name.encode()))
+
+    def draw(self, name: str, number: Assumption) -> Draws:
+        """Return the number itself, then draws between `low` and `high` with `value` as the most likely."""
+        if number.low == number.high:
+            return np.full(1 + self.count, number.value)
+        drawn = self.rng(name).triangular(number.low, number.value, number.high, self.count)
+        return np.concatenate([[number.value], drawn])
+
+
+def interval(draws: Draws, confidence: float) -> tuple[float, float]:
+    """Return the middle `confidence` of the draws; the estimate twice where nothing is uncertain."""
+    if len(draws) == 1:
+        return float(draws[0]), float(draws[0])
+    low, high = np.quantile(draws[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
