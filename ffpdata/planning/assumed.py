@@ -1,4 +1,4 @@
-"""The model of a pipeline before anything was measured: from its settings, its profile and the assumptions of a plan."""
+"""The model of a pipeline before anything was measured: from its settings, its profile and a plan's assumptions."""
 
 from __future__ import annotations
 
@@ -45,14 +45,21 @@ class AssumedModel:
         """Return the model."""
         tasks = [ANY]
         models = []
+        siblings, own = 1.0, frozenset[str]()
         for stage in self.stages:
             made = StageModel(stage.name, stage.resources, served_gpus(stage))
             fan = self.children(stage)
+            own |= set(stage.writes) if own & set(stage.reads) else set()
             for task in tasks:
                 made.rates[task] = self.rates(stage, task)
                 made.rates[task].children = {} if not fan else {k or task: v for k, v in fan.items()}
+                if not own & set(stage.reads):
+                    made.rates[task].computed = constant(1 / siblings)
             made.rates.setdefault(ANY, made.rates[tasks[0]])
-            tasks = [name for name in fan if name] or tasks
+            if fan and ANY not in fan:
+                # From here on items of one clip differ in what this stage wrote; a stage that reads nothing of it has
+                # one answer for all of them.
+                tasks, siblings, own = list(fan), float(sum(fan.values())[0]), frozenset(stage.writes)
             models.append(made)
         track = TrackModel(self.pipeline.track, models, pair_bytes=self.pair_bytes())
         self.draft(track, tasks)
@@ -89,7 +96,7 @@ class AssumedModel:
         """Seconds of an item: what the profile names, scaled to the settings, else what is assumed of the stage."""
         named = stage.resources.seconds
         if named is not None:
-            before = self.base[stage.name] if stage.name in self.base else stage
+            before = self.base.get(stage.name, stage)
             share = self.number("profile_seconds", self.settings.profile_seconds)
             if asks(stage) or named != before.resources.seconds:
                 return named * share
@@ -153,14 +160,12 @@ class AssumedModel:
             number = next((n for n, stage in enumerate(track.stages) if stage.name == name), None)
             if number is None:
                 continue
-            cost, caught, lost, audit = (
-                self.number(f"drafts.{name}.{part}", getattr(draft, part))
-                for part in ("cost", "caught", "lost", "audit")
-            )
+            parts = ("cost", "caught", "lost", "audit")
+            drawn = {part: self.number(f"drafts.{name}.{part}", getattr(draft, part)) for part in parts}
             for task in tasks:
                 if not draft.tasks or task in draft.tasks:
                     after = [stage.of(task) for stage in track.stages[number + 1 :]]
-                    put_draft(track.stages[number].of(task), after, cost, caught, lost, audit)
+                    put_draft(track.stages[number].of(task), after, **drawn)
 
     def kept(self, track: TrackModel, task: str) -> Draws:
         """Share of the finished pairs that curation keeps: no look-alikes, and one of an item's variants."""
@@ -191,7 +196,7 @@ def overall(rates: Iterable[Rates]) -> Draws:
     return share
 
 
-def put_draft(making: Rates, after: list[Rates], cost: Draws, caught: Draws, lost: Draws, audit: Draws) -> None:
+def put_draft(making: Rates, after: list[Rates], *, cost: Draws, caught: Draws, lost: Draws, audit: Draws) -> None:
     """Let drafts decide which edits are made in full.
 
     An edit whose draft is turned away costs the draft alone, any other the draft and the full edit. Those that are made

@@ -1,7 +1,7 @@
 """How the seconds of a diffusion model follow its steps, guidance and clip size, by counted arithmetic.
 
-A profile names the seconds of its own settings. Where a plan changes `steps`, `guidance` or the clip, they are scaled by
-the ratio of the arithmetic: passes of the network over the clip's tokens, and the VAE. The counts are those of
+A profile names the seconds of its own settings. Where a plan changes `steps`, `guidance` or the clip, they are scaled
+by the ratio of the arithmetic: passes of the network over the clip's tokens, and the VAE. The counts are those of
 benchmarks/results/gpu_models.md at 1280x720 and 81 frames.
 """
 

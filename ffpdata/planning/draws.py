@@ -14,9 +14,10 @@ COUNT = 400
 
 
 class Sampler:
-    """Draws assumptions from triangles; the same name is the same draws, in every plan.
+    """Draws assumptions; the same name is the same draws, in every plan.
 
-    Two variants side by side thus differ by what they change and by no chance.
+    Two variants side by side thus differ by what they change and by no chance. A number is as likely to be too high as
+    too low: half of the draws lie below it, half above, and they thin out towards `low` and `high`.
     """
 
     def __init__(self, count: int = COUNT) -> None:
@@ -27,11 +28,13 @@ class Sampler:
         return np.random.default_rng(zlib.crc32(name.encode()))
 
     def draw(self, name: str, number: Assumption) -> Draws:
-        """Return the number itself, then draws between `low` and `high` with `value` as the most likely."""
+        """Return the number itself, then draws between `low` and `high` with the number as their median."""
         if number.low == number.high:
             return np.full(1 + self.count, number.value)
-        drawn = self.rng(name).triangular(number.low, number.value, number.high, self.count)
-        return np.concatenate([[number.value], drawn])
+        rng = self.rng(name)
+        away = 1 - np.sqrt(1 - rng.random(self.count))  # a triangle that falls from 0 to 1
+        ends = np.where(rng.random(self.count) < 0.5, number.low, number.high)
+        return np.concatenate([[number.value], number.value + away * (ends - number.value)])
 
 
 def interval(draws: Draws, confidence: float) -> tuple[float, float]:

@@ -34,6 +34,7 @@ class Rates:
     Attributes:
         applies: share of the items that pass through the stage; the others go on unchanged.
         passes: share of those that it lets through.
+        computed: share of those that are computed; the others ask what another item asked, and share its answer.
         seconds: wall-clock seconds of an item that passes, all its tries together.
         seconds_lost: the same for one that is rejected or fails.
         cpu_seconds: processor seconds of an item.
@@ -46,6 +47,7 @@ class Rates:
 
     applies: Draws = field(default_factory=lambda: constant(1.0))
     passes: Draws = field(default_factory=lambda: constant(1.0))
+    computed: Draws = field(default_factory=lambda: constant(1.0))
     seconds: Draws = field(default_factory=lambda: constant(0.0))
     seconds_lost: Draws = field(default_factory=lambda: constant(0.0))
     cpu_seconds: Draws = field(default_factory=lambda: constant(0.0))
@@ -195,17 +197,18 @@ def _through(stage: StageModel, here: Mapping[str, Draws]) -> tuple[dict[str, Dr
         rates = stage.of(task)
         entered = count * rates.applies
         passed = entered * rates.passes
-        seconds = entered * rates.mean_seconds
+        computed = entered * rates.computed
+        seconds = computed * rates.mean_seconds
         total += Amounts(
             items=entered,
             passed=passed,
             gpu_seconds=seconds * stage.need.gpus,
             served_gpu_seconds=seconds * stage.served_gpus,
-            cpu_seconds=entered * rates.cpu_seconds,
-            requests=entered * rates.requests,
-            prompt_tokens=entered * rates.prompt_tokens,
-            completion_tokens=entered * rates.completion_tokens,
-            written=passed * rates.written,
+            cpu_seconds=computed * rates.cpu_seconds,
+            requests=computed * rates.requests,
+            prompt_tokens=computed * rates.prompt_tokens,
+            completion_tokens=computed * rates.completion_tokens,
+            written=computed * rates.passes * rates.written,
         )
         out[task] = out[task] + count - entered
         for child, number in (rates.children or {task: constant(1.0)}).items():

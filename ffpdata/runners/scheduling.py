@@ -92,6 +92,8 @@ class Scheduling:
         self.turns: dict[int, float] = {}
         """Of them, those at the GPU, where a worker overlaps its items."""
         self.scaled = self.resolved = 0.0
+        self.inside, self.batch = INSIDE, BATCH
+        """Items between the stages at most, and those that are looked up together."""
 
     def assign(self) -> None:
         """Feed inputs, start and end workers, and send tasks: all that can be decided now."""
@@ -117,11 +119,11 @@ class Scheduling:
         flow, idle, now = self.queues, not self.at_work(), self.clock()
         # Tasks of a GPU pool without workers take no room: they are computed in a later phase.
         active = [n for n, pool in self.workers.of.items() if not pool.need.gpus or pool.actors]
-        while not flow.exhausted and flow.open(0) < 2 * BATCH and (idle or sum(map(flow.open, active)) < INSIDE):
-            flow.feed(BATCH // 4)
+        while not flow.exhausted and flow.open(0) < 2 * self.batch and (idle or sum(map(flow.open, active)) < self.inside):
+            flow.feed(self.batch // 4)
         patient = not idle and now - self.resolved < SCALE_SECONDS
         for number in range(len(flow.stages)):
-            while flow.resolve(number, at_least=BATCH if patient else 1):
+            while flow.resolve(number, at_least=self.batch if patient else 1):
                 pass
         if not patient:
             self.resolved = now
@@ -134,10 +136,12 @@ class Scheduling:
             return
         self.scaled = now
         workers.look()
-        for actor in workers.actors:
-            actor.retiring |= all(flow.drained(number) for number in actor.pool.stages)
-            if actor.retiring and not actor.calls:
-                workers.close(actor)
+        for pool in workers.pools:
+            over = all(flow.drained(number) for number in pool.stages)
+            for actor in list(pool.actors):
+                actor.retiring |= over
+                if actor.retiring and not actor.calls:
+                    workers.close(actor)
         for on_gpu in (False, True):
             pools = {str(i): pool for i, pool in enumerate(workers.pools) if bool(pool.need.gpus) is on_gpu}
             grow(
@@ -187,6 +191,8 @@ class Scheduling:
 
     def _dispatch(self) -> None:
         for pool in self.workers.pools:
+            if not pool.alone and not any(map(self.queues.waiting, pool.stages)):
+                continue
             free = [actor for actor in pool.actors if actor.name and not actor.retiring]
             for actor in free:
                 if pool.alone and not actor.calls and self._prepared(actor, pool.alone[0].stage):
@@ -232,7 +238,8 @@ class Scheduling:
         need = pool.need
         if not need.overlaps:
             return need.concurrency
-        if self.queues.waiting(number) <= sum(not actor.has("run") for actor in pool.actors):
+        waiting = self.queues.waiting(number)
+        if waiting <= len(pool.actors) and waiting <= sum(not actor.has("run") for actor in pool.actors):
             return 1
         if number in self.turns:
             turn = self.turns[number]
