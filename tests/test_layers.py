@@ -33,6 +33,7 @@ LEVEL = {
     "report": 7,
     "runners": 7,
     "refine": 8,
+    "planning": 8,
     "api": 9,
     "cli": 10,
     "__main__": 10,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ffpdata import __version__
-from ffpdata.cli import machines, reviews, runs
+from ffpdata.cli import machines, plans, reviews, runs
 from ffpdata.cli.options import ExitCode
 
 __all__ = ["ExitCode", "app", "main"]
@@ -30,6 +30,7 @@ app = typer.Typer(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(runs.sample, runs.run, runs.retry, runs.status, runs.sql, runs.export, runs.verify, runs.report),
     *(reviews.review, reviews.refine, reviews.calibrate, machines.doctor, machines.serve_vlm),
+    plans.plan,
 )
 for _command in _COMMANDS:
     app.command()(_command)

@@ -11,7 +11,7 @@ from ffpdata.core.stage import Stage, of_role
 from ffpdata.doctor import memory_gb as memory_here
 from ffpdata.planning.assumed import SERVED, asks
 from ffpdata.planning.flow_model import Arrivals, Expected, TrackModel
-from ffpdata.planning.settings import NodeShape, PlanSettings
+from ffpdata.planning.settings import NodeShape
 from ffpdata.planning.simulation import Simulated, Simulation, StartTimes, Workload
 from ffpdata.runners.placement import Node, refuse
 
@@ -48,7 +48,13 @@ class Cluster:
 
     @classmethod
     def of(
-        cls, gpus: int, shape: NodeShape, *, cpus: float | None = None, memory_gb: float | None = None, node_gpus: int | None = None
+        cls,
+        gpus: int,
+        shape: NodeShape,
+        *,
+        cpus: float | None = None,
+        memory_gb: float | None = None,
+        node_gpus: int | None = None,
     ) -> Cluster:
         """Return a cluster of equal machines; without GPUs it is one machine, by default this one."""
         each = node_gpus or shape.gpus
@@ -127,17 +133,27 @@ def wall_time(
     stages: Sequence[Stage],
     cluster: Cluster,
     arrivals: Arrivals,
+    *,
     expected: Expected,
-    settings: PlanSettings,
+    start: StartTimes,
     spread: Mapping[str, float],
 ) -> Wall:
-    """Simulate a run, or a sample of it on a share of the cluster, and return the wall time of all of it."""
+    """Simulate a run, or a sample of it on a share of the cluster, and return the wall time of all of it.
+
+    Args:
+        model: of the track.
+        stages: its stage objects.
+        cluster: that it runs on.
+        arrivals: inputs, and items that wait.
+        expected: what `expect` says of them.
+        start: how long workers and models take to start.
+        spread: stage to the coefficient of variation of its seconds.
+    """
     worker_gpus = cluster.worker_gpus
     share = min(1.0, MOST_GPUS / worker_gpus if worker_gpus else 1.0, MOST_CPUS / cluster.cpus)
     part = cluster.part(share) if share < 1 else cluster
     tasks = sum(float(stage.items[0]) for stage in expected.stages.values())
     sample = min(1.0, MOST_TASKS / max(tasks * share, 1.0))
-    start = StartTimes(settings.start.worker.value, settings.start.model.value)
 
     def simulate(of_all: float) -> Simulated:
         inputs, waiting = _portion(arrivals, of_all)
@@ -158,7 +174,7 @@ def wall_time(
         seconds += times * max(0.0, whole.seconds - half.seconds)
         gpu_seconds += times * max(0.0, whole.gpu_seconds - half.gpu_seconds)
     part_gpus = part.worker_gpus
-    busy = gpu_seconds / (seconds * part_gpus) if part_gpus and seconds else None
+    busy = min(1.0, gpu_seconds / (seconds * part_gpus)) if part_gpus and seconds else None
     return Wall(seconds, busy, share * sample, whole)
 
 
@@ -180,7 +196,7 @@ def misfits(stages: Sequence[Stage], cluster: Cluster) -> Iterator[str]:
     nodes = cluster.nodes()
     for stage in stages:
         need = stage.resources
-        if problem := refuse({stage.name: need}, nodes):
+        if problem := refuse({stage.name: need}, nodes[:1] if cluster.gpus else nodes):  # the machines are alike
             yield problem
         elif need.gpus and need.gpu_memory_gb and need.gpu_memory_gb > cluster.gpu_memory_gb:
             yield (
@@ -192,8 +208,8 @@ def misfits(stages: Sequence[Stage], cluster: Cluster) -> Iterator[str]:
         needed = sum(stage.resources.gpus for stage in stages)
         if needed > cluster.worker_gpus:
             yield (
-                f"the stages on GPUs need {needed:g} GPUs to run at the same time, and {cluster.worker_gpus} are there: "
-                "they take turns, and each loads its model anew"
+                f"the stages on GPUs need {needed:g} GPUs to run at the same time, and {cluster.worker_gpus} "
+                f"{'is' if cluster.worker_gpus == 1 else 'are'} there: they take turns"
             )
 
 
@@ -201,10 +217,15 @@ def idle(wall: Wall, cluster: Cluster) -> Iterator[str]:
     """Say whether GPUs are idle, and what they wait for."""
     if wall.busy is None or wall.busy >= IDLE or wall.run.stuck:
         return
-    cpu = [use for use in wall.run.pools if use.most]
-    slowest = max(cpu, key=lambda use: use.busy / use.most, default=None)
-    names = ", ".join(slowest.stages) if slowest else "nothing"
-    yield (
-        f"GPUs are busy {wall.busy:.0%} of the time. The pool that bounds the run serves {names}: give it more "
-        f"(--cpus, now {cluster.cpus:g}), or take fewer GPUs"
+    slowest = max((use for use in wall.run.pools if use.most), key=lambda use: use.busy / use.most, default=None)
+    if slowest is None:
+        return
+    names, advice = (
+        ", ".join(slowest.stages),
+        f"give these more cores (--cpus, now {cluster.cpus:g}) or take fewer GPUs",
     )
+    if slowest.gpus:
+        advice = (
+            "the other GPU stages hold theirs meanwhile; resources.STAGE.seconds closer to the truth divide them better"
+        )
+    yield f"GPUs are busy {wall.busy:.0%} of the time. The busiest workers are those of {names}: {advice}"

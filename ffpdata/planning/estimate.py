@@ -20,7 +20,8 @@ from ffpdata.planning.flow_model import Arrivals, Expected, TrackModel, expect, 
 from ffpdata.planning.measured import MeasuredModel, arrivals_left
 from ffpdata.planning.pilot import Pilot, read_pilot
 from ffpdata.planning.plan import Plan, TrackPlan
-from ffpdata.planning.settings import NO_PRESET, Assumption, PlanSettings, Preset, load_preset, load_settings, take_out
+from ffpdata.planning.settings import NO_PRESET, PlanSettings, Preset, load_preset, load_settings, take_out
+from ffpdata.planning.simulation import StartTimes
 
 FEW_SOURCES = 20
 
@@ -152,7 +153,9 @@ class _Planner:
         if isinstance(pairs, Mapping):
             for track in pairs:
                 if track not in tracks:
-                    raise UsageError(f"--pairs {track}=...: no pipeline has the track {track!r}{nearest(track, tracks)}")
+                    raise UsageError(
+                        f"--pairs {track}=...: no pipeline has the track {track!r}{nearest(track, tracks)}"
+                    )
             missing = [track for track in tracks if track not in pairs]
             if missing:
                 raise UsageError(f"--pairs says nothing of the track {missing[0]!r}: give {missing[0]}=N, too")
@@ -199,9 +202,9 @@ class _Planner:
     def _cluster(self, tracks: Sequence[_Track]) -> Cluster:
         request = self.request
         _at_least("--gpus", request.gpus, zero=True)
-        for name, value in (("--cpus", request.cpus), ("--memory-gb", request.memory_gb), ("--node-gpus", request.node_gpus)):
-            if value is not None:
-                _at_least(name, value)
+        for name in ("cpus", "memory_gb", "node_gpus", "disk_gb"):
+            if (value := getattr(request, name)) is not None:
+                _at_least(f"--{name.replace('_', '-')}", value)
         cluster = Cluster.of(
             request.gpus,
             self.settings.node,
@@ -218,10 +221,13 @@ class _Planner:
         """Simulate a track, and say what will not go as hoped."""
         assert track.model is not None
         assert track.expected is not None
-        stages, name = track.assumed.stages, track.pipeline.name
+        stages = track.assumed.stages
         problems = list(misfits(stages, cluster))
         spread = track.pilot.spread if track.pilot else {}
-        wall = wall_time(track.model, stages, cluster, track.arrivals, track.expected, self.settings, spread)
+        start = StartTimes(self.settings.start.worker.value, self.settings.start.model.value)
+        wall = wall_time(
+            track.model, stages, cluster, track.arrivals, expected=track.expected, start=start, spread=spread
+        )
         problems += idle(wall, cluster)
         if wall.run.stuck and not problems:
             problems.append(f"the simulated run got stuck: no worker came to {', '.join(wall.run.stuck)}")
@@ -242,9 +248,9 @@ class _Planner:
             problems.append(
                 f"the model server needs {cluster.server_gpus} GPUs of its own beside the {self.request.gpus} of --gpus"
             )
-        warnings += [f"{name}: {problem}" for problem in problems]
+        warnings += [f"{track.pipeline.name}: {problem}" for problem in problems]
         return TrackPlan(
-            name,
+            track.pipeline.name,
             track.pipeline.track,
             track.expected,
             wall,
@@ -298,6 +304,3 @@ def given_pairs(texts: Sequence[str]) -> float | dict[str, float] | None:
             raise UsageError(f"--pairs {text!r}: of several each is TRACK=N, e.g. --pairs local=1000 --pairs style=500")
         by_track[track] = number
     return by_track
-
-
-__all__ = ["Assumption", "Request", "given_pairs", "make_plan"]

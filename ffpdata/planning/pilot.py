@@ -108,7 +108,7 @@ class _Reader:
     def read(self) -> Pilot:
         self._note_items()
         rows = {name: self._sums(number, name) for number, name in enumerate(self.names)}
-        children = {name: self._children(number, name) for number, name in enumerate(self.names)}
+        children = {name: self._children(number) for number, name in enumerate(self.names)}
         if not rows or not any(rows.values()):
             raise UsageError(f"{self.run.store.root} has computed nothing of track {self.pipeline.track!r} yet")
         skipped = {name: self._skipped(number) for number, name in enumerate(self.names)}
@@ -180,17 +180,16 @@ class _Reader:
             "sum(share * seconds) filter (status = 'ok') as seconds_passed, "
             "sum(share * seconds) filter (status <> 'ok') as seconds_lost, sum(share * cpu) as cpu_seconds, "
             "sum(share * requests) as requests, sum(share * prompt_tokens) as prompt_tokens, "
-            "sum(share * completion_tokens) as completion_tokens, sum(share * written) filter (status = 'ok') as written, "
+            "sum(share * completion_tokens) as completion_tokens, "
+            "sum(share * written) filter (status = 'ok') as written, "
             "sum(share) filter (known and status = 'ok') as files_known, sum(attempt) as attempts "
             f"from ({shared}) group by source, task",
         )
 
-    def _children(self, number: int, name: str) -> list[dict[str, Any]]:
+    def _children(self, number: int) -> list[dict[str, Any]]:
         """Children of the items of a fan-out by their task; empty where it is none."""
-        if number == self.planned:
-            child = "t.task"
-        else:
-            child = "coalesce(p.task, '')" if number > self.planned else "''"
+        inherited = "coalesce(p.task, '')" if number > self.planned else "''"
+        child = "t.task" if number == self.planned else inherited
         return records(
             self.connection,
             f"select s.source, coalesce(p.task, '') as task, {child} as child, count(*) as n from plan_rows s "
@@ -247,9 +246,9 @@ class _Reader:
         for name in self.names:
             rows = records(
                 self.connection,
-                "select key as column, avg(cast(json_extract(value, '$.bytes') as double)) as bytes, count(*) as n from "
-                f"(select unnest(json_keys(artifacts)) as key, artifacts from {quote(name)} where {self.mine} "
-                "and artifacts is not null) k, lateral (select json_extract(artifacts, '$.' || key) as value) v group by 1",
+                "select key as column, avg(cast(json_extract(artifacts, '$.' || key || '.bytes') as double)) as bytes, "
+                "count(*) as n from (select unnest(json_keys(artifacts)) as key, artifacts "
+                f"from {quote(name)} where {self.mine} and artifacts is not null) k group by 1",
             )
             for row in rows:
                 found[row["column"]] += [float(row["bytes"] or 0.0)] * int(row["n"])

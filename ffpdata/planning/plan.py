@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
@@ -176,8 +175,3 @@ def relative_scatter(wall: Wall) -> float:
         return 0.0
     ratio = cost.sum() / pairs.sum()
     return float(np.std((cost - ratio * pairs) / pairs.mean(), ddof=1) / ratio)
-
-
-def shifted(plan: Plan, warnings: Sequence[str]) -> Plan:
-    """Return the plan with more warnings."""
-    return replace(plan, warnings=[*plan.warnings, *warnings])

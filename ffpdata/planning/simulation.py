@@ -55,9 +55,10 @@ class StartTimes:
 
 @dataclass
 class PoolUse:
-    """Of a pool: its stages, the most workers that it had at once, and their busy seconds."""
+    """Of a pool: its stages, whether on GPUs, the most workers that it had at once, and their busy seconds."""
 
     stages: list[str]
+    gpus: float
     most: int = 0
     busy: float = 0.0
 
@@ -87,7 +88,13 @@ class SimulatedQueues:
     """The items between the stages, with the fate that chance gives them."""
 
     def __init__(
-        self, model: TrackModel, stages: Sequence[Stage], work: Workload, rng: np.random.Generator, spread: Mapping[str, float]
+        self,
+        model: TrackModel,
+        stages: Sequence[Stage],
+        work: Workload,
+        *,
+        rng: np.random.Generator,
+        spread: Mapping[str, float],
     ) -> None:
         self.model, self.stages, self.rng, self.spread = model, stages, rng, spread
         self.only = range(len(stages))
@@ -166,7 +173,7 @@ class SimulatedQueues:
             seconds *= float(self.rng.lognormal(-(width**2) / 2, width))
         return passes, seconds
 
-    def finish(self, task: Task, passes: bool) -> None:  # noqa: FBT001 - an outcome
+    def finish(self, task: Task, passes: bool) -> None:
         """Let an item go on, or end."""
         self.finished[task.stage] += 1
         self._settle(task, passes)
@@ -190,7 +197,7 @@ class SimulatedQueues:
         else:  # another item asks the same
             self._settle(task, self.fate(task)[0])
 
-    def _settle(self, task: Task, passes: bool) -> None:  # noqa: FBT001 - an outcome
+    def _settle(self, task: Task, passes: bool) -> None:
         self.opened[task.stage] -= 1
         if not passes:
             return
@@ -232,7 +239,7 @@ class SimulatedPools(Pools):
         self.queues, self.starts, self.served = queues, start, frozenset(served)
         self.now = 1.0  # the scheduler takes 0 for "never"
         self.events: list[tuple[float, int, WorkerHandle, Call, list[tuple[bool, float]]]] = []
-        self.uses = [PoolUse([stages[n].name for n in pool.stages]) for pool in self.pools]
+        self.uses = [PoolUse([stages[n].name for n in pool.stages], pool.need.gpus) for pool in self.pools]
         self._seats = [0.0] * seats if seats is not None else []
         self._limited = seats is not None
         self._free: dict[int, list[float]] = {}
@@ -309,7 +316,7 @@ class Simulation:
         seed: int = 0,
     ) -> None:
         self.model = model
-        self.queues = SimulatedQueues(model, stages, work, np.random.default_rng(seed), spread or {})
+        self.queues = SimulatedQueues(model, stages, work, rng=np.random.default_rng(seed), spread=spread or {})
         served = [number for number, stage in enumerate(model.stages) if stage.served_gpus]
         self.pools = SimulatedPools(stages, nodes, self.queues, start, served=served, seats=seats)
         self.rules = Scheduling(self.queues, self.pools, lambda: self.pools.now)
@@ -341,7 +348,8 @@ class Simulation:
                     actor.calls.remove(call)
                     self._answered(actor, call, fates)
                     last = until
-        stuck = [] if self.queues.ended() else [s.name for n, s in enumerate(self.model.stages) if self.queues.waiting(n)]
+        waiting = [stage.name for number, stage in enumerate(self.model.stages) if self.queues.waiting(number)]
+        stuck = [] if self.queues.ended() else waiting
         return Simulated(last - 1.0, self.gpu_seconds, pools.uses, stuck, self.cost[:-1], self.queues.pairs[:-1])
 
     def _answered(self, actor: WorkerHandle, call: Call, fates: list[tuple[bool, float]]) -> None:

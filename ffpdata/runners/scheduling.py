@@ -119,7 +119,9 @@ class Scheduling:
         flow, idle, now = self.queues, not self.at_work(), self.clock()
         # Tasks of a GPU pool without workers take no room: they are computed in a later phase.
         active = [n for n, pool in self.workers.of.items() if not pool.need.gpus or pool.actors]
-        while not flow.exhausted and flow.open(0) < 2 * self.batch and (idle or sum(map(flow.open, active)) < self.inside):
+        while (
+            not flow.exhausted and flow.open(0) < 2 * self.batch and (idle or sum(map(flow.open, active)) < self.inside)
+        ):
             flow.feed(self.batch // 4)
         patient = not idle and now - self.resolved < SCALE_SECONDS
         for number in range(len(flow.stages)):
