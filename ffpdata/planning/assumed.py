@@ -59,7 +59,11 @@ class AssumedModel:
             if fan and ANY not in fan:
                 # From here on items of one clip differ in what this stage wrote; a stage that reads nothing of it has
                 # one answer for all of them.
-                tasks, siblings, own = list(fan), float(sum(fan.values())[0]), frozenset(stage.writes)
+                tasks, siblings, own = (
+                    list(fan),
+                    sum(float(count[0]) for count in fan.values()),
+                    frozenset(stage.writes),
+                )
             models.append(made)
         track = TrackModel(self.pipeline.track, models, pair_bytes=self.pair_bytes())
         self.draft(track, tasks)

@@ -18,8 +18,10 @@ from ffpdata.runners.placement import Node, refuse
 MOST_GPUS = 32
 MOST_CPUS = 512
 """A larger cluster is simulated by a share of it, with as large a share of the work."""
-MOST_TASKS = 6_000
+MOST_TASKS = 4_000
 """More work is simulated by a sample, and its wall time extrapolated from that of half the sample."""
+CORE_GB = 4.0
+"""Main memory of a machine per core, where neither is said."""
 IDLE = 0.8
 """Below this share of its time a GPU counts as idle."""
 
@@ -61,7 +63,8 @@ class Cluster:
         if gpus:
             cores, memory = cpus or gpus * shape.cpus_per_gpu, memory_gb or gpus * shape.memory_gb_per_gpu
         else:
-            cores, memory = cpus or float(os.cpu_count() or 1), memory_gb or memory_here() or 4.0
+            cores = cpus or float(os.cpu_count() or 1)
+            memory = memory_gb or (CORE_GB * cpus if cpus else memory_here() or CORE_GB)
         return cls(gpus, float(cores), float(memory), each, shape.gpu_memory_gb)
 
     @property

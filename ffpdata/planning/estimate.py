@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -74,14 +74,33 @@ def make_plan(request: Request) -> Plan:
 
 @dataclass
 class _Track:
-    """A pipeline on its way to a plan."""
+    """A pipeline, and what a pilot measured of it."""
 
     pipeline: Pipeline
     assumed: AssumedModel
     pilot: Pilot | None
-    model: TrackModel | None = None
-    arrivals: Arrivals = field(default_factory=dict)
-    expected: Expected | None = None
+
+    @property
+    def track(self) -> str:
+        """Its track."""
+        return self.pipeline.track
+
+
+@dataclass
+class _Work:
+    """What a pipeline has to do.
+
+    Attributes:
+        ahead: sources that are to come.
+        measured: stages whose numbers the pilot measured.
+        not_measured: the others.
+        rest: whether it is what is left of the pilot's run.
+    """
+
+    of: _Track
+    model: TrackModel
+    arrivals: Arrivals
+    expected: Expected
     ahead: float = 0.0
     measured: list[str] = field(default_factory=list)
     not_measured: list[str] = field(default_factory=list)
@@ -107,15 +126,14 @@ class _Planner:
     def plan(self) -> Plan:
         """Return the plan."""
         tracks = [self._track(name) for name in self.request.pipelines]
-        names = [track.pipeline.track for track in tracks]
+        names = [track.track for track in tracks]
         if len(set(names)) < len(names):
             raise UsageError(f"two of the pipelines have the same track: {', '.join(names)}; plan them one by one")
         wanted = self._wanted(names)
-        for track in tracks:
-            self._expect(track, wanted)
-        cluster = self._cluster(tracks)
+        works = [self._work(track, wanted) for track in tracks]
+        cluster = self._cluster(works)
         warnings: list[str] = []
-        planned = [self._simulated(track, cluster, warnings) for track in tracks]
+        planned = [self._simulated(work, cluster, warnings) for work in works]
         used = set().union(*(track.assumed.used for track in tracks)) | {"price.usd_per_gpu_hour", "start.worker"}
         used |= {"start.model"} if cluster.worker_gpus else set()
         price = self.settings.price
@@ -173,33 +191,32 @@ class _Planner:
             raise UsageError("say how much: --clips N inputs, or --pairs N accepted pairs")
         return None
 
-    def _expect(self, track: _Track, wanted: Mapping[str, float] | None) -> None:
+    def _work(self, track: _Track, wanted: Mapping[str, float] | None) -> _Work:
         """Work out the amounts of a track."""
         clips, pilot = self.request.clips, track.pilot
+        arrivals = inputs(clips if clips is not None else 1.0)
         if pilot is None:
             model = track.assumed.build()
-            track.arrivals = inputs(clips if clips is not None else 1.0)
+            work = _Work(track, model, arrivals, expect(model, arrivals))
         else:
             rest = clips is None and wanted is None
+            ahead = clips if clips is not None else sum((wanted or {}).values())
             if rest:
                 waiting = sum(sum(tasks.values()) for tasks in pilot.waiting.values())
-                track.ahead, track.rest = float(pilot.not_fed + min(waiting, pilot.sources)), True
-            else:
-                track.ahead = clips if clips is not None else sum((wanted or {}).values())
-            found = MeasuredModel(track.assumed, pilot, track.ahead).build()
-            model, track.measured, track.not_measured = found.model, found.stages, found.assumed
-            track.arrivals = arrivals_left(pilot) if rest else inputs(clips if clips is not None else 1.0)
-        track.model, track.expected = model, expect(model, track.arrivals)
-        if wanted is not None:
-            one = track.expected.all_pairs
-            if one[0] <= 0:
-                raise UsageError(f"track {track.pipeline.track!r} makes no pairs, so that none can be asked for")
-            needed = wanted[track.pipeline.track] / np.maximum(one, 1e-9)
-            track.expected = track.expected.scaled(needed)
-            track.arrivals = inputs(float(needed[0]))
-            track.ahead = float(needed[0])
+                arrivals, ahead = arrivals_left(pilot), float(pilot.not_fed + min(waiting, pilot.sources))
+            found = MeasuredModel(track.assumed, pilot, ahead).build()
+            expected = expect(found.model, arrivals)
+            work = _Work(track, found.model, arrivals, expected, ahead, found.stages, found.assumed, rest)
+        if wanted is None:
+            return work
+        one = work.expected.all_pairs
+        if one[0] <= 0:
+            raise UsageError(f"track {track.track!r} makes no pairs, so that none can be asked for")
+        needed = wanted[track.track] / np.maximum(one, 1e-9)
+        count = float(needed[0])
+        return replace(work, expected=work.expected.scaled(needed), arrivals=inputs(count), ahead=count)
 
-    def _cluster(self, tracks: Sequence[_Track]) -> Cluster:
+    def _cluster(self, works: Sequence[_Work]) -> Cluster:
         request = self.request
         _at_least("--gpus", request.gpus, zero=True)
         for name in ("cpus", "memory_gb", "node_gpus", "disk_gb"):
@@ -212,38 +229,20 @@ class _Planner:
             memory_gb=request.memory_gb,
             node_gpus=request.node_gpus,
         )
-        totals = [track.expected for track in tracks if track.expected]
-        stages = {f"{n}": amounts for n, one in enumerate(totals) for amounts in [one.total]}
-        every = Expected(totals[0].fed, stages, {})
-        return cluster.with_servers([stage for track in tracks for stage in track.assumed.stages], every)
+        total = {str(number): work.expected.total for number, work in enumerate(works)}
+        stages = [stage for work in works for stage in work.of.assumed.stages]
+        return cluster.with_servers(stages, Expected(works[0].expected.fed, total, {}))
 
-    def _simulated(self, track: _Track, cluster: Cluster, warnings: list[str]) -> TrackPlan:
+    def _simulated(self, work: _Work, cluster: Cluster, warnings: list[str]) -> TrackPlan:
         """Simulate a track, and say what will not go as hoped."""
-        assert track.model is not None
-        assert track.expected is not None
+        track, pilot = work.of, work.of.pilot
         stages = track.assumed.stages
-        problems = list(misfits(stages, cluster))
-        spread = track.pilot.spread if track.pilot else {}
         start = StartTimes(self.settings.start.worker.value, self.settings.start.model.value)
-        wall = wall_time(
-            track.model, stages, cluster, track.arrivals, expected=track.expected, start=start, spread=spread
-        )
-        problems += idle(wall, cluster)
-        if wall.run.stuck and not problems:
-            problems.append(f"the simulated run got stuck: no worker came to {', '.join(wall.run.stuck)}")
-        if track.assumed.unknown:
-            names = ", ".join(dict.fromkeys(track.assumed.unknown))
-            problems.append(
-                f"nobody says how long an item takes at {names}: "
-                f"{self.settings.other_seconds.value:g} s are assumed. Set resources.STAGE.seconds, or plan from a pilot"
-            )
-        if self.settings.drafts and any(stage.name in self.settings.drafts for stage in stages):
-            problems.append("drafts are arithmetic so far: a run makes every edit in full")
-        if track.pilot:
-            if track.pilot.sources < FEW_SOURCES:
-                problems.append(f"the pilot has {track.pilot.sources} sources: its intervals are rough")
-            if track.not_measured:
-                problems.append(f"not measured by the pilot, so assumed: {', '.join(track.not_measured)}")
+        spread = pilot.spread if pilot else {}
+        wall = wall_time(work.model, stages, cluster, work.arrivals, expected=work.expected, start=start, spread=spread)
+        problems = [*misfits(stages, cluster), *idle(wall, cluster), *self._doubts(work)]
+        if wall.run.stuck:
+            problems.append(f"the simulated run did not end: no worker came to {', '.join(wall.run.stuck)}")
         if cluster.gpus > self.request.gpus:
             problems.append(
                 f"the model server needs {cluster.server_gpus} GPUs of its own beside the {self.request.gpus} of --gpus"
@@ -251,14 +250,30 @@ class _Planner:
         warnings += [f"{track.pipeline.name}: {problem}" for problem in problems]
         return TrackPlan(
             track.pipeline.name,
-            track.pipeline.track,
-            track.expected,
+            track.track,
+            work.expected,
             wall,
-            seen=track.pilot.sources if track.pilot else 0,
-            ahead=track.ahead,
-            measured=track.measured,
-            rest=track.rest,
+            seen=pilot.sources if pilot else 0,
+            ahead=work.ahead,
+            measured=work.measured,
+            rest=work.rest,
         )
+
+    def _doubts(self, work: _Work) -> Iterator[str]:
+        """Say what the numbers of a track do not rest on."""
+        track = work.of
+        if track.assumed.unknown:
+            names, seconds = ", ".join(dict.fromkeys(track.assumed.unknown)), self.settings.other_seconds.value
+            yield (
+                f"nobody says how long an item takes at {names}: {seconds:g} s are assumed. "
+                "Set resources.STAGE.seconds, or plan from a pilot"
+            )
+        if any(stage.name in self.settings.drafts for stage in track.assumed.stages):
+            yield "drafts are arithmetic so far: a run makes every edit in full"
+        if track.pilot and track.pilot.sources < FEW_SOURCES:
+            yield f"the pilot has {track.pilot.sources} sources: its intervals are rough"
+        if work.not_measured:
+            yield f"not measured by the pilot, so assumed: {', '.join(work.not_measured)}"
 
     def _storage(self, plan: Plan) -> list[str]:
         """Say whether the files fit."""

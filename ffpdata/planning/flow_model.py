@@ -174,14 +174,14 @@ def inputs(count: float) -> Arrivals:
 
 def expect(model: TrackModel, arrivals: Arrivals) -> Expected:
     """Follow items through all stages."""
-    here: dict[str, Draws] = defaultdict(lambda: constant(0.0))
+    here: dict[str, Draws] = {}
     stages: dict[str, Amounts] = {}
     for number, stage in enumerate(model.stages):
         for task, count in arrivals.get(number, {}).items():
-            here[task] = here[task] + count
+            here[task] = here.get(task, constant(0.0)) + count
         here, stages[stage.name] = _through(stage, here)
     for task, count in arrivals.get(len(model.stages), {}).items():
-        here[task] = here[task] + count
+        here[task] = here.get(task, constant(0.0)) + count
     pairs = {task: count * model.kept_of(task) for task, count in here.items()}
     last = stages[model.stages[-1].name]
     last.exported = sum(pairs.values(), constant(0.0)) * model.pair_bytes

@@ -1,9 +1,9 @@
 """The model of a pipeline after a pilot: what the pilot's manifests measured, in place of what was assumed.
 
-Intervals come from a bootstrap over sources, because items of one source are alike. Draws hold the scatter of the work
-to come too: of a mean over `ahead` sources around that of the `seen` ones, which has the variance s2 (1/seen + 1/ahead),
-that of a resample of seen * ahead / (seen + ahead) sources. A share that was seen at 0 or 1 is not certain: one item
-more is added to every draw, drawn from Jeffreys' prior.
+Intervals come from a bootstrap over sources, because items of one source are alike. Draws hold the scatter of the
+work to come too: a mean over `ahead` sources scatters around that of the `seen` ones with the variance
+s2 (1/seen + 1/ahead), which is that of a resample of seen * ahead / (seen + ahead) sources. A share that was seen at 0
+or 1 is not certain: one item more is added to every draw, drawn from Jeffreys' prior.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class MeasuredModel:
         """Return the model."""
         model = self.assumed.build()
         now = {stage.name: stage for stage in self.assumed.stages}
-        measured, left = [], []
+        measured: list[str] = []
+        left: list[str] = []
         for stage in model.stages:
             sums = self.pilot.stages.get(stage.name, {})
             same = stage.name in self.before and self._same_models(now[stage.name], self.before[stage.name])
@@ -113,7 +114,7 @@ class MeasuredModel:
             requests=mean("requests", sums["computed"], old.requests),
             prompt_tokens=mean("prompt_tokens", sums["computed"], old.prompt_tokens),
             completion_tokens=mean("completion_tokens", sums["computed"], old.completion_tokens),
-            written=self._written(stage, sums, old),
+            written=self._written(sums, old),
             children=old.children,
         )
         rates.seconds_lost = mean("seconds_lost", lost, rates.seconds, cost)
@@ -134,9 +135,10 @@ class MeasuredModel:
     def share(self, passed: Sums, entered: Sums) -> Draws:
         """Share that passed, of all sources and of every resample with one item more of Jeffreys' prior."""
         more, all_of = self.weights @ passed + self.prior, self.weights @ entered + self.one_more
-        return np.clip(more / np.maximum(all_of, 1e-12), 0, 1)
+        share: Draws = np.clip(more / np.maximum(all_of, 1e-12), 0, 1)
+        return share
 
-    def _written(self, stage: Stage, sums: dict[str, Sums], old: Rates) -> Draws:
+    def _written(self, sums: dict[str, Sums], old: Rates) -> Draws:
         if not sums["files_known"].sum():
             return old.written
         row = 1e3 * self.assumed.number("kilobytes_per_row", self.assumed.settings.kilobytes_per_row)

@@ -9,20 +9,20 @@ from ffpdata.planning.flow_model import Amounts, Draws
 from ffpdata.planning.plan import Plan
 
 QUANTITIES = {
-    "gpu_hours": ("GPU-hours", 0),
-    "cpu_hours": ("CPU-hours", 0),
-    "wall_hours": ("wall hours", 1),
-    "rented_gpu_hours": ("GPU-hours rented", 0),
-    "usd": ("US dollars, GPU-hours", 0),
-    "rented_usd": ("US dollars, rented", 0),
-    "storage_gb": ("storage, GB", 1),
-    "clips": ("clips", 0),
-    "pairs": ("accepted pairs", 0),
-    "requests": ("questions", 0),
-    "prompt_tokens": ("prompt tokens", 0),
-    "completion_tokens": ("answer tokens", 0),
+    "gpu_hours": "GPU-hours",
+    "cpu_hours": "CPU-hours",
+    "wall_hours": "wall hours",
+    "rented_gpu_hours": "GPU-hours rented",
+    "usd": "US dollars, GPU-hours",
+    "rented_usd": "US dollars, rented",
+    "storage_gb": "storage, GB",
+    "clips": "clips",
+    "pairs": "accepted pairs",
+    "requests": "questions",
+    "prompt_tokens": "prompt tokens",
+    "completion_tokens": "answer tokens",
 }
-"""Name in JSON to what the text calls it, and its decimals."""
+"""Name in JSON to what the text calls it."""
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
@@ -77,18 +77,18 @@ def as_text(plan: Plan) -> str:
 def side_by_side(one: Plan, other: Plan) -> str:
     """Return two plans as a table: each quantity with its interval, and the second over the first."""
     lines = [f"A: {one.title}", f"B: {other.title}", "", f"{'':<24}{'A':>46}{'B':>46}{'B / A':>8}"]
-    for name, (title, digits) in QUANTITIES.items():
+    for name, title in QUANTITIES.items():
         a, b = one.quantities[name], other.quantities[name]
         if not a[0] and not b[0]:
             continue
         ratio = f"{b[0] / a[0]:.2f}" if a[0] else ""
-        lines.append(f"{title:<24}{_with_interval(one, a, digits):>46}{_with_interval(other, b, digits):>46}{ratio:>8}")
+        lines.append(f"{title:<24}{_with_interval(one, a):>46}{_with_interval(other, b):>46}{ratio:>8}")
     for name in ("gpu_hours", "usd"):
         if name in one.per_pair and name in other.per_pair:
             a, b = one.per_pair[name], other.per_pair[name]
-            title = f"{QUANTITIES[name][0].split(',')[0]} per pair"
+            title = f"{QUANTITIES[name].split(',')[0]} per pair"
             ratio = f"{b[0] / a[0]:.2f}" if a[0] else ""
-            lines.append(f"{title:<24}{_with_interval(one, a, 4):>46}{_with_interval(other, b, 4):>46}{ratio:>8}")
+            lines.append(f"{title:<24}{_with_interval(one, a):>46}{_with_interval(other, b):>46}{ratio:>8}")
     for letter, plan in (("A", one), ("B", other)):
         lines += [f"{letter}: {line}" for line in plan.warnings]
     return "\n".join(lines)
@@ -101,19 +101,19 @@ def _stage_lines(plan: Plan) -> Iterator[str]:
             yield f"{track.pipeline}: {track.expected.fed[0]:,.0f} clips, {track.expected.all_pairs[0]:,.0f} pairs"
         for name, each in track.expected.stages.items():
             yield (
-                f"{name:<20}{each.items[0]:>12,.0f}{each.passed[0]:>12,.0f}{each.all_gpu_seconds[0] / 3600:>12,.1f}"
-                f"{each.cpu_seconds[0] / 3600:>12,.1f}{each.requests[0]:>12,.0f}{each.written[0] / 1e9:>10,.1f}"
+                f"{name:<20}{each.items[0]:>12,.0f}{each.passed[0]:>12,.0f}{_number(each.all_gpu_seconds[0] / 3600):>12}"
+                f"{_number(each.cpu_seconds[0] / 3600):>12}{each.requests[0]:>12,.0f}{_number(each.written[0] / 1e9):>10}"
             )
 
 
 def _quantity_lines(plan: Plan) -> Iterator[str]:
     yield f"{'':<24}{f'estimate [{plan.settings.confidence:.0%} interval]':>46}{'per accepted pair':>20}"
     each = plan.per_pair
-    for name, (title, digits) in QUANTITIES.items():
+    for name, title in QUANTITIES.items():
         draws = plan.quantities[name]
         if draws[0]:
-            per = f"{each[name][0]:,.4f}" if name in each else ""
-            yield f"{title:<24}{_with_interval(plan, draws, digits):>46}{per:>20}"
+            per = _number(each[name][0]) if name in each else ""
+            yield f"{title:<24}{_with_interval(plan, draws):>46}{per:>20}"
 
 
 def _notes(plan: Plan) -> Iterator[str]:
@@ -131,11 +131,11 @@ def _notes(plan: Plan) -> Iterator[str]:
         if track.seen:
             what = "what is left of the run" if track.rest else "measured shares and seconds"
             yield f"{track.pipeline}: {what}, from {track.seen} sources."
-    for track, clips in plan.halving().items():
-        seen = next(one.seen for one in plan.tracks if one.track == track)
+    seen = {track.track: track.seen for track in plan.tracks}
+    for name, clips in plan.halving().items():
         if clips is not None:
-            more = f"; this one has {seen}" if seen else ""
-            yield f"A pilot of {clips:,} clips of track {track} would halve the interval of the cost per pair{more}."
+            more = f"; this one has {seen[name]}" if seen[name] else ""
+            yield f"A pilot of {clips:,} clips of track {name} would halve the interval of the cost per pair{more}."
     kinds: dict[str, int] = {}
     for _, number in plan.assumptions:
         kinds[number.kind] = kinds.get(number.kind, 0) + 1
@@ -179,7 +179,12 @@ def _interval(plan: Plan, draws: Draws) -> list[float]:
     return [round(end, 6) for end in plan.interval(draws)]
 
 
-def _with_interval(plan: Plan, draws: Draws, digits: int) -> str:
+def _with_interval(plan: Plan, draws: Draws) -> str:
     low, high = plan.interval(draws)
-    value = f"{draws[0]:,.{digits}f}"
-    return value if low == high else f"{value} [{low:,.{digits}f}, {high:,.{digits}f}]"
+    value = _number(draws[0])
+    return value if low == high else f"{value} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float) -> str:
+    """Three digits that count, or all of them before the point."""
+    return f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.3g}"

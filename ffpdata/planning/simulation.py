@@ -334,7 +334,7 @@ class Simulation:
                 break
             now = (sum(1 for _ in pools.actors), sum(actor.retiring for actor in pools.actors))
             due = pools.events[0][0] if pools.events else None
-            tick = self.rules.scaled + SCALE_SECONDS
+            tick = self.rules.scaled + SCALE_SECONDS + 1e-6  # rounding must not fall below it
             if due is None or (tick < due and (now != before or self.rules.scaled < last)):
                 before = now
                 quiet += due is None

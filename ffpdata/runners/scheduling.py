@@ -205,6 +205,8 @@ class Scheduling:
             for actor in free:
                 self._continue_item(actor)
             for depth in range(max(2, pool.need.in_hand)):
+                if depth >= pool.need.in_hand and not any(map(self._quick, pool.stages)):
+                    break
                 for actor in free:
                     if len(actor.calls) == depth:
                         self._give(actor, depth)
@@ -228,12 +230,16 @@ class Scheduling:
             waiting, seconds = flow.waiting(number), self.seconds.get(number)
             if not waiting or self._held_back(number):
                 continue
-            if depth >= self._in_hand(pool, number) and (seconds is None or seconds > QUICK_SECONDS):
+            if depth >= self._in_hand(pool, number) and not self._quick(number):
                 continue
             if self._prepared(actor, number):
                 count = 1 if seconds is None else int(CALL_SECONDS / max(seconds, 1e-4))
                 self.workers.run(actor, flow.take(number, max(1, min(count, MOST_ITEMS))))
             return
+
+    def _quick(self, number: int) -> bool:
+        """Whether tasks wait that are so short that a worker has the next call at hand before it has answered."""
+        return self.queues.waiting(number) > 0 and self.seconds.get(number, QUICK_SECONDS + 1) <= QUICK_SECONDS
 
     def _in_hand(self, pool: WorkerPool, number: int) -> int:
         """Items that a worker should have in hand: on a GPU as many as keep it busy, and one for every idle worker."""
