@@ -183,7 +183,8 @@ class AssumedModel:
         if number is None or not hasattr(self.stages[number].settings, "edits"):
             return kept
         variants = float(self.children(self.stages[number])[task][0])
-        share = overall(stage.of(task) for stage in track.stages[number + 1 :])
+        after = [stage.of(task) for stage in track.stages[number + 1 :]]
+        share = overall(rates for rates in after if rates.computed[0] == 1)  # a shared mask fails them all, or none
         return kept * (1 - (1 - share) ** variants) / np.maximum(variants * share, 1e-9)
 
     def number(self, path: str, number: Assumption) -> Draws:

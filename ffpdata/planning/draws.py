@@ -38,8 +38,8 @@ class Sampler:
 
 
 def interval(draws: Draws, confidence: float) -> tuple[float, float]:
-    """Return the middle `confidence` of the draws; the estimate twice where nothing is uncertain."""
+    """Return the middle `confidence` of the draws, widened to the estimate where that lies beyond its end."""
     if len(draws) == 1:
         return float(draws[0]), float(draws[0])
     low, high = np.quantile(draws[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    return min(float(low), float(draws[0])), max(float(high), float(draws[0]))

@@ -284,8 +284,8 @@ class _Planner:
         _, high = plan.interval(needed)
         if room is None or high <= room:
             return []
-        sure = "are" if needed[0] > room else "may be"
-        return [f"storage {sure} short: {needed[0]:,.0f} GB, up to {high:,.0f}, and {room:,.0f} GB are free ({where})"]
+        sure = "does not" if needed[0] > room else "may not"
+        return [f"storage {sure} suffice: {needed[0]:,.0f} GB, up to {high:,.0f}; {room:,.0f} GB are free ({where})"]
 
     def _title(self, tracks: Sequence[_Track]) -> str:
         profile = tracks[0].pipeline.profile or "no profile"

@@ -3,7 +3,7 @@
 Intervals come from a bootstrap over sources, because items of one source are alike. Draws hold the scatter of the
 work to come too: a mean over `ahead` sources scatters around that of the `seen` ones with the variance
 s2 (1/seen + 1/ahead), which is that of a resample of seen * ahead / (seen + ahead) sources. A share that was seen at 0
-or 1 is not certain: one item more is added to every draw, drawn from Jeffreys' prior.
+or 1 is not certain: one item more, drawn from Jeffreys' prior, is divided among the stages of every draw.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ class MeasuredModel:
         equal = np.full(pilot.sources, 1 / pilot.sources)
         weights = rng.multinomial(size, equal, size=count) if pilot.sources else np.zeros((count, 0))
         self.weights: NDArray[np.float64] = np.vstack([np.ones(pilot.sources), weights])
-        self.prior = np.concatenate([[0.0], rng.beta(0.5, 0.5, count)])
-        self.one_more = np.concatenate([[0.0], np.ones(count)])
+        of_each = 1 / max(1, len(self.was.stages))  # the prior is of a whole chain, divided among its stages
+        self.prior = np.concatenate([[0.0], of_each * rng.beta(0.5, 0.5, count)])
+        self.one_more = np.concatenate([[0.0], np.full(count, of_each)])
 
     def build(self) -> Measured:
         """Return the model."""
@@ -133,7 +134,7 @@ class MeasuredModel:
         return np.where(overs > 0, amounts / np.maximum(overs, 1e-12), whole)
 
     def share(self, passed: Sums, entered: Sums) -> Draws:
-        """Share that passed, of all sources and of every resample with one item more of Jeffreys' prior."""
+        """Share that passed, of all sources and of every resample with its part of Jeffreys' prior."""
         more, all_of = self.weights @ passed + self.prior, self.weights @ entered + self.one_more
         share: Draws = np.clip(more / np.maximum(all_of, 1e-12), 0, 1)
         return share
