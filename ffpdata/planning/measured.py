@@ -76,12 +76,12 @@ class MeasuredModel:
         for stage in model.stages:
             sums = self.pilot.stages.get(stage.name, {})
             same = stage.name in self.before and self._same_models(now[stage.name], self.before[stage.name])
-            known = [task for task in stage.rates if same and task in sums and sums[task].sums["entered"].sum()]
+            known = [task for task in sums if same and sums[task].sums["entered"].sum()]
             for task in known:
-                stage.rates[task] = self.rates(now[stage.name], task, stage.rates[task], sums[task])
+                stage.rates[task] = self.rates(now[stage.name], task, stage.of(task), sums[task])
             (measured if known else left).append(stage.name)
         for task, (seen, kept) in self.pilot.curated.items():
-            if seen.sum() and task in model.kept:
+            if seen.sum():
                 model.kept[task] = self.share(kept, seen)
         for column, size in self.pilot.file_bytes.items():
             if column in ("source_video", "target_video", "mask_video"):
@@ -122,9 +122,8 @@ class MeasuredModel:
         if np.any((old.applies > 0) & (old.applies < 1)):  # for some inputs only: stills
             came = sums["entered"] + found.skipped
             rates.applies = self.share(sums["entered"], came)
-        if found.children and set(found.children) == set(old.children):
-            passed = sums["passed"]
-            rates.children = {child: self.ratio(number, passed) for child, number in found.children.items()}
+        if found.children and self._same_fan_out(stage):
+            rates.children = {child: self.ratio(number, sums["passed"]) for child, number in found.children.items()}
         return rates
 
     def ratio(self, amount: Sums, over: Sums) -> Draws:
@@ -153,6 +152,11 @@ class MeasuredModel:
         if any(spec.runtime.get("endpoint") for key, spec in stage.specs.items() if key.startswith(SERVED)):
             return 1.0
         return relative_cost(spec_of(stage, task), spec_of(before, task), clip, was)
+
+    def _same_fan_out(self, stage: Stage) -> bool:
+        """Whether a stage fans out as it did in the pilot."""
+        same_input = self.assumed.pipeline.input == self.was.input
+        return same_input and bool(stage.settings == self.before[stage.name].settings)
 
     @staticmethod
     def _same_models(now: Stage, before: Stage) -> bool:

@@ -26,7 +26,7 @@ QUANTITIES = {
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
-    """Return a plan as plain data; manifests/README.md explains the entries."""
+    """Return a plan as plain data; docs/plan.md explains the entries."""
     settings, cluster = plan.settings, plan.cluster
     return {
         "plan": plan.title,

@@ -100,10 +100,12 @@ def test_the_rest_of_a_half_finished_run_is_predicted(tmp_path: Path, numbers: P
     start(run, pipeline, str(numbers), StartOptions(quiet=True))
     after = sums(run)
     edits = plan.stages["make_edit"]
-    for name, drawn in (("items", edits.items), ("passed", edits.passed), ("cpu", edits.cpu_seconds)):
+    for name, drawn in (("items", edits.items), ("passed", edits.passed)):
         low, high = interval(drawn, 0.9)
         assert low <= after[name] - before[name] <= high, name
     assert edits.passed[0] == pytest.approx(after["passed"] - before["passed"], rel=0.25)
+    cpu = after["cpu"] - before["cpu"]
+    assert edits.cpu_seconds[0] == pytest.approx(cpu, rel=0.4), "on a busy machine"
     assert plan.tracks[0].rest
 
 
