@@ -28,9 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(runs.sample, runs.run, runs.retry, runs.status, runs.sql, runs.export, runs.verify, runs.report),
+    *(runs.sample, plans.plan, runs.run, runs.retry, runs.status, runs.sql, runs.export, runs.verify, runs.report),
     *(reviews.review, reviews.refine, reviews.calibrate, machines.doctor, machines.serve_vlm),
-    plans.plan,
 )
 for _command in _COMMANDS:
     app.command()(_command)
