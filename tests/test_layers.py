@@ -34,6 +34,7 @@ LEVEL = {
     "runners": 7,
     "refine": 8,
     "takedown": 8,
+    "planning": 8,
     "api": 9,
     "cli": 10,
     "__main__": 10,

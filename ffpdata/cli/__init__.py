@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ffpdata import __version__
-from ffpdata.cli import machines, networks, reviews, runs
+from ffpdata.cli import machines, networks, plans, reviews, runs
 from ffpdata.cli.options import ExitCode
 
 __all__ = ["ExitCode", "app", "main"]
@@ -28,8 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(runs.sample, runs.run, runs.retry, runs.status, runs.sql, runs.export, runs.verify, runs.takedown, runs.report),
-    *(reviews.review, reviews.refine, reviews.calibrate, machines.doctor, machines.serve_vlm),
+    *(runs.sample, plans.plan, runs.run, runs.retry, runs.status, runs.sql, runs.export, runs.verify, runs.takedown),
+    *(runs.report, reviews.review, reviews.refine, reviews.calibrate, machines.doctor, machines.serve_vlm),
 )
 for _command in _COMMANDS:
     app.command()(_command)

@@ -16,8 +16,9 @@ from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import Stage
 from ffpdata.runners.flow import Flow
+from ffpdata.runners.pools import Call, WorkerHandle
 from ffpdata.runners.task import Outcome, Task
-from ffpdata.runners.worker_pools import Call, WorkerHandle, WorkerPools
+from ffpdata.runners.worker_pools import WorkerPools
 
 SETUP_SECONDS = 1800.0
 PING_SECONDS = 60.0

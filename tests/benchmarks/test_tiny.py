@@ -125,6 +125,13 @@ def test_engine() -> None:
 
 
 @pytest.mark.ray
+def test_planning() -> None:
+    told = said("planning", "--items", 8, "--seconds", 0.1, 0.2, 0.1, "--cpus", 2)
+    assert "cores: off by" in told
+    assert "cores and GPUs: off by" in told
+
+
+@pytest.mark.ray
 def test_overlap() -> None:
     told = said("overlap", "--clips", 4, "--seconds", 0.2, "--encoder", "ultrafast", *CLIP)
     for kind in ("edit", "masks"):

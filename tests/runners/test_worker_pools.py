@@ -9,7 +9,7 @@ import pytest
 
 from ffpdata.core.stage import Resources
 from ffpdata.runners.placement import Node
-from ffpdata.runners.worker_pools import WorkerHandle, WorkerPool, WorkerPools
+from ffpdata.runners.pools import Pools, WorkerHandle, WorkerPool
 
 
 def test_calls_at_the_same_time_share_a_worker() -> None:
@@ -17,5 +17,5 @@ def test_calls_at_the_same_time_share_a_worker() -> None:
     node = Node("n", 8.0, 8.0, [])
     pool.actors.append(WorkerHandle(None, pool, node, [], name="a", born=time.monotonic() - 100, busy=200.0))
     pools = SimpleNamespace(pools=[pool], _names=["ask"])
-    [state] = WorkerPools.states(pools)  # type: ignore[arg-type]
+    [state] = Pools.states(pools)  # type: ignore[arg-type]
     assert state.busy == pytest.approx(0.5, abs=0.01), "200 s of calls in 100 s with room for 4 at a time"
