@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ffpdata.export.dataset import Dataset
+    from ffpdata.export.layouts.layout import LayoutPair
     from ffpdata.export.loader import Pair
     from ffpdata.manifests.run_check import RunReport
     from ffpdata.takedown.request import Takedown
@@ -166,7 +167,11 @@ class Run:
         return run_pairs(self.folder, split)
 
     def export(
-        self, out: str | Path, *, shard_size_mb: float = 1000, progress: Callable[[int, int], None] | None = None
+        self,
+        out: str | Path,
+        *,
+        shard_size_mb: float = 1000,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Dataset:
         """Write the accepted pairs as WebDataset shards with an index and a dataset card.
 
@@ -181,13 +186,44 @@ class Run:
             FatalError: there is nothing to export, or `out` cannot take it.
             RunLockedError: the run is going on.
         """
-        from ffpdata.curate.curation import curate
         from ffpdata.export.shards import export
+
+        self._curate()
+        return export(self.folder, out, shard_size_mb=shard_size_mb, progress=progress)
+
+    def export_files(
+        self,
+        out: str | Path,
+        layouts: Sequence[str],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[LayoutPair]:
+        """Write the accepted pairs as plain files, with the metadata that trainers of other projects read.
+
+        Args:
+            out: folder or URL: new, empty, or an earlier export of this kind, which is brought up to date.
+            layouts: `diffsynth`, `kiwi`, `musubi`, `videox-fun`, or import paths of classes of your own
+                (`export/layouts/layout.py`).
+            progress: called with the number of pairs done and of pairs in all.
+
+        Raises:
+            UsageError: there is no such layout.
+            FatalError: there is nothing to export, or `out` cannot take it.
+            RunLockedError: the run is going on.
+        """
+        from ffpdata.export.layouts.folder import export_files
+        from ffpdata.export.layouts.layout import load_layouts
+
+        made = load_layouts(layouts)
+        self._curate()
+        return export_files(self.folder, out, made, progress=progress)
+
+    def _curate(self) -> None:
+        from ffpdata.curate.curation import curate
         from ffpdata.storage.lock import run_lock
 
         with run_lock(self.folder.store) as lock:
             curate(self.folder, guard=lock.check)
-        return export(self.folder, out, shard_size_mb=shard_size_mb, progress=progress)
 
     def verify(self, *, progress: Callable[[int, int], None] | None = None) -> RunReport:
         """Read every part of the manifests and every file that current rows name, and list what is gone or damaged.

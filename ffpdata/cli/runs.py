@@ -137,11 +137,25 @@ def export(
     shard_size: Annotated[
         int, typer.Option("--shard-size", min=1, metavar="MB", help="Largest size of a shard.")
     ] = 1000,
+    layouts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layout",
+            metavar="NAME",
+            help="webdataset, or diffsynth, kiwi, musubi, videox-fun: these may be repeated.",
+        ),
+    ] = None,
 ) -> None:
-    """Write the accepted pairs as WebDataset shards with an index and a dataset card."""
+    """Write the accepted pairs as WebDataset shards with an index and a card, or as files for another trainer."""
     from ffpdata.api.run import open_run
 
-    open_run(run_folder).export(out, shard_size_mb=shard_size)
+    run = open_run(run_folder)
+    if layouts and layouts != ["webdataset"]:
+        with as_asked():
+            run.export_files(out, layouts)
+        typer.echo(f"Exported to {out}. Its metadata files say where everything lies.")
+        return
+    run.export(out, shard_size_mb=shard_size)
     typer.echo(f"Exported to {out}. Check it with: ffpdata verify {shlex.quote(out)}")
 
 

@@ -12,10 +12,13 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import duckdb
 
 from ffpdata import __version__
 from ffpdata.core.errors import DamagedError, FatalError, FfpdataError
@@ -64,15 +67,8 @@ def export(
         ConfigError: a stage or a back end of the user's own is no longer where it was; nothing is written.
     """
     store = Store(out)
-    with run.reading() as connection:
-        tracks, pipelines = run.tracks(), run.pipelines()
-        extras = Extras.of(pipelines, sections)
-        _refuse_gaps(run, tracks)
-        here = Tombstones.load(store)
-        gone = (here + Tombstones.load(run.store)).pairs
-        total = choose(connection, tracks, extras, without=here) if tracks else 0
-        if not total:
-            raise FatalError(_why_nothing(run))
+    with chosen_pairs(run, store, sections) as chosen:
+        connection, extras, here = chosen.connection, chosen.extras, chosen.here
         records = Records(run, connection, extras)  # what is wrong with the run is told before anything is written
         for spec in records.models():  # the card asks them for their names: better now than when the shards are written
             spec.load_class()
@@ -80,7 +76,8 @@ def export(
         with only_writer(store), ThreadPoolExecutor(os.cpu_count()) as pool:
             writer = _Writer(store, run.store, pool, extras)
             shards: list[Shard] = []
-            plans = plan_shards(connection, run.store, int(shard_size_mb * 1e6), extras, tracks, gone=gone)
+            limit, gone = int(shard_size_mb * 1e6), (here + Tombstones.load(run.store)).pairs
+            plans = plan_shards(connection, run.store, limit, extras, chosen.tracks, gone=gone)
             if store.local:
                 for path in (f"{TEMP}/new", *(plan.path for plan in plans)):
                     store.refuse_links(path)
@@ -88,7 +85,7 @@ def export(
                 table = rows(connection, plan.entries[0].place, plan.entries[-1].place)
                 shards.append(writer.shard(plan, table, records))
                 if progress:
-                    progress(sum(s.pairs for s in shards), total)
+                    progress(sum(s.pairs for s in shards), chosen.total)
             about = card.describe(run, connection, shards, shard_size_mb, extras=extras, counts_of_extras=writer.counts)
             if here.pending:  # a takedown that was interrupted: no shard has it any more
                 here.finished().save(store)
@@ -97,6 +94,41 @@ def export(
             remove_stale(store, shards)
             store.clean_temp()
     return Dataset(True, shards, about)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The accepted pairs of a run that an export takes, in the table `chosen` of a connection.
+
+    Attributes:
+        connection: with the views of the run and the table.
+        tracks: per track the names of its stages.
+        extras: what the tracks add.
+        total: number of pairs.
+        here: what was taken down in the export itself.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    tracks: Mapping[str, Sequence[str]]
+    extras: Extras
+    total: int
+    here: Tombstones
+
+
+@contextmanager
+def chosen_pairs(
+    run: RunFolder, store: Store, sections: Mapping[str, ExportSettings] | None = None
+) -> Iterator[Chosen]:
+    """Choose the pairs that an export of a run into `store` takes; errors as for `export`."""
+    with run.reading() as connection:
+        tracks = run.tracks()
+        extras = Extras.of(run.pipelines(), sections)
+        _refuse_gaps(run, tracks)
+        here = Tombstones.load(store)
+        total = choose(connection, tracks, extras, without=here) if tracks else 0
+        if not total:
+            raise FatalError(_why_nothing(run))
+        yield Chosen(connection, tracks, extras, total, here)
 
 
 @dataclass
@@ -132,7 +164,9 @@ class _Writer:
             Dataset(complete=False).save(self.store)
             self._complete = False
         temp = self.store.temp_file(PurePosixPath(plan.path).name)
-        loads = [partial(_load, self.artifacts, entry, text) for entry, text in zip(plan.entries, texts, strict=True)]
+        loads = [
+            partial(load_members, self.artifacts, entry, text) for entry, text in zip(plan.entries, texts, strict=True)
+        ]
         try:
             with storage_errors(str(temp.parent)):
                 keys = (entry.key for entry in plan.entries)
@@ -190,7 +224,7 @@ def _changed(entry: PlannedPair, members: Sequence[Mapping[str, Any]]) -> list[s
     return [m["name"] for m in members if entry.sha256.get(m["name"], m["sha256"]) != m["sha256"]]
 
 
-def _load(artifacts: Store, entry: PlannedPair, record: bytes) -> list[Member]:
+def load_members(artifacts: Store, entry: PlannedPair, record: bytes) -> list[Member]:
     """The members of one sample in the order of their names; what is not local is fetched into memory."""
     content: dict[str, bytes | Path] = {RECORD: record}
     for member, (path, _) in entry.files.items():
