@@ -1,0 +1,68 @@
+"""What a metric of a pair is: a number with a name, a unit, a direction, a range and a meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from ffpdata.metrics.pair import Pair
+
+Better = Literal["higher", "lower", "neither"]
+"""Which side is good; `neither`: the number describes, as motion does, or has a best value within its range."""
+
+
+class PairMetric(Protocol):
+    """One number of a pair. A metric that needs weights implements this too, in a file of its own.
+
+    Attributes:
+        name: of its column.
+        unit: in words or symbols: `dB`, `grey levels`, `fraction of frames`.
+        better: which side is good.
+        low, high: smallest and largest value it can take.
+        meaning: one line.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def better(self) -> Better: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def meaning(self) -> str: ...
+
+    def measure(self, pair: Pair) -> float | None:
+        """Return the finite number, or None where it says nothing of such a pair."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric that is one function, whose name and first line of documentation are its name and its meaning."""
+
+    function: Callable[[Pair], float | None]
+    unit: str
+    better: Better
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        """Column of the metric."""
+        return self.function.__name__
+
+    @property
+    def meaning(self) -> str:
+        """The first line of the function's documentation."""
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+    def measure(self, pair: Pair) -> float | None:
+        """Return the number within the metric's range, None where it says nothing of such a pair."""
+        value = self.function(pair)
+        return None if value is None else min(self.high, max(self.low, float(value)))
