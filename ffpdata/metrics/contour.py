@@ -18,7 +18,7 @@ BAND, GAP, BESIDE = 2, 5, 9
 
 
 def halo(pair: Pair) -> float | None:
-    """Change in a narrow band outside the contour beyond that of its surroundings, mean over the frames; local edits."""
+    """Change in a narrow band outside the contour beyond its surroundings, mean over the frames; local edits."""
     values = pair.once(_halos)
     return float(values.mean()) if len(values) else None
 

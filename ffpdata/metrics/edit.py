@@ -42,18 +42,18 @@ def edit_missing(pair: Pair) -> float | None:
 
 
 def edit_jump(pair: Pair) -> float | None:
-    """Largest jump of the edit from a frame to the next along the source's motion, beyond its usual one, over its size."""
+    """Largest jump of the edit from a frame to the next, followed along the source's motion, beyond its usual one."""
     usual = _usual(pair.once(_changes))
     if not usual or len(pair) < 3:
         return None
     jumps = []
-    before, after = pair.small
+    before, after = pair.gray
     last = after[0].astype(np.float32) - before[0]
     for t, flow in enumerate(pair.flows):
         now = after[t + 1].astype(np.float32) - before[t + 1]
         where = pair.edited[t] & pair.edited[t + 1]
         if where.sum() >= LEAST_PIXELS:
-            jumps.append(float(np.abs(backward_warp(now, flow) - last).mean(-1)[where].mean()))
+            jumps.append(float(np.abs(backward_warp(now, flow) - last)[where].mean()))
         last = now
     return float((max(jumps) - np.median(jumps)) / usual) if jumps else None
 

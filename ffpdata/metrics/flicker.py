@@ -20,7 +20,7 @@ PATCHES = 8
 
 
 def flicker_outside(pair: Pair) -> float | None:
-    """Change of brightness from frame to frame that the target adds, root mean square, in the worst tenth of the patches.
+    """Change of brightness from frame to frame that the target adds, root mean square, in the worst tenth of patches.
 
     Outside the region of a local edit; of the whole picture of a stylization, where it is the picture's mean.
     """
@@ -83,7 +83,7 @@ def warp_error_added(pair: Pair) -> float | None:
 
 
 def warp_error_worst(pair: Pair) -> float | None:
-    """Added warp error of the worst step, beyond the clip's median: a cut, a jump, a frame that is not like the others."""
+    """Added warp error of the worst step, beyond the clip's median: a cut, a jump, an odd frame."""
     added = pair.once(_added)
     return float(added.max() - np.median(added)) if len(added) else None
 

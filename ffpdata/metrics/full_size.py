@@ -36,7 +36,7 @@ class FullSize:
         error: mean squared difference of source and target outside, levels of 255 squared.
         similarity: structural similarity outside, at most 1; NaN for a stylization.
         colour: mean RGB outside of source and target, (2, T, 3).
-        fine, coarse: mean absolute second derivative outside at full size and at half size, (2, T) of source and target.
+        fine, coarse: mean absolute second derivative outside at full and at half size, (2, T), source first.
         noise: standard deviation of the noise in the calmest tiles, (2, T), levels of 255.
         blocking: ratio of the steps on a grid of blocks to those beside it, the worst of `BLOCKS`, (2, T); 1 is none.
     """
@@ -54,7 +54,8 @@ def measure_full_size(source: Frames, target: Frames, region: Masks | None, rim:
     """Measure every frame of a pair.
 
     Args:
-        source, target: uint8 (T, H, W, 3) RGB.
+        source: uint8 (T, H, W, 3) RGB.
+        target: of the same shape.
         region: bool (T, H, W), what the edit may repaint; None for the whole picture.
         rim: pixels around the region that count neither as inside nor as outside.
     """
@@ -127,9 +128,7 @@ def _blocking(plain: Frames) -> float:
         places = np.arange(1, len(steps) + 1)
         for side in BLOCKS:
             on = places % side == 0
-            beside = (places % side == 1) | (
-                places % side == side - 1
-            )  # the nearest: content changes along the picture
+            beside = (places % side == 1) | (places % side == side - 1)  # the nearest: content changes
             if on.sum() >= 4:
                 worst = max(worst, float((steps[on].mean() + 0.25) / (steps[beside].mean() + 0.25)))
     return worst

@@ -16,7 +16,7 @@ LEAST = 0.25
 
 
 def motion_agreement(pair: Pair) -> float | None:
-    """Agreement of the target's flow with the source's where the source moves, mean over the steps; 1 is the same; not of removals."""
+    """Agreement of the target's flow with the source's where the source moves, mean over the steps; no removals."""
     values = pair.once(_agreement)
     return float(values.mean()) if len(values) else None
 
@@ -31,7 +31,7 @@ def _agreement(pair: Pair) -> Series:
     found: list[float] = []
     if pair.removes:  # what moved is gone
         return np.array(found)
-    for t, (source, target) in enumerate(zip(pair.flows, pair.target_flows, strict=True)):
+    for source, target in zip(pair.flows, pair.target_flows, strict=True):
         speed = np.hypot(source[..., 0], source[..., 1])
         where = speed > max(LEAST, float(np.percentile(speed, 60)))
         if where.sum() < 0.01 * where.size:

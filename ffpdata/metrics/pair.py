@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
 
-from ffpdata.media.flow import FLOW_WIDTH, dense_flow
+from ffpdata.media.flow import dense_flow
 from ffpdata.metrics.full_size import FullSize, measure_full_size
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
+SMALL_WIDTH = 400
+"""Width of the small frames, in which everything is measured that does not need the full size."""
 RIM = 6
 """Pixels of a 720p frame around the region that count neither as inside nor as outside: codecs blur the border."""
 LEAST_PIXELS = 12
@@ -62,7 +65,7 @@ class Pair:
         self.source, self.target = source, target
         self.region, self.outline = region, region if outline is None else outline
         self.removes, self.around = removes, around
-        self.scale = max(1.0, source.shape[2] / FLOW_WIDTH)
+        self.scale = max(1.0, source.shape[2] / SMALL_WIDTH)
         """Pixels of the clip per pixel of the small frames."""
         self._known: dict[Callable[[Pair], Any], Any] = {}
 
@@ -89,7 +92,7 @@ class Pair:
 
     @cached_property
     def small(self) -> tuple[Frames, Frames]:
-        """Both clips at most `FLOW_WIDTH` wide: uint8 (T, h, w, 3)."""
+        """Both clips at most `SMALL_WIDTH` wide: uint8 (T, h, w, 3)."""
         return self._shrunk(self.source), self._shrunk(self.target)
 
     @cached_property
@@ -168,7 +171,7 @@ def blur(image: Floats, sigma: float) -> Floats:
 def _flows(clip: Frames) -> Floats:
     if len(clip) < 2 or min(clip.shape[1:]) < 16:  # smaller than a patch of the flow
         return np.zeros((max(0, len(clip) - 1), *clip.shape[1:], 2), np.float32)
-    return np.stack([dense_flow(first, second) for first, second in zip(clip[:-1], clip[1:], strict=True)])
+    return np.stack([dense_flow(first, second) for first, second in pairwise(clip)])
 
 
 def _edges(frame: Frames) -> Floats:

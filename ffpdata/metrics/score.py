@@ -1,4 +1,4 @@
-"""The score of a pair: the probability that a person would accept it, from its metrics, by a fitted model in a file.
+"""The score of a pair: the probability that a person would accept it, from its metrics, by a fitted model.
 
 Per task a logistic model over faults: a fault is how far a metric lies on its bad side of what good pairs have, in units of
 their spread, 0 where it is good and at most `MOST`. Every weight is at least 0, so that nothing bad raises a score.
@@ -6,23 +6,19 @@ their spread, 0 where it is good and at most `MOST`. Every weight is at least 0,
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from ffpdata.core.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field
 
 MOST = 8.0
 """Largest size of one fault: beyond it nothing is worse."""
 
-DEFAULT = "default"
-"""Name of the model that comes with ffpdata."""
+DEFAULT: Literal["default"] = "default"
+"""Name of the models that come with ffpdata."""
 
 
 class Term(BaseModel):
@@ -68,7 +64,7 @@ class TaskModel(BaseModel):
 
 
 class ScoreModel(BaseModel):
-    """A file of models, one per task."""
+    """Models of the score, one per task."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -83,30 +79,7 @@ class ScoreModel(BaseModel):
         return self.tasks.get(task) or self.tasks.get(self.same.get(task, ""))
 
 
-def load_score(name: str) -> ScoreModel:
-    """Read a file of models.
-
-    Args:
-        name: path, or `default` for the one that comes with ffpdata.
-
-    Raises:
-        ConfigError: there is no such file, or it is no file of models; with what `calibrate` writes.
-    """
-    return _load(name, 0 if name == DEFAULT else _changed(name))
-
-
-@lru_cache(maxsize=8)
-def _load(name: str, changed: int) -> ScoreModel:  # noqa: ARG001 - a file that changed is read again
-    source = files("ffpdata.metrics") / "default_score.json" if name == DEFAULT else Path(name)
-    try:
-        return ScoreModel.model_validate(json.loads(source.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as err:
-        raise ConfigError(
-            f"{name} is no file of score models: {str(err).splitlines()[0]}. `ffpdata calibrate RUN --score FILE` "
-            f"writes one, and `{DEFAULT}` is the one that comes with ffpdata"
-        ) from None
-
-
-def _changed(name: str) -> int:
-    path = Path(name)
-    return path.stat().st_mtime_ns if path.exists() else 0
+@lru_cache(maxsize=1)
+def default_score() -> ScoreModel:
+    """Return the models that come with ffpdata: fitted on injected defects, not on people's verdicts."""
+    return ScoreModel.model_validate_json((files("ffpdata.metrics") / "default_score.json").read_text(encoding="utf-8"))

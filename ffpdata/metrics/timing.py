@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 REACH = 2
 """Frames before and after with which a frame is compared."""
-STILL, DOUBLE = 0.35, 1.8
-"""Step of the target, over the source's and the clip's usual ratio, below which it stands still and above which it skips."""
+STILL = 0.35
+"""Step of the target over the source's, against the clip's usual ratio, below which the target stands still."""
 MOVES = 0.25
 """Mean change of grey levels from which a step of the source is one."""
 
 
 def frozen_frames(pair: Pair) -> float | None:
-    """Steps in which the target stands still though the source moves, and steps twice as long as the source's."""
+    """Steps in which the target stands still though the source moves."""
     ratios = pair.once(_step_ratios)
     return float((ratios < STILL).mean()) if len(ratios) else None
 

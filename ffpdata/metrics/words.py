@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     Frames = NDArray[np.uint8]
     Masks = NDArray[np.bool_]
 
+WORDS = ("instruction_task", "instruction_colours", "instruction_object")
+"""Columns of the agreement."""
+
 _KINDS = {
     "removal": r"remov\w*|eras\w*|delet\w*|eliminat\w*|get\w* rid of|tak\w+ (out|away)|clear\w* away|make .*disappear",
     "swap": r"replac\w*|swap\w*|substitut\w*|exchang\w*|(turn|change|transform|convert)\w* .*\binto\b|switch\w*",
-    "modification": r"recolou?r\w*|repaint\w*|paint\w*|dye\w*|tint\w*|colou?r\b|look of|(turn|make|change|give|set|modify|"
-    r"convert|transform|switch)\w*",
-    "stylization": r"restyl\w*|styli[sz]\w*|style|in the manner of|(render|redraw|repaint)\w*|as an? [\w\s-]*(picture|painting|"
-    r"drawing|sketch|engraving|print|woodcut|cartoon|watercolou?r|mosaic)",
+    "modification": r"recolou?r\w*|repaint\w*|paint\w*|dye\w*|tint\w*|colou?r\b|look of|"
+    r"(turn|make|change|give|set|modify|convert|transform|switch)\w*",
+    "stylization": r"restyl\w*|styli[sz]\w*|style|in the manner of|(render|redraw|repaint)\w*|"
+    r"as an? [\w\s-]*(picture|painting|drawing|sketch|engraving|print|woodcut|cartoon|watercolou?r|mosaic)",
     "addition": r"add\w*|insert\w*|place|put",
     "background": r"background|surroundings|backdrop|another place|scenery|setting|move .* to",
 }
@@ -39,14 +42,24 @@ _TOLERATED = {
 }
 """Kinds whose words may stand in the instruction of a kind, beside its own."""
 
-_SYNONYMS = {"gray": "grey", "violet": "purple", "magenta": "pink", "crimson": "red", "scarlet": "red", "golden": "yellow",
-             "gold": "yellow", "turquoise": "cyan", "teal": "cyan", "beige": "brown", "silver": "grey", "maroon": "red",
-             "navy": "blue"}  # fmt: skip
-_NEIGHBOURS = (
-    {"red", "orange"}, {"red", "brown"}, {"red", "pink"}, {"orange", "yellow"}, {"orange", "brown"}, {"brown", "yellow"},
-    {"yellow", "green"}, {"green", "cyan"}, {"cyan", "blue"}, {"blue", "purple"}, {"purple", "pink"}, {"black", "grey"},
-    {"grey", "white"},
-)  # fmt: skip
+_SYNONYMS = {
+    **dict.fromkeys(("crimson", "scarlet", "maroon"), "red"),
+    **dict.fromkeys(("golden", "gold"), "yellow"),
+    **dict.fromkeys(("turquoise", "teal"), "cyan"),
+    "gray": "grey",
+    "silver": "grey",
+    "violet": "purple",
+    "magenta": "pink",
+    "beige": "brown",
+    "navy": "blue",
+}
+_NEIGHBOURS = tuple(
+    set(names.split())
+    for names in (
+        *("red orange", "red brown", "red pink", "orange yellow", "orange brown", "brown yellow", "yellow green"),
+        *("green cyan", "cyan blue", "blue purple", "purple pink", "black grey", "grey white"),
+    )
+)
 """Colours that people do not name alike: half an agreement."""
 _NEW = r"\b(to|into|with)\b"
 """Words after which an instruction says what is there afterwards."""
@@ -54,7 +67,7 @@ _NEW = r"\b(to|into|with)\b"
 
 @dataclass(frozen=True)
 class SeenColours:
-    """Names of the colours that cover a good part of what was edited, in the source and in the target, commonest first."""
+    """Names of the colours of what was edited, in the source and in the target, the commonest first."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
@@ -78,8 +91,8 @@ def instruction_task(instruction: str, task: str) -> float | None:
 def instruction_colours(instruction: str, task: str, seen: SeenColours) -> float | None:
     """Least agreement of a colour that the instruction names with those that were measured; None where it names none.
 
-    1 is a colour that is there, 0.5 one beside it, 0 one that is not there. What stands behind `to`, `into` or `with` is
-    looked for in the target, what stands before it in the source.
+    1 is a colour that is there, 0.5 one beside it, 0 one that is not there. What stands behind `to`, `into` or `with`
+    is looked for in the target, what stands before it in the source.
     """
     text = instruction.lower()
     removes = KIND_OF.get(task, task) == "removal"
@@ -107,7 +120,8 @@ def seen_colours(source: Frames, target: Frames, masks: Masks | None, reference:
     """Name the colours of what was edited.
 
     Args:
-        source, target: uint8 (T, H, W, 3) RGB.
+        source: uint8 (T, H, W, 3) RGB.
+        target: of the same shape.
         masks: bool (T, H, W), the object; None for the whole picture.
         reference: uint8 (H, W, 3), the style image of a stylization, whose colours an instruction may name too.
     """

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ffpdata.core.stage import Reject, Row, Stage, StageSettings
 from ffpdata.media import metrics
 from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.flow import warp_error
 from ffpdata.media.phash import clip_hashes
+from ffpdata.metrics.limits import Limits, beyond
 from ffpdata.metrics.pair import Pair
 from ffpdata.metrics.vector import VECTOR, measure_pair
 from ffpdata.stages._tasks import known
@@ -29,19 +28,10 @@ METRICS = (
 no answer depends on them, so that a new metric asks no question again."""
 
 
-class Limit(BaseModel):
-    """Bounds of one number, inclusive; either may be open."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    min: float | None = None
-    max: float | None = None
-
-
 class MeasureSettings(StageSettings):
     """Limits per task."""
 
-    limits: dict[str, dict[str, Limit]] = {}
+    limits: dict[str, Limits] = {}
     """Task to number to bounds. Numbers are this stage's columns and those of `edit_facts`."""
     step: int = 4
     """Distance in frames between the measured frames, or pairs of neighbouring frames."""
@@ -93,15 +83,6 @@ class Measure(Stage):
             columns["colour_drift"] = metrics.colour_drift(small, edited)
         pair = Pair(source, target, region=condition, outline=outline, removes=task.removes, around=task.around)
         columns |= measure_pair(pair)
-        self._check_limits(row["task"], {**(row.get("edit_facts") or {}), **columns}, columns)
+        if found := beyond(self.settings.limits.get(row["task"], {}), {**(row.get("edit_facts") or {}), **columns}):
+            raise Reject(*found, columns)
         return columns
-
-    def _check_limits(self, task: str, numbers: Mapping[str, Any], columns: dict[str, Any]) -> None:
-        for name, limit in self.settings.limits.get(task, {}).items():
-            value = numbers.get(name)
-            if value is None:
-                continue
-            if limit.max is not None and value > limit.max:
-                raise Reject(f"{name}_too_high", f"{name} is {value:.3g}, at most {limit.max:g}", columns)
-            if limit.min is not None and value < limit.min:
-                raise Reject(f"{name}_too_low", f"{name} is {value:.3g}, at least {limit.min:g}", columns)
