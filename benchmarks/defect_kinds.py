@@ -1,7 +1,7 @@
 """Kinds of defects, each at two strengths, injected into a pair: what people reject, made on purpose.
 
-A kind is a function of a pair and a strength, 0 (weak) or 1 (strong); it returns the damaged pair, or None where the kind
-does not apply to the task. Lengths in pixels are those of a 720p frame.
+A kind is a function of a pair and a strength, 0 (weak) or 1 (strong); it returns the damaged pair, or None where the
+kind does not apply to the task. Lengths in pixels are those of a 720p frame.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Example:
 
     @property
     def task(self) -> str:
+        """Task of the pair."""
         return str(self.columns["task"])
 
     def px(self, length: float) -> float:
@@ -37,6 +38,7 @@ class Example:
         return max(1.0, length * min(self.source.shape[1:3]) / 720)
 
     def show(self, target: Frames) -> Example:
+        """Return the pair with another target, of any number type."""
         return replace(self, target=np.clip(np.rint(target), 0, 255).astype(np.uint8))
 
     def where(self) -> Frames:
@@ -45,8 +47,25 @@ class Example:
 
     @property
     def rng(self) -> np.random.Generator:
+        """The same numbers every time."""
         return np.random.default_rng(7)
 
+
+OPPOSITE = {
+    "red": "cyan",
+    "orange": "blue",
+    "yellow": "purple",
+    "green": "pink",
+    "cyan": "red",
+    "blue": "orange",
+    "purple": "yellow",
+    "pink": "green",
+    "brown": "cyan",
+    "black": "pink",
+    "white": "purple",
+    "grey": "orange",
+}
+"""Colour to one that nobody would take for it."""
 
 Kind = Callable[[Example, int], "Example | None"]
 
@@ -205,13 +224,10 @@ def wrong_task(example: Example, strength: int) -> Example:
 
 def wrong_colour(example: Example, strength: int) -> Example | None:
     """Another colour for the last that is named (weak), or for all of them (strong)."""
-    names = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "black", "white", "grey")
-    opposite = {"red": "cyan", "orange": "blue", "yellow": "purple", "green": "pink", "cyan": "red", "blue": "orange",
-                "purple": "yellow", "pink": "green", "brown": "cyan", "black": "pink", "white": "purple", "grey": "orange"}  # fmt: skip
     text = str(example.columns["instruction"])
-    found = list(re.finditer(rf"\b({'|'.join(names)})\b", text))
+    found = list(re.finditer(rf"\b({'|'.join(OPPOSITE)})\b", text))
     for match in found[::-1][: 1 if strength == 0 else None]:
-        text = text[: match.start()] + opposite[match.group()] + text[match.end() :]
+        text = text[: match.start()] + OPPOSITE[match.group()] + text[match.end() :]
     return replace(example, columns=example.columns | {"instruction": text}) if found else None
 
 

@@ -43,6 +43,7 @@ class AcceptedPair:
 
     @property
     def name(self) -> str:
+        """Id of its item."""
         return str(self.columns["item_id"])
 
     def judged(self, damaged: Example, *, encode: bool = True) -> dict[str, Any]:

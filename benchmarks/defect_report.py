@@ -1,4 +1,4 @@
-"""What the injected defects tell: caught per kind, clean pairs rejected, area under the score's curve; and the score's fit."""
+"""What injected defects tell: caught per kind, good pairs rejected, area under the score's curve; the score's fit."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ CAUGHT, REJECTED, AUC = 0.90, 0.05, 0.95
 PIPELINE_OF = {"local": "local_editing", "style": "stylization"}
 DIRECTIONS = {metric.name: metric.better for metric in VECTOR} | dict.fromkeys(WORDS, "higher")
 ABOUT = (
-    "Fitted on injected defects in pairs of the sample scenes and of public clips, made by profile cpu, and not on people's "
-    "verdicts: as many good pairs as bad ones, every kind of defect alike. `ffpdata calibrate RUN --out` fits verdicts."
+    "Fitted on injected defects in pairs of the sample scenes and of public clips, made by profile cpu, and not on "
+    "people's verdicts: as many good pairs as bad ones, every kind of defect alike. "
+    "`ffpdata calibrate RUN --out` fits verdicts."
 )
 SAME = {"swap": "modification", "text_removal": "removal"}
 
@@ -52,7 +53,7 @@ def report(rows: Rows) -> int:
         unseen = _held_out(rows, task)
         print(f"  caught {share:.1%} (bound {CAUGHT:.0%}), good ones rejected {lost:.1%} (bound {REJECTED:.0%})")
         print(
-            f"  AUC of the score on sources left out {area:.3f} (bound {AUC}), on kinds that it never saw (*) {unseen:.3f}"
+            f"  AUC of the score on sources left out {area:.3f} (bound {AUC}), on kinds not fitted on (*) {unseen:.3f}"
         )
         failed += share < CAUGHT or lost > REJECTED or not area >= AUC
     return int(failed > 0)
@@ -108,7 +109,7 @@ def fitted(rows: Rows) -> ScoreModel:
 
 
 def _held_out(rows: Rows, task: str) -> float:
-    """Area under the curve of the kinds that were not fitted on, against good pairs, both of sources that were not either."""
+    """Area under the curve of kinds that were not fitted on, against good pairs, of sources that were not either."""
     scores, good = [], []
     mine = [row for row in rows if row["task"] == task]
     for source in sorted({row["source_id"] for row in mine}):

@@ -1,11 +1,11 @@
-"""Defects injected into the accepted pairs of runs: how many are caught, and whether the score tells them from good pairs.
+"""Defects injected into the accepted pairs of runs: how many are caught, and how well the score ranks them.
 
     python -m benchmarks.defects RUN [RUN ...] [--numbers FILE] [--judge] [--part N] [--fit OUT.json]
 
-Every accepted pair is damaged in each way of `defect_kinds`, encoded again, and goes through the stages that judge pairs, under
-the pipelines' present limits. `--judge` asks the vision-language model too (`screen`, `verify`). `--numbers` keeps what was
-measured: other limits or another fit then need no second pass. `--fit` writes the score that comes with ffpdata,
-ffpdata/metrics/default_score.json; kinds in `HELD_OUT` are not fitted on.
+Every accepted pair is damaged in each way of `defect_kinds`, encoded again, and goes through the stages that judge
+pairs, under the pipelines' present limits. `--judge` asks the vision-language model too (`screen`, `verify`).
+`--numbers` keeps what was measured: other limits or another fit then need no second pass. `--fit` writes the score that
+comes with ffpdata, ffpdata/metrics/default_score.json; kinds in `HELD_OUT` are not fitted on.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ def reliability_svg(found: Mapping[str, Reliability], about: str) -> str:
     """Return the diagram: one square per task, its bins as dots with intervals, the diagonal of a perfect score."""
     width, height = len(found) * (SIDE + EDGE + GAP) + GAP, SIDE + 2 * EDGE + GAP
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
+        "<style>text {font: 11px sans-serif}</style>",
         f"<title>{escape(about)}</title>",
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
@@ -32,13 +32,13 @@ def _square(left: int, top: int, task: str, found: Reliability) -> list[str]:
         return round(top + (1 - value) * SIDE, 1)
 
     low, high = found.auc_interval
+    facts = f"AUC {found.auc:.3f} [{low:.3f}, {high:.3f}], Brier {found.brier:.3f}, {sum(found.count)} pairs"
     lines = [
         f'<rect x="{left}" y="{top}" width="{SIDE}" height="{SIDE}" fill="none" stroke="#999"/>',
         f'<line x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}" stroke="#bbb" stroke-dasharray="4 3"/>',
         f'<text x="{left}" y="{top - 22}" font-weight="bold">{escape(task)}</text>',
-        f'<text x="{left}" y="{top - 8}">AUC {found.auc:.3f} [{low:.3f}, {high:.3f}], Brier {found.brier:.3f}, '
-        f"{sum(found.count)} pairs</text>",
-        f'<text x="{left + SIDE / 2}" y="{top + SIDE + 30}" text-anchor="middle">predicted share of accepted pairs</text>',
+        f'<text x="{left}" y="{top - 8}">{facts}</text>',
+        f'<text x="{left + SIDE / 2}" y="{top + SIDE + 30}" text-anchor="middle">predicted</text>',
         f'<text transform="translate({left - 28} {top + SIDE / 2}) rotate(-90)" text-anchor="middle">observed</text>',
     ]
     for tick in (0, 0.5, 1):

@@ -76,9 +76,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Fit:
-    """A task's model with how reliable it is; `unseen` are its predictions for the pairs, each from a model without its
-    source.
-    """
+    """A task's model, how reliable it is, and predictions for its pairs, each by a model that never saw its source."""
 
     model: TaskModel
     reliability: Reliability
@@ -138,7 +136,7 @@ def reliability(predicted: Floats, good: Floats, weights: Floats, sources: Seque
     ends = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))
     aucs = [a for chosen in drawn if (a := auc(p[chosen], y[chosen] > 0.5)) is not None]
     place = np.minimum((p * BINS).astype(int), BINS - 1)
-    rows = []
+    rows: list[tuple[float, ...]] = []
     for number in range(BINS):
         mine = place == number
         if not mine.any():
@@ -152,20 +150,24 @@ def reliability(predicted: Floats, good: Floats, weights: Floats, sources: Seque
         rows.append(
             (np.average(p[mine], weights=w[mine]), np.average(y[mine], weights=w[mine]), low, high, int(mine.sum()))
         )
-    columns = [[float(v) for v in column] for column in zip(*rows, strict=True)] or [[]] * 5
-    share = np.array(columns[4]) / max(1, len(p))
+    points, observed, low, high, count = ([row[n] for row in rows] for n in range(5))
+    share = np.array(count, np.float64) / max(1, len(p))
+    ends_of_auc = np.percentile(aucs, ends) if aucs else (0.0, 1.0)
     return Reliability(
-        *columns[:4],
-        [int(v) for v in columns[4]],
-        auc(p, y > 0.5) or 0.5,
-        tuple(float(v) for v in np.percentile(aucs, ends)) if aucs else (0.0, 1.0),  # type: ignore[arg-type]
-        float(np.average((p - y) ** 2, weights=w)) if len(p) else 0.25,
-        float((share * np.abs(np.array(columns[0]) - np.array(columns[1]))).sum()),
+        predicted=points,
+        observed=observed,
+        low=low,
+        high=high,
+        count=[int(n) for n in count],
+        auc=auc(p, y > 0.5) or 0.5,
+        auc_interval=(float(ends_of_auc[0]), float(ends_of_auc[1])),
+        brier=float(np.average((p - y) ** 2, weights=w)) if len(p) else 0.25,
+        error=float((share * np.abs(np.array(points) - np.array(observed))).sum()),
     )
 
 
 def auc(scores: Floats, good: NDArray[Any]) -> float | None:
-    """Return the probability that a good one has a higher score than a bad one, ties counted half; None without both."""
+    """Return the chance that a good one has a higher score than a bad one, ties counted half; None without both."""
     from scipy.stats import rankdata
 
     count, others = int(good.sum()), int((~good).sum())

@@ -47,7 +47,7 @@ def _halos(pair: Pair) -> Series:
         return np.array([])
     found = []
     for t in range(len(pair)):
-        difference = cv2.absdiff(pair.small[0][t], pair.small[1][t]).max(-1)
+        difference = cv2.absdiff(pair.gray[0][t], pair.gray[1][t])
         values = [_excess(difference, mask[t]) for mask in ((pair.edited, pair.repainted))]
         if any(value is not None for value in values):
             found.append(max(value for value in values if value is not None))

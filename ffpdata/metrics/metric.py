@@ -14,28 +14,37 @@ Better = Literal["higher", "lower", "neither"]
 
 
 class PairMetric(Protocol):
-    """One number of a pair. A metric that needs weights implements this too, in a file of its own.
-
-    Attributes:
-        name: of its column.
-        unit: in words or symbols: `dB`, `grey levels`, `fraction of frames`.
-        better: which side is good.
-        low, high: smallest and largest value it can take.
-        meaning: one line.
-    """
+    """One number of a pair. A metric that needs weights implements this too, in a file of its own."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of its column."""
+        ...
+
     @property
-    def unit(self) -> str: ...
+    def unit(self) -> str:
+        """In words or symbols."""
+        ...
+
     @property
-    def better(self) -> Better: ...
+    def better(self) -> Better:
+        """Which side is good."""
+        ...
+
     @property
-    def low(self) -> float: ...
+    def low(self) -> float:
+        """Smallest value."""
+        ...
+
     @property
-    def high(self) -> float: ...
+    def high(self) -> float:
+        """Largest value."""
+        ...
+
     @property
-    def meaning(self) -> str: ...
+    def meaning(self) -> str:
+        """One line."""
+        ...
 
     def measure(self, pair: Pair) -> float | None:
         """Return the finite number, or None where it says nothing of such a pair."""

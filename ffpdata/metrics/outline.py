@@ -13,7 +13,7 @@ from ffpdata.metrics.pair import LEAST_PIXELS, blur, grow
 if TYPE_CHECKING:
     from ffpdata.metrics.pair import Masks, Pair
 
-CHANGED = 10.0
+CHANGED = 14.0
 """Difference of grey levels, slightly blurred, from which a pixel counts as edited."""
 SUDDEN = 0.3
 """An outline that shrinks to nothing from more than this fraction of its median area was lost, and did not walk off."""
@@ -64,7 +64,7 @@ def outline_filled(pair: Pair) -> float | None:
 
 def _changed(pair: Pair, t: int) -> Masks:
     difference = cv2.absdiff(pair.small[0][t], pair.small[1][t]).max(-1)
-    return blur(difference, 1.0) > CHANGED
+    return blur(difference, 1.5) > CHANGED
 
 
 def _gaps(shown: Masks) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """The score of a pair: the probability that a person would accept it, from its metrics, by a fitted model.
 
-Per task a logistic model over faults: a fault is how far a metric lies on its bad side of what good pairs have, in units of
-their spread, 0 where it is good and at most `MOST`. Every weight is at least 0, so that nothing bad raises a score.
+Per task a logistic model over faults: a fault is how far a metric lies on its bad side of what good pairs have, in
+units of their spread, 0 where it is good and at most `MOST`. Every weight is at least 0: nothing bad raises a score.
 """
 
 from __future__ import annotations

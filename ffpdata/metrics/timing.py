@@ -12,11 +12,11 @@ from ffpdata.metrics.pair import LEAST_PIXELS
 if TYPE_CHECKING:
     from ffpdata.metrics.pair import Floats, Pair, Series
 
-REACH = 2
+REACH = 3
 """Frames before and after with which a frame is compared."""
 STILL = 0.35
 """Step of the target over the source's, against the clip's usual ratio, below which the target stands still."""
-MOVES = 0.25
+MOVES = 0.7
 """Mean change of grey levels from which a step of the source is one."""
 
 
@@ -82,7 +82,7 @@ def _fits(pair: Pair) -> Floats:
         moving = np.abs(first[t + 1].astype(np.float32) - first[t - 1])
         if not where.any():
             continue
-        level = max(float(np.percentile(moving[where], 80)), 4.0 if first.dtype == np.uint8 else 0.1)
+        level = max(float(np.percentile(moving[where], 80)), 3.0 if first.dtype == np.uint8 else 0.1)
         where = where & (moving >= level)
         if where.sum() < 4 * LEAST_PIXELS:
             continue

@@ -25,8 +25,8 @@ class GradeSettings(StageSettings):
     """The model of the score, and what is rejected by it."""
 
     score: ScoreModel | Literal["default"] = DEFAULT
-    """Models of the score, as `ffpdata calibrate RUN --out` writes them into a profile; or the ones that come with ffpdata,
-    fitted on injected defects and not on people's verdicts."""
+    """Models of the score, as `ffpdata calibrate RUN --out` writes them into a profile; or those that come with
+    ffpdata, fitted on injected defects and not on people's verdicts."""
     min_score: float = 0.0
     """Lowest score, 0 to 1."""
     limits: dict[str, Limits] = {}
@@ -36,8 +36,8 @@ class GradeSettings(StageSettings):
 class Grade(Stage):
     """Write the agreement of instruction and pair and the `score`, 0..1, by which curation ranks pairs.
 
-    A task that the model does not know is scored by `verify_score` over ten. It decodes the clips and computes; no model is
-    asked, so that another calibration costs next to nothing.
+    A task that the model does not know is scored by `verify_score` over ten. No model is asked, so that another
+    calibration costs next to nothing.
     """
 
     name, version = "grade", 1
@@ -67,12 +67,12 @@ class Grade(Stage):
         return digest(key, self._model().model_dump(mode="json")) if self.settings.score == DEFAULT else key
 
     def process(self, row: Row) -> Mapping[str, Any]:
-        """Return the score; a pair whose words do not fit or whose score is too low is rejected, with both in its row."""
+        """Return the score; a pair whose words do not fit, or whose score is too low, is rejected with its numbers."""
         task = str(row["task"])
         masks = cached_masks(row.file("mask_video")) if row.get("mask_video") else None
         reference = read_image(row.file("reference_image")) if row.get("reference_image") else None
-        clips = (cached_video(row.file(name)) for name in ("source_video", "target_video"))
-        columns: dict[str, Any] = agreement(row, seen_colours(*clips, masks, reference))
+        source, target = (cached_video(row.file(name)) for name in ("source_video", "target_video"))
+        columns: dict[str, Any] = agreement(row, seen_colours(source, target, masks, reference))
         numbers = numeric_facts(row) | columns
         model = self._model().of(task)
         if model is None:

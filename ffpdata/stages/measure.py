@@ -24,8 +24,8 @@ METRICS = (
     "flicker",
     "motion",
 )
-"""Columns of this stage that later stages pass to models that measure. Those of `metrics.vector.VECTOR` are not among them:
-no answer depends on them, so that a new metric asks no question again."""
+"""Columns of this stage that later stages pass to models that measure. Those of `metrics.vector.VECTOR` are not among
+them: no answer depends on them, so that a new metric asks no question again."""
 
 
 class MeasureSettings(StageSettings):
