@@ -155,7 +155,9 @@ def calibrate_run(run: RunFolder, precision: float, *, error: float | None = Non
         used = [*names, *(name for name in extra if name in columns_present)]
         pairs: list[dict[str, Any]] = []
         for track, stages in run.tracks().items():
-            columns = ", ".join(["item_id", "source_id", "task", *map(quote, used), f"{reviewed.last_key(stages)} as last"])
+            columns = ", ".join(
+                ["item_id", "source_id", "task", *map(quote, used), f"{reviewed.last_key(stages)} as last"]
+            )
             mine = connection.view("items").filter(f"track = {literal(track)}").project(columns).order("item_id")
             pairs += [{"track": track, **row} for row in pa.table(mine.to_arrow_table()).to_pylist()]
     estimate = reviewer_error(verdicts.values()) if error is None else None

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SHRINK = 0.02
-"""Weight of the squared weights beside the mean loss of a pair."""
+SHRINK = 1.0
+"""Weight of the squared weights beside the summed loss of all pairs."""
 FOLDS = 10
 """Most parts of the sources, each left out once."""
 RESAMPLES = 200
@@ -94,21 +94,17 @@ def fit_task(pairs: Sequence[Judged], directions: Mapping[str, str], seed: int =
     Returns:
         None where fewer than `LEAST` pairs were judged, or all but a few alike.
     """
+    model = fit_model(pairs, directions)
+    if model is None:
+        return None
     good = np.array([p.good for p in pairs], np.float64)
     weights = np.array([p.weight for p in pairs], np.float64)
-    if len(pairs) < LEAST or min((good > 0.5).sum(), (good <= 0.5).sum()) < _FEW:
-        return None
-    names = sorted({name for p in pairs for name in p.numbers} & set(directions))
-    values = np.array([[p.numbers.get(name, np.nan) for name in names] for p in pairs], np.float64)
-    model = _fit(names, values, good, weights, directions)
     unseen = np.full(len(pairs), np.nan)
-    part = _parts([p.source for p in pairs])
+    part = parts([p.source for p in pairs])
     for number in np.unique(part):
-        out = part == number
-        if min((good[~out] > 0.5).sum(), (good[~out] <= 0.5).sum()) < _FEW:
-            continue
-        without = _fit(names, values[~out], good[~out], weights[~out], directions)
-        unseen[out] = [without.probability(p.numbers) for p, o in zip(pairs, out, strict=True) if o]
+        without = fit_model([p for p, at in zip(pairs, part, strict=True) if at != number], directions)
+        for n in np.flatnonzero(part == number):
+            unseen[n] = without.probability(pairs[n].numbers) if without else np.nan
     found = reliability(unseen, good, weights, [p.source for p in pairs], seed)
     facts = {
         "pairs": len(pairs),
@@ -120,6 +116,16 @@ def fit_task(pairs: Sequence[Judged], directions: Mapping[str, str], seed: int =
         "calibration_error": round(found.error, 4),
     }
     return Fit(model.model_copy(update={"fitted": facts}), found, unseen)
+
+
+def fit_model(pairs: Sequence[Judged], directions: Mapping[str, str]) -> TaskModel | None:
+    """Fit the model alone; arguments and result as of `fit_task`."""
+    good = np.array([p.good for p in pairs], np.float64)
+    if len(pairs) < LEAST or min((good > 0.5).sum(), (good <= 0.5).sum()) < _FEW:
+        return None
+    names = sorted({name for p in pairs for name in p.numbers} & set(directions))
+    values = np.array([[p.numbers.get(name, np.nan) for name in names] for p in pairs], np.float64)
+    return _fit(names, values, good, np.array([p.weight for p in pairs], np.float64), directions)
 
 
 def reliability(predicted: Floats, good: Floats, weights: Floats, sources: Sequence[str], seed: int = 0) -> Reliability:
@@ -193,14 +199,14 @@ def _fit(names: list[str], values: Floats, good: Floats, weights: Floats, direct
     ]
     place = {name: column for column, name in enumerate(names)}
     faults = np.array([_faults(term, values[:, place[term.metric]]) for term in terms]).reshape(len(terms), len(good)).T
-    share = weights / weights.sum()
+    share, shrink = weights / weights.sum(), SHRINK / len(good)
 
     def loss(x: Floats) -> tuple[float, Floats]:
         logit = x[0] - faults @ x[1:]
         # log(1 + exp(-z)) and its derivative, without overflow
-        value = (share * (np.logaddexp(0, logit) - good * logit)).sum() + SHRINK * (x[1:] ** 2).sum()
+        value = (share * (np.logaddexp(0, logit) - good * logit)).sum() + shrink * (x[1:] ** 2).sum()
         slope = share * (1 / (1 + np.exp(-np.clip(logit, -50, 50))) - good)
-        return float(value), np.concatenate([[slope.sum()], -(faults.T @ slope) + 2 * SHRINK * x[1:]])
+        return float(value), np.concatenate([[slope.sum()], -(faults.T @ slope) + 2 * shrink * x[1:]])
 
     start = np.concatenate([[1.0], np.full(len(terms), 0.05)])
     bounds = [(None, None), *[(0.0, None)] * len(terms)]
@@ -233,7 +239,7 @@ def _faults(term: Term, values: Floats) -> Floats:
     return np.nan_to_num(np.clip(beyond / term.scale, 0, MOST))
 
 
-def _parts(sources: Sequence[str]) -> NDArray[Any]:
+def parts(sources: Sequence[str]) -> NDArray[Any]:
     """Return the part of every pair's source: one each, or `FOLDS` of them, the same on every machine."""
     names = sorted(set(sources), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     return np.array([names.index(source) % FOLDS for source in sources])
