@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 REACH = 3
 """Frames before and after with which a frame is compared."""
+CLEARLY = 0.2
+"""Part of what a frame's own fit lacks to 1 by which another moment's must be better."""
 STILL = 0.35
 """Step of the target over the source's, against the clip's usual ratio, below which the target stands still."""
 MOVES = 0.7
@@ -35,9 +37,19 @@ def skipped_frames(pair: Pair) -> float | None:
 def frame_lag(pair: Pair) -> float | None:
     """Frames by which the target as a whole runs behind its source, or ahead of it, without sign."""
     fits = pair.once(_fits)
-    if not len(fits):
-        return None
-    return _vertex(fits.mean(axis=0))
+    return abs(_lag(fits[REACH:-REACH].mean(axis=0))) if len(fits) else None
+
+
+def lag_worst(pair: Pair) -> float | None:
+    """Largest lag of a part of the clip (a quarter of it, at least 8 frames), in frames, without sign."""
+    lags = pair.once(_lags)
+    return float(np.abs(lags).max()) if len(lags) else None
+
+
+def lag_change(pair: Pair) -> float | None:
+    """How much the lag differs between parts of the clip: a frame that was doubled or left out shifts what follows."""
+    lags = pair.once(_lags)
+    return float(np.ptp(lags)) if len(lags) else None
 
 
 def misplaced_frames(pair: Pair) -> float | None:
@@ -45,8 +57,9 @@ def misplaced_frames(pair: Pair) -> float | None:
     fits = pair.once(_fits)
     if not len(fits):
         return None
-    others = np.delete(fits, REACH, axis=1).max(axis=1)
-    return float((others > fits[:, REACH] + 0.1 * (1 - fits[:, REACH])).mean())
+    inner = fits[REACH:-REACH]
+    others = np.delete(inner, REACH, axis=1).max(axis=1)
+    return float((others > inner[:, REACH] + CLEARLY * (1 - inner[:, REACH])).mean())
 
 
 def _step_ratios(pair: Pair) -> Series:
@@ -67,49 +80,55 @@ def _step_ratios(pair: Pair) -> Series:
 
 
 def _fits(pair: Pair) -> Floats:
-    """Correlation of each target frame with the source's frames around it, (n, 2 REACH + 1).
+    """Correlation of each target frame with the source's frames around it, (T, 2 REACH + 1); NaN beyond the clip.
 
-    Pixels outside the region of a local edit are compared as they are, and the edges of a stylization. Only pixels
-    count in which the source moves; frames without any are left out.
+    Column REACH + d compares with the frame d before. What is the same in all frames is taken out first, so that only
+    what moves is compared, and where nothing does, the grain. Outside of a removal the pixels are compared as they are,
+    of other edits the edges of the whole picture. No rows where there are too few frames or pixels.
     """
-    first, second = pair.edges if pair.whole or not pair.removes else pair.gray
-    found = []
-    for t in range(REACH, len(pair) - REACH):
-        around = range(t - REACH, t + REACH + 1)
-        where = pair.outside[t] if pair.removes and not pair.whole else np.ones(first.shape[1:], bool)
-        if pair.removes and not pair.whole:
-            where = np.logical_and.reduce(pair.outside[around.start : around.stop])
-        moving = np.abs(first[t + 1].astype(np.float32) - first[t - 1])
-        if not where.any():
-            continue
-        level = max(float(np.percentile(moving[where], 80)), 3.0 if first.dtype == np.uint8 else 0.1)
-        where = where & (moving >= level)
-        if where.sum() < 4 * LEAST_PIXELS:
-            continue
-        goal = second[t][where].astype(np.float32)
-        found.append([_correlation(first[n][where].astype(np.float32), goal) for n in around])
-    return np.array(found)
+    count = len(pair)
+    if pair.removes and not pair.whole:
+        where = np.logical_and.reduce(pair.outside)
+        clips = [clip[:, where].astype(np.float32) for clip in pair.gray]
+    else:
+        clips = [clip.reshape(count, -1) for clip in pair.edges]
+    if count < 2 * REACH + 2 or clips[0].shape[1] < 4 * LEAST_PIXELS:
+        return np.zeros((0, 2 * REACH + 1))
+    moving = [clip - clip.mean(axis=0) for clip in clips]
+    source, target = (clip / (np.linalg.norm(clip, axis=1, keepdims=True) + 1e-6) for clip in moving)
+    fits = np.full((count, 2 * REACH + 1), np.nan)
+    for lag in range(-REACH, REACH + 1):
+        for t in range(max(0, lag), min(count, count + lag)):
+            fits[t, REACH + lag] = target[t] @ source[t - lag]
+    return fits
 
 
-def _correlation(first: Floats, second: Floats) -> float:
-    a, b = first - first.mean(), second - second.mean()
-    size = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / size if size > 1e-6 else 0.0
+def _lags(pair: Pair) -> Series:
+    """Lag of each part of the clip, frames: coders repeat some frames, and a part has several."""
+    fits = pair.once(_fits)[REACH:-REACH]
+    size = max(8, len(pair) // 4)
+    if len(fits) < size:
+        return np.zeros(0)
+    return np.array([_lag(fits[start : start + size].mean(axis=0)) for start in range(len(fits) - size + 1)])
 
 
-def _vertex(fits: Series) -> float:
-    """Place of the best fit, in frames from the middle, by a parabola through it and its neighbours."""
+def _lag(fits: Series) -> float:
+    """Place of the best fit in frames, by a parabola through it and its neighbours; 0 where all fit alike."""
     best = int(fits.argmax())
-    if best in (0, len(fits) - 1):
-        return float(abs(best - REACH))
-    left, here, right = fits[best - 1 : best + 2]
+    if np.ptp(fits) < 1e-3:
+        return 0.0
+    if best in {0, len(fits) - 1}:
+        return float(best - REACH)
+    left, here, right = (float(value) for value in fits[best - 1 : best + 2])
     bend = left - 2 * here + right
-    return abs(best - REACH + (0.5 * (left - right) / bend if bend < -1e-6 else 0.0))
+    return best - REACH + (0.5 * (left - right) / bend if bend < 0 else 0.0)
 
 
 METRICS = (
     Metric(frozen_frames, "fraction of steps", "lower", 0, 1),
     Metric(skipped_frames, "ratio", "lower", 0, 20),
     Metric(frame_lag, "frames", "lower", 0, REACH),
+    Metric(lag_worst, "frames", "lower", 0, REACH),
+    Metric(lag_change, "frames", "lower", 0, 2 * REACH),
     Metric(misplaced_frames, "fraction of frames", "lower", 0, 1),
 )
