@@ -64,7 +64,7 @@ class Grade(Stage):
     def fixed_key(self, roles: tuple[str, ...]) -> str:
         """As of every stage; the model that comes with ffpdata counts by its content."""
         key = super().fixed_key(roles)
-        return digest(key, self._model().model_dump(mode="json")) if self.settings.score == DEFAULT else key
+        return digest(key, self.model_of_score().model_dump(mode="json")) if self.settings.score == DEFAULT else key
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the score; a pair whose words do not fit, or whose score is too low, is rejected with its numbers."""
@@ -74,7 +74,7 @@ class Grade(Stage):
         source, target = (cached_video(row.file(name)) for name in ("source_video", "target_video"))
         columns: dict[str, Any] = agreement(row, seen_colours(source, target, masks, reference))
         numbers = numeric_facts(row) | columns
-        model = self._model().of(task)
+        model = self.model_of_score().of(task)
         if model is None:
             columns |= {"score": round(float(row.get("verify_score") or 0.0) / 10, 4), "score_faults": []}
         else:
@@ -90,6 +90,7 @@ class Grade(Stage):
             raise Reject("score_too_low", detail, columns)
         return columns
 
-    def _model(self) -> ScoreModel:
+    def model_of_score(self) -> ScoreModel:
+        """Return the models of the score that its settings name."""
         found = self.settings.score
         return default_score() if isinstance(found, str) else found
