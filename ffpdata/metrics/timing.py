@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 REACH = 3
 """Frames before and after with which a frame is compared."""
+FITS = 0.3
+"""Correlation below which a moment does not fit: of a still scene nothing but grain is left, and coders remove it."""
 CLEARLY = 0.2
 """Part of what a frame's own fit lacks to 1 by which another moment's must be better."""
 STILL = 0.35
@@ -113,9 +115,9 @@ def _lags(pair: Pair) -> Series:
 
 
 def _lag(fits: Series) -> float:
-    """Place of the best fit in frames, by a parabola through it and its neighbours; 0 where all fit alike."""
+    """Place of the best fit in frames, by a parabola through it and its neighbours; 0 where none fits."""
     best = int(fits.argmax())
-    if np.ptp(fits) < 1e-3:
+    if fits[best] < FITS or np.ptp(fits) < 1e-3:
         return 0.0
     if best in {0, len(fits) - 1}:
         return float(best - REACH)
