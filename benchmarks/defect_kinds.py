@@ -156,9 +156,14 @@ def ghost(example: Example, strength: int) -> Example:
     if example.outline is None:  # the picture of some frames ago shines through
         order = np.maximum(np.arange(len(example.target)) - 4, 0)
         return example.show((1 - share) * example.target + share * example.target[order].astype(np.float32))
-    target = example.target.astype(np.float32)
-    where = np.stack([_grown(mask, 1) for mask in example.outline])
-    target[where] += share * (example.source[where] - target[where])
+    target, by = example.target.astype(np.float32), round(example.px(24))
+    if example.task in {"removal", "text_removal"}:
+        where = np.stack([_grown(mask, 1) for mask in example.outline])
+        target[where] += share * (example.source[where] - target[where])
+        return example.show(target)
+    # Of an object that stays a second one, as it was, beside it.
+    beside = np.roll(example.outline, by, axis=2) & ~example.outline
+    target[beside] += share * (np.roll(example.source, by, axis=2)[beside] - target[beside])
     return example.show(target)
 
 

@@ -42,6 +42,20 @@ def sharpness_inside(pair: Pair) -> float | None:
     return float(np.median(found)) if found else None
 
 
+def smear(pair: Pair) -> float | None:
+    """Ratio of detail across and down where the edit is, against the source's or what is around a removal; 1 is alike."""
+    found = []
+    for t, where in enumerate(pair.edited):
+        ring = grow(where, 12) & ~grow(where, 3) if pair.removes else where
+        if min(where.sum(), ring.sum()) < 4 * LEAST_PIXELS:
+            continue
+        before, after = (
+            _across_over_down(clip[t], place) for clip, place in zip(pair.gray, (ring, where), strict=True)
+        )
+        found.append(min(before / after, after / before))
+    return float(np.median(found)) if found else None
+
+
 def noise(pair: Pair) -> float | None:
     """Noise of the target's calm places beyond the source's, mean over the frames."""
     before, after = pair.full.noise
@@ -52,6 +66,12 @@ def blocking(pair: Pair) -> float | None:
     """Steps on a grid of blocks over those beside it, target over source, mean over the frames; 1 is none added."""
     before, after = pair.full.blocking
     return _mean(after / before)
+
+
+def _across_over_down(plain: np.ndarray, where: np.ndarray) -> float:
+    mask = where.astype(np.uint8)
+    across, down = (cv2.mean(cv2.absdiff(plain, cv2.blur(plain, size)), mask)[0] + 0.5 for size in ((3, 1), (1, 3)))
+    return across / down
 
 
 def _sharpness(pair: Pair) -> Series:
@@ -69,6 +89,7 @@ METRICS = (
     Metric(sharpness, "ratio", "neither", 0, 20),
     Metric(sharpness_worst, "ratio", "higher", 0, 1),
     Metric(sharpness_inside, "ratio", "neither", 0, 20),
+    Metric(smear, "ratio", "higher", 0, 1),
     Metric(noise, "grey levels", "lower", -255, 255),
     Metric(blocking, "ratio", "lower", 0, 20),
 )

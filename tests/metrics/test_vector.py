@@ -72,6 +72,7 @@ def test_an_edit_that_is_only_where_it_should_be_has_no_fault(source, edited, ma
     assert {name: round(found[name], 2) for name in none} == dict.fromkeys(none, 0)
     for name in ("first_frame_change", "edit_weakest", "sharpness", "sharpness_worst", "blocking", "skipped_frames"):
         assert found[name] == pytest.approx(1, abs=0.05), name
+    assert found["smear"] > 0.8
     assert found["edit_in_outline"] > 0.9
     assert found["motion_agreement"] > 0.9
     assert not {"leftover", "leftover_worst"} & set(found), "nothing was removed"
@@ -132,6 +133,7 @@ BOTH: list[tuple[str, Change, str, float, float]] = [
     ("one frame is black", lambda s, t: at(t, 7, t[7] // 4), "warp_error_worst", 30, 255),
     ("blurred", lambda s, t: np.stack([cv2.GaussianBlur(f, (0, 0), 2) for f in t]), "sharpness", 0, 0.95),
     ("noise", lambda s, t: noisy(t, 9), "noise", 4, 10),
+    ("smeared to the side", lambda s, t: np.stack([cv2.blur(f, (9, 1)) for f in t]), "smear", 0, 0.6),
     ("blocks", lambda s, t: t[:, ::8, ::8].repeat(8, 1).repeat(8, 2), "blocking", 2, 20),
 ]  # fmt: skip
 
