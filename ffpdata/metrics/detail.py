@@ -43,7 +43,7 @@ def sharpness_inside(pair: Pair) -> float | None:
 
 
 def smear(pair: Pair) -> float | None:
-    """Ratio of detail across and down where the edit is, against the source's or what is around a removal; 1 is alike."""
+    """Ratio of detail across and down within the edit against the source's, or what is around a removal; 1 is alike."""
     found = []
     for t, where in enumerate(pair.edited):
         ring = grow(where, 12) & ~grow(where, 3) if pair.removes else where

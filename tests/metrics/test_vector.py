@@ -133,7 +133,7 @@ BOTH: list[tuple[str, Change, str, float, float]] = [
     ("one frame is black", lambda s, t: at(t, 7, t[7] // 4), "warp_error_worst", 30, 255),
     ("blurred", lambda s, t: np.stack([cv2.GaussianBlur(f, (0, 0), 2) for f in t]), "sharpness", 0, 0.95),
     ("noise", lambda s, t: noisy(t, 9), "noise", 4, 10),
-    ("smeared to the side", lambda s, t: np.stack([cv2.blur(f, (9, 1)) for f in t]), "smear", 0, 0.6),
+    ("smeared to the side", lambda s, t: np.stack([cv2.blur(f, (9, 1)) for f in t]), "smear", 0, 0.9),
     ("blocks", lambda s, t: t[:, ::8, ::8].repeat(8, 1).repeat(8, 2), "blocking", 2, 20),
 ]  # fmt: skip
 
