@@ -218,6 +218,7 @@ def local_clip(make: RunMaker, source_id: str, seed: int, *, mirrored: bool = Fa
             stages["discriminate"] = {"task": "modification"}
             stages["instruct"] = {"instruction": f"Make the dog blue & green ({seed})."}
         stages["verify"] = {"verify_score": points, "verify_reason": "as asked", "score": points / 10}
+        stages["grade"] = {"score": points / 10, "score_faults": []}
         make.walk("local", child, **stages)
 
 
@@ -277,6 +278,7 @@ def styled_clip(make: RunMaker, source_id: str, seed: int, *, image: bool) -> No
             measure=measures(before, target),
             instruct_style={"instruction": "Make it a poster."},
             verify={"verify_score": 7.0, "verify_reason": "as asked", "score": 0.7},
+            grade={"score": 0.7, "score_faults": []},
         )
 
 

@@ -22,6 +22,7 @@ LEVEL = {
     "manifests": 2,
     "media": 3,
     "models": 4,
+    "metrics": 4,
     "sample": 4,
     "stages": 5,
     "training": 5,

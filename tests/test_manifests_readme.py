@@ -13,6 +13,7 @@ from ffpdata.export.shard_index import INDEX
 from ffpdata.inputs.listing import KNOWN_COLUMNS, list_inputs
 from ffpdata.manifests.manifest import COMMON
 from ffpdata.manifests.views import CURATE, OF_EACH, connect
+from ffpdata.metrics.vector import VECTOR
 from ffpdata.storage.store import Store
 
 FOLDER = Path(__file__).parents[1] / "manifests"
@@ -55,6 +56,17 @@ def test_every_column_of_every_stage(pipeline: str) -> None:
     }
     for stage in load_pipeline(pipeline).build():
         assert set(documented(shared.get(stage.name, f"### `{stage.name}`"))) == set(stage.writes), stage.name
+
+
+def test_every_metric_has_its_unit_side_range_and_meaning() -> None:
+    section = TEXT.partition("\n### `measure`\n")[2].partition("\n### ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line]
+    written = {name.strip("`"): rest for name, *rest in rows}
+    for metric in VECTOR:
+        kind, unit, better, bounds, meaning = written[metric.name]
+        assert (kind, unit, better) == ("double", metric.unit, metric.better), metric.name
+        assert bounds == f"{metric.low:g}..{metric.high:g}", metric.name
+        assert meaning.lower() == metric.meaning.rstrip(".").lower(), metric.name
 
 
 def test_items_has_every_column_under_its_name(tmp_path: Path) -> None:

@@ -122,9 +122,10 @@ def calibrate(
         float | None, typer.Option(min=0, max=0.49, help="How often a reviewer errs; else read from the overlap.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the thresholds as a profile, to be laid over one.")] = None,
+    diagram: Annotated[Path | None, typer.Option(help="Write the score's reliability diagram, an SVG.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the thresholds of scores at which reviewers accept a wanted share of pairs."""
+    """Fit the score to the verdicts, and find the thresholds at which reviewers accept a wanted share of pairs."""
     from dataclasses import asdict
 
     from ffpdata.curate.calibrate import calibrate_run, overlay
@@ -133,6 +134,11 @@ def calibrate(
     found = calibrate_run(RunFolder.existing(run_folder), precision, error=reviewer_error)
     if out and found.settings:
         out.write_text(overlay(found, precision), encoding="utf-8")
+    if diagram and found.score:
+        from ffpdata.curate.reliability_plot import reliability_svg
+
+        curves = {task: fit.reliability for task, fit in found.score.fits.items()}
+        diagram.write_text(reliability_svg(curves, found.score.model.about), encoding="utf-8")
     if as_json:
         cuts = [{"score": name, "task": task} | asdict(cut) for (name, task), cut in found.cuts.items()]
         typer.echo(json.dumps({"cuts": cuts, "reviewer_error": found.error, "settings": found.settings}))

@@ -20,6 +20,8 @@ import pyarrow as pa
 import yaml
 
 from ffpdata.curate import verdicts as reviewed
+from ffpdata.curate.score_fit import Fit
+from ffpdata.curate.score_verdicts import DIRECTIONS, PairNumbers, VerdictFit, fit_verdicts, numbers_of
 from ffpdata.curate.verdicts import ACCEPT, REJECT, Verdict
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
@@ -37,6 +39,8 @@ MARGIN = 0.02
 """Wanted half width of the precision's interval, for the number of further reviews."""
 
 
+SCORE = "score"
+"""The score of the stage `grade`."""
 SCORES = {"verify_score": "verify", "screen_score": "screen"}
 """Scores of the vision-language model, each with the stage whose `min_score` is its threshold."""
 
@@ -110,13 +114,15 @@ class Calibration:
         cuts: (column, task) to its threshold; the task is empty for a score of the vision-language model.
         error: probability that a reviewer errs, given or estimated.
         estimated: whether it was estimated from pairs that several judged.
-        settings: stage settings with the thresholds.
+        settings: stage settings with the thresholds, and with the score's models.
+        score: the models of the score `grade` that were fitted; None where there are too few verdicts, or no metrics.
     """
 
     cuts: dict[tuple[str, str], Threshold]
     error: float
     estimated: bool
     settings: dict[str, dict[str, Any]]
+    score: VerdictFit | None = None
 
     def lines(self) -> list[str]:
         """Format the thresholds as lines of the terminal."""
@@ -125,6 +131,7 @@ class Calibration:
         how = "read from the pairs that several judged" if self.estimated else "as given, or unknown and taken as 0"
         return [
             *(cut.line(f"{name} {task}".strip()) for (name, task), cut in self.cuts.items()),
+            *(_score_line(task, fit) for task, fit in (self.score.fits if self.score else {}).items()),
             f"Reviewers err in {self.error:.1%} of verdicts ({how}).",
         ]
 
@@ -140,27 +147,42 @@ def calibrate_run(run: RunFolder, precision: float, *, error: float | None = Non
     """
     from ffpdata.stages.measure import METRICS
 
+    extra = [name for name in DIRECTIONS if name not in SCORES and name not in METRICS]
     with run.reading() as connection:
         verdicts = reviewed.read(connection)
         columns_present = set(connection.view("items").columns)
         names = [name for name in (*SCORES, *METRICS) if name in columns_present]
+        used = [*names, *(name for name in extra if name in columns_present)]
         pairs: list[dict[str, Any]] = []
         for track, stages in run.tracks().items():
-            columns = ", ".join(["item_id", "task", *map(quote, names), f"{reviewed.last_key(stages)} as last"])
+            columns = ", ".join(
+                ["item_id", "source_id", "task", *map(quote, used), f"{reviewed.last_key(stages)} as last"]
+            )
             mine = connection.view("items").filter(f"track = {literal(track)}").project(columns).order("item_id")
             pairs += [{"track": track, **row} for row in pa.table(mine.to_arrow_table()).to_pylist()]
     estimate = reviewer_error(verdicts.values()) if error is None else None
-    used = error if error is not None else (estimate or 0.0)
+    erring = error if error is not None else (estimate or 0.0)
     decisions = reviewed.decisions(verdicts)
     groups: dict[tuple[str, str], list[JudgedPair]] = {}
+    finished = []
     for pair in pairs:
         decision = decisions.get(reviewed.pair_key(pair["track"], pair["item_id"], pair["last"] or ""))
         for name in names:
             if pair[name] is not None:
                 judged = JudgedPair(pair[name], *((decision.accepts, decision.rejects) if decision else ()))
                 groups.setdefault((name, "" if name in SCORES else pair["task"] or ""), []).append(judged)
-    cuts = {group: cut for group, judged in groups.items() if (cut := calibrate(judged, precision, error=used))}
-    return Calibration(cuts, used, estimate is not None, _settings(cuts))
+        votes = (decision.accepts, decision.rejects) if decision else ()
+        finished.append(PairNumbers(pair["task"] or "", pair["source_id"], numbers_of(pair), *votes))
+    score = fit_verdicts(finished, error=erring) if any("grade" in stages for stages in run.tracks().values()) else None
+    if score:
+        # The cut of the new score, by predictions for sources that its model had not seen.
+        groups[SCORE, ""] = [
+            JudgedPair(value, pair.accepts, pair.rejects)
+            for value, pair in zip(score.scores, finished, strict=True)
+            if value is not None
+        ]
+    cuts = {group: cut for group, judged in groups.items() if (cut := calibrate(judged, precision, error=erring))}
+    return Calibration(cuts, erring, estimate is not None, _settings(cuts, score), score)
 
 
 def overlay(found: Calibration, precision: float) -> str:
@@ -169,13 +191,24 @@ def overlay(found: Calibration, precision: float) -> str:
     return yaml.safe_dump(head | {"stages": found.settings}, sort_keys=False)
 
 
-def _settings(cuts: Mapping[tuple[str, str], Threshold]) -> dict[str, dict[str, Any]]:
-    """Return settings for the scores of the vision-language model; the limits of measures are chosen by people."""
-    found = {}
+def _settings(cuts: Mapping[tuple[str, str], Threshold], score: VerdictFit | None) -> dict[str, dict[str, Any]]:
+    """Return settings for scores, and the score's models; the limits of measures are chosen by people."""
+    found: dict[str, dict[str, Any]] = {"grade": {"score": score.model.model_dump(mode="json")}} if score else {}
     for (name, _), cut in cuts.items():
-        if name in SCORES and cut.threshold is not None and cut.higher_is_better:
-            found[SCORES[name]] = {"min_score": round(cut.threshold, 3)}
+        stage = "grade" if name == SCORE else SCORES.get(name)
+        if stage and cut.threshold is not None and cut.higher_is_better:
+            found.setdefault(stage, {})["min_score"] = round(cut.threshold, 3)
     return found
+
+
+def _score_line(task: str, fit: Fit) -> str:
+    found = fit.reliability
+    low, high = found.auc_interval
+    terms = ", ".join(term.metric for term in sorted(fit.model.terms, key=lambda term: -term.weight)[:4])
+    return (
+        f"{f'score of {task}':<28} AUC {found.auc:.3f} [{low:.3f}, {high:.3f}] on sources left out, calibration error "
+        f"{found.error:.3f}; by {terms}"
+    )
 
 
 def reviewer_error(verdicts: Iterable[Mapping[str, Verdict]]) -> float | None:

@@ -18,6 +18,7 @@ from ffpdata.export.extras import Extras
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
 from ffpdata.models.packaged.catalogue import packaged
+from ffpdata.stages.grade import Grade
 
 CLASSICAL = "ffpdata.models.classical."
 
@@ -92,9 +93,27 @@ def describe(
         "captions_by": _known(counts("caption_by")),
         "depth": _known(counts("depth_kind")),
         "models": _models(run, chosen),
+        **_scores(run, chosen),
         "settings": settings | {"digest": digest(settings)},
         **added,
     }
+
+
+BANDS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
+"""Lower ends of the bands of the score on the card."""
+
+
+def _scores(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> dict[str, Any]:
+    """Pairs per band of the score and task, and what the score's models were fitted on; empty without such a stage."""
+    grades = [stage for pipeline in run.pipelines().values() for stage in pipeline.build() if isinstance(stage, Grade)]
+    if not grades or "score" not in chosen.columns:
+        return {}
+    band = f"list_max(list_filter([{', '.join(map(str, BANDS))}], low -> low <= score))"
+    rows = chosen.filter("score is not null").aggregate(f"task, {band} as low, count(*) as n").order("task, low")
+    found: dict[str, dict[str, int]] = {}
+    for task, low, n in rows.fetchall():
+        found.setdefault(task, {})[f"{low:g}"] = n
+    return {"score": {"about": sorted({stage.model_of_score().about for stage in grades}), "pairs_from": found}}
 
 
 def _known(counts: dict[str, int]) -> dict[str, int]:

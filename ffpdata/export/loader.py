@@ -103,12 +103,13 @@ def _decode(data: bytes, read: Callable[[Path], Any]) -> Any:
         return read(Path(file.name))
 
 
-def pairs(out: str | Path, split: str | None = None) -> Iterator[Pair]:
+def pairs(out: str | Path, split: str | None = None, *, min_score: float = 0.0) -> Iterator[Pair]:
     """Read the pairs of an export one after the other, in the order of the shards.
 
     Args:
         out: folder or URL of the export.
         split: one split; all of them by default.
+        min_score: leave out pairs whose `score`, the probability that a person would accept them, is below it.
 
     Raises:
         FatalError: no complete export is there, it has no such split, or a shard is damaged.
@@ -120,11 +121,19 @@ def pairs(out: str | Path, split: str | None = None) -> Iterator[Pair]:
             for member, data in _members(stream, f"{store.root}/{shard.path}"):
                 name, _, kind = member.partition(".")
                 if name != key and files:
-                    yield Pair(files)
+                    if _scored(files, min_score):
+                        yield Pair(files)
                     files = {}
                 key, files[kind] = name, data
-            if files:
+            if files and _scored(files, min_score):
                 yield Pair(files)
+
+
+def _scored(files: Mapping[str, bytes], least: float) -> bool:
+    if least <= 0:
+        return True
+    score = (_record(files).get("scores") or {}).get("score")
+    return isinstance(score, (int, float)) and score >= least
 
 
 def _members(stream: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:

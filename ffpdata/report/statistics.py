@@ -18,6 +18,7 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
 from ffpdata.manifests.views import CURATE
 from ffpdata.manifests.yields import YIELDS
+from ffpdata.stages.measure import METRICS
 
 BINS = 18
 TOP_OBJECTS = 10
@@ -266,8 +267,8 @@ def _timing(connection: duckdb.DuckDBPyConnection, stage: str) -> Timing | None:
 
 
 def measure_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """List the measures of pairs in a run: the score, and the numbers that the stage `measure` writes."""
-    names = ["score"]
+    """List the measures of pairs in a run: the score, and the numbers of `measure`, those that models see first."""
+    names = ["score", *METRICS]
     if "measure" in {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}:
         measure = connection.view("measure")
         kinds = zip(measure.columns, measure.types, strict=True)

@@ -34,6 +34,8 @@ FACT_COLUMNS = (
 
 GRADED = {"verify": "verify_score", "screen": "screen_score"}
 """Stage to the column of its score, which passes from the stage's `min_score` on; both 0..10."""
+UNSURE = 0.5
+"""The score of `grade` at which a pair is as likely to be accepted as not."""
 
 FILTERS = ("track", "task", "variant", "status")
 
@@ -73,8 +75,9 @@ class ReviewPair:
         row_index: of its row in the table of all pairs.
         track, task, variant: of the pair; an unknown task is `unknown`, no variant is empty.
         status: `PASSED`, or the stage that rejected it.
-        score: 0..10, of the last graded stage; None where no stage graded it.
-        margin: smallest distance of its scores to their thresholds; None where there is none.
+        score: 0..10, of the last graded stage, ten times the probability of `grade`; None where no stage graded it.
+        margin: distance of that probability to one half, times ten; without `grade` the smallest distance of its scores
+            to their thresholds. None where there is none.
         compared: whether its verdict is requested (`review.requests`).
     """
 
@@ -174,7 +177,7 @@ def _load(
 
 def _filter_rows(table: pa.Table) -> Sequence[dict[str, Any]]:
     """Return the columns that filters and orders need: all columns of many pairs would take much memory."""
-    names = ("item_id", "upstream", "track", "task", "variant", "status", "stage", *GRADED.values())
+    names = ("item_id", "upstream", "track", "task", "variant", "status", "stage", "score", *GRADED.values())
     rows: list[dict[str, Any]] = table.select([n for n in names if n in table.column_names]).to_pylist()
     return rows
 
@@ -185,6 +188,10 @@ def _pair(row: Mapping[str, Any], row_index: int, pipeline: Pipeline, requested:
     margins = [
         abs(score - settings[stage]["min_score"]) for score, stage in graded if "min_score" in settings.get(stage, {})
     ]
+    if row.get("score") is not None and "grade" in settings:
+        # A probability: reviewers learn most where it is one half. Ten times it is on the scale of the others.
+        margins = [10 * abs(row["score"] - UNSURE)]
+        graded.insert(0, (10 * row["score"], "grade"))
     key = pair_key(row["track"], row["item_id"], row["upstream"])
     return ReviewPair(
         key=key,

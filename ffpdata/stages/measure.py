@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ffpdata.core.stage import Reject, Row, Stage, StageSettings
 from ffpdata.media import metrics
 from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.flow import warp_error
 from ffpdata.media.phash import clip_hashes
+from ffpdata.metrics.limits import Limits, beyond
+from ffpdata.metrics.pair import Pair
+from ffpdata.metrics.vector import VECTOR, measure_pair
 from ffpdata.stages._tasks import known
 
 METRICS = (
@@ -23,22 +24,14 @@ METRICS = (
     "flicker",
     "motion",
 )
-"""Columns of this stage that later stages pass to models that measure."""
-
-
-class Limit(BaseModel):
-    """Bounds of one number, inclusive; either may be open."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    min: float | None = None
-    max: float | None = None
+"""Columns of this stage that later stages pass to models that measure. Those of `metrics.vector.VECTOR` are not among
+them: no answer depends on them, so that a new metric asks no question again."""
 
 
 class MeasureSettings(StageSettings):
     """Limits per task."""
 
-    limits: dict[str, dict[str, Limit]] = {}
+    limits: dict[str, Limits] = {}
     """Task to number to bounds. Numbers are this stage's columns and those of `edit_facts`."""
     step: int = 4
     """Distance in frames between the measured frames, or pairs of neighbouring frames."""
@@ -47,11 +40,11 @@ class MeasureSettings(StageSettings):
 class Measure(Stage):
     """Write the metrics; a pair outside its task's limits is rejected as `<number>_too_low` or `_too_high`."""
 
-    name, version = "measure", 1
+    name, version = "measure", 2
     reads = ("source_video", "target_video", "mask_video", "condition_mask", "edit_facts", "task")
     optional = ("mask_video", "condition_mask", "edit_facts")
     writes = {
-        **dict.fromkeys(METRICS, float),
+        **dict.fromkeys((*METRICS, *(metric.name for metric in VECTOR)), float),
         "source_hash": list[str],
         "target_hash": list[str],
     }
@@ -73,28 +66,23 @@ class Measure(Stage):
             "change": metrics.mean_change(small, edited),
             "structure": metrics.structure(small, edited),
         }
-        del source, target
+        task, condition, outline = known(row["task"]), None, None
         if row.get("condition_mask"):
-            region = metrics.subsample(cached_masks(row.file("condition_mask")), self.settings.step)
+            condition = cached_masks(row.file("condition_mask"))
+            outline = cached_masks(row.file("mask_video")) if row.get("mask_video") else None
+            region = metrics.subsample(condition, self.settings.step)
             columns |= {
                 "psnr_outside": metrics.psnr(small, edited, ~region),
                 "colour_drift": metrics.colour_drift(small, edited, ~region),
             }
             inside = region
-            if not known(row["task"]).around:
-                inside = metrics.subsample(cached_masks(row.file("mask_video")), self.settings.step)
+            if not task.around and outline is not None:
+                inside = metrics.subsample(outline, self.settings.step)
             columns["change_inside"] = metrics.mean_change(small, edited, inside)
         else:
             columns["colour_drift"] = metrics.colour_drift(small, edited)
-        self._check_limits(row["task"], {**(row.get("edit_facts") or {}), **columns}, columns)
+        pair = Pair(source, target, region=condition, outline=outline, removes=task.removes, around=task.around)
+        columns |= measure_pair(pair)
+        if found := beyond(self.settings.limits.get(row["task"], {}), {**(row.get("edit_facts") or {}), **columns}):
+            raise Reject(*found, columns)
         return columns
-
-    def _check_limits(self, task: str, numbers: Mapping[str, Any], columns: dict[str, Any]) -> None:
-        for name, limit in self.settings.limits.get(task, {}).items():
-            value = numbers.get(name)
-            if value is None:
-                continue
-            if limit.max is not None and value > limit.max:
-                raise Reject(f"{name}_too_high", f"{name} is {value:.3g}, at most {limit.max:g}", columns)
-            if limit.min is not None and value < limit.min:
-                raise Reject(f"{name}_too_low", f"{name} is {value:.3g}, at least {limit.min:g}", columns)

@@ -66,5 +66,6 @@ def make_pairs(root: Path, count: int, files: dict[str, Path], geometry: dict[st
             screen={"screen_score": 9.0, "screen_reason": "clean"},
             instruct={"instruction": f"Remove the dog ({number}). {HOSTILE}"},
             verify={"verify_score": score, "verify_reason": "as asked", "score": score / 10},
+            grade={"score": score / 10, "score_faults": []},
         )
     return make.commit()

@@ -1,0 +1,1 @@
+"""Numbers of a pair: one function each, with unit, direction, range and meaning."""
