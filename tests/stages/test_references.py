@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ffpdata.core.stage import Reject
-from ffpdata.media.codec import read_image, write_image
+from ffpdata.media.codec import read_image, write_image, write_video
 from ffpdata.media.geometry import Geometry
 from ffpdata.models.vace import EditSettings, make_request
 from ffpdata.stages.references import References, ReferencesSettings
@@ -112,3 +112,16 @@ def test_a_square_style_is_not_cropped_where_it_shall_be_whole(
 def test_the_crop_that_there_always_was_keeps_its_keys() -> None:
     assert "fit" not in ReferencesSettings().model_dump(mode="json")
     assert ReferencesSettings(fit="whole").model_dump(mode="json")["fit"] == "whole"
+
+
+def test_of_those_shared_out_the_nearest_in_light_are_taken(alone: Alone) -> None:
+    stage = References(ReferencesSettings(clip=Geometry(width=64, height=48, frames=9), most=2))
+    paths = [style(alone.folder, f"{n}.png", 70 * n + 10) for n in range(4)]
+    clip = alone.folder / "clip.mp4"
+    write_video(clip, flat(200, 3), 16)
+    row = {"style_ids": IDS, "style_paths": paths, "sha": "f" * 16, "root": str(alone.folder), "source_video": clip}
+    made = alone.expand(stage, **row, styles_offered=True)
+    assert [child.columns["style_id"] for child in made] == IDS[2:]
+    assert len(alone.expand(stage, **row)) == 4, "the input named them: all are kept"
+    assert ReferencesSettings().model_dump() == ReferencesSettings(most=0).model_dump()
+    assert "most" not in ReferencesSettings().model_dump()

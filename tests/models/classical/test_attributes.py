@@ -12,6 +12,7 @@ from ffpdata.models.classical.attributes import (
     object_colour,
     palette,
     sample_frames,
+    scene_white,
 )
 from tests.models.classical.toys import Clip, scene, texture
 
@@ -126,3 +127,38 @@ def test_look_takes_images_clips_and_masks() -> None:
     assert sample_frames(clip.source[0], side=80).shape == (1, 48, 80, 3)
     assert sample_frames(clip.masks, side=80, count=3).dtype == bool
     assert sample_frames(clip.source[:2], count=5).shape[0] == 2
+
+
+SHADE = np.linspace(0.55, 1.0, 60)[:, None, None]
+"""A surface that turns away from the light."""
+
+
+@pytest.mark.parametrize(
+    ("name", "paint", "light"),
+    [
+        ("white", (242, 242, 240), 1.0),
+        ("white", (232, 238, 248), 0.85),  # in the blue light of a shade
+        ("grey", (128, 128, 128), 1.0),
+        ("black", (34, 34, 36), 1.0),
+        ("red", (200, 30, 30), 0.8),
+        ("blue", (40, 90, 200), 0.8),
+        ("yellow", (235, 210, 40), 1.0),
+        ("green", (40, 140, 60), 0.9),
+    ],
+)
+def test_a_shaded_car_with_windows_has_the_colour_of_its_paint(name: str, paint: tuple[int, ...], light: float) -> None:
+    body = np.clip(np.array(paint) * SHADE * light * np.ones((1, 100, 1)), 0, 255).astype(np.uint8)
+    body[10:28, 20:80] = (18, 20, 24)  # windows
+    white = 95 * light
+    assert object_colour(body, white) == name
+
+
+def test_two_colours_of_a_spotted_dog() -> None:
+    fur = np.concatenate([np.full((50, 40, 3), (150, 100, 60)), np.full((50, 35, 3), (240, 238, 232))], axis=1)
+    assert object_colour(fur.astype(np.uint8), 95.0) == "brown and white"
+    assert object_colour((fur * 0.9).astype(np.uint8), 86.0) == "brown and white"
+
+
+def test_nothing_is_white_at_night() -> None:
+    assert scene_white(np.full((4, 4, 3), 20, np.uint8)) == 75
+    assert scene_white(np.full((4, 4, 3), 255, np.uint8)) == 100

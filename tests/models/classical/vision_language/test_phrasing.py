@@ -47,6 +47,9 @@ def test_a_colour_is_said_once() -> None:
     assert with_colour("ball", "red") == "red ball"
     assert with_colour("red ball", "brown") == "red ball"
     assert with_colour("ball", "") == "ball"
+    assert with_colour("person", "blue") == "person in blue"
+    assert with_colour("young woman", "brown and white") == "young woman in white", "brown may be her hair"
+    assert with_colour("person", "brown") == "person"
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,29 @@ def test_instructions_say_what_was_measured(shot: Scene) -> None:
     assert "Make the moving ball darker" in ask("instruct", darker, task="modification", object="ball")["instruction"]
 
 
+def striped(shot: Scene) -> np.ndarray:
+    """The red ball with blue stripes of 12 pixels."""
+    stripes = (np.arange(shot.source.shape[1]) // 6 % 2 == 0)[None, :, None]
+    return np.where((shot.masks & stripes)[..., None], shot.source[..., ::-1], shot.source)
+
+
+def test_a_pattern_is_a_modification_and_is_told(shot: Scene) -> None:
+    """The editor says that it painted stripes; their colour is measured."""
+    painted = pair(shot, striped(shot))
+    facts = {"look_stripes": 1.0, "painted_part": 0.9}
+    told = ask("instruct", painted, task="modification", object="ball", **facts)["instruction"]
+    assert told == "Paint the moving ball with blue stripes."
+    assert ask("discriminate", painted, object="ball")["task"] == "modification"
+    assert ask("verify", painted, task="modification", object="ball", instruction=told)["score"] >= 7
+    other = ask("verify", painted, task="modification", object="ball", instruction=told.replace("blue", "green"))
+    assert other["score"] < 5
+
+
+def test_a_painted_part_is_named_by_its_colour(shot: Scene) -> None:
+    answer = ask("instruct", pair(shot, recoloured(shot)), task="modification", object="person", painted_part=0.2)
+    assert answer["instruction"] == "Change the colour of the red parts of the moving person to blue."
+
+
 @pytest.mark.parametrize(
     ("word", "right"),
     [("astronaut", "an"), ("unicorn", "a"), ("hourglass", "an"), ("SUV", "an"), ("one-eyed cat", "a")],
