@@ -66,7 +66,7 @@ class DetectionSegmenterSettings(GuardSettings):
     """The same in every single key frame (`object_half_lost`)."""
     min_least_share: float = Field(0.6, ge=0, le=1)
     """Smallest area of a frame over the median of those around it (`object_half_lost`)."""
-    max_thick_change: float = Field(0.1, ge=0)
+    max_thick_change: float = Field(0.2, ge=0)
     """Largest part, no limb, that the mask gains or loses between key frames, over its area (`takes_another`): a
     neighbour or a piece of the scene."""
     min_flow_iou: float = Field(0.8, ge=0, le=1)
