@@ -15,6 +15,7 @@ def test_segment_passes_on_the_candidates_and_the_user_s_box(alone: Alone, given
     clip = alone.video("in", light_square())
     made = alone.process(stage, source_video=clip, objects=["dog", "ball"], fps=FPS, **given)
     assert asked(stage, "segmenter") == [{"phrases": ["dog", "ball"], "box": box}]
+    assert made["object"] == "dog", "what is outlined is what is named from here on"
     assert (made["phrase"], made["segment_score"], made["segment_facts"]) == ("dog", 0.75, {"temporal_iou": 0.5})
 
 

@@ -40,6 +40,8 @@ SAMPLES = 8
 """Frames on which the object's colour is measured."""
 LEAST_PIXELS = 64
 """Fewest pixels of an object on these frames."""
+MOST_TRIED = 3
+"""Most looks that are tried, until one is clear enough."""
 FADES = 0.5
 """Smallest share of the object that must change in each frame, of that in the middle one of all frames."""
 
@@ -116,13 +118,16 @@ class Recolour:
                 f"only {share:.2f} of the object is {paint.name}, at least {paint.least}: none of the looks "
                 f"{', '.join(self.settings.looks)} suits it",
             )
-        look = looks[0]
-        facts = {f"look_{look.name}": 1.0, "painted_part": look.part.share(lab), "shadow_part": shadow}
-        out, measured = self._painted(frames, body, look)
-        facts |= measured
-        if facts["delta_e"] < self.settings.min_delta_e:
-            detail = f"colour distance {facts['delta_e']:.1f}, at least {self.settings.min_delta_e}: look {look.name}"
+        weak: list[str] = []
+        for look in looks[:MOST_TRIED]:
+            out, facts = self._painted(frames, body, look)
+            if facts["delta_e"] >= self.settings.min_delta_e:
+                break
+            weak.append(f"{look.name} {facts['delta_e']:.1f}")
+        else:
+            detail = f"colour distance {', '.join(weak)}, at least {self.settings.min_delta_e}"
             raise Reject("colour_unchanged", detail)
+        facts |= {f"look_{look.name}": 1.0, "painted_part": look.part.share(lab), "shadow_part": shadow}
         if facts["coloured_least"] < FADES * facts["coloured"]:
             raise Reject(
                 "change_fades",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Media = Mapping[str, Any]
     Fields = Mapping[str, Any]
 
+_DETECTOR, _SALIENT = "objectron_ssd", "u2netp"
 MOST = 3
 """Most candidates for an edit, as the prompt allows."""
 
@@ -47,8 +48,8 @@ class NamedVision(TemplateVision):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        self._detector = ObjectDetector(interpreter("objectron_ssd"))
-        self._salient = SalientObjects(session("u2netp"))
+        self._detector = ObjectDetector(interpreter(_DETECTOR))
+        self._salient = SalientObjects(session(_SALIENT))
         self._plain = dict(self._answers)
         self._answers |= {
             "identify": self._identify,
@@ -58,9 +59,9 @@ class NamedVision(TemplateVision):
         }
 
     @classmethod
-    def adapters(cls, spec: ModelSpec) -> tuple[str, ...]:  # noqa: ARG003 - the same whatever the settings
-        """Return the networks that it runs with."""
-        return ("objectron_ssd", "u2netp")
+    def packaged(cls, spec: ModelSpec) -> tuple[str, ...]:  # noqa: ARG003 - the same whatever the settings
+        """Return the names of the networks that it runs."""
+        return _DETECTOR, _SALIENT
 
     def close(self) -> None:
         """Free the networks."""

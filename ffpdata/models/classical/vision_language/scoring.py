@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ffpdata.models.classical.vision_language.sentences import PAINTED_ON
+
 if TYPE_CHECKING:
     from ffpdata.models.classical.vision_language.change_measures import GlobalChange, LocalChange
     from ffpdata.models.classical.vision_language.removal_measures import RemovalMeasures
 
 REASONS = 3
 """Largest number of faults in a reason."""
+PATTERN_SHARE = 0.4
+"""Share of an object that stripes, dots or checks on it cover: the ground between them stays as it is."""
 SAME_OBJECT = 0.5
 """Correlation of the pattern inside the mask from which the object counts as unchanged."""
 
@@ -83,8 +87,9 @@ def removal_faults(found: RemovalMeasures, facts: Mapping[str, Any]) -> dict[str
 def modification_faults(found: LocalChange, facts: Mapping[str, Any], named: frozenset[str]) -> dict[str, Fault]:
     """Return the faults of a modification; `named` are the colours in the instruction."""
     wrong_colour = bool(named) and not named & set(found.after)
+    patterned = any(facts.get(f"look_{name}") for name in PAINTED_ON)
     return {
-        "weak": _weak(found),
+        "weak": _weak(found, PATTERN_SHARE if patterned else 1.0),
         "other": Fault(
             0.7 * ramp(found.structure, SAME_OBJECT, 0.0),
             f"its pattern is kept by {max(0.0, found.structure):.0%} only",
@@ -122,9 +127,10 @@ def style_faults(found: GlobalChange, facts: Mapping[str, Any]) -> dict[str, Fau
     }
 
 
-def _weak(found: LocalChange) -> Fault:
+def _weak(found: LocalChange, share: float = 1.0) -> Fault:
+    """Return how far a change is too weak; `share` is the part of an object that a change of its kind covers."""
     return Fault(
-        max(ramp(found.change, 10, 3), ramp(found.part, 0.2, 0.05)),
+        max(ramp(found.change, 10 * share, 3 * share), ramp(found.part, 0.2 * share, 0.05 * share)),
         f"the object changes by {found.change:.0f} CIELAB units only, on {found.part:.0%} of it",
     )
 
