@@ -323,6 +323,11 @@ class Stage:
         """Return the model roles that this very row uses: only these count in its key."""
         return self.models
 
+    @property
+    def idle(self) -> bool:
+        """Whether the profile fills none of its roles, all of which it need not fill: it then passes every item."""
+        return bool(self.optional_models) and set(self.models) == set(self.optional_models) and not self.specs
+
     def setup(self) -> None:
         """Prepare the worker, once: loads every model of `models`. Override to load less, or more."""
         for role in self.models:

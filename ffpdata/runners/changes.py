@@ -146,6 +146,8 @@ def _anew(direct: set[str], stages: Sequence[Stage]) -> Iterator[str]:
     files = set[str]()
     for stage in stages:
         written = {name for name, kind in stage.writes.items() if isinstance(kind, Artifact)}
+        if stage.idle:
+            continue
         if stage.name in direct or files & set(stage.reads):
             files |= written
             yield stage.name
