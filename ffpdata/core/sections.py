@@ -29,6 +29,10 @@ class InputSettings(BaseModel):
     """How many pictures of objects a source gets where the table names none, for `referenced`."""
 
 
+CAPPED = ("task", "object", "style", "motion", "aspect")
+"""What `curate.caps` can count by; see `curate/balance.py`."""
+
+
 class CurateSettings(BaseModel):
     """What happens to finished pairs before export; see `ffpdata/curate/`."""
 
@@ -45,6 +49,20 @@ class CurateSettings(BaseModel):
     splits: dict[str, float] = {"train": 0.9, "validation": 0.05, "test": 0.05}
     """Split name to fraction; a source belongs to exactly one."""
     seed: int = 0
+    caps: dict[str, int] = {}
+    """Most kept pairs with one value: `{object: 2000, task: 100000}`. The best by score stay; motion has bands."""
+    together: list[Literal["style"]] = []
+    """What shares a split beside a source and those that look like it: `style`, sources with one style image."""
+
+    @field_validator("caps")
+    @classmethod
+    def _check_caps(cls, caps: dict[str, int]) -> dict[str, int]:
+        for name in caps:
+            if name not in CAPPED:
+                raise ValueError(f"{name!r} has no cap{nearest(name, CAPPED)}")
+        if wrong := {name: cap for name, cap in caps.items() if cap < 1}:
+            raise ValueError(f"a cap is at least 1, not {wrong}; leave out what has none")
+        return caps
 
     @field_validator("splits")
     @classmethod

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
 from ffpdata.core.keys import digest
 from ffpdata.core.sections import CurateSettings
-from ffpdata.curate import dedup, likeness, select, split, verdicts
+from ffpdata.curate import balance, dedup, likeness, select, split, verdicts
 from ffpdata.manifests.manifest import stage_schema, worker_label
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
@@ -29,14 +29,25 @@ WRITES = {"split": str, "source_group": str}
 
 NOT_BEST, DUPLICATE = "not_best_variant", "near_duplicate"
 BY_REVIEWER, NOT_REVIEWED = "rejected_by_reviewer", "not_reviewed"
+OVER_CAP = "over_cap"
 LIKE_TAKEN_DOWN = "like_taken_down"
 """Reason of a copy of a pair whose source was taken down since: it does not take its place."""
 
 _IDENTITY = ("item_id", "parent_id", "source_id")
-_COLUMNS = (
-    *("task", "object", "style_id", "reference_id", "source_hash", "target_hash", "source_vector", "target_vector"),
-    *select.RANKING,
-)
+_COLUMNS = ("task", "object", STYLE, "reference_id", "source_vector", "target_vector", *select.RANKING)
+_HASHES = ("source_hash", "target_hash")
+
+
+class Hashes(NamedTuple):
+    """Hashes of the source and the target of each pair."""
+
+    sources: dedup.ClipHashes
+    targets: dedup.ClipHashes
+
+    @classmethod
+    def of(cls, pairs: Sequence[Mapping[str, Any]]) -> Hashes:
+        """Take them from the pairs themselves."""
+        return cls(*(dedup.parse_hashes(pair.get(name) for pair in pairs) for name in _HASHES))
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,8 @@ def curate(run: RunFolder, guard: Callable[[], None] | None = None) -> CurateRes
     started, clock, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
     settings = current_settings(run)
     with run.reading() as connection:
-        pairs, current_keys = _read(run, connection)
-    decisions = decide(pairs, settings, Tombstones.load(run.store))
+        pairs, hashes, current_keys = _read(run, connection)
+    decisions = decide(pairs, settings, Tombstones.load(run.store), hashes)
     changed = [
         (pair, decision)
         for pair, decision in zip(pairs, decisions, strict=True)
@@ -123,6 +134,7 @@ class _Compared:
         worse: position of every variant that is not the best, to that of the best.
         copies: position of every near-duplicate to that of the better pair.
         late: positions of copies of pairs whose source was taken down.
+        over: position to the reason, in words, of those that a cap keeps out.
     """
 
     sources: dedup.LookAlikes
@@ -130,11 +142,14 @@ class _Compared:
     worse: dict[int, int]
     copies: dict[int, int]
     late: set[int]
+    over: dict[int, str]
 
 
-def _compare(pairs: list[dict[str, Any]], settings: CurateSettings, tombstones: Tombstones) -> _Compared:
+def _compare(
+    pairs: list[dict[str, Any]], hashes: Hashes, settings: CurateSettings, tombstones: Tombstones
+) -> _Compared:
     bits, cosine = settings.duplicate_bits, settings.duplicate_cosine
-    sources = dedup.find_look_alikes(dedup.parse_hashes(p.get("source_hash") for p in pairs), bits)
+    sources = dedup.find_look_alikes(hashes.sources, bits)
     vectors = likeness.ClipVectors([p.get("source_vector") for p in pairs])
     sources = dedup.together(sources, likeness.find_look_alikes(vectors, cosine))
     refused = _refused_by_reviewers(pairs, settings) | _taken_down(pairs, tombstones)
@@ -143,16 +158,27 @@ def _compare(pairs: list[dict[str, Any]], settings: CurateSettings, tombstones: 
     twins = tombstones.twins
     late = {position for position in order if twins and select.edit_of(pairs[position]) in twins} - set(worse)
     remaining = [position for position in order if position not in worse and position not in late]
-    targets = dedup.parse_hashes(p.get("target_hash") for p in pairs)
     edited = likeness.ClipVectors([p.get("target_vector") for p in pairs])
     copies = dedup.near_duplicates(
-        pairs, remaining, sources, targets, bits, also=lambda i, j: edited.cosines(i, j) >= cosine
+        pairs, remaining, sources, hashes.targets, bits, also=lambda i, j: edited.cosines(i, j) >= cosine
     )
-    return _Compared(sources, refused, worse, copies, late)
+    over = balance.over_caps(pairs, [position for position in remaining if position not in copies], settings.caps)
+    return _Compared(sources, refused, worse, copies, late, over)
+
+
+def _groups(
+    pairs: list[dict[str, Any]], sources: dedup.LookAlikes, settings: CurateSettings, tombstones: Tombstones
+) -> list[str]:
+    """Name of the group of each pair: what is in one group is in one split."""
+    tied = [pair.get(STYLE) for pair in pairs] if "style" in settings.together else ()
+    return split.source_groups([pair["source_id"] for pair in pairs], sources, tombstones.groups, tied)
 
 
 def decide(
-    pairs: list[dict[str, Any]], settings: CurateSettings, tombstones: Tombstones | None = None
+    pairs: list[dict[str, Any]],
+    settings: CurateSettings,
+    tombstones: Tombstones | None = None,
+    hashes: Hashes | None = None,
 ) -> list[dict[str, Any]]:
     """Decide on each pair.
 
@@ -161,14 +187,15 @@ def decide(
             reviewers (a `verdicts.Decision`) where there is one.
         settings: of the curation.
         tombstones: sources that were taken down.
+        hashes: of the pairs, where they are not among their columns.
 
     Returns:
         Per pair `status`, `reason`, `error` (which pair is better, or what reviewers decided), `split`, `source_group`
         and `key`.
     """
     tombstones = tombstones or Tombstones()
-    found = _compare(pairs, settings, tombstones)
-    groups = split.source_groups([p["source_id"] for p in pairs], found.sources, tombstones.groups)
+    found = _compare(pairs, hashes or Hashes.of(pairs), settings, tombstones)
+    groups = _groups(pairs, found.sources, settings, tombstones)
     split_names = {group: split.split_of(group, settings.splits, settings.seed) for group in set(groups)}
     decisions = []
     for position, (pair, group) in enumerate(zip(pairs, groups, strict=True)):
@@ -181,6 +208,8 @@ def decide(
             reason, error = DUPLICATE, f"{winner['item_id']} shows the same: {_comparison(winner, pair)}"
         elif position in found.late:
             reason, error = LIKE_TAKEN_DOWN, "it shows the same as a pair whose source was taken down"
+        elif position in found.over:
+            reason, error = OVER_CAP, found.over[position]
         decision = {
             "status": "rejected" if reason else "ok",
             "reason": reason,
@@ -207,10 +236,10 @@ class Bonds:
 
 def bonds(run: RunFolder, connection: duckdb.DuckDBPyConnection, sources: Collection[str]) -> dict[str, Bonds]:
     """Per source that is to be taken down, or style image, what ties others to it, as curation sees it now."""
-    pairs, _ = _read(run, connection)
-    tombstones = Tombstones.load(run.store)
-    found = _compare(pairs, current_settings(run), tombstones)
-    names = split.source_groups([p["source_id"] for p in pairs], found.sources, tombstones.groups)
+    pairs, hashes, _ = _read(run, connection)
+    tombstones, settings = Tombstones.load(run.store), current_settings(run)
+    found = _compare(pairs, hashes, settings, tombstones)
+    names = _groups(pairs, found.sources, settings, tombstones)
     result = {source: Bonds() for source in sources}
     members: dict[str, set[str]] = {}
     for pair, name in zip(pairs, names, strict=True):
@@ -261,23 +290,27 @@ def _number(value: float | None) -> str:
 
 def _read(
     run: RunFolder, connection: duckdb.DuckDBPyConnection
-) -> tuple[list[dict[str, Any]], dict[tuple[str, str], str]]:
-    """Read the finished pairs with the key of their last row, and the keys of the current decisions."""
+) -> tuple[list[dict[str, Any]], Hashes, dict[tuple[str, str], str]]:
+    """Read the finished pairs with the key of their last row, their hashes, and the keys of the current decisions."""
     tracks = run.tracks()
-    if not tracks:
-        return [], {}
-    items = connection.view("items")
-    if not set(PAIR) <= set(items.columns):  # nothing here makes pairs
-        return [], {}
-    columns = [quote(name) for name in ("track", *_IDENTITY, *_COLUMNS) if name in items.columns]
+    items = connection.view("items") if tracks else None
+    if items is None or not set(PAIR) <= set(items.columns):  # nothing here makes pairs
+        return [], Hashes.of([]), {}
+    columns = [quote(n) for n in ("track", *_IDENTITY, *_COLUMNS, *balance.COLUMNS, *_HASHES) if n in items.columns]
     finished = items.filter(f"(status = 'ok' or stage = '{CURATE}') and {IS_PAIR}")
     pairs: list[dict[str, Any]] = []
+    parsed: dict[str, list[dedup.ClipHashes]] = {name: [] for name in _HASHES}
     for track, stages in tracks.items():
         last = f"{verdicts.last_key(stages)} as upstream"
         mine = finished.filter(f"track = {literal(track)}").project(", ".join([*columns, last])).order("item_id")
-        pairs += pa.table(mine.to_arrow_table()).to_pylist()
+        table = pa.table(mine.to_arrow_table())
+        for name in _HASHES:
+            unknown = pa.nulls(table.num_rows, pa.list_(pa.string()))
+            parsed[name].append(dedup.parse_hash_column(table[name] if name in table.column_names else unknown))
+        pairs += table.drop_columns([name for name in _HASHES if name in table.column_names]).to_pylist()
+    hashes = Hashes(*(dedup.joined(parsed[name]) for name in _HASHES))
     decided = verdicts.decisions(verdicts.read(connection))
     for pair in pairs if decided else []:
         pair["decision"] = decided.get(verdicts.pair_key(pair["track"], pair["item_id"], pair["upstream"]))
     keys = connection.view(CURATE).project("track, item_id, key").fetchall()
-    return pairs, {(track, item_id): key for track, item_id, key in keys}
+    return pairs, hashes, {(track, item_id): key for track, item_id, key in keys}

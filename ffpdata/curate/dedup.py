@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ffpdata.curate.buckets import close_by_buckets
 from ffpdata.media.phash import HASHED_FRAMES
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     Words = NDArray[np.uint64]
     Positions = NDArray[np.int64]
+
+EXACT = 20_000
+"""Most different clips that are compared each with each, in 3 CPU seconds."""
 
 TILE_ROWS, TILE_COLUMNS = 64, 4096
 """Tile of the comparison of all hashes with all: its buffers of 2.5 MB fit into a core's cache."""
@@ -45,20 +50,47 @@ class LookAlikes(NamedTuple):
 
 def parse_hashes(column: Iterable[Sequence[str] | None]) -> ClipHashes:
     """Parse a hash column of the manifest (`media.phash.clip_hashes`): per clip hex texts, or None."""
-    rows = list(column)
-    words = np.zeros((len(rows), 2 * HASHED_FRAMES), np.uint64)
-    known = np.zeros(len(rows), bool)
-    for position, hashes in enumerate(rows):
-        if hashes is not None and len(hashes) == 2 * HASHED_FRAMES:
-            known[position] = True
-            words[position] = [int(h, 16) for h in hashes]
+    import pyarrow as pa
+
+    return parse_hash_column(
+        pa.array([list(row) if row is not None else None for row in column], pa.list_(pa.string()))
+    )
+
+
+def parse_hash_column(column: pa.Array | pa.ChunkedArray) -> ClipHashes:
+    """Parse a hash column as Arrow holds it, a list of hex texts per clip, without making Python objects of it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    texts = pc.list_flatten(whole)
+    sizes = pc.fill_null(pc.list_value_length(whole), 0).to_numpy(zero_copy_only=False)
+    known = sizes == 2 * HASHED_FRAMES
+    kept = pc.utf8_lpad(pc.filter(texts, pa.array(np.repeat(known, sizes))), 16, "0")
+    digits = bytes.fromhex(_characters(kept)) if len(kept) else b""
+    words = np.zeros((len(sizes), 2 * HASHED_FRAMES), np.uint64)
+    words[known] = np.frombuffer(digits, ">u8").reshape(-1, 2 * HASHED_FRAMES)
     return ClipHashes(words[:, :HASHED_FRAMES], words[:, HASHED_FRAMES:], known)
+
+
+def joined(several: Sequence[ClipHashes]) -> ClipHashes:
+    """The clips of several, behind each other."""
+    empty = parse_hashes([])
+    return ClipHashes(*(np.concatenate(parts) for parts in zip(empty, *several, strict=True)))
+
+
+def _characters(texts: pa.Array) -> str:
+    """All texts of an array behind each other."""
+    offsets = np.frombuffer(texts.buffers()[1], np.int32)
+    return bytes(texts.buffers()[2])[offsets[texts.offset] : offsets[texts.offset + len(texts)]].decode()
 
 
 def find_look_alikes(hashes: ClipHashes, bits: int) -> LookAlikes:
     """Find all clips that look alike: on average at most `bits` of 64 bits differ per frame, plain or mirrored.
 
-    Every clip is compared with every other: at this radius (10 of 64 bits) hashes allow no exact index.
+    Up to `EXACT` different clips are compared each with each: at this radius (10 of 64 bits) hashes allow no exact
+    index. More are compared where some table of `curate/buckets` puts them together, which misses one pair in a hundred
+    of those at the very limit, and fewer the more alike they are.
 
     Args:
         hashes: of n clips; one without hashes matches no other.
@@ -69,8 +101,11 @@ def find_look_alikes(hashes: ClipHashes, bits: int) -> LookAlikes:
     unique, group = np.unique(both, axis=0, return_inverse=True)
     plain, mirrored = (np.ascontiguousarray(words.T) for words in np.split(unique, 2, axis=1))
     same = np.arange(len(unique))
-    i, j = close_words(plain, plain, HASHED_FRAMES * bits)
-    k, m = close_words(plain, mirrored, HASHED_FRAMES * bits)
+    if len(unique) <= EXACT:
+        i, j = close_words(plain, plain, HASHED_FRAMES * bits)
+        k, m = close_words(plain, mirrored, HASHED_FRAMES * bits)
+    else:
+        (i, j), (k, m) = close_by_buckets(plain, mirrored, HASHED_FRAMES * bits)
     edges, first, second = expand_groups(np.concatenate([same, i, k]), np.concatenate([same, j, m]), group.ravel())
     first, second = chosen[first], chosen[second]
     return LookAlikes(np.minimum(first, second), np.maximum(first, second), edges >= len(same) + len(i))

@@ -15,7 +15,12 @@ from ffpdata.core.keys import digest
 from ffpdata.curate.dedup import LookAlikes, connected_components, number_values
 
 
-def source_groups(sources: Sequence[str], alike: LookAlikes, before: Mapping[str, str] | None = None) -> list[str]:
+def source_groups(
+    sources: Sequence[str],
+    alike: LookAlikes,
+    before: Mapping[str, str] | None = None,
+    tied: Sequence[str | None] = (),
+) -> list[str]:
     """Return the name of each pair's group of sources: the smallest source id among those that look alike.
 
     Args:
@@ -23,11 +28,15 @@ def source_groups(sources: Sequence[str], alike: LookAlikes, before: Mapping[str
         alike: which pairs' source videos look alike.
         before: names of the groups of some sources from when they held a source that was taken down since: it counts
             as one of them still, so that nobody changes the split.
+        tied: another value per pair, as its style image; pairs with the same one are in one group, too.
     """
     before = before or {}
+    first: dict[str, int] = {}
+    ties = [(first.setdefault(value, place), place) for place, value in enumerate(tied) if value is not None]
+    one, other = (np.array([tie[end] for tie in ties], np.int64) for end in range(2))
     numbers = number_values(sources)
     count = int(numbers.max(initial=-1)) + 1
-    labels = connected_components(count, numbers[alike.i], numbers[alike.j])[numbers]
+    labels = connected_components(count, numbers[np.append(alike.i, one)], numbers[np.append(alike.j, other)])[numbers]
     names: dict[int, str] = {}
     for label, source in zip(labels.tolist(), sources, strict=True):
         names[label] = min(source, before.get(source, source), names.get(label, source))

@@ -75,8 +75,9 @@ def describe(
         splits[split] = {"pairs": pairs, "sources": sources, "tasks": tasks}
     sizes = chosen.aggregate("width, height, frames, fps, count(*) as pairs").order("pairs desc, width, height")
     curate = current_settings(run)
-    # Datasets from before there were reviewers stay byte for byte the same.
-    told = curate.model_dump(mode="json", exclude={"verdicts"} if curate.verdicts == "use" else None)
+    # Datasets from before there were reviewers and caps stay byte for byte the same.
+    unused = {"verdicts": curate.verdicts == "use", "caps": not curate.caps, "together": not curate.together}
+    told = curate.model_dump(mode="json", exclude={name for name, so in unused.items() if so})
     settings: dict[str, Any] = {"curate": told, "shard_size_mb": shard_size_mb}
     added = {}
     if extras.settings:
