@@ -12,22 +12,23 @@ import numpy as np
 from benchmarks.defect_kinds import HELD_OUT
 from ffpdata.core.config import load_pipeline
 from ffpdata.curate.score_fit import Judged, auc, fit_model, fit_task, parts, score_model
+from ffpdata.curate.score_verdicts import DIRECTIONS as ALL
+from ffpdata.curate.score_verdicts import SAME
 from ffpdata.metrics.limits import Limit, beyond
 from ffpdata.metrics.score import ScoreModel
-from ffpdata.metrics.vector import VECTOR
-from ffpdata.metrics.words import WORDS
+from ffpdata.stages.grade import JUDGED
 
 GOOD = ("clean", "recoded")
 CAUGHT, REJECTED, AUC = 0.90, 0.05, 0.95
 """Bounds: least share of defects caught, most of clean pairs rejected, least area under the score's curve, per task."""
 PIPELINE_OF = {"local": "local_editing", "style": "stylization"}
-DIRECTIONS = {metric.name: metric.better for metric in VECTOR} | dict.fromkeys(WORDS, "higher")
+DIRECTIONS = {name: better for name, better in ALL.items() if name not in JUDGED}
+"""The judge's scores are left out: what other judges give is another scale."""
 ABOUT = (
     "Fitted on injected defects in pairs of the sample scenes and of public clips, made by profile cpu, and not on "
     "people's verdicts: as many good pairs as bad ones, every kind of defect alike. "
     "`ffpdata calibrate RUN --out` fits verdicts."
 )
-SAME = {"swap": "modification", "text_removal": "removal"}
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -227,10 +227,10 @@ def _knee(values: Floats, good: Floats, side: str) -> tuple[float, float] | None
         return None
     sign = 1.0 if side == "high" else -1.0
     middle, edge = np.percentile(sign * of_good, (60, 95))
-    reach = float(np.percentile(np.clip(sign * of_bad - middle, 0, None), 95))
-    if reach <= 0:
+    beyond = (sign * of_bad - middle)[sign * of_bad > middle]
+    if not len(beyond):
         return None
-    scale = max(float(edge - middle), 0.05 * reach, 1e-6)
+    scale = max(float(edge - middle), 0.05 * float(np.median(beyond)), 1e-6)  # a rare fault has few, and counts
     return float(f"{sign * middle:.5g}"), float(f"{scale:.5g}")
 
 
