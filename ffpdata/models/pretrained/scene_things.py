@@ -44,8 +44,8 @@ class Thing:
     Attributes:
         name: what people call it: `cup`.
         label: of the detector: `coffee cup`.
-        count: how many of it there are, where the number is the same in every frame that was looked at; else 0, for
-            several.
+        count: how many of it there are, where the number is the same in every frame that was looked at; else 1 where
+            one frame shows one alone, and 0, for several, where all show more.
         side: `left`, `right` or `middle` where one thing stays there, else empty.
         box: in the first frame, pixels; of the surest one.
     """
@@ -122,7 +122,7 @@ def _apart(members: Sequence[Detection]) -> list[Detection]:
 
 def _thing(label: str, members: Sequence[Sequence[Detection]], width: int) -> Thing:
     counts = Counter(len(one) for one in members)
-    count = next(iter(counts)) if len(counts) == 1 else 0
+    count = next(iter(counts)) if len(counts) == 1 else 1 if min(counts) == 1 else 0
     best = max(members[0], key=lambda d: (d.score, area(d.box)))
     centres = [(d.box[0] + d.box[2]) / 2 / width for one in members for d in one]
     side = ""

@@ -49,7 +49,10 @@ def test_a_number_is_said_where_it_holds() -> None:
     part = seen("person", 0.5, 12, 25, 28, 50)  # the same person once more
     [two] = scene_things(CLIP, Found([PERSON, other], [PERSON, other, part])).things
     assert (counted(two), two.side) == ("two people", "")
-    [some] = scene_things(CLIP, Found([PERSON, other], [PERSON])).things
+    [one] = scene_things(CLIP, Found([PERSON, other], [PERSON])).things
+    assert counted(one) == "a person", "at least one is there all the time"
+    third = seen("person", 0.5, 100, 20, 120, 80)
+    [some] = scene_things(CLIP, Found([PERSON, other], [PERSON, other, third])).things
     assert counted(some) == "several people"
 
 

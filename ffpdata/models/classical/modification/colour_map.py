@@ -47,6 +47,8 @@ SHADED = 0.5
 """Lightness, of the paint's own, below which a pixel of a light neutral object is a window, a tyre or a shadow."""
 _PAINTED = 40.0
 """Lightness from which that holds: below it paint and shadow look alike."""
+_LIT = 40.0
+"""Lightness above the paint's own from which a pixel of a dark neutral object is another thing."""
 _HUE_TOLERANCE = 40.0
 """Pixels within this angle of the object's hue are recoloured fully; the effect fades out at 1.6 times that."""
 _LIGHT_PULL = 0.45
@@ -115,8 +117,8 @@ class PaintedPart:
         chroma = np.hypot(lab[..., 1], lab[..., 2])
         if self.paint.neutral:
             plain = np.clip((2.2 * NEUTRAL_CHROMA - chroma) / NEUTRAL_CHROMA, 0, 1)
-            if self.paint.lab[0] < _PAINTED:
-                return plain
+            if self.paint.lab[0] < _PAINTED:  # white shoes are no highlight of a black suit
+                return plain * np.clip((_LIT + self.paint.lab[0] - lab[..., 0]) / 10, 0, 1)
             shaded = SHADED * self.paint.lab[0]
             return plain * np.clip((lab[..., 0] - shaded) / (0.3 * shaded), 0, 1)
         hue = np.degrees(np.arctan2(lab[..., 2], lab[..., 1]))

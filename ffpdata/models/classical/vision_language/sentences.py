@@ -10,6 +10,7 @@ from ffpdata.models.classical.attributes import ObjectDescription, SceneDescript
 from ffpdata.models.classical.vision_language.change_measures import LocalChange
 from ffpdata.models.classical.vision_language.phrasing import (
     COLOUR_WORDS,
+    PEOPLE,
     article,
     listing,
     plain,
@@ -156,7 +157,8 @@ def modify(phrase: str, thing: ObjectDescription, found: LocalChange, look: str 
     name = f"moving {phrase}" if moving else f"{phrase}{where(thing)}"
     old, new = (found.before[:1] or ("",))[0], (found.after[:1] or ("",))[0]
     named = COLOUR_WORDS.intersection(phrase.lower().split())
-    if painted < MOST_OF_IT and old and not named:
+    part = painted < MOST_OF_IT or bool(PEOPLE.intersection(phrase.lower().split()))  # nobody is of one colour
+    if part and old and not named:
         name = f"{old} parts of the {name}"
     if look in PAINTED_ON and new:
         return f"Paint the {name} with {new} {look}."
@@ -164,7 +166,7 @@ def modify(phrase: str, thing: ObjectDescription, found: LocalChange, look: str 
         return f"Paint the {name} in two colours, with {found.after[0]} and {found.after[1]} halves."
     tone = look in ("darker", "lighter")
     if old and new and old != new and not tone:
-        origin = "" if named or painted < MOST_OF_IT else f" from {old}"
+        origin = "" if named or part else f" from {old}"
         return f"Change the colour of the {name}{origin} to {new}."
     steps = [(found.light, 6, "lighter", "darker"), (found.chroma, 8, "more vivid", "paler")]
     for value, least, more, less in steps:

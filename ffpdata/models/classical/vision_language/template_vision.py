@@ -153,7 +153,8 @@ def _style_caption(prompt: Prompt, media: Media, fields: Fields) -> dict[str, An
 
 def _discriminate(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
     found = _measure_edit(prompt, media)
-    same = found.structure >= scoring.SAME_OBJECT
+    # What is painted on has edges of its own, and the object between it stays.
+    same = found.structure >= scoring.SAME_OBJECT or _look(fields) in sentences.PAINTED_ON
     kept = f"{max(0.0, found.structure):.0%} of the pattern of the {noun(fields.get('object'))} is kept"
     changed = f"{found.part:.0%} of it changed by more than a slight shade"
     return {"reason": f"{kept}; {changed}."[:240], "task": "modification" if same else "swap"}
