@@ -157,6 +157,9 @@ def test_what_suits_follows_the_measured_colours() -> None:
     assert "darker" not in names((25, 25, 28))
     assert "grey" in names((200, 30, 30))
     assert not {"stripes", "two_colours"} & names((150, 100, 60), (240, 240, 235)), "blotches on a spotted dog"
+    skin = (190, 140, 115)
+    assert names((25, 25, 28), (25, 25, 28), (25, 25, 28), skin) == set(), "hair and shoes are as black as the clothes"
+    assert names((40, 70, 170), (40, 70, 170), (40, 70, 170), skin) == {"recolour"}, "a pattern would lie on the face"
 
 
 def test_a_change_that_fades_is_rejected() -> None:

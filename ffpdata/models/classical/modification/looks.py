@@ -41,6 +41,9 @@ SOLID = 0.75
 """Share of an object's lit pixels that carry its paint, from which a pattern does not look like blotches on it."""
 SKIN = 0.08
 """Share of skin-coloured pixels from which an object's look is changed on its painted part alone."""
+BARE = 0.02
+"""Share of skin-coloured pixels beside the paint from which an object may be a person, whose clothes alone are recoloured,
+and only where they have a hue: a pattern would lie on the face, and black or grey is that of hair and shoes, too."""
 _DARK = 18.0
 """Lightness below which a pixel has no colour to count: a window, a tyre, a gap."""
 _WEIGHTS = {"recolour": 4, "stripes": 2, "dots": 2, "checks": 1, "two_colours": 2, "darker": 1, "lighter": 1, "grey": 1}
@@ -109,7 +112,10 @@ def suiting(paint: Paint, lab: Values, seed: int, allowed: Sequence[str] = LOOKS
     body: PaintedPart | Whole | None = part if share >= PLAIN_PART else None
     lit = lab[lab[:, 0] > max(_DARK, 0.45 * paint.lab[0])]
     solid = part.share(lit) >= SOLID
-    if body is None and not found and _skin(lab) < SKIN:
+    skin = _skin(lab)
+    if (skin & (part.weight(lab) < 0.5)).mean() >= BARE:
+        found, body = ([] if paint.neutral else found), None
+    elif body is None and not found and skin.mean() < SKIN:
         body = Whole(Paint(paint.name, _median(lab), 0.0))
     out: dict[str, Look] = {}
     if found:
@@ -162,10 +168,10 @@ def _median(lab: Values) -> Lab:
     return float(light), float(green_red), float(blue_yellow)
 
 
-def _skin(lab: Values) -> float:
-    """Return the share of pixels that may be skin; wood, sand and fur count, too."""
+def _skin(lab: Values) -> NDArray[np.bool_]:
+    """Return which pixels may be skin, (N,); wood, sand and fur count, too."""
     chroma, hue = np.hypot(lab[:, 1], lab[:, 2]), np.degrees(np.arctan2(lab[:, 2], lab[:, 1]))
-    return float(((lab[:, 0] > 28) & (lab[:, 0] < 90) & (chroma > 12) & (chroma < 42) & (hue > 22) & (hue < 75)).mean())
+    return (lab[:, 0] > 28) & (lab[:, 0] < 90) & (chroma > 12) & (chroma < 42) & (hue > 22) & (hue < 75)
 
 
 def _one(draw: np.random.Generator, choices: Sequence[T]) -> T:
