@@ -14,7 +14,10 @@ from ffpdata.metrics.vector import VECTOR
 from ffpdata.metrics.words import WORDS
 
 DIRECTIONS = {
-    "change": "higher", "change_inside": "higher", "structure": "higher", "flicker": "lower",
+    "change": "higher",
+    "change_inside": "higher",
+    "structure": "higher",
+    "flicker": "lower",
     **{metric.name: metric.better for metric in VECTOR},
     **dict.fromkeys((*WORDS, "verify_score", "screen_score"), "higher"),
 }

@@ -109,7 +109,7 @@ def _scores(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> dict[str, Any]:
     grades = [stage for pipeline in run.pipelines().values() for stage in pipeline.build() if isinstance(stage, Grade)]
     if not grades or "score" not in chosen.columns:
         return {}
-    band = f"list_max(list_filter([{', '.join(map(str, BANDS))}], lambda low: low <= score))"
+    band = "case " + " ".join(f"when score >= {low} then {low}" for low in BANDS[::-1]) + " end"
     rows = chosen.filter("score is not null").aggregate(f"task, {band} as low, count(*) as n").order("task, low")
     found: dict[str, dict[str, int]] = {}
     for task, low, n in rows.fetchall():

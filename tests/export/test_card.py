@@ -38,3 +38,11 @@ def test_large_models_are_not_excused_as_classical_ones() -> None:
         | {"backend": "ffpdata.models.vace:Vace"}
     ]
     assert "no object becomes another" not in write(ABOUT | {"models": models})
+
+
+def test_the_card_says_what_the_score_is_and_how_it_is_spread() -> None:
+    assert "## Score" not in write(ABOUT), "a run of an earlier release has none"
+    score = {"about": ["Fitted on | nothing."], "pairs_from": {"removal": {"0.5": 1, "0.98": 4}}}
+    card = write(ABOUT | {"score": score})
+    assert "Fitted on \\| nothing." in card
+    assert "| task | score from | pairs |\n|---|---:|---:|\n| removal | 0.5 | 1 |\n| removal | 0.98 | 4 |\n" in card

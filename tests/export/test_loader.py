@@ -51,6 +51,12 @@ def test_a_stylization_has_no_mask_and_says_so(out: Path) -> None:
         pair["targt"]
 
 
+def test_pairs_below_a_score_are_left_out(out: Path) -> None:
+    scores = [pair["json"]["scores"]["score"] for pair in pairs(out)]
+    assert min(scores) < 0.8 <= max(scores)
+    assert [p["json"]["scores"]["score"] for p in pairs(out, min_score=0.8)] == [s for s in scores if s >= 0.8]
+
+
 def test_splits_are_disjoint_and_a_wrong_name_is_told(out: Path) -> None:
     keys = {split: {p["key"] for p in pairs(out, split)} for split in ("train", "test")}
     assert not keys["train"] & keys["test"]

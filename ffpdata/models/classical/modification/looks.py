@@ -43,7 +43,7 @@ SKIN = 0.08
 """Share of skin-coloured pixels from which an object's look is changed on its painted part alone."""
 BARE = 0.02
 """Share of skin-coloured pixels beside the paint from which an object may be a person, whose clothes alone are
-recoloured, and only where they have a hue: a pattern would lie on the face, and black or grey are hair and shoes, too."""
+recoloured, and only where they have a hue: a pattern would lie on the face, and hair and shoes may be black, too."""
 _DARK = 18.0
 """Lightness below which a pixel has no colour to count: a window, a tyre, a gap."""
 _WEIGHTS = {"recolour": 4, "stripes": 2, "dots": 2, "checks": 1, "two_colours": 2, "darker": 1, "lighter": 1, "grey": 1}
