@@ -158,13 +158,15 @@ def new_rows(run: RunFolder, before: dict[str, int]) -> dict[str, int]:
 
 
 def test_a_changed_prompt_redoes_its_dependents_alone(copy: Path, samples: Path, tmp_path: Path) -> None:
-    """A new word in the verify prompt: the verify rows of this track, and nothing else."""
+    """A new word in the verify prompt: the rows of verify and of what is graded after it, and nothing else."""
     prompt = yaml.safe_load((Library.find().root / "prompts" / "verify.yaml").read_text())
     prompt["text"] += "Look closely.\n"
     (tmp_path / "verify.yaml").write_text(yaml.safe_dump(prompt, sort_keys=False))
     run = RunFolder.existing(copy)
     before = {stage: run.manifest.read(stage).num_rows for stage in run.manifest.stages()}
-    waiting = rows(copy, "select count(*) as n from verify where track = 'local'")[0]["n"]
+    waiting, graded = (
+        rows(copy, f"select count(*) as n from {stage} where track = 'local'")[0]["n"] for stage in ("verify", "grade")
+    )
     start(
         run,
         small("local_editing", **{"prompts.verify": tmp_path / "verify.yaml"}),
@@ -175,7 +177,7 @@ def test_a_changed_prompt_redoes_its_dependents_alone(copy: Path, samples: Path,
     assert made.pop("curate", 0) <= waiting
     entered = rows(copy, "select count(distinct entered_id) as n from source where track = 'local'")[0]["n"]
     assert made.pop("inputs") == entered + 1, "one row says that the run was set up anew"
-    assert made == {"verify": waiting}
+    assert made == {"verify": waiting, "grade": graded}
 
 
 def test_a_changed_threshold_redoes_its_stage(copy: Path, samples: Path) -> None:

@@ -14,7 +14,13 @@ from tests.models import tiny_vision, tiny_wan
 from tests.openai_server import Say
 
 CLIP = {"width": 64, "height": 64, "fps": 16, "frames": 9}
-OVERRIDES = [f"clip={json.dumps(CLIP)}", "ingest.min_side=64", "input.styles_per_source=1", "measure.limits={}"]
+OVERRIDES = [
+    f"clip={json.dumps(CLIP)}",
+    "ingest.min_side=64",
+    "input.styles_per_source=1",
+    "measure.limits={}",
+    "grade.limits={}",
+]
 LOCAL = ["condition.max_area=1"]
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct-AWQ"
 
