@@ -204,9 +204,10 @@ def local_clip(make: RunMaker, source_id: str, seed: int, *, mirrored: bool = Fa
     children = [(f"{t}/{v}", {"task": t, "variant": v, "seed": 7}) for t, v in edits]
     for (task, variant), child in zip(edits, make.step("local", "propose", item, *children), strict=True):
         target, points = after[variant if task == "removal" else "swap"], score - ((task, variant) == edits[1])
-        stages: dict[str, Any] = {"removal_caption": {"target_caption": "A field."}} if task == "removal" else {}
+        stages: dict[str, Any] = {"segment": found | {"segment_facts": {"temporal_iou": 0.9}}}
+        if task == "removal":
+            stages["removal_caption"] = {"target_caption": "A field."}
         stages |= {
-            "segment": found | {"segment_facts": {"temporal_iou": 0.9}},
             "condition": {"condition_mask": region, "condition_area": 0.06},
             "synthesize": {"target_video": target, "edit_facts": {"unrevealed": 0.02}},
             "measure": measures(before, target, psnr_outside=40.0 + seed, change_inside=12.5),
@@ -242,10 +243,10 @@ def local_failures(make: RunMaker) -> None:
         item = make.walk("local", item, identify={"objects": ["cat"], "object": "cat"}, caption=caption)
         edit = {"task": "removal", "variant": "bbox", "seed": 1}
         (item,) = make.step("local", "propose", item, ("removal/bbox", edit))
-        item = make.walk("local", item, removal_caption={"target_caption": "A field."})
         if stage != "segment":
             found = {"mask_video": mask(seed), "phrase": "cat"}
-            item = make.walk("local", item, segment=found, condition={"condition_mask": mask(seed)})
+            item = make.walk("local", item, segment=found, removal_caption={"target_caption": "A field."})
+            item = make.walk("local", item, condition={"condition_mask": mask(seed)})
         if stage == "measure":
             item = make.walk("local", item, synthesize={"target_video": background(seed)})
         make.end("local", stage, item, status=status, reason=reason, error=error)

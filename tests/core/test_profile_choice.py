@@ -68,7 +68,7 @@ class Cut(Stage):
 @pytest.mark.parametrize("track", ["local_editing", "stylization"])
 def test_the_first_alternative_whose_networks_are_here_is_taken(track: str, here: Path) -> None:
     found = load_pipeline(track)
-    assert (found.profile, found.needs) == ("cpu,pretrained", ["u2netp", "objectron_ssd"])
+    assert (found.profile, found.needs) == ("cpu,pretrained", ["u2netp", "objectron_ssd", "ppocr_det", "centerface"])
     assert found.profile_told == "profile cpu,pretrained: its networks are on this machine"
     (here / "u2netp-1.onnx").unlink()
     found = load_pipeline(track)
@@ -159,6 +159,6 @@ def test_doctor_lists_every_network_with_its_licence(here: Path) -> None:
     for file in here.iterdir():
         file.unlink()
     found = {one.subject.removeprefix("network "): one for one in doctor._networks(pipelines, lacks, {})}
-    assert {name for name, one in found.items() if one.level == "error"} == {"u2netp", "objectron_ssd"}
+    assert {name for name, one in found.items() if one.level == "error"} == {"u2netp", "objectron_ssd", "ppocr_det", "centerface"}
     assert found["u2netp"].detail.endswith("To have it: ffpdata models install")
     assert lacks["segmenter"] == ["network u2netp"]

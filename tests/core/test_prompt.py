@@ -47,7 +47,8 @@ def test_the_project_asks_the_questions_of_both_tracks() -> None:
     local = {"identify", "caption", "removal_caption", "discriminate", "screen", "instruct", "verify"}
     style = {"cinematic_caption", "style_caption", "instruct_style"}
     more = {"background_caption", "screen_background", "instruct_background", "identify_text", "instruct_text"}
-    assert set(NAMES) == local | style | more
+    picture = {f"{name}_reference" for name in ("screen", "instruct", "verify")} | {"reference_caption"}
+    assert set(NAMES) == local | style | more | picture
 
 
 @pytest.mark.parametrize("name", NAMES)
