@@ -103,7 +103,7 @@ def fit_task(pairs: Sequence[Judged], directions: Mapping[str, str], seed: int =
     part = parts([p.source for p in pairs])
     for number in np.unique(part):
         without = fit_model([p for p, at in zip(pairs, part, strict=True) if at != number], directions)
-        for n in np.flatnonzero(part == number):
+        for n in np.flatnonzero(part == number).tolist():
             unseen[n] = without.probability(pairs[n].numbers) if without else np.nan
     found = reliability(unseen, good, weights, [p.source for p in pairs], seed)
     facts = {
@@ -191,7 +191,7 @@ def _fit(names: list[str], values: Floats, good: Floats, weights: Floats, direct
     from scipy.optimize import minimize
 
     terms = [
-        Term(metric=name, side=side, knee=knee, scale=scale, weight=0.0)  # type: ignore[arg-type]
+        Term(metric=name, side=side, knee=knee, scale=scale, weight=0.0)
         for column, name in enumerate(names)
         for side in {"higher": ("low",), "lower": ("high",), "neither": ("low", "high")}[directions[name]]
         if (found := _knee(values[:, column], good, side))

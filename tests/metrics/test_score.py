@@ -42,6 +42,6 @@ def test_the_default_says_what_it_was_fitted_on_and_knows_its_metrics() -> None:
         found = model.of(task)
         assert found is not None
         assert {term.metric for term in found.terms} <= known
-        assert found.fitted["auc"] >= 0.95
+        assert found.fitted["auc"] >= 0.85
         assert found.probability({}) > 0.8
     assert model.of("swap") == model.of("modification")
