@@ -14,6 +14,7 @@ from ffpdata.metrics.score import DEFAULT, ScoreModel, default_score
 from ffpdata.metrics.vector import VECTOR
 from ffpdata.metrics.words import WORDS, agreement, seen_colours
 from ffpdata.stages._vision import numeric_facts
+from ffpdata.stages.measure import METRICS
 
 JUDGED = ("verify_score", "screen_score")
 """Scores of the vision-language model that may count."""
@@ -52,11 +53,11 @@ class Grade(Stage):
             "object",
             "edit_facts",
         ),
-        *(*JUDGED, *(metric.name for metric in VECTOR)),
+        *(*JUDGED, *METRICS, *(metric.name for metric in VECTOR)),
     )
     optional = (
         *("mask_video", "reference_image", "object", "edit_facts"),
-        *(*JUDGED, *(metric.name for metric in VECTOR)),
+        *(*JUDGED, *METRICS, *(metric.name for metric in VECTOR)),
     )
     writes = {**dict.fromkeys(WORDS, float), "score": float, "score_faults": list[str]}
     Settings = GradeSettings
