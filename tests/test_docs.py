@@ -85,6 +85,9 @@ PROGRAMS = {
 FOREIGN_OPTIONS = {
     *("--head", "--port", "--address", "--num-cpus", "--num-gpus", "--working-dir", "--metrics-export-port"),
     *("--gpu-memory-utilization", "--trust-request-mm-kwargs"),
+    *("--dataset_metadata_path", "--data_file_keys", "--dataset_config", "--train_data_meta"),
+    *("--vid_dataset_metadata_path", "--vid_ref_dataset_metadata_path"),
+    "--fit",
 }
 """Options of other programs that the text names."""
 

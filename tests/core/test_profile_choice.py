@@ -159,6 +159,11 @@ def test_doctor_lists_every_network_with_its_licence(here: Path) -> None:
     for file in here.iterdir():
         file.unlink()
     found = {one.subject.removeprefix("network "): one for one in doctor._networks(pipelines, lacks, {})}
-    assert {name for name, one in found.items() if one.level == "error"} == {"u2netp", "objectron_ssd", "ppocr_det", "centerface"}
+    assert {name for name, one in found.items() if one.level == "error"} == {
+        "u2netp",
+        "objectron_ssd",
+        "ppocr_det",
+        "centerface",
+    }
     assert found["u2netp"].detail.endswith("To have it: ffpdata models install")
     assert lacks["segmenter"] == ["network u2netp"]
