@@ -22,14 +22,11 @@ from ffpdata.manifests.views import records
 from ffpdata.media.codec import read_image, write_image
 from ffpdata.models.classical.swapper import Recolour
 from ffpdata.runners.session import StartOptions, start
-from ffpdata.stages.object_references import ObjectReferences, ObjectReferencesSettings
-from ffpdata.stages.reference_caption import ReferenceCaption
-from ffpdata.stages.screen import Screen
 from ffpdata.stages.source import Source
 from ffpdata.stages.synthesize import Synthesize
 from tests.answers import ANSWERS, PLACE
 from tests.conftest import SMALL_SETTINGS
-from tests.stages.alone import FPS, Alone, Inverting, asked, asking, flat, spec, square
+from tests.stages.alone import FPS, Alone, Inverting, asked, flat, spec, square
 
 REFERENCED = InputSettings(kind="referenced")
 CAPTION = {"new_object": "small red boat", "caption": f"{PLACE}."}
@@ -167,31 +164,6 @@ def test_a_picture_counts_where_there_is_one_and_other_rows_keep_their_keys() ->
     assert Synthesize().key_of(values) == Synthesize().key_of(values | {"reference_image": None})
     assert Synthesize().key_of(values) == before().key_of(values)
     assert len({one, other, Synthesize().key_of(values)}) == 3
-
-
-def test_it_describes_clip_and_picture(alone: Alone) -> None:
-    stage = asking(ReferenceCaption, CAPTION)
-    values = {"source_video": alone.video("in", flat(40)), "caption": PLACE, "object": "dog", "task": "reference_swap"}
-    made = alone.process(stage, **values, reference_image=alone.image("reference", flat(90)[0]))
-    assert made == {"target_caption": CAPTION["caption"], "reference_object": CAPTION["new_object"]}
-    assert set(asked(stage)[0]["media"]) == {"source", "reference"}
-    assert [stage.applies({"task": task}) for task in ("reference_swap", "swap", "background")] == [True, False, False]
-    assert Screen().applies({"task": "reference_swap"})
-
-
-def test_one_item_per_picture(alone: Alone) -> None:
-    picture(alone.folder / "a.png", (10, 200, 10))
-    (alone.folder / "bad.png").write_bytes(b"no picture")
-    stage = ObjectReferences(ObjectReferencesSettings())
-    row = {"sha": "f" * 16, "root": str(alone.folder), "width": 64, "height": 48}
-    ids = ["1" * 16, "1" * 16, "2" * 16]
-    [child] = alone.expand(stage, reference_ids=ids, reference_paths=["a.png", "a.png", "bad.png"], **row)
-    assert (child.suffix, child.columns["reference_id"]) == ("reference/11111111", "1" * 16)
-    for given, said in (({}, "put images into reference/"), ({"reference_ids": ids[2:]}, "bad.png: not_an_image")):
-        paths = {"reference_paths": ["bad.png"]} if given else {}
-        with pytest.raises(Reject, match=said) as caught:
-            alone.expand(stage, **given, **paths, **row)
-        assert caught.value.reason == "no_reference"
 
 
 def test_pictures_of_a_table_and_of_a_folder(inputs: Path, tmp_path: Path, alone: Alone) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,8 @@ def test_the_report_says_what_was_caught(capsys: pytest.CaptureFixture[str], tmp
     assert report(rows()) == 0
     said = capsys.readouterr().out
     assert "removal: 40 good, 80 damaged, 10 sources" in said
-    assert "noise              40 of 40" in said
-    assert "strobe *           40 of 40" in said
+    assert re.search(r"noise +40 of 40", said)
+    assert re.search(r"strobe \* +40 of 40", said)
     assert "AUC of the score on sources left out 1.000" in said
     model = fitted(rows())
     assert "injected defects" in model.about

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from ffpdata.media.codec import write_video
+from tests.benchmarks.test_defects import rows as defect_rows
 from tests.chromium import needs_chromium
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,12 @@ def test_conform(clip: Path) -> None:
 
 def test_decode(clip: Path) -> None:
     assert "read_video / (ffmpeg -f null + copy)" in said("decode", clip, "--rounds", 1, *CLIP)
+
+
+def test_defects(tmp_path: Path) -> None:
+    numbers = tmp_path / "numbers.jsonl"
+    numbers.write_text("".join(json.dumps(row) + "\n" for row in defect_rows()))
+    assert "caught" in said("defects", "--numbers", numbers)
 
 
 def test_gates() -> None:

@@ -15,6 +15,7 @@ import pytest
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media.codec import read_masks, read_video, write_video
+from ffpdata.models.protocols import Edit
 from ffpdata.models.vace import VaceRoles, VaceSettings
 from ffpdata.models.wan.settings import Lora
 from ffpdata.training import vace_lora
@@ -73,7 +74,7 @@ class Recorder(VaceRoles):
 
     def generate(self, request):
         self.asked = request
-        return request.control
+        return Edit(request.control)
 
 
 def test_training_asks_what_the_edit_asks(samples, tmp_path):
