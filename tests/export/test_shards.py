@@ -258,7 +258,7 @@ def test_keys_are_unique_short_and_without_dots() -> None:
 
     assert sample_key("ab/00/style/van.gogh é") == "ab-00-style-van_gogh__"
     items = [{"track": "t", "item_id": i} for i in ("a/b", "a-b", "c/d", "x" * 200)]
-    keys = list(_keys(items))
+    keys = list(_keys(items, ()))
     assert keys[2] == "c-d"
     assert len(set(keys)) == 4
     assert max(map(len, keys)) <= 64
