@@ -33,7 +33,7 @@ class AssumedModel:
 
     def __init__(self, pipeline: Pipeline, base: Pipeline, settings: PlanSettings, sampler: Sampler) -> None:
         self.pipeline, self.settings, self.sampler = pipeline, settings, sampler
-        self.stages = pipeline.build()
+        self.stages = [stage for stage in pipeline.build() if not stage.idle]
         self.base = {stage.name: stage for stage in base.build()}
         self.clip = Geometry(**pipeline.clip)
         self.unknown: list[str] = []

@@ -120,7 +120,7 @@ def test_a_pipeline_becomes_its_stages_tasks_and_shared_answers() -> None:
 
 def test_of_several_variants_one_is_kept() -> None:
     edits = "propose.edits=[{task: swap, variant: mask}, {task: swap, variant: eroded}]"
-    shares = [f"plan.passes.{name}.any=1" for name in ("condition", "measure", "screen")] + [
+    shares = [f"plan.passes.{name}.any=1" for name in ("condition", "measure", "screen", "grade")] + [
         "plan.passes.verify.any=0.5"
     ]
     settings = load_settings(overrides=[*shares, "plan.duplicates=0"])
