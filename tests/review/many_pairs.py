@@ -58,8 +58,8 @@ def make_pairs(root: Path, count: int, files: dict[str, Path], geometry: dict[st
         make.walk(
             "local",
             item,
-            removal_caption={"target_caption": HOSTILE},
             segment={"mask_video": files["mask"], "phrase": "dog", "segment_score": 0.9},
+            removal_caption={"target_caption": HOSTILE},
             condition={"condition_mask": files["mask"], "condition_area": 0.06},
             synthesize={"target_video": files["target"]},
             measure=facts(),

@@ -42,7 +42,7 @@ def test_a_setting_that_was_left_out(starts: Starts) -> None:
     assert starts("clip.frames=49") == []
     assert starts("clip.frames=49") == []
     assert starts(track="stylization") == [], "the other track has a first start of its own"
-    assert starts() == ["clip.frames 49 -> 81: 13 stages anew"], "all but `source`: whoever reads the clip or its edit"
+    assert starts() == ["clip.frames 49 -> 81: 14 stages anew"], "all but `source`: whoever reads the clip or its edit"
     [line] = starts("clip.frames=49")
     assert line.startswith("clip.frames 81 -> 49: as at 2")
     assert line.endswith(" UTC, whose results are used again")
@@ -66,12 +66,12 @@ def test_each_change_has_its_own_stages(starts: Starts, tmp_path: Path) -> None:
 def test_models_and_profiles(starts: Starts, tmp_path: Path) -> None:
     starts()
     [line] = starts("models.swapper.settings.min_delta_e=12.5")
-    assert line == "models.swapper.settings.min_delta_e (unset) -> 12.5: 6 stages anew"
+    assert line == "models.swapper.settings.min_delta_e (unset) -> 12.5: 7 stages anew"
     assert starts("models.swapper.settings.min_delta_e=12.5", "models.vision_language.runtime.device=cpu") == []
     own = {"name": "mine", "models": {"segmenter": {"backend": "ffpdata.models.sam3:Sam3"}}, "stages": {}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
     [profile, *others] = starts("models.swapper.settings.min_delta_e=12.5", profile=f"cpu,{tmp_path / 'mine.yaml'}")
-    assert (profile, others) == ("profile cpu -> cpu,mine: 8 stages anew", [])
+    assert (profile, others) == ("profile cpu -> cpu,mine: 9 stages anew", [])
 
 
 def test_another_version_of_a_stage(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
