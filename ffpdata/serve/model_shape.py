@@ -61,22 +61,27 @@ class ModelShape:
         if config.get("model_type") != "qwen2_5_vl":
             return None
         text, vision = config.get("text_config") or config, config["vision_config"]
-        return cls(
-            layers=text["num_hidden_layers"],
-            hidden=text["hidden_size"],
-            wide=text["intermediate_size"],
-            heads=text["num_attention_heads"],
-            kv_heads=text["num_key_value_heads"],
-            vocabulary=text["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
-            vision_layers=vision["depth"],
-            vision_hidden=vision["hidden_size"],
-            vision_wide=vision["intermediate_size"],
-            patch=vision.get("patch_size", cls.patch),
-            merge=vision.get("spatial_merge_size", cls.merge),
-            frames_per_patch=vision.get("temporal_patch_size", cls.frames_per_patch),
-            linear_bytes=_linear_bytes(config.get("quantization_config") or {}),
-        )
+        return cls(**cls._sizes(config, text, vision))
+
+    @classmethod
+    def _sizes(cls, config: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that every architecture's config.json gives, from its parts `text` and `vision`."""
+        return {
+            "layers": text["num_hidden_layers"],
+            "hidden": text["hidden_size"],
+            "wide": text["intermediate_size"],
+            "heads": text["num_attention_heads"],
+            "kv_heads": text["num_key_value_heads"],
+            "vocabulary": text["vocab_size"],
+            "tied": bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
+            "vision_layers": vision["depth"],
+            "vision_hidden": vision["hidden_size"],
+            "vision_wide": vision["intermediate_size"],
+            "patch": vision.get("patch_size", cls.patch),
+            "merge": vision.get("spatial_merge_size", cls.merge),
+            "frames_per_patch": vision.get("temporal_patch_size", cls.frames_per_patch),
+            "linear_bytes": _linear_bytes(config.get("quantization_config") or {}),
+        }
 
     @property
     def head_size(self) -> int:
@@ -203,20 +208,7 @@ class Qwen3Shape(ModelShape):
             return None
         text, vision = config["text_config"], config["vision_config"]
         return cls(
-            layers=text["num_hidden_layers"],
-            hidden=text["hidden_size"],
-            wide=text["intermediate_size"],
-            heads=text["num_attention_heads"],
-            kv_heads=text["num_key_value_heads"],
-            vocabulary=text["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
-            vision_layers=vision["depth"],
-            vision_hidden=vision["hidden_size"],
-            vision_wide=vision["intermediate_size"],
-            patch=vision.get("patch_size", cls.patch),
-            merge=vision.get("spatial_merge_size", cls.merge),
-            frames_per_patch=vision.get("temporal_patch_size", cls.frames_per_patch),
-            linear_bytes=_linear_bytes(config.get("quantization_config") or {}),
+            **cls._sizes(config, text, vision),
             head=text.get("head_dim", cls.head),
             experts=text.get("num_experts", 0),
             expert_wide=text.get("moe_intermediate_size", 0),

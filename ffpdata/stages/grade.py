@@ -42,23 +42,11 @@ class Grade(Stage):
     """
 
     name, version = "grade", 1
-    reads = (
-        *(
-            "source_video",
-            "target_video",
-            "mask_video",
-            "reference_image",
-            "instruction",
-            "task",
-            "object",
-            "edit_facts",
-        ),
-        *(*JUDGED, *METRICS, *(metric.name for metric in VECTOR)),
-    )
     optional = (
         *("mask_video", "reference_image", "object", "edit_facts"),
         *(*JUDGED, *METRICS, *(metric.name for metric in VECTOR)),
     )
+    reads = ("source_video", "target_video", "instruction", "task", *optional)
     writes = {**dict.fromkeys(WORDS, float), "score": float, "score_faults": list[str]}
     Settings = GradeSettings
 
