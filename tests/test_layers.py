@@ -61,6 +61,15 @@ ON_DEMAND = {
     "review/routes.py",
     "models/wan/fp8.py",
     "models/wan/training.py",
+    "models/propagation/alpha_predictor.py",
+    "models/propagation/ast_rope.py",
+    "models/propagation/conditioning.py",
+    "models/propagation/distillation.py",
+    "models/propagation/engine.py",
+    "models/propagation/head_density.py",
+    "models/propagation/patch_embedding.py",
+    "models/propagation/sampling.py",
+    "models/propagation/training.py",
 }
 """Modules that are imported where a command asks for them: they may say at the top what they need."""
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)
