@@ -7,8 +7,8 @@ of all weights is out of reach (75,600 tokens squared at 720p and 81 frames: 23 
 each row is complete within its chunk, and its softmax exact.
 
 A head is temporal where the largest density between frames exceeds the smallest within one, else spatial. Epsilon is
-absolute, and an even weight is one over the number of tokens: classes hold for a size and a number of frames. Looking at
-some queries only is an option: at 16 of 180 a frame densities were off by up to 0.08 and a class flipped, because
+absolute, and an even weight is one over the number of tokens: classes hold for a size and a number of frames. Looking
+at some queries only is an option: at 16 of 180 a frame densities were off by up to 0.08 and a class flipped, because
 largest and smallest of noisy numbers lean to temporal.
 """
 
