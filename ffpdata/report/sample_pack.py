@@ -130,7 +130,7 @@ def _cell(frame: Image, mask: NDArray[np.bool_] | None) -> Image:
 
 def _entry(store: Store, out: Path, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
     """Write the sheet of a pair and return what the page tells of it."""
-    told: dict[str, Any] = {name: row[name] for name in TOLD if row.get(name) is not None}
+    told: dict[str, Any] = {name: row.get(name) for name in TOLD}
     told["status"] = status_of(row)
     columns = ["source_video", "target_video", *(["mask_video"] if row.get("mask_video") else [])]
     try:
