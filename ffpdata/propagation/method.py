@@ -16,6 +16,7 @@ from ffpdata.training.atomic_files import write_atomically
 from ffpdata.training.method import Method
 from ffpdata.training.preflight import network_of, preflight
 from ffpdata.training.process import TrainingProcess
+from ffpdata.training.results import plain_name
 from ffpdata.training.wan_parts import loaded, on_device
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class PropagationMethod(Method[PropagationSample]):
     def write_beside(self) -> None:
         """Write the model's settings and its base, without which the weights say nothing."""
         plan = self.backend.training_plan(self.spec, (TRANSFORMER,))
-        base = Base(base_digest(plan.parts), self.job.spec.model, self.job.spec.revision)
+        base = Base(base_digest(plan.parts), plain_name(self.job.spec.model), self.job.spec.revision)
         write_atomically(self.job.folder / SETTINGS, settings_text(self.model, base).encode())
 
     @contextlib.contextmanager

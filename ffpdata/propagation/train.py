@@ -11,13 +11,13 @@ from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import ConfigError, FatalError, UsageError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.models.propagation.heads import check_heads, read_heads
-from ffpdata.models.propagation.model_folder import HEADS, SETTINGS, Base, base_digest, settings_text
+from ffpdata.models.propagation.model_folder import HEADS, base_digest
 from ffpdata.models.settings import check
 from ffpdata.models.wan.checkpoint_files import TRANSFORMER
 from ffpdata.models.wan.loading import require
 from ffpdata.propagation.job import DATA, PropagationJob
 from ffpdata.propagation.recipe import Recipe
-from ffpdata.training.atomic_files import make_atomically, write_atomically
+from ffpdata.training.atomic_files import make_atomically
 from ffpdata.training.results import Trained
 from ffpdata.training.results import train as run_job
 
@@ -67,13 +67,11 @@ def train(dataset: str, out: Path, recipe: Recipe, spec: ModelSpec, say: Callabl
     out = out.expanduser().resolve()
     _check_place(out)
     plan = backend.training_plan(spec, (TRANSFORMER,))
-    base = Base(base_digest(plan.parts), spec.model, spec.revision)
-    _take_heads(recipe, base, out)
+    _take_heads(recipe, base_digest(plan.parts), out)
     job = PropagationJob.make(dataset, recipe, spec, out)
     if not job.samples:
         raise ConfigError(f"{dataset}: no pair of {', '.join(recipe.data.splits)} is what the recipe's `data` asks for")
     job.check_data()
-    write_atomically(out / SETTINGS, settings_text(job.model, base).encode())
     return run_job(job, say)
 
 
@@ -86,7 +84,7 @@ def _check_place(out: Path) -> None:
         raise UsageError(f"{out} holds {there[0]} and no training: name a new or an empty folder")
 
 
-def _take_heads(recipe: Recipe, base: Base, out: Path) -> None:
+def _take_heads(recipe: Recipe, base: str, out: Path) -> None:
     """Copy the classes of the heads into the folder of the model, after a look whether they are those of its base."""
     if not recipe.model_settings().ast_rope:
         return
@@ -99,7 +97,7 @@ def _take_heads(recipe: Recipe, base: Base, out: Path) -> None:
             "with --set heads=FILE; or take --preset baseline"
         )
     heads = read_heads(given)
-    check_heads(heads, base.digest, given)
+    check_heads(heads, base, given)
     frames = recipe.model_settings().frames
     if heads.frames != frames:
         raise ConfigError(f"{given}: classified on {heads.frames} frames, the recipe trains {frames}: classify anew")

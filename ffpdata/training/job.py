@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -89,6 +90,10 @@ class Job(ABC, Generic[S, L]):
 
     def base(self) -> dict[str, Any]:
         """Identity of the model that is trained: the role without its LoRAs and its sampling settings."""
+        return self._base
+
+    @cached_property
+    def _base(self) -> dict[str, Any]:  # asked for every sample, of which there may be hundreds of thousands
         settings = self.spec.settings
         kept = {name: settings[name] for name in self.base_settings if name in settings}
         return self.spec.identity() | {"settings": kept}

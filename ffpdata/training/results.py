@@ -117,20 +117,21 @@ def write_results(job: Job[Any, Any]) -> Trained:
     return Trained(weights, revision, lineage, losses, sheet, float(trained["seconds"]))
 
 
+def plain_name(model: str) -> str:
+    """Return the name of a checkpoint without the folders of this machine."""
+    return Path(model).name if model.startswith(("/", ".", "~")) else model
+
+
 def base_model(spec: ModelSpec) -> dict[str, Any]:
     """Describe the model that was trained, without the folders of this machine."""
-
-    def name(model: str) -> str:
-        return Path(model).name if model.startswith(("/", ".", "~")) else model
-
-    loras = [{**lora, "model": name(str(lora.get("model", "")))} for lora in spec.settings.get("loras", [])]
+    loras = [{**lora, "model": plain_name(str(lora.get("model", "")))} for lora in spec.settings.get("loras", [])]
     parts = spec.settings.get("sources", {})
-    sources = {part: {**entry, "model": name(str(entry["model"]))} for part, entry in parts.items()}
+    sources = {part: {**entry, "model": plain_name(str(entry["model"]))} for part, entry in parts.items()}
     return {
         "backend": spec.backend,
-        "model": name(spec.model),
+        "model": plain_name(spec.model),
         "revision": spec.revision,
-        "label": spec.label.replace(spec.model, name(spec.model), 1),
+        "label": spec.label.replace(spec.model, plain_name(spec.model), 1),
         "licence": spec.licence,
         "sources": sources,
         "laid_over_when_drawing": loras,
