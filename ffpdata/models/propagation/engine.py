@@ -5,6 +5,7 @@ Importing this module imports torch and diffsynth.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from ffpdata.models.propagation.alpha_predictor import AlphaPredictor
 from ffpdata.models.propagation.conditioning import encode_inputs, encode_text
 from ffpdata.models.propagation.heads import read_heads
 from ffpdata.models.propagation.model_folder import HEADS, PROPAGATION, TrainedModel, base_digest, check_base
-from ffpdata.models.propagation.patch_embedding import STATE, widen
+from ffpdata.models.propagation.patch_embedding import STATE, prepare
 from ffpdata.models.propagation.sampling import Positions, Sampling, sample
 from ffpdata.models.propagation.training import PREDICTOR
 from ffpdata.models.protocols import Edit
@@ -53,14 +54,14 @@ class PropagationEngine(DiffsynthEngine):
         self.settings = settings
         self.positions: Positions | None = None
         self._own: list[Lora] = []
+        prepare(self.pipe.dit, settings)
         if trained is not None:
             self._lay_over(trained)
 
     def _lay_over(self, trained: TrainedModel) -> None:
-        """Widen the transformer, and load what was trained."""
+        """Load what was trained."""
         dit, settings = self.pipe.dit, self.settings
-        latent = dit.in_dim // 3
-        widen(dit, settings.mask_channels)
+        latent = dit.head.head.out_features // math.prod(dit.patch_size)
         own = _read(trained.folder / PROPAGATION) if settings.mask_channels or settings.ast_rope else {}
         if settings.mask_channels:
             _load(dit.patch_embedding, {"mask": own.pop(STATE, None)}, trained, strict=False)

@@ -54,18 +54,6 @@ def density(query: Tensor, key: Tensor, frames: int, *, epsilon: float = EPSILON
     return (counts / (count * tokens)).float()
 
 
-def margin(densities: Tensor) -> Tensor:
-    """Return the largest density between frames less the smallest within one, (...,) of densities (..., F', F').
-
-    Above 0 the head is temporal; a clip of one frame has nothing between frames and gives -1.
-    """
-    frames = densities.shape[-1]
-    if frames < 2:
-        return densities.new_full(densities.shape[:-2], -1.0)
-    apart = ~torch.eye(frames, dtype=torch.bool, device=densities.device)
-    return densities[..., apart].amax(-1) - densities.diagonal(dim1=-2, dim2=-1).amin(-1)
-
-
 class DensityProbe:
     """Hooks that measure every head of a transformer while it runs; `close`, or the end of a with block, removes them.
 

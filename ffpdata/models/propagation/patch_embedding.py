@@ -9,12 +9,16 @@ own beside the base's, whose weights stay as they are: 4 x channels x width numb
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ffpdata.core.errors import FatalError
+from ffpdata.core.errors import ConfigError, FatalError
+
+if TYPE_CHECKING:
+    from ffpdata.models.propagation.settings import PropagationSettings
 
 STATE = "patch_embedding.mask"
 """Name of the columns in a file and in the transformer."""
@@ -48,23 +52,25 @@ class WidenedPatchEmbedding(torch.nn.Module):
         return embedded + torch.nn.functional.conv3d(x[:, start:end], self.mask.to(x), stride=self.stride)
 
 
-def widen(dit: Any, channels: int) -> None:
-    """Give a Fun-Control transformer room for a mask; with 0 channels it stays as it is.
+def prepare(dit: Any, settings: PropagationSettings) -> None:
+    """Make a Fun-Control transformer take the input of some settings: room for their mask.
 
     Args:
         dit: diffsynth's WanModel.
-        channels: of the mask.
+        settings: of the model.
 
     Raises:
-        FatalError: its input is not made of three parts, noisy, control and first frame, or it has the room already.
+        FatalError: its input is not made of three parts, noisy, control and first frame, or it has room already.
+        ConfigError: it has no layer for the reference tokens that the settings want.
     """
-    if not channels:
-        return
-    latent = dit.head.head.out_features // (dit.patch_size[0] * dit.patch_size[1] * dit.patch_size[2])
+    latent = dit.head.head.out_features // math.prod(dit.patch_size)
     if dit.in_dim != 3 * latent or isinstance(dit.patch_embedding, WidenedPatchEmbedding):
         raise FatalError(
             f"the transformer takes {dit.in_dim} channels, one of Fun-Control {3 * latent}: name a checkpoint as "
             "alibaba-pai/Wan2.1-Fun-V1.1-1.3B-Control"
         )
-    dit.patch_embedding = WidenedPatchEmbedding(dit.patch_embedding, channels)
-    dit.in_dim += channels
+    if settings.reference_tokens != "none" and not dit.has_ref_conv:
+        raise ConfigError("reference_tokens zero: this Fun-Control has no layer for them, V1.1 has: set none")
+    if settings.mask_channels:
+        dit.patch_embedding = WidenedPatchEmbedding(dit.patch_embedding, settings.mask_channels)
+        dit.in_dim += settings.mask_channels

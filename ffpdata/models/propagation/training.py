@@ -24,7 +24,7 @@ from ffpdata.models.propagation.alpha_predictor import AlphaPredictor
 from ffpdata.models.propagation.ast_rope import AstRope
 from ffpdata.models.propagation.conditioning import encode_inputs, encode_text, encode_video, model_inputs
 from ffpdata.models.propagation.distillation import Tap, mmd_loss, motion_loss, pooled, tapped
-from ffpdata.models.propagation.patch_embedding import STATE, WidenedPatchEmbedding, widen
+from ffpdata.models.propagation.patch_embedding import STATE, WidenedPatchEmbedding, prepare
 from ffpdata.models.propagation.sampling import leading_tokens
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class PropagationTraining(DiffusionTrainingModule):
         self._schedule = FlowMatchScheduler("Wan")
         self._schedule.set_timesteps(STEPS, training=True, shift=settings.shift)
         channels = pipe.dit.in_dim // 3
-        widen(pipe.dit, settings.mask_channels)
+        prepare(pipe.dit, settings)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.predictor = AlphaPredictor(channels, settings).to(pipe.device) if settings.ast_rope else None

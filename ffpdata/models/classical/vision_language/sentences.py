@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ffpdata.core.prompt import mentions, split_words
 from ffpdata.models.classical.attributes import ObjectDescription, SceneDescription
+from ffpdata.models.classical.modification.materials import MATERIALS
 from ffpdata.models.classical.vision_language.change_measures import LocalChange
 from ffpdata.models.classical.vision_language.phrasing import (
     COLOUR_WORDS,
@@ -157,6 +158,8 @@ def modify(phrase: str, thing: ObjectDescription, found: LocalChange, look: str 
     name = f"moving {phrase}" if moving else f"{phrase}{where(thing)}"
     old, new = (found.before[:1] or ("",))[0], (found.after[:1] or ("",))[0]
     named = COLOUR_WORDS.intersection(phrase.lower().split())
+    if look in MATERIALS:
+        return f"Turn the {name} into {MATERIALS[look].words}."
     part = painted < MOST_OF_IT or bool(PEOPLE.intersection(phrase.lower().split()))  # nobody is of one colour
     if part and old and not named:
         name = f"{old} parts of the {name}"
@@ -185,6 +188,45 @@ def restyle(style: str, reference: SceneDescription, colours: Sequence[str]) -> 
         else f"a palette of {listing(colours)}"
     )
     return f"Restyle the whole video as {article(kind)}, with {rest}."
+
+
+def shortened(instruction: str, task: str, phrase: str) -> str:
+    """Return the same instruction in at most ten words: without the place, the motion and the old colour."""
+    text = instruction.strip().rstrip(".!")
+    if task in ("removal", "text_removal", "addition"):
+        return f"{'Add' if task == 'addition' else 'Remove'} the {phrase}."
+    if task == "stylization":
+        kind = re.search(r"\bas (an? [^,]+)", text)
+        return f"Restyle the video{f' as {kind[1]}' if kind else ''}."
+    colour = re.search(r"\bto (?:an? )?([\w-]+(?: and [\w-]+)?)$", text)
+    if text.startswith("Change the colour") and colour:
+        return f"Make the {phrase} {colour[1]}."
+    paint = re.search(r"\b(with [^,]+|in two colours\b.*)$", text)
+    if text.startswith("Paint") and paint:
+        return f"Paint the {phrase} {paint[1]}."
+    if text.startswith("Replace") and " with " in text:
+        new = re.sub(r" in its place$", "", text.rsplit(" with ", 1)[1])
+        return f"Replace the {phrase} with {new}."
+    look = re.search(r"\b(more vivid|paler|lighter|darker)\b", text)
+    return f"Make the {phrase} {look[1]}." if look else f"{text}."
+
+
+def extended(instruction: str, task: str) -> str:
+    """Return the same instruction with what must stay as it is."""
+    kept = {
+        "removal": "so that the place behind it is seen as if it had never been there, and leave all else as it is",
+        "text_removal": "so that the picture behind it is seen, and leave everything else as it is",
+        "modification": "and keep its shape, its motion and everything around it exactly as they are",
+        "swap": "moving as it moves now, and keep everything around it exactly as it is",
+        "stylization": "while the layout, the shapes and the motion of the whole clip stay as they are",
+    }.get(task, "and keep everything else in the video exactly as it is")
+    return f"{instruction.strip().rstrip('.!')}, {kept}."
+
+
+def asked_casually(short: str) -> str:
+    """Return a short instruction as one would say it."""
+    text = short.strip().rstrip(".!")
+    return f"Hey, could you {text[:1].lower()}{text[1:]} for me?"
 
 
 def _described(phrase: str, thing: ObjectDescription) -> str:
