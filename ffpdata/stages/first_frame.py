@@ -22,6 +22,8 @@ class FirstFrameSettings(StageSettings):
     clip: Geometry = Geometry()
     aspect_tolerance: float = Field(0.02, ge=0)
     """Largest relative difference of its aspect ratio from the source's: another one would be another picture."""
+    min_side: int = 240
+    """Shortest side of the image in pixels, as `ingest` asks of the source."""
     least_change: float = Field(0.5, ge=0)
     """Smallest mean difference from the clip's own first frame, in levels of 255: below it nothing was edited."""
 
@@ -51,7 +53,7 @@ class FirstFrame(Stage):
         given = row.input(paths[0])
         self._check_aspect(row, given)
         target = row.new_file("edited_first_frame")
-        conform_image(given, target, self.settings.clip)
+        conform_image(given, target, self.settings.clip, min_side=self.settings.min_side)
         own = read_first_frame(row.file("source_video")).astype(np.float32)
         change = float(np.abs(own - read_image(target)).mean())
         if change < self.settings.least_change:

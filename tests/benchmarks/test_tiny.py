@@ -185,7 +185,7 @@ def test_propagation(tmp_path: Path) -> None:
     curate(run)
     export(run, tmp_path / "out")
     sheet = tmp_path / "sheet.png"
-    options = ["--seeds", 1, "--steps", 4, "--seen", "8,16,5", "--sheet", sheet]
+    options = ["--seeds", 1, "--steps", 4, "--seen", "8,16,5,2", "--sheet", sheet]
     told = said("propagation", "--exports", tmp_path / "out", *options)
     for row in ("copy the source", "repeat the edited frame", "warp the edited frame", "baseline", "ast_rope", "full"):
         assert re.search(rf"^{row} +\d", told, re.MULTILINE), told
