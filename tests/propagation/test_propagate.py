@@ -20,7 +20,6 @@ SMALL = [
     "clip.height=192",
     "clip.frames=9",
     "ingest.min_side=96",
-    "first_frame.least_change=0.2",
     "first_frame.min_side=96",
 ]
 
