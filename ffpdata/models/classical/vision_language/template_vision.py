@@ -204,7 +204,8 @@ def _instruct(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
         return {"instruction": sentences.swap(phrase, description, change)}
     painted = fields.get("painted_part")
     part = float(painted) if isinstance(painted, (int, float)) else 1.0
-    return {"instruction": sentences.modify(phrase, description, change, _look(fields), part)}
+    colour = _named(fields, "new_colour_")
+    return {"instruction": sentences.modify(phrase, description, change, _look(fields), part, colour=colour)}
 
 
 def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
@@ -247,7 +248,10 @@ def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedA
 
 def _look(fields: Fields) -> str:
     """Return the look that the embedded editor gave the object, `look_<name>` among the item's numbers; or nothing."""
-    prefix = "look_"
+    return _named(fields, "look_")
+
+
+def _named(fields: Fields, prefix: str) -> str:
     return next((name.removeprefix(prefix) for name, value in fields.items() if name.startswith(prefix) and value), "")
 
 
