@@ -101,6 +101,8 @@ def _stones(
         Tombstone(source, name, reason, now(), False, report, [], tied[source].groups, tied[source].twins)
         for source, name in new.items()
     ]
+    # Places of inverse pairs are noted whether they are exported now or not: an export may ask for them.
+    extras = extras.with_inverse()
     if tracks and choose(connection, tracks, extras, only=Tombstones(stones)):
         shown = {(row["track"], row["item_id"]): row for row in _rows(connection.table("chosen"))}
         for place in places_of(connection, run.store, extras, tracks):

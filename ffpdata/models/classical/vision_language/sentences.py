@@ -204,6 +204,45 @@ def restyle(style: str, reference: SceneDescription, colours: Sequence[str]) -> 
     return f"Restyle the whole video as {article(kind)}, with {rest}."
 
 
+def shortened(instruction: str, task: str, phrase: str) -> str:
+    """Return the same instruction in at most ten words: without the place, the motion and the old colour."""
+    text = instruction.strip().rstrip(".!")
+    if task in ("removal", "text_removal", "addition"):
+        return f"{'Add' if task == 'addition' else 'Remove'} the {phrase}."
+    if task == "stylization":
+        kind = re.search(r"\bas (an? [^,]+)", text)
+        return f"Restyle the video{f' as {kind[1]}' if kind else ''}."
+    colour = re.search(r"\bto (?:an? )?([\w-]+(?: and [\w-]+)?)$", text)
+    if text.startswith("Change the colour") and colour:
+        return f"Make the {phrase} {colour[1]}."
+    paint = re.search(r"\b(with [^,]+|in two colours\b.*)$", text)
+    if text.startswith("Paint") and paint:
+        return f"Paint the {phrase} {paint[1]}."
+    if text.startswith("Replace") and " with " in text:
+        new = re.sub(r" in its place$", "", text.rsplit(" with ", 1)[1])
+        return f"Replace the {phrase} with {new}."
+    look = re.search(r"\b(more vivid|paler|lighter|darker)\b", text)
+    return f"Make the {phrase} {look[1]}." if look else f"{text}."
+
+
+def extended(instruction: str, task: str) -> str:
+    """Return the same instruction with what must stay as it is."""
+    kept = {
+        "removal": "so that the place behind it is seen as if it had never been there, and leave all else as it is",
+        "text_removal": "so that the picture behind it is seen, and leave everything else as it is",
+        "modification": "and keep its shape, its motion and everything around it exactly as they are",
+        "swap": "moving as it moves now, and keep everything around it exactly as it is",
+        "stylization": "while the layout, the shapes and the motion of the whole clip stay as they are",
+    }.get(task, "and keep everything else in the video exactly as it is")
+    return f"{instruction.strip().rstrip('.!')}, {kept}."
+
+
+def asked_casually(short: str) -> str:
+    """Return a short instruction as one would say it."""
+    text = short.strip().rstrip(".!")
+    return f"Hey, could you {text[:1].lower()}{text[1:]} for me?"
+
+
 def _described(phrase: str, thing: ObjectDescription) -> str:
     """Add the object's colour, and its size where its phrase is only `object`."""
     full = with_colour(phrase, thing.colour)

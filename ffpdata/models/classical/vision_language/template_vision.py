@@ -77,6 +77,9 @@ class TemplateVision:
             "screen": _screen,
             "instruct": _instruct,
             "instruct_style": _instruct_style,
+            "instruct_addition": _instruct,
+            "wordings": _wordings,
+            "pair_captions": _pair_captions,
             "verify": self._verify,
         }
 
@@ -213,6 +216,26 @@ def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, A
     style = noun(fields.get("style"))
     style = "different" if style == "object" else style
     return {"instruction": sentences.restyle(style, describe_scene(reference), _palette(reference))}
+
+
+def _wordings(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  # noqa: ARG001
+    """Reword the instruction, whose words were measured: nothing is added to what it says of the picture."""
+    instruction, task = str(fields.get("instruction") or ""), str(fields.get("task") or "")
+    short = sentences.shortened(instruction, task, noun(fields.get("object")))
+    return {
+        "short": short,
+        "descriptive": sentences.extended(instruction, task),
+        "casual": sentences.asked_casually(short),
+    }
+
+
+def _pair_captions(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+    mask, phrase = media.get("mask"), noun(fields.get("object"))
+    scenes = {name: describe_scene(get_medium(media, name, prompt), mask) for name in ("source", "target")}
+    answer = {name: sentences.caption(scene, phrase, rule_length(prompt, name)) for name, scene in scenes.items()}
+    if prompt.violations(answer, fields):  # the user's word breaks a rule: leave it out
+        answer = {name: sentences.caption(scene, "object", rule_length(prompt, name)) for name, scene in scenes.items()}
+    return answer
 
 
 def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedAnswer:
