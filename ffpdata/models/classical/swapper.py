@@ -65,7 +65,7 @@ class Recolour:
     """The embedded swapper: an `Inpainter` whose edits are always modifications."""
 
     name = "recolour"
-    version = 3
+    version = 4
     tasks = ("swap",)
     Settings = RecolourSettings
 

@@ -116,7 +116,7 @@ class DetectionSegmenter:
     """
 
     name = "detection_segmenter"
-    version: int = 2
+    version: int = 3
     Settings = DetectionSegmenterSettings
 
     @classmethod
