@@ -173,3 +173,10 @@ def test_gpu_models() -> None:
     assert '"case": "kernels"' in told
     assert '"error"' not in told
     assert '"device": "CPU"' in told
+
+
+def test_cascade() -> None:
+    told = said("cascade", "--clips", 2, "--audit", 0.5, *CLIP)
+    assert "4 drafts, " in told
+    assert "accepted pairs that differ" in told
+    assert "CPU time saved: off by" in told
