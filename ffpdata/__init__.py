@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ffpdata.api.plan import plan
     from ffpdata.api.run import Run, open_run, run
     from ffpdata.api.trial import Trial, try_stage
     from ffpdata.core.config import Pipeline, load_pipeline
@@ -48,6 +49,7 @@ __all__ = [
     "load_pipeline",
     "open_run",
     "pairs",
+    "plan",
     "run",
     "try_stage",
     "verify",
@@ -55,6 +57,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ffpdata.api.plan": ("plan",),
     "ffpdata.api.run": ("Run", "open_run", "run"),
     "ffpdata.api.trial": ("Trial", "try_stage"),
     "ffpdata.core.config": ("Pipeline", "load_pipeline"),

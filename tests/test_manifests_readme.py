@@ -45,6 +45,8 @@ def test_every_verdict_and_every_reason_is_named() -> None:
 @pytest.mark.parametrize("pipeline", ["local_editing", "stylization", "background", "text_removal", "reference_swap"])
 def test_every_column_of_every_stage(pipeline: str) -> None:
     shared = {
+        "draft": "### `draft`, `draft_style`",
+        "draft_style": "### `draft`, `draft_style`",
         "synthesize": "### `synthesize`, `stylize`",
         "stylize": "### `synthesize`, `stylize`",
         "instruct": "### `instruct`, `instruct_style`",

@@ -117,14 +117,14 @@ class Pipeline(BaseModel):
             prompts = {name: thaw(self.prompts[name]) for name in cls.prompts if name in self.prompts}
             stage = cls(cls.Settings.model_validate(entry.settings), self.models, prompts)
             try:
-                stage.resources = cls.resources.overlaid(_together(stage.specs), self.resources.get(entry.name))
+                stage.resources = cls.resources.overlaid(held_by(stage.specs), self.resources.get(entry.name))
             except ValidationError as err:
                 raise ConfigError(f"resources of stage {entry.name!r}: {fault(err.errors()[0])}") from None
             stages.append(stage)
         return stages
 
 
-def _together(specs: Mapping[str, ModelSpec]) -> ResourceSettings | None:
+def held_by(specs: Mapping[str, ModelSpec]) -> ResourceSettings | None:
     """What a worker holds that has all of a stage's models; those that differ in settings alone share their weights."""
     weights: dict[str, ResourceSettings] = {}
     for spec in specs.values():

@@ -18,9 +18,10 @@ class InputSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["clips", "styled", "referenced"] = "clips"
+    kind: Literal["clips", "styled", "referenced", "propagated"] = "clips"
     """`clips`: a folder, glob or table of videos. `styled`: sources with style references (`content/` and `style/`).
-    `referenced`: clips with pictures of what is to be put into them (`content/` and `reference/`)."""
+    `referenced`: clips with pictures of what is to be put into them (`content/` and `reference/`). `propagated`: a
+    table of clips, each with its first frame after an edit (`path` and `edited_first_frame`)."""
     root: str = ""
     """Folder that every path of a table must lie in; by default the folder of the table."""
     styles_per_source: int = Field(default=2, ge=1)

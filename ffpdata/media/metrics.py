@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from ffpdata.media.shrink import shrunk
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -39,18 +41,7 @@ def subsample(frames: NDArray, step: int = 4, short_side: int = MEASURE_HEIGHT) 
     """
     height, width = frames.shape[1:3]
     scale = min(1.0, short_side / min(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    masks = frames.dtype == np.bool_
-    kept = [
-        cv2.resize(
-            np.ascontiguousarray(frame).view(np.uint8) if masks else frame,
-            size,
-            interpolation=cv2.INTER_NEAREST if masks else cv2.INTER_AREA,
-        )
-        for frame in frames[::step]
-    ]
-    out = np.stack(kept)
-    return out.astype(bool) if masks else out
+    return shrunk(frames[::step], max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def psnr(first: Frames, second: Frames, where: Masks | None = None) -> float:

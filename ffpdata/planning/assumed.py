@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from ffpdata.core.held import SERVED, served_gpus
 from ffpdata.core.pipeline import Pipeline
 from ffpdata.core.stage import Artifact, ModelSpec, Stage, of_role
 from ffpdata.media.geometry import Geometry
@@ -14,10 +15,11 @@ from ffpdata.planning.denoising import FULL, pixels, relative_cost
 from ffpdata.planning.draws import Sampler
 from ffpdata.planning.flow_model import ANY, Draws, Rates, StageModel, TrackModel, constant
 from ffpdata.planning.settings import Assumption, PlanSettings
+from ffpdata.stages._drafts import DraftSize, drafted_by
 from ffpdata.stages._tasks import known
 
-SERVED = "vision_language"
 STYLIZATION = "stylization"
+CHECK = "draft_check"
 PAIR_FILES = ("source_video", "target_video", "mask_video")
 
 
@@ -47,7 +49,7 @@ class AssumedModel:
         models = []
         siblings, own = 1.0, frozenset[str]()
         for stage in self.stages:
-            made = StageModel(stage.name, stage.resources, served_gpus(stage))
+            made = StageModel(stage.name, stage.resources, served_gpus(stage.specs))
             fan = self.children(stage)
             own |= set(stage.writes) if own & set(stage.reads) else set()
             for task in tasks:
@@ -66,7 +68,7 @@ class AssumedModel:
                 )
             models.append(made)
         track = TrackModel(self.pipeline.track, models, pair_bytes=self.pair_bytes())
-        self.draft(track, tasks)
+        self.check_drafts(track, tasks)
         for task in tasks:
             track.kept[task] = self.kept(track, task)
         return track
@@ -104,11 +106,13 @@ class AssumedModel:
             share = self.number("profile_seconds", self.settings.profile_seconds)
             if asks(stage) or named != before.resources.seconds:
                 return named * share
-            return named * share * relative_cost(spec_of(stage, task), spec_of(before, task), self.clip, FULL)
+            made, was = clip_of(stage, self.clip), clip_of(before, FULL)
+            return named * share * relative_cost(spec_of(stage, task), spec_of(before, task), made, was)
         if stage.name not in self.settings.seconds:
             self.unknown.append(stage.name)
             return self.number("other_seconds", self.settings.other_seconds)
-        return self.number(f"seconds.{stage.name}", self.settings.seconds[stage.name]) * pixels(self.clip)
+        clip = clip_of(stage, self.clip)
+        return self.number(f"seconds.{stage.name}", self.settings.seconds[stage.name]) * pixels(clip)
 
     def applies(self, stage: Stage, task: str) -> Draws:
         """Share of the items that a stage is for, by its own rule."""
@@ -142,12 +146,13 @@ class AssumedModel:
         """Bytes that an item leaves in the run folder: its files, and its row."""
         files = [name for name, kind in stage.writes.items() if isinstance(kind, Artifact)]
         row = 1e3 * self.number("kilobytes_per_row", self.settings.kilobytes_per_row)
-        return row + sum((self.file_bytes(name) for name in files), constant(0.0))
+        clip = clip_of(stage, self.clip)
+        return row + sum((self.file_bytes(name, clip) for name in files), constant(0.0))
 
-    def file_bytes(self, column: str) -> Draws:
-        """Bytes of a file at the size of the clip."""
+    def file_bytes(self, column: str, clip: Geometry | None = None) -> Draws:
+        """Bytes of a file at the size of the clip, or of another one."""
         name = column if column in self.settings.megabytes else "other"
-        return 1e6 * pixels(self.clip) * self.number(f"megabytes.{name}", self.settings.megabytes[name])
+        return 1e6 * pixels(clip or self.clip) * self.number(f"megabytes.{name}", self.settings.megabytes[name])
 
     def pair_bytes(self) -> Draws:
         """Bytes of a pair in an export."""
@@ -158,18 +163,20 @@ class AssumedModel:
 
     # --- of the whole ---
 
-    def draft(self, track: TrackModel, tasks: Iterable[str]) -> None:
-        """Put drafts before the stages that have them."""
-        for name, draft in self.settings.drafts.items():
-            number = next((n for n, stage in enumerate(track.stages) if stage.name == name), None)
-            if number is None:
-                continue
-            parts = ("cost", "caught", "lost", "audit")
-            drawn = {part: self.number(f"drafts.{name}.{part}", getattr(draft, part)) for part in parts}
-            for task in tasks:
-                if not draft.tasks or task in draft.tasks:
-                    after = [stage.of(task) for stage in track.stages[number + 1 :]]
-                    put_draft(track.stages[number].of(task), after, **drawn)
+    def check_drafts(self, track: TrackModel, tasks: Iterable[str]) -> None:
+        """Let drafts decide which edits are made in full, where the pipeline makes drafts."""
+        number = next((n for n, stage in enumerate(self.stages) if stage.name == CHECK), None)
+        if number is None:
+            return
+        caught, lost = (
+            self.number(f"drafts.{part}", getattr(self.settings.drafts, part)) for part in ("caught", "lost")
+        )
+        audit = constant(float(self.stages[number].settings.audit))
+        for task in tasks:
+            check = track.stages[number].of(task)
+            if check.applies[0]:
+                after = [stage.of(task) for stage in track.stages[number + 1 :]]
+                put_draft(check, after, caught=caught, lost=lost, audit=audit)
 
     def kept(self, track: TrackModel, task: str) -> Draws:
         """Share of the finished pairs that curation keeps: no look-alikes, and one of an item's variants."""
@@ -201,11 +208,15 @@ def overall(rates: Iterable[Rates]) -> Draws:
     return share
 
 
-def put_draft(making: Rates, after: list[Rates], *, cost: Draws, caught: Draws, lost: Draws, audit: Draws) -> None:
-    """Let drafts decide which edits are made in full.
+def put_draft(check: Rates, after: list[Rates], *, caught: Draws, lost: Draws, audit: Draws) -> None:
+    """Set what a check of drafts lets through, and raise the shares of the stages after it to what remains.
 
-    An edit whose draft is turned away costs the draft alone, any other the draft and the full edit. Those that are made
-    are good more often than before: the shares of the stages after are raised to what remains.
+    Args:
+        check: rates of the check; its `passes` is set.
+        after: rates of the stages after it, as they are without drafts; their `passes` are raised.
+        caught: share of the edits that `after` would turn away whose draft is turned away.
+        lost: share of the good ones whose draft is turned away.
+        audit: share of those turned away that go on all the same.
     """
     good = overall(after)
     turned = good * lost + (1 - good) * caught
@@ -216,10 +227,15 @@ def put_draft(making: Rates, after: list[Rates], *, cost: Draws, caught: Draws, 
     for each in after:
         through = (1 - each.applies * (1 - each.passes)) ** power
         each.passes = np.clip(1 - (1 - through) / np.maximum(each.applies, 1e-9), 0, 1)
-    full = making.seconds
-    making.seconds = full * (1 + cost)
-    making.seconds_lost = making.passes * full * cost + (1 - making.passes) * making.seconds_lost
-    making.passes = making.passes * made
+    check.passes = made
+
+
+def clip_of(stage: Stage, clip: Geometry) -> Geometry:
+    """The size of what a stage makes of a clip: that of the clip, or of a draft."""
+    if not isinstance(stage.settings, DraftSize):
+        return clip
+    width, height = stage.settings.size_for(clip.width, clip.height)
+    return clip.model_copy(update={"width": width, "height": height})
 
 
 def _applies(stage: Stage, row: Mapping[str, object]) -> bool:
@@ -234,17 +250,9 @@ def asks(stage: Stage) -> bool:
     return any(spec.runtime.get("endpoint") for spec in of_role(stage.specs, SERVED).values())
 
 
-def served_gpus(stage: Stage) -> float:
-    """GPUs of a model server that a question of the stage holds while it is answered."""
-    for spec in of_role(stage.specs, SERVED).values():
-        server = spec.runtime.get("server") or {}
-        if spec.runtime.get("endpoint") and server and not server.get("shared"):  # else its card is that of the workers
-            return float(server.get("cards", 1)) / float(server.get("sequences", 1))
-    return 0.0
-
-
 def spec_of(stage: Stage, task: str) -> ModelSpec | None:
     """The model of a stage that makes the edits of a task; of several back ends the first."""
     role = known(task).role
     found = of_role(stage.specs, role) if role else {}
+    found = found or {name: stage.specs[name] for name in drafted_by(stage.specs, {"task": task})}
     return next(iter((found or stage.specs).values()), None)

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ffpdata.core.held import SERVED
 from ffpdata.core.stage import Stage, of_role
 from ffpdata.doctor import memory_gb as memory_here
-from ffpdata.planning.assumed import SERVED, asks
+from ffpdata.planning.assumed import asks
 from ffpdata.planning.flow_model import Arrivals, Expected, TrackModel
 from ffpdata.planning.settings import NodeShape
 from ffpdata.planning.simulation import Simulated, Simulation, StartTimes, Workload

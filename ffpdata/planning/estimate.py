@@ -268,8 +268,6 @@ class _Planner:
                 f"nobody says how long an item takes at {names}: {seconds:g} s are assumed. "
                 "Set resources.STAGE.seconds, or plan from a pilot"
             )
-        if any(stage.name in self.settings.drafts for stage in track.assumed.stages):
-            yield "drafts are arithmetic so far: a run makes every edit in full"
         if track.pilot and track.pilot.sources < FEW_SOURCES:
             yield f"the pilot has {track.pilot.sources} sources: its intervals are rough"
         if work.not_measured:

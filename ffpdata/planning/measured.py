@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ffpdata.core.held import SERVED
 from ffpdata.core.pipeline import Pipeline
 from ffpdata.core.stage import Stage
 from ffpdata.media.geometry import Geometry
-from ffpdata.planning.assumed import SERVED, AssumedModel, spec_of
+from ffpdata.planning.assumed import AssumedModel, clip_of, spec_of
 from ffpdata.planning.denoising import pixels, relative_cost
 from ffpdata.planning.flow_model import ANY, Draws, Rates, TrackModel
 from ffpdata.planning.pilot import Pilot, StageSums, Sums
@@ -148,7 +149,7 @@ class MeasuredModel:
     def _relative_cost(self, stage: Stage, task: str) -> float:
         """What an item costs by the settings and the clip of the plan, over what it cost in the pilot."""
         before = self.before[stage.name]
-        clip, was = self.assumed.clip, Geometry(**self.was.clip)
+        clip, was = clip_of(stage, self.assumed.clip), clip_of(before, Geometry(**self.was.clip))
         if any(spec.runtime.get("endpoint") for key, spec in stage.specs.items() if key.startswith(SERVED)):
             return 1.0
         return relative_cost(spec_of(stage, task), spec_of(before, task), clip, was)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -138,6 +139,18 @@ class Plan:
             return {}
         names = ("gpu_hours", "cpu_hours", "requests", "prompt_tokens", "completion_tokens", "usd", "storage_gb")
         return {name: self.quantities[name] / np.maximum(pairs, 1e-9) for name in names}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data, as `ffpdata plan --json` prints it."""
+        from ffpdata.planning.shown import as_dict
+
+        return as_dict(self)
+
+    def __str__(self) -> str:
+        """Return the plan as a page of text."""
+        from ffpdata.planning.shown import as_text
+
+        return as_text(self)
 
     def interval(self, draws: Draws) -> tuple[float, float]:
         """Return the interval of a number."""

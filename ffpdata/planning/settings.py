@@ -89,22 +89,16 @@ class Tokens(_Section):
     image_stages: list[str]
 
 
-class Draft(_Section):
-    """A quick version of an edit that decides whether the full one is made.
+class Drafts(_Section):
+    """What drafts tell of the edits, where a pipeline makes them.
 
     Attributes:
-        cost: seconds of a draft, as a share of those of the full edit.
         caught: share of the edits that later stages would turn away whose draft is turned away.
         lost: share of the good edits whose draft is turned away.
-        audit: share of the rejected drafts that are made in full all the same.
-        tasks: tasks that have drafts; all where empty.
     """
 
-    cost: Assumption
     caught: Share
     lost: Share
-    audit: Share
-    tasks: list[str] = []
 
 
 class PlanSettings(_Section):
@@ -125,8 +119,7 @@ class PlanSettings(_Section):
     tokens: Tokens
     megabytes: dict[str, Assumption]
     kilobytes_per_row: Assumption
-    drafts: dict[str, Draft] = {}
-    """Stage that makes edits to its drafts."""
+    drafts: Drafts
 
     def numbers(self) -> Iterator[tuple[str, Assumption]]:
         """Path and value of every assumption."""

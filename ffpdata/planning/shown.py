@@ -100,6 +100,8 @@ def _stage_lines(plan: Plan) -> Iterator[str]:
         if len(plan.tracks) > 1:
             yield f"{track.pipeline}: {track.expected.fed[0]:,.0f} clips, {track.expected.all_pairs[0]:,.0f} pairs"
         for name, each in track.expected.stages.items():
+            if not each.items[0]:  # it is for none of these items
+                continue
             gpu, cpu = each.all_gpu_seconds[0] / 3600, each.cpu_seconds[0] / 3600
             yield (
                 f"{name:<20}{each.items[0]:>12,.0f}{each.passed[0]:>12,.0f}{_number(gpu):>12}{_number(cpu):>12}"

@@ -19,6 +19,7 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import CURATE
 from ffpdata.report import statistics
 from ffpdata.report.gallery_media import Preview, preview, thumbnail
+from ffpdata.report.trust import band
 from ffpdata.storage.store import Store
 
 REPORT = "report/index.html"
@@ -101,6 +102,7 @@ def _card(store: Store, measures: Sequence[str], row: Mapping[str, Any]) -> dict
         "id": row["item_id"],
         "task": row.get("task") or "unknown",
         "status": status,
+        "band": band(row.get("score")),
         "reason": row["reason"],
         "error": _last_line(row["error"]),
         "instruction": row.get("instruction") or "",
@@ -176,6 +178,8 @@ def render(template: str, **values: Any) -> str:
         "number": number,
         "seconds": seconds,
         "words": words,
+        "hours": hours,
+        "percent": percent,
         "share": lambda part, whole: f"{100 * part / whole:.3f}%" if whole else "0%",
         "unit": lambda name: UNITS.get(name, ""),
     }
@@ -211,6 +215,16 @@ def seconds(value: float) -> str:
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     minutes = value / 60
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def hours(value: float) -> str:
+    """Format hours with three significant digits."""
+    return f"{number(value)} h" if abs(value) >= 1 or not value else seconds(value * 3600)
+
+
+def percent(value: float) -> str:
+    """Format a share of 0..1 in percent."""
+    return f"{100 * value:.3g} %"
 
 
 __all__: Sequence[str] = ["MAX_PAIRS", "REPORT", "data_uri", "embedded", "render", "write_report"]

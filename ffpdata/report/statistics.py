@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -18,12 +18,22 @@ from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
 from ffpdata.manifests.views import CURATE
 from ffpdata.manifests.yields import YIELDS
+from ffpdata.report.cascade import Cascade, cascade
+from ffpdata.report.costs import TrackCost, track_cost
+from ffpdata.report.trust import BANDS, Defect, Precision, Threshold, defects, faults, precisions, thresholds
 from ffpdata.stages.measure import METRICS
 
 BINS = 18
 TOP_OBJECTS = 10
-MAX_HISTOGRAMS = 9
+MAX_HISTOGRAMS = 12
 COUNTED = ("task", "object", "split")
+JUDGED = ("score", "verify_score", "screen_score")
+"""Scores whose distributions come first; after them what most items were rejected by."""
+
+MOTION = ((0, "still, below 1"), (1, "slow, 1 to 3"), (3, "3 to 6"), (6, "6 to 12"), (12, "fast, from 12"))
+"""`motion` of `measure`, grey levels: lower ends of the bands that pairs are counted in."""
+AREA = ((0, "below 1 %"), (0.01, "1 to 3 %"), (0.03, "3 to 10 %"), (0.1, "10 to 25 %"), (0.25, "from 25 %"))
+"""Mean part of the picture that the object covers, likewise."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,12 @@ class Histogram:
     accepted: list[int]
     others: list[int]
     median: float | None
+    limits: tuple[Threshold, ...] = ()
+    """Bounds that decide over it and lie between its ends."""
+
+    def place(self, value: float) -> float:
+        """Return where a value lies between the ends, 0..1."""
+        return (value - self.low) / (self.high - self.low)
 
     @property
     def top(self) -> int:
@@ -115,6 +131,13 @@ class Numbers:
     tasks: dict[str, int] = field(default_factory=dict)
     objects: dict[str, int] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)
+    motion: dict[str, int] = field(default_factory=dict)
+    area: dict[str, int] = field(default_factory=dict)
+    costs: dict[str, TrackCost] = field(default_factory=dict)
+    cascades: dict[str, Cascade] = field(default_factory=dict)
+    precisions: list[Precision] = field(default_factory=list)
+    defects: list[Defect] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
     funnel: dict[str, list[StageCounts]] = field(default_factory=dict)
     yields: dict[str, list[ModelYield]] = field(default_factory=dict)
     histograms: list[Histogram] = field(default_factory=list)
@@ -142,7 +165,8 @@ def collect(run: RunFolder, connection: duckdb.DuckDBPyConnection) -> Numbers:
     items = connection.view("items")
     measures = measure_names(connection)
     # The wide view joins every stage: it is read once.
-    columns = [name for name in ("status", *COUNTED, "source_id", *measures) if name in items.columns]
+    wanted = dict.fromkeys(("status", "track", *COUNTED, "source_id", "mask_area", *measures))
+    columns = [name for name in wanted if name in items.columns]
     table = pa.table(items.project(", ".join(map(quote, columns))).to_arrow_table())
     good = pc.equal(table["status"], "ok")
     accepted = table.filter(good)
@@ -154,13 +178,25 @@ def collect(run: RunFolder, connection: duckdb.DuckDBPyConnection) -> Numbers:
         splits=split,
         sources=len(pc.unique(accepted["source_id"])),
     )
-    for name in measures[:MAX_HISTOGRAMS]:
+    pipelines = run.pipelines()
+    numbers.motion, numbers.area = _bands(accepted, "motion", MOTION), _bands(accepted, "mask_area", AREA)
+    numbers.precisions = precisions(connection, pipelines, accepted)
+    numbers.defects, numbers.faults = defects(connection), faults(connection)
+    bounds = thresholds(pipelines)
+    for name in _telling(measures, numbers.defects)[:MAX_HISTOGRAMS]:
         values = table[name].cast(pa.float64()).to_numpy()
         known = ~np.isnan(values)
         if known.any():
             kept = good.to_numpy(zero_copy_only=False)
-            numbers.histograms.append(histogram(name, values[known & kept], values[known & ~kept]))
+            found = histogram(name, values[known & kept], values[known & ~kept])
+            inside = [one for one in bounds.get(name, ()) if found.low <= one.value <= found.high]
+            numbers.histograms.append(replace(found, limits=tuple(dict.fromkeys(inside))))
+    pairs_of = _counts(accepted, "track")
     for track, stages in tracks.items():
+        cost = track_cost(connection, pipelines[track], stages, pairs_of.get(track, 0))
+        numbers.costs[track] = cost
+        if of_drafts := cascade(connection, track, stages, cost.rates):
+            numbers.cascades[track] = of_drafts
         numbers.funnel[track] = [_stage(connection, track, stage) for stage in [*stages, CURATE]]
         if of_track := _yields(connection, track, stages):
             numbers.yields[track] = of_track
@@ -170,13 +206,34 @@ def collect(run: RunFolder, connection: duckdb.DuckDBPyConnection) -> Numbers:
     return numbers
 
 
+def _telling(measures: Sequence[str], found: Sequence[Defect]) -> list[str]:
+    """Order measures: the scores, what edits were rejected by, the others."""
+    decided = [one.reason.removesuffix("_too_low").removesuffix("_too_high") for one in found]
+    order = dict.fromkeys([*JUDGED, *decided, *measures])
+    return [name for name in order if name in measures]
+
+
+def _bands(table: pa.Table, column: str, bands: Sequence[tuple[float, str]]) -> dict[str, int]:
+    """Count the values of a column in bands, each with its lower end and its name; empty where none is known."""
+    if column not in table.column_names:
+        return {}
+    values = table[column].cast(pa.float64()).drop_null().to_numpy()
+    places = np.searchsorted([low for low, _ in bands], values, side="right") - 1
+    counts = {name: int((places == number).sum()) for number, (_, name) in enumerate(bands)}
+    return counts if len(values) else {}
+
+
 def pairs_to_show(connection: duckdb.DuckDBPyConnection, accepted: int, others: int) -> list[dict[str, Any]]:
-    """Choose pairs that have a target: accepted ones evenly from all tasks, and others evenly from all reasons."""
+    """Choose pairs that have a target: accepted ones evenly from tasks and bands of the score, others from reasons."""
     items = connection.view("items")
     if not {"source_video", "target_video"} <= set(items.columns):
         return []
     made = items.filter("source_video is not null and target_video is not null")
-    good = _sample(made.filter("status = 'ok'"), "task", accepted)
+    ends = [low for low, _ in BANDS if low > 0]
+    score = "score" if "score" in items.columns else "null::double"
+    place = " + ".join(f"coalesce(({score} >= {low})::int, 0)" for low in ends)
+    banded = made.filter("status = 'ok'").project(f"*, task || ' ' || ({place}) as shown_by")
+    good = _sample(banded, "shown_by", accepted)
     bad = _sample(made.filter("status in ('rejected', 'failed')"), "reason", others)
     return sorted(good, key=lambda row: (str(row["task"]), row["item_id"])) + bad
 
@@ -268,7 +325,7 @@ def _timing(connection: duckdb.DuckDBPyConnection, stage: str) -> Timing | None:
 
 def measure_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """List the measures of pairs in a run: the score, and the numbers of `measure`, those that models see first."""
-    names = ["score", *METRICS]
+    names = [*JUDGED, *METRICS]
     if "measure" in {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}:
         measure = connection.view("measure")
         kinds = zip(measure.columns, measure.types, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.stage import Reject, Row, Stage, StageSettings
 from ffpdata.media import metrics
@@ -14,6 +14,9 @@ from ffpdata.metrics.limits import Limits, beyond
 from ffpdata.metrics.pair import Pair
 from ffpdata.metrics.vector import VECTOR, measure_pair
 from ffpdata.stages._tasks import known
+
+if TYPE_CHECKING:
+    from ffpdata.models.protocols import Frames, Masks
 
 METRICS = (
     "psnr_outside",
@@ -52,37 +55,53 @@ class Measure(Stage):
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the metrics and the perceptual hashes."""
-        source, target = cached_video(row.file("source_video")), cached_video(row.file("target_video"))
-        pairs = range(0, len(source) - 1, self.settings.step)
-        columns: dict[str, Any] = {
-            "source_hash": clip_hashes(source),
-            "target_hash": clip_hashes(target),
-            # Increase of the warp error from source to target: 0 where the edit adds no flicker.
-            "flicker": max(0.0, warp_error(target, pairs=pairs) - warp_error(source, pairs=pairs)),
-        }
-        small, edited = (metrics.subsample(frames, self.settings.step) for frames in (source, target))
-        columns |= {
-            "motion": metrics.motion(small),
-            "change": metrics.mean_change(small, edited),
-            "structure": metrics.structure(small, edited),
-        }
-        task, condition, outline = known(row["task"]), None, None
-        if row.get("condition_mask"):
-            condition = cached_masks(row.file("condition_mask"))
-            outline = cached_masks(row.file("mask_video")) if row.get("mask_video") else None
-            region = metrics.subsample(condition, self.settings.step)
-            columns |= {
-                "psnr_outside": metrics.psnr(small, edited, ~region),
-                "colour_drift": metrics.colour_drift(small, edited, ~region),
-            }
-            inside = region
-            if not task.around and outline is not None:
-                inside = metrics.subsample(outline, self.settings.step)
-            columns["change_inside"] = metrics.mean_change(small, edited, inside)
-        else:
-            columns["colour_drift"] = metrics.colour_drift(small, edited)
-        pair = Pair(source, target, region=condition, outline=outline, removes=task.removes, around=task.around)
-        columns |= measure_pair(pair)
+        source, target = (cached_video(row.file(f"{side}_video")) for side in ("source", "target"))
+        condition = cached_masks(row.file("condition_mask")) if row.get("condition_mask") else None
+        outline = cached_masks(row.file("mask_video")) if condition is not None and row.get("mask_video") else None
+        columns: dict[str, Any] = {"source_hash": clip_hashes(source), "target_hash": clip_hashes(target)}
+        columns |= basic_numbers(source, target, row["task"], condition, outline, step=self.settings.step)
+        columns |= measure_pair(pair_of(source, target, row["task"], condition, outline))
         if found := beyond(self.settings.limits.get(row["task"], {}), {**(row.get("edit_facts") or {}), **columns}):
             raise Reject(*found, columns)
         return columns
+
+
+def pair_of(source: Frames, target: Frames, task: str, condition: Masks | None, outline: Masks | None) -> Pair:
+    """Return a pair as the metrics see it; arguments as of `basic_numbers`."""
+    found = known(task)
+    return Pair(source, target, region=condition, outline=outline, removes=found.removes, around=found.around)
+
+
+def basic_numbers(
+    source: Frames, target: Frames, task: str, condition: Masks | None, outline: Masks | None, *, step: int
+) -> dict[str, float]:
+    """Measure `METRICS`.
+
+    Args:
+        source: uint8 (T, H, W, 3) RGB.
+        target: the same after the edit.
+        task: of the edit.
+        condition: bool (T, H, W), what it may repaint; None where that is the whole picture.
+        outline: bool (T, H, W), the object; None where there is none.
+        step: distance in frames between the measured ones.
+    """
+    pairs = range(0, len(source) - 1, step)
+    small, edited = (metrics.subsample(frames, step) for frames in (source, target))
+    found = {
+        # Increase of the warp error from source to target: 0 where the edit adds no flicker.
+        "flicker": max(0.0, warp_error(target, pairs=pairs) - warp_error(source, pairs=pairs)),
+        "motion": metrics.motion(small),
+        "change": metrics.mean_change(small, edited),
+        "structure": metrics.structure(small, edited),
+    }
+    if condition is None:
+        return found | {"colour_drift": metrics.colour_drift(small, edited)}
+    region = metrics.subsample(condition, step)
+    inside = region
+    if not known(task).around and outline is not None:
+        inside = metrics.subsample(outline, step)
+    return found | {
+        "psnr_outside": metrics.psnr(small, edited, ~region),
+        "colour_drift": metrics.colour_drift(small, edited, ~region),
+        "change_inside": metrics.mean_change(small, edited, inside),
+    }

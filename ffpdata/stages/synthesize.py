@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ffpdata.core.stage import Artifact, Reject, Row, Stage
 from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.codec import read_image, write_video
 from ffpdata.media.conditioning import negative_prompt
 from ffpdata.media.encoders import check_encoder
+from ffpdata.media.shrink import scaled
 from ffpdata.stages._encoding import EncodingSettings
 from ffpdata.stages._tasks import TASKS, known
+
+if TYPE_CHECKING:
+    from ffpdata.models.protocols import Edit, Frames, Inpainter, Masks
 
 
 class SynthesizeSettings(EncodingSettings):
@@ -50,23 +54,43 @@ class Synthesize(Stage):
         """Return the edited clip. A removal follows the caption without the object, where there is one."""
         [role] = self.roles(row)
         model = self.model(role)
-        if row["task"] not in (can := getattr(model, "tasks", (row["task"],))):
-            raise Reject("needs_trained_model", f"{model.name} makes {' and '.join(can)}, and not {row['task']}")
-        question = edit_arguments(row, self.settings)
-        if known(row["task"]).reference:
-            if not row.get("reference_image"):
-                raise Reject(
-                    "no_reference_image", f"{row['task']} puts a picture's object into a clip; there is no picture"
-                )
-            question["reference"] = read_image(row.file("reference_image"))
-        edit = model.edit(
+        edit = edited(
+            model,
+            row,
             cached_video(row.file("source_video")),
             cached_masks(row.file("condition_mask")),
-            **question,
+            self.settings,
         )
         target = row.new_file("target_video")
         write_video(target, edit.frames, row["fps"], encoder=self.settings.encoder)
         return {"target_video": target, "edit_facts": edit.facts}
+
+
+def edited(
+    model: Inpainter, row: Row, frames: Frames, masks: Masks, settings: SynthesizeSettings, *, scale: float = 1.0
+) -> Edit:
+    """Let a model make the edit of a row.
+
+    Args:
+        model: that makes it.
+        row: says what to make.
+        frames: uint8 (T, H, W, 3) RGB.
+        masks: bool (T, H, W), what may be repainted.
+        settings: the negative prompt.
+        scale: size of the frames over that of the clip: a reference is brought to it.
+
+    Raises:
+        Reject: the model does not make such edits, a picture is missing, or what the model itself turns away.
+    """
+    task = row["task"]
+    if task not in (can := getattr(model, "tasks", (task,))):
+        raise Reject("needs_trained_model", f"{model.name} makes {' and '.join(can)}, and not {task}")
+    question = edit_arguments(row, settings)
+    if known(task).reference:
+        if not row.get("reference_image"):
+            raise Reject("no_reference_image", f"{task} puts a picture's object into a clip; there is no picture")
+        question["reference"] = scaled(read_image(row.file("reference_image")), scale)
+    return model.edit(frames, masks, **question)
 
 
 def edit_arguments(row: Mapping[str, Any], settings: SynthesizeSettings) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import ffpdata
 from ffpdata.cli import app
 from ffpdata.core.errors import ConfigError, UsageError
 from ffpdata.planning.estimate import Request, make_plan
@@ -47,9 +48,12 @@ def test_the_economy_costs_a_twentieth(published: dict[str, Any]) -> None:
     assert economy["pairs"] == pytest.approx(290_441)
     assert economy["gpu_hours"] <= 18_000
     listed = {one["name"]: one for one in economy["assumptions"]}
-    assert listed["drafts.synthesize.caught"]["kind"] == "estimate"
+    assert listed["drafts.caught"]["kind"] == "estimate"
     assert all(one["source"] for one in listed.values() if one["kind"] != "given")
-    assert any("drafts are arithmetic so far" in line for line in economy["warnings"])
+    local = economy["tracks"]["local"]["stages"]
+    assert 0 < local["draft"]["gpu_hours"] < 0.2 * local["synthesize"]["gpu_hours"]
+    assert local["draft_check"]["passed"] == pytest.approx(local["synthesize"]["items"])
+    assert "draft" not in published["tracks"]["local"]["stages"], "the paper has no drafts"
 
 
 def test_json_has_what_scripts_rely_on(published: dict[str, Any]) -> None:
@@ -135,3 +139,38 @@ def test_wrong_pairs_on_the_command_line() -> None:
     done = CliRunner().invoke(app, ["plan", *BOTH, "--pairs", "many"])
     assert isinstance(done.exception, UsageError)
     assert "TRACK=N" in str(done.exception)
+
+
+def test_drafts_of_a_cpu_are_planned_at_their_size() -> None:
+    """A sixteenth of the pixels of 720p; of a clip that is smaller than a draft, all of them."""
+
+    def seconds(*overrides: str) -> float:
+        given = ["plan.seconds.draft=16", *overrides]
+        plan = make_plan(Request(["local_editing"], clips=9, cpus=2, profile="cpu,drafts", overrides=given))
+        draft = plan.stages["draft"]
+        return float(draft.cpu_seconds[0] / draft.items[0])
+
+    assert seconds() == pytest.approx(1)
+    assert seconds("clip.width=320", "clip.height=176", "draft.height=176") == pytest.approx(
+        16 * 320 * 176 / 1280 / 720
+    )
+
+
+def test_what_an_audit_lets_through_is_made_in_full() -> None:
+    def made(audit: float) -> float:
+        given = [f"draft_check.audit={audit}", "plan.drafts.lost=0", "plan.drafts.caught=0.5"]
+        plan = make_plan(Request(["local_editing"], clips=9, cpus=2, profile="cpu,drafts", overrides=given))
+        return float(plan.stages["synthesize"].items[0] / plan.stages["draft"].items[0])
+
+    assert made(1) == pytest.approx(1)
+    assert made(0) < 0.95
+    assert made(0.5) == pytest.approx((made(0) + made(1)) / 2)
+
+
+def test_the_python_api_plans_as_the_command_does() -> None:
+    found = ffpdata.plan("stylization", clips=4, gpus=8, profile="gpu", overrides={"plan.duplicates": 0.0})
+    told = asked("stylization", "--clips", "4", "--gpus", "8", "--profile", "gpu", "--set", "plan.duplicates=0.0")
+    assert found.as_dict()["gpu_hours"] == told["gpu_hours"]
+    assert "GPU-hours" in str(found)
+    with pytest.raises(UsageError, match="--clips N"):
+        ffpdata.plan("stylization")

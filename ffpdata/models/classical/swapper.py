@@ -2,8 +2,8 @@
 
 What suits is chosen by the object's measured colours: another colour, stripes, dots or checks that stick to it, two
 colours, a darker or lighter tone, or grey. Only the part that carries the object's paint changes, so that the tyres of
-a red motorcycle remain black; its shadow on the ground stays as it is. One map serves the whole clip, so that it does
-not flicker, and shading and texture stay.
+a red motorcycle remain black; its shadow on the ground stays as it is. A material covers all of an object, whatever its
+colours. One map serves the whole clip, so that it does not flicker, and shading and texture stay.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     Plane = NDArray[np.float32]
     Area = tuple[slice, slice]
 
+LookName = Literal[
+    "recolour", "stripes", "dots", "checks", "two_colours", "darker", "lighter", "grey",
+    "gold", "bronze", "marble", "jade",
+]  # fmt: skip
 SAMPLES = 8
 """Frames on which the object's colour is measured."""
 LEAST_PIXELS = 64
@@ -49,9 +53,7 @@ FADES = 0.5
 class RecolourSettings(BackendSettings):
     """Settings of `Recolour`."""
 
-    looks: tuple[Literal["recolour", "stripes", "dots", "checks", "two_colours", "darker", "lighter", "grey"], ...] = (
-        LOOKS
-    )
+    looks: tuple[LookName, ...] = LOOKS
     """Looks to choose from."""
     feather_px: float = 1.5
     """Softness of the region's edge on a 720-line clip."""
@@ -63,7 +65,7 @@ class Recolour:
     """The embedded swapper: an `Inpainter` whose edits are always modifications."""
 
     name = "recolour"
-    version = 2
+    version = 3
     tasks = ("swap",)
     Settings = RecolourSettings
 

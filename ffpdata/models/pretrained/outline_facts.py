@@ -76,15 +76,30 @@ def outline_facts(evidence: ClipEvidence, masks: Masks, outlines: Outlines, keys
     return facts | {"box_fit": float(np.mean(fits))} if fits else facts
 
 
+def first_outline_facts(frame: Image, keys: KeyFrames, box: Box) -> dict[str, float]:
+    """Measure the network's outline in the first frame, uint8 (h, w, 3), of what is in a box of the small copy.
+
+    Returns:
+        `unsure` and `contour_contrast`, as of `found_facts` and `outline_facts`.
+    """
+    plane = keys.outline(0, box)
+    mask = plane > 0
+    return {"unsure": _unsure(plane), "contour_contrast": contour_contrast(frame, mask) if mask.any() else 0.0}
+
+
 def found_facts(outlines: Outlines, *, named: bool) -> dict[str, float]:
     """Measure how surely an object was found, before its masks are made.
 
     Returns:
-        `unsure`: of the network's outlines, area that is neither surely in nor surely out, over what is in. Where it
-        has a name: `redetected`, share of the outlined key frames in which the detector finds it, and `name_score`, the
-        mean score there.
+        `unsure`: of the network's outlines, area that is neither surely in nor surely out, over what is in: the median
+        of the key frames. `outlined`: share of them with an outline. Where it has a name: `redetected`, share of the
+        outlined key frames in which the detector finds it, and `name_score`, the mean score there.
     """
-    facts = {"unsure": float(np.mean([_unsure(plane) for plane in outlines.maps.values()]))}
+    planes = list(outlines.maps.values())
+    facts = {
+        "unsure": float(np.median([_unsure(plane) for plane in planes])),
+        "outlined": float(np.mean([bool((plane > 0).any()) for plane in planes])),
+    }
     if named:
         scores = [d.score for d in outlines.detections.values()]
         facts |= {"redetected": len(scores) / len(outlines.maps), "name_score": float(np.mean(scores or [0.0]))}
@@ -96,20 +111,26 @@ def agreed_name(masks: Masks, keys: KeyFrames) -> tuple[str, dict[str, float]]:
 
     Returns:
         The label that it gives most often, "" where it finds nothing there; and `redetected`, the share of the key
-        frames that show it in which it is found under that label or one like it, and `box_fit`, the mean overlap of
-        the boxes there.
+        frames that show it in which it is found under that label or one like it, `box_fit`, the mean overlap of the
+        boxes there, and `name_score`, the mean score of the label.
     """
     shown = [t for t in keys.indices if masks[t].any()]
     boxes = masklib.bounding_boxes(masks)
     fits: dict[str, list[float]] = {}
+    scores: dict[str, list[float]] = {}
     for t in shown:
         own = _as_box(boxes[t])
         best = max(keys.detections(t), key=lambda d: overlap(_scaled(d.box, keys.scale), own), default=None)
         if best and (fit := overlap(_scaled(best.box, keys.scale), own)) > _THERE:
             fits.setdefault(best.label, []).append(fit)
+            scores.setdefault(best.label, []).append(best.score)
     label = max(sorted(fits), key=lambda name: len(fits[name]), default="")
     found = [fit for name in fits if label and name in kinds(label) for fit in fits[name]]
-    return label, {"redetected": len(found) / max(1, len(shown)), "box_fit": float(np.mean(found or [0.0]))}
+    return label, {
+        "redetected": len(found) / max(1, len(shown)),
+        "box_fit": float(np.mean(found or [0.0])),
+        "name_score": float(np.mean(scores.get(label, [0.0]))),
+    }
 
 
 def thick_change(before: Mask, after: Mask) -> float:

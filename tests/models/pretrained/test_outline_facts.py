@@ -63,8 +63,10 @@ def test_how_surely_a_named_object_was_found():
     sure, unsure = np.where(disc(), 1.0, -1.0), np.where(disc(), 0.2, -1.0)
     outlines = Outlines({0: sure, 8: unsure}, {0: Detection("dog", 0.6, (0, 0, 1, 1))})
     facts = found_facts(outlines, named=True)
-    assert facts == {"unsure": pytest.approx(0.5), "redetected": 0.5, "name_score": 0.6}
-    assert set(found_facts(outlines, named=False)) == {"unsure"}
+    assert facts == {"unsure": pytest.approx(0.5), "outlined": 1.0, "redetected": 0.5, "name_score": 0.6}
+    lost = Outlines({0: sure, 8: np.full_like(sure, -1.0)})
+    assert found_facts(lost, named=False)["outlined"] == 0.5
+    assert set(found_facts(outlines, named=False)) == {"unsure", "outlined"}
 
 
 class Found:
@@ -89,4 +91,7 @@ def test_what_moves_has_the_name_that_most_key_frames_give_it():
 
 
 def test_what_is_detected_elsewhere_gives_no_name():
-    assert agreed_name(np.stack([disc()] * 13), Found("", "", "", "")) == ("", {"redetected": 0.0, "box_fit": 0.0})
+    assert agreed_name(np.stack([disc()] * 13), Found("", "", "", "")) == (
+        "",
+        {"redetected": 0.0, "box_fit": 0.0, "name_score": 0.0},
+    )

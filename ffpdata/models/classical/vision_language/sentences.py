@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ffpdata.core.prompt import mentions, split_words
 from ffpdata.models.classical.attributes import ObjectDescription, SceneDescription
+from ffpdata.models.classical.modification.materials import MATERIALS
 from ffpdata.models.classical.vision_language.change_measures import LocalChange
 from ffpdata.models.classical.vision_language.phrasing import (
     COLOUR_WORDS,
@@ -157,6 +158,8 @@ def modify(phrase: str, thing: ObjectDescription, found: LocalChange, look: str 
     name = f"moving {phrase}" if moving else f"{phrase}{where(thing)}"
     old, new = (found.before[:1] or ("",))[0], (found.after[:1] or ("",))[0]
     named = COLOUR_WORDS.intersection(phrase.lower().split())
+    if look in MATERIALS:
+        return f"Turn the {name} into {MATERIALS[look].words}."
     part = painted < MOST_OF_IT or bool(PEOPLE.intersection(phrase.lower().split()))  # nobody is of one colour
     if part and old and not named:
         name = f"{old} parts of the {name}"
