@@ -30,8 +30,7 @@ def run_on_nodes(config: Path) -> int:
 
 def _train(config: Path, job: Any) -> int:
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.base_trainer import TrainingFailedError
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     settings = job.settings
