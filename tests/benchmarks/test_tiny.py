@@ -192,3 +192,10 @@ def test_propagation(tmp_path: Path) -> None:
     assert "full: below all three on" in told
     assert "motion" in told
     assert sheet.is_file()
+
+
+def test_cascade() -> None:
+    told = said("cascade", "--clips", 2, "--audit", 0.5, *CLIP)
+    assert "4 drafts, " in told
+    assert "accepted pairs that differ" in told
+    assert "CPU time saved: off by" in told
