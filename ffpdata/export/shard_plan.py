@@ -98,7 +98,10 @@ def choose(
         ordered = ordered.filter(f"not {without.condition(ordered.columns)}")
     if only is not None:
         ordered = ordered.filter(only.condition(ordered.columns))
-    base = "item_id"
+    ordered.create_view("_told")
+    # A table from here on: every further step would bind the wide view of all stages anew.
+    connection.execute("create temp table _accepted as select * from _told")
+    ordered, base = connection.table("_accepted"), "item_id"
     if extras and extras.stages:
         ordered = with_licences(connection, ordered, extras.stages)
         for track, classes in extras.licences.items():
@@ -107,8 +110,8 @@ def choose(
         if extras.inverse:
             ordered, base = _with_inverse(connection, ordered, extras.inverse), f"coalesce({INVERSE}, item_id)"
     place = f"row_number() over (order by split, md5(track || '|' || {base}), track, item_id) - 1 as place"
-    ordered.project(f"*, {place}").create_view("_accepted")
-    connection.execute("create temp table chosen as select * from _accepted")
+    ordered.project(f"*, {place}").create_view("_ordered")
+    connection.execute("create temp table chosen as select * from _ordered")
     return int(connection.execute("select count(*) from chosen").fetchall()[0][0])
 
 

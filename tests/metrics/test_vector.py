@@ -161,6 +161,13 @@ def test_what_changes_outside_is_seen_in_the_one_frame_where_it_is(source, edite
     assert found["spill_worst"] > 10 * max(1, found["spill"])
 
 
+def test_blur_is_told_by_the_edges_of_a_stylization(source, edited, mask) -> None:
+    blurred = np.stack([cv2.GaussianBlur(f, (0, 0), 1.5) for f in styled(source)])
+    sharp, soft = whole(source, styled(source))["crispness"], whole(source, blurred)["crispness"]
+    assert soft < 0.8 * sharp
+    assert "crispness" not in local(source, edited, mask)
+
+
 def test_the_motion_of_the_source_is_told_whatever_the_target(source, edited, mask) -> None:
     found = whole(source, styled(source))
     assert found["speed"] == pytest.approx(1.5, abs=0.4)
