@@ -20,13 +20,14 @@ LOCAL, ALL = "local", "all"
 
 @dataclass(frozen=True)
 class Example:
-    """One pair: uint8 (T, H, W, 3) clips, bool (T, H, W) masks or None, and the columns of its row."""
+    """One pair: uint8 (T, H, W, 3) clips, bool (T, H, W) masks or None, its row, and its style image."""
 
     source: Frames
     target: Frames
     outline: Frames | None
     region: Frames | None
     columns: dict[str, Any] = field(default_factory=dict)
+    reference: Frames | None = None
 
     @property
     def task(self) -> str:
@@ -236,6 +237,14 @@ def wrong_colour(example: Example, strength: int) -> Example | None:
     return replace(example, columns=example.columns | {"instruction": text}) if found else None
 
 
+def wrong_style(example: Example, strength: int) -> Example | None:
+    """The style image of another look: with its colours exchanged (weak), or their negative (strong)."""
+    if example.reference is None or example.task != "stylization":
+        return None
+    exchanged = example.reference[..., [2, 0, 1]]
+    return replace(example, reference=np.ascontiguousarray(255 - exchanged if strength else exchanged))
+
+
 def noise(example: Example, strength: int) -> Example:
     grain = example.rng.normal(0, (6, 14)[strength], example.target.shape)
     return example.show(example.target + grain.astype(np.float32))
@@ -302,7 +311,7 @@ KINDS: dict[str, Kind] = {
     for kind in (
         *(unedited_first, frozen_part, dropped_frame, doubled_frame, swapped_frames, shifted_frame, late, flicker),
         *(colour_drift, blur, blocking, halo, ghost, spill, lost_outline, lost_edit, edit_missing, wrong_task),
-        *(wrong_colour, noise, misaligned, smear, weak_edit),
+        *(wrong_colour, wrong_style, noise, misaligned, smear, weak_edit),
     )
 }
 HELD_OUT: dict[str, Kind] = {kind.__name__: kind for kind in (torn, dark_dip, sharpened, strobe, pixelated)}

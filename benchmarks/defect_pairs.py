@@ -15,7 +15,7 @@ from ffpdata.core.stage import Reject, Row, Stage
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
 from ffpdata.media.clip_cache import start_item
-from ffpdata.media.codec import read_masks, read_video, write_masks, write_video
+from ffpdata.media.codec import read_image, read_masks, read_video, write_image, write_masks, write_video
 
 FILES = ("source_video", "target_video", "mask_video", "condition_mask", "reference_image")
 COMPUTED, ASKED = ("measure", "grade"), ("screen", "verify")
@@ -86,6 +86,9 @@ class AcceptedPair:
             if masks is not None and masks is not before:
                 found[name] = str(folder / f"{name}.mp4")
                 write_masks(folder / f"{name}.mp4", masks, fps)
+        if damaged.reference is not None and damaged.reference is not own.reference:
+            found["reference_image"] = str(folder / "reference.png")
+            write_image(folder / "reference.png", damaged.reference)
         return found
 
 
@@ -121,4 +124,5 @@ def _example(run: Path, columns: Mapping[str, Any]) -> Example:
         read_masks(run / columns[name]) if columns.get(name) else None for name in ("mask_video", "condition_mask")
     )
     source, target = (read_video(run / columns[name]) for name in ("source_video", "target_video"))
-    return Example(source, target, outline, region, dict(columns))
+    reference = read_image(run / columns["reference_image"]) if columns.get("reference_image") else None
+    return Example(source, target, outline, region, dict(columns), reference)

@@ -27,5 +27,12 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "discriminate": {"reason": "Another animal stands there.", "task": "swap"},
     "instruct": {"instruction": "Replace the dog in the yard with a brown fox."},
     "instruct_style": {"instruction": "Restyle the whole video as a loose oil painting."},
+    "wordings": {
+        "short": "Remove the dog.",
+        "descriptive": "Remove the dog that stands in the yard before the wall, and leave everything else as it is.",
+        "casual": "Hey, could you take the dog out for me?",
+    },
+    "pair_captions": {"source": " ".join(PLACE.split()[:24]) + ".", "target": " ".join(PLACE.split()[:20]) + "."},
+    "instruct_addition": {"instruction": "Add a brown dog in the middle of the yard."},
     "verify": {"reason": "It is what was asked for.", "follows": True, "score": 9},
 }

@@ -34,6 +34,7 @@ LEVEL = {
     "report": 7,
     "runners": 7,
     "refine": 8,
+    "propagation": 8,
     "takedown": 8,
     "planning": 8,
     "api": 9,
@@ -61,6 +62,16 @@ ON_DEMAND = {
     "review/routes.py",
     "models/wan/fp8.py",
     "models/wan/training.py",
+    "models/propagation/alpha_predictor.py",
+    "models/propagation/ast_rope.py",
+    "models/propagation/conditioning.py",
+    "models/propagation/distillation.py",
+    "models/propagation/engine.py",
+    "models/propagation/head_density.py",
+    "models/propagation/patch_embedding.py",
+    "models/propagation/sampling.py",
+    "models/propagation/training.py",
+    "training/master_weights.py",
 }
 """Modules that are imported where a command asks for them: they may say at the top what they need."""
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -193,28 +192,6 @@ def test_a_changed_threshold_redoes_its_stage(copy: Path, samples: Path) -> None
     assert status(run).pairs < pairs_before
     start(run, small("local_editing"), str(samples / "clips.csv"), StartOptions(quiet=True))
     assert status(run).pairs == pairs_before, "going back restores the pairs"
-
-
-def test_kill_9_and_resume_gives_the_same_shards(finished: Finished, samples: Path, tmp_path: Path) -> None:
-    draw = random.Random(3)
-    options = [*(part for text in SMALL_SETTINGS for part in ("--set", text)), "-q"]
-    tracks = (("local_editing", samples / "clips.csv"), ("stylization", samples))
-    for kill in range(6):
-        pipeline, source = tracks[kill % 2]
-        command = [*CLI, "run", pipeline, "--input", str(source), "--run", str(tmp_path / "run"), *options]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-            time.sleep(draw.uniform(1.0, 8.0))
-            process.send_signal(signal.SIGKILL)
-    for pipeline, source in tracks:
-        ffpdata("run", pipeline, "--input", source, "--run", tmp_path / "run", *options)
-    ffpdata("export", tmp_path / "run", tmp_path / "out", "--shard-size", 1)
-    assert shards(tmp_path / "out") == shards(finished.out)
-    for stage in RunFolder.existing(tmp_path / "run").manifest.stages():
-        query = (
-            f"select item_id, key from \"{stage}_history\" where status <> 'failed' group by all having count(*) > 1"
-        )
-        assert rows(tmp_path / "run", query) == [], stage
-    assert not list((tmp_path / "run").rglob("*.tmp*"))
 
 
 # --- bad input ---

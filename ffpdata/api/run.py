@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ffpdata.core.config import Pipeline, load_pipeline
-from ffpdata.core.entries import assignment
+from ffpdata.core.entries import assign, assignment, validate
 from ffpdata.core.errors import ConfigError, FfpdataWarning, UsageError, nearest
 from ffpdata.core.from_classes import override_texts
+from ffpdata.core.sections import ExportSettings
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.models.settings import check
 from ffpdata.refine.overruled import overruled
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ffpdata.export.layouts.layout import LayoutPair
     from ffpdata.export.loader import Pair
     from ffpdata.manifests.run_check import RunReport
+    from ffpdata.report.sample_pack import SamplePack
     from ffpdata.takedown.request import Takedown
 
 Runner = Literal["inline", "ray"]
@@ -171,6 +173,7 @@ class Run:
         out: str | Path,
         *,
         shard_size_mb: float = 1000,
+        overrides: Sequence[str] = (),
         progress: Callable[[int, int], None] | None = None,
     ) -> Dataset:
         """Write the accepted pairs as WebDataset shards with an index and a dataset card.
@@ -180,22 +183,59 @@ class Run:
         Args:
             out: folder or URL: new, empty, or an earlier export, which is brought up to date.
             shard_size_mb: largest size of a shard.
+            overrides: entries of the `export` section of every track, for this export: `["export.inverse=true"]`.
             progress: called after each shard with the number of pairs done and of pairs in all.
 
         Raises:
             FatalError: there is nothing to export, or `out` cannot take it.
+            UsageError: an override names what is no entry of the section.
             RunLockedError: the run is going on.
         """
         from ffpdata.export.shards import export
 
+        sections = self._export_sections(overrides)
         self._curate()
-        return export(self.folder, out, shard_size_mb=shard_size_mb, progress=progress)
+        return export(self.folder, out, shard_size_mb=shard_size_mb, sections=sections, progress=progress)
+
+    def _export_sections(self, overrides: Sequence[str]) -> dict[str, ExportSettings] | None:
+        """Return the `export` section of every track with these entries; None where there are none."""
+        if not overrides:
+            return None
+        found = {}
+        for track, pipeline in self.folder.pipelines().items():
+            data = {"export": pipeline.export.model_dump()}
+            for text in overrides:
+                path, value = assignment(text)
+                if path[0] != "export" or len(path) < 2:
+                    raise UsageError(f"--set {text!r}: an export has entries of `export` alone, as export.inverse=true")
+                assign(data, path, value, text)
+            try:
+                found[track] = validate(ExportSettings, data["export"], ("export",), {}, "--set")
+            except ConfigError as err:
+                raise UsageError(str(err)) from err
+        return found
+
+    def sample_pack(self, out: str | Path, count: int, *, seed: int = 0) -> SamplePack:
+        """Write a random uncurated sample of the pairs, accepted and rejected, as pictures on one page.
+
+        Args:
+            out: local folder, new or empty, or an earlier pack, which is replaced.
+            count: how many pairs at most.
+            seed: the same one draws the same pairs.
+
+        Raises:
+            FatalError: the run has no pair, or `out` cannot take it.
+        """
+        from ffpdata.report.sample_pack import write_sample_pack
+
+        return write_sample_pack(self.folder, Path(out), count, seed)
 
     def export_files(
         self,
         out: str | Path,
         layouts: Sequence[str],
         *,
+        overrides: Sequence[str] = (),
         progress: Callable[[int, int], None] | None = None,
     ) -> list[LayoutPair]:
         """Write the accepted pairs as plain files, with the metadata that trainers of other projects read.
@@ -204,6 +244,7 @@ class Run:
             out: folder or URL: new, empty, or an earlier export of this kind, which is brought up to date.
             layouts: `diffsynth`, `kiwi`, `musubi`, `videox-fun`, or import paths of classes of your own
                 (`export/layouts/layout.py`).
+            overrides: as of `export`.
             progress: called with the number of pairs done and of pairs in all.
 
         Raises:
@@ -214,9 +255,9 @@ class Run:
         from ffpdata.export.layouts.folder import export_files
         from ffpdata.export.layouts.layout import load_layouts
 
-        made = load_layouts(layouts)
+        made, sections = load_layouts(layouts), self._export_sections(overrides)
         self._curate()
-        return export_files(self.folder, out, made, progress=progress)
+        return export_files(self.folder, out, made, sections=sections, progress=progress)
 
     def _curate(self) -> None:
         from ffpdata.curate.curation import curate

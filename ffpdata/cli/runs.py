@@ -145,17 +145,28 @@ def export(
             help="webdataset, or diffsynth, kiwi, musubi, videox-fun: these may be repeated.",
         ),
     ] = None,
+    overrides: OverridesOption = None,
+    sample_of: Annotated[
+        int,
+        typer.Option("--sample", min=0, metavar="N", help="Instead: N random pairs, rejected ones too, to look at."),
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
 ) -> None:
     """Write the accepted pairs as WebDataset shards with an index and a card, or as files for another trainer."""
     from ffpdata.api.run import open_run
 
     run = open_run(run_folder)
+    if sample_of:
+        with as_asked():
+            pack = run.sample_pack(out, sample_of, seed=seed)
+        typer.echo(f"{counted(pack.pairs, 'pair')} of {pack.total}, {pack.accepted} of them accepted: {pack.page}")
+        return
     if layouts and layouts != ["webdataset"]:
         with as_asked():
-            run.export_files(out, layouts)
+            run.export_files(out, layouts, overrides=overrides or [])
         typer.echo(f"Exported to {out}. Its metadata files say where everything lies.")
         return
-    run.export(out, shard_size_mb=shard_size)
+    run.export(out, shard_size_mb=shard_size, overrides=overrides or [])
     typer.echo(f"Exported to {out}. Check it with: ffpdata verify {shlex.quote(out)}")
 
 

@@ -12,7 +12,7 @@ from ffpdata.core.stage import Artifact, Stage, StageSettings
 
 INPUT_COLUMNS = (
     *("path", "root", "fingerprint", "problem", "style_paths", "style_fingerprints", "styles_offered"),
-    *("reference_paths", "reference_fingerprints"),
+    *("reference_paths", "reference_fingerprints", "edited_first_frame_paths", "edited_first_frame_fingerprints"),
     *("given_object", "given_box", "given_caption", "licence", "url", "meta"),
 )
 """Columns that an entry of the input brings along, see `inputs/listing.py`; all but the first three may be missing."""

@@ -18,9 +18,10 @@ class InputSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["clips", "styled", "referenced"] = "clips"
+    kind: Literal["clips", "styled", "referenced", "propagated"] = "clips"
     """`clips`: a folder, glob or table of videos. `styled`: sources with style references (`content/` and `style/`).
-    `referenced`: clips with pictures of what is to be put into them (`content/` and `reference/`)."""
+    `referenced`: clips with pictures of what is to be put into them (`content/` and `reference/`). `propagated`: a
+    table of clips, each with its first frame after an edit (`path` and `edited_first_frame`)."""
     root: str = ""
     """Folder that every path of a table must lie in; by default the folder of the table."""
     styles_per_source: int = Field(default=2, ge=1)
@@ -82,6 +83,7 @@ FIXED_COLUMNS = frozenset(
     {
         *("key", "item_id", "source_id", "source_group", "track", "task", "split", "object", "instruction", "licence"),
         *("score", "width", "height", "frames", "fps", "bytes", "members"),
+        *("variant", "caption", "target_caption", "motion", "mask_area", "scores", "licence_class", "derived_from"),
     }
 )
 """Columns that every index has; `export/shard_index.py` writes them."""
@@ -94,10 +96,25 @@ LONGEST_MEMBER = 35
 """Characters. With the longest key (64) and the dot between them that is what a plain tar header holds (100)."""
 
 
+CONDITIONS = {"reference": ("reference.png", "reference_image"), "depth": ("depth.mp4", "depth_video")}
+"""What conditions an edit beside its instruction: name to the file in a sample and the column that it is from."""
+
+
 class ExportSettings(BaseModel):
-    """What `ffpdata export` adds to the samples of a track."""
+    """What `ffpdata export` adds to the samples of a track, and which pairs it takes."""
 
     model_config = ConfigDict(extra="forbid")
+
+    inverse: bool = False
+    """Also write every removal backwards, as an `addition` with key, instruction and captions of its own. Off by
+    default: the source of such a pair is what a model made, and not every trainer wants that."""
+    conditions: list[Literal["reference", "depth"]] = []
+    """Files of a track whose stages write them: the style or object image (`reference.png`), the source's depth
+    (`depth.mp4`). Under other names: `members`."""
+    licences: list[
+        Literal["public-domain", "attribution", "share-alike", "non-commercial", "restricted", "unknown"]
+    ] = []
+    """Take only pairs whose inherited licence is of one of these classes (`core/licences.py`); empty: all."""
 
     members: dict[str, str] = {}
     """Name of a file in a sample (`depth.mp4`) to the artifact column that it is a copy of (`depth_video`)."""
@@ -117,6 +134,11 @@ class ExportSettings(BaseModel):
             else:
                 flat[str(name)] = column
         return flat
+
+    def files_of(self, writes: Mapping[str, Any]) -> dict[str, str]:
+        """Return `members` with those of `conditions` that stages which write these columns have."""
+        asked = dict(CONDITIONS[name] for name in self.conditions)
+        return {member: column for member, column in asked.items() if column in writes} | self.members
 
     def check(self, writes: Mapping[str, Any], file: str, lines: Mapping[tuple[str, ...], str] | None = None) -> None:
         """Refuse what cannot be exported, all of it in one ConfigError.

@@ -50,17 +50,19 @@ def tables_for(count: int, limit: int) -> tuple[int, int]:
     return bits, max(1, math.ceil(math.log(1 - RECALL) / math.log1p(-meet))) if meet < 1 else 1
 
 
-def close_by_buckets(plain: Words, mirrored: Words, limit: int) -> tuple[Pairs, Pairs]:
+def close_by_buckets(plain: Words, mirrored: Words, limit: int, *, meeting: int | None = None) -> tuple[Pairs, Pairs]:
     """Positions i < j of clips that differ in at most `limit` bits: plain from plain, and plain i from mirrored j.
 
     Args:
         plain: uint64 (3, n).
-        mirrored: uint64 (3, n), the same clips mirrored.
+        mirrored: uint64 (3, n), the same clips mirrored; (3, 0) where that means nothing.
         limit: of 192 bits.
+        meeting: differing bits at which two clips meet with probability `RECALL`; `limit` where it is left out. Those
+            between the two are found more seldom, and cost no tables.
     """
     count = plain.shape[1]
     rows = np.concatenate([plain, mirrored], axis=1)
-    bits, tables = tables_for(count, limit)
+    bits, tables = tables_for(count, limit if meeting is None else meeting)
 
     def table(number: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         same, turned = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]

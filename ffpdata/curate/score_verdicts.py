@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from ffpdata.curate.score_fit import Fit, Judged, fit_task, score_model
+from ffpdata.metrics.motion import DESCRIBES
 from ffpdata.metrics.score import ScoreModel
+from ffpdata.metrics.style import STYLE
 from ffpdata.metrics.vector import VECTOR
 from ffpdata.metrics.words import WORDS
 
@@ -18,8 +20,8 @@ DIRECTIONS = {
     "change_inside": "higher",
     "structure": "higher",
     "flicker": "lower",
-    **{metric.name: metric.better for metric in VECTOR},
-    **dict.fromkeys((*WORDS, "verify_score", "screen_score"), "higher"),
+    **{metric.name: metric.better for metric in VECTOR if metric.name not in DESCRIBES},
+    **dict.fromkeys((*WORDS, *STYLE, "verify_score", "screen_score"), "higher"),
 }
 """Numbers that a model may use, and which side is good; the scores of the vision-language model are among them."""
 

@@ -10,11 +10,13 @@ import duckdb
 
 from ffpdata import __version__
 from ffpdata.core.keys import digest
+from ffpdata.core.licences import CLASSES
 from ffpdata.core.networks import network_labels, network_names
 from ffpdata.core.stage import Stage
 from ffpdata.curate.curation import current_settings
 from ffpdata.export.dataset import Shard
 from ffpdata.export.extras import Extras
+from ffpdata.export.inherited_licence import CLASS
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
 from ffpdata.models.packaged.catalogue import packaged
@@ -82,7 +84,8 @@ def describe(
     added = {}
     if extras.settings:
         settings["export"] = extras.settings
-        added["extras"] = extras.describe(counts_of_extras)
+        if extras.given:
+            added["extras"] = extras.describe(counts_of_extras)
     return {
         "ffpdata": __version__,
         "pairs": sum(shard.pairs for shard in shards),
@@ -91,6 +94,7 @@ def describe(
         "tasks": counts("task"),
         "geometry": [dict(zip(sizes.columns, row, strict=True)) for row in sizes.fetchall()],
         "licences": counts("licence"),
+        "licence_classes": {name: found[name] for name in CLASSES if name in (found := counts(CLASS))},
         "captions_by": _known(counts("caption_by")),
         "depth": _known(counts("depth_kind")),
         "models": _models(run, chosen),
@@ -179,6 +183,7 @@ def write(about: dict[str, Any]) -> str:
     embedded = {m["role"] for m in about["models"] if m["backend"].startswith(CLASSICAL)}
     limits = [text for role, text in LIMITS.items() if role in embedded]
     splits = sorted(about["splits"].items(), key=lambda entry: -entry[1]["pairs"])
+    about = {"licence_classes": {}} | about  # the export of an earlier release
     return environment.get_template("card.md.j2").render(about=about, splits=splits, limits=limits)
 
 

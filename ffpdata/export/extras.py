@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,8 @@ from ffpdata.core.stage import Stage
 from ffpdata.manifests.manifest import arrow_type, encode
 from ffpdata.manifests.views import in_items, of_each
 
+INVERSE = "inverse_of"
+"""Column of the chosen rows that only inverse pairs have a value in; see `export/inverse.py`."""
 COLUMNS = "columns"
 """Entry of a record that holds the plain columns of the pipeline's own choice."""
 
@@ -46,10 +48,14 @@ class Extras:
     Attributes:
         members: per track its files.
         columns: per track its plain columns.
+        sections: per track its section, as far as it says something.
+        stages: per track its stages, of which pairs inherit their licences; empty where these are not asked for.
     """
 
     members: Mapping[str, Sequence[Extra]] = field(default_factory=dict)
     columns: Mapping[str, Sequence[Extra]] = field(default_factory=dict)
+    sections: Mapping[str, ExportSettings] = field(default_factory=dict)
+    stages: Mapping[str, Sequence[Stage]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pipelines: Mapping[str, Pipeline], sections: Mapping[str, ExportSettings] | None = None) -> Extras:
@@ -68,18 +74,32 @@ class Extras:
             if track not in pipelines:
                 raise FatalError(f"export: the run has no track {track!r}{nearest(track, pipelines)}")
         wanted = {track: sections.get(track, pipeline.export) for track, pipeline in pipelines.items()}
-        if not any(section.members or section.columns for section in wanted.values()):
-            return cls()
         stages = {track: pipeline.build() for track, pipeline in pipelines.items()}
         taken = of_each({track: [stage.name for stage in made] for track, made in stages.items()})
         members, columns = {}, {}
         for track, section in wanted.items():
             made = stages[track]
-            section.check({n: kind for stage in made for n, kind in stage.writes.items()}, f"track {track!r}")
-            members[track] = [_extra(m, c, made, taken) for m, c in sorted(section.members.items())]
+            writes = {n: kind for stage in made for n, kind in stage.writes.items()}
+            section.check(writes, f"track {track!r}")
+            members[track] = [_extra(m, c, made, taken) for m, c in sorted(section.files_of(writes).items())]
             columns[track] = [_extra(c, c, made, taken) for c in sorted(section.columns)]
         _check_types([extra for found in columns.values() for extra in found], stages)
-        return cls(members, columns)
+        return cls(members, columns, wanted, stages)
+
+    def with_inverse(self) -> Extras:
+        """The same, with the inverse pairs of every track."""
+        asked = {track: section.model_copy(update={"inverse": True}) for track, section in self.sections.items()}
+        return replace(self, sections=asked)
+
+    @property
+    def inverse(self) -> list[str]:
+        """Tracks whose removals are written backwards, too."""
+        return sorted(track for track, section in self.sections.items() if section.inverse)
+
+    @property
+    def licences(self) -> dict[str, list[str]]:
+        """Classes of the licences of the pairs that are taken, of the tracks that do not take all."""
+        return {track: list(section.licences) for track, section in self.sections.items() if section.licences}
 
     @property
     def given(self) -> set[str]:
@@ -100,16 +120,21 @@ class Extras:
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
         """Per track the `export` section that says it; tracks that add nothing are left out."""
-        sections = {}
+        sections: dict[str, dict[str, Any]] = {}
         for track in sorted(self.members):
             members = {extra.name: extra.column for extra in self.members[track]}
             columns = [extra.name for extra in self.columns[track]]
             if members or columns:
                 sections[track] = {"members": members, "columns": columns}
+            switches = {"inverse": track in self.inverse, "licences": sorted(self.licences.get(track, ()))}
+            if told := {name: value for name, value in switches.items() if value}:
+                sections[track] = sections.get(track, {}) | told
         return sections
 
     def files(self, row: Mapping[str, Any]) -> dict[str, str]:
-        """Member name to path in the run folder, of what the pair has."""
+        """Member name to path in the run folder, of what the pair has; an inverse pair has none of these files."""
+        if row.get(INVERSE):
+            return {}
         found = {e.name: _first(row, e.given) for e in self.members.get(str(row["track"]), ())}
         return {name: path for name, path in found.items() if path}
 

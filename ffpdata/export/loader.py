@@ -56,14 +56,14 @@ class Pair(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name in self._added:
-            return _decode(self.files[name], read_video) if name.endswith(VIDEO_SUFFIXES) else self.files[name]
+            return decode_member(self.files[name], read_video) if name.endswith(VIDEO_SUFFIXES) else self.files[name]
         if name == RECORD:
             return self._record
         if name in _READERS:
             member, read = _READERS[name]
             if member not in self.files:
                 raise KeyError(f"{self._record['key']} has no {name!r}: it is a {self._record['task']}")
-            return _decode(self.files[member], read)
+            return decode_member(self.files[member], read)
         if name not in self._record:
             raise KeyError(f"{self._record['key']} has no {name!r}{nearest(str(name), self)}")
         return self._record[name]
@@ -96,7 +96,8 @@ def _record(files: Mapping[str, bytes]) -> dict[str, Any]:
     return record
 
 
-def _decode(data: bytes, read: Callable[[Path], Any]) -> Any:
+def decode_member(data: bytes, read: Callable[[Path], Any]) -> Any:
+    """Return what `read` makes of a file with these bytes."""
     with tempfile.NamedTemporaryFile(prefix="ffpdata-", suffix=".member") as file:  # the decoder wants a file
         file.write(data)
         file.flush()
@@ -115,7 +116,7 @@ def pairs(out: str | Path, split: str | None = None, *, min_score: float = 0.0) 
         FatalError: no complete export is there, it has no such split, or a shard is damaged.
     """
     store = Store(out)
-    for shard in _shards(store, split):
+    for shard in shards_of(store, split):
         with store.open(shard.path) as stream:
             key, files = "", dict[str, bytes]()
             for member, data in _members(stream, f"{store.root}/{shard.path}"):
@@ -185,7 +186,7 @@ def webdataset_pipeline(
     store = Store(out)
     if not store.local:
         raise FatalError(f"{store.root}: webdataset reads local shards here; use `pairs` for a remote export")
-    urls = [str(store.own_file(shard.path)) for shard in _shards(store, split)]
+    urls = [str(store.own_file(shard.path)) for shard in shards_of(store, split)]
     epochs = Epochs(seed)
     splitter = options.pop("workersplitter", webdataset.split_by_worker)
     split_shards = ShuffledShards(epochs, splitter, shuffle=bool(shardshuffle))
@@ -202,7 +203,8 @@ def _decoded(sample: Mapping[str, Any]) -> dict[str, Any]:
     return hidden | dict(Pair({name: value for name, value in sample.items() if name not in hidden}))
 
 
-def _shards(store: Store, split: str | None) -> list[Shard]:
+def shards_of(store: Store, split: str | None) -> list[Shard]:
+    """Return the shards of a split, or all; raises FatalError as `pairs`."""
     dataset = Dataset.load(store)
     if not dataset.complete:
         raise FatalError(f"{store.root} is an export that was interrupted: run `ffpdata export`, or `takedown`, again")

@@ -18,11 +18,14 @@ from ffpdata.core.keys import digest
 from ffpdata.core.stage import Artifact, ModelSpec
 from ffpdata.curate import verdicts as reviewed
 from ffpdata.export.extras import COLUMNS, Extras
+from ffpdata.export.inherited_licence import FACTS
+from ffpdata.export.inverse import inverse_record
 from ffpdata.manifests.manifest import decode
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import in_items, of_each
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+"""2: `licence`, `instructions`, `derived_from`, and the target's caption of every task. Records of 1 stay valid."""
 
 SOURCE, TARGET, MASK = "source.mp4", "target.mp4", "mask.mp4"
 
@@ -48,7 +51,7 @@ SCHEMA: dict[str, Any] = {
     ],
     "additionalProperties": False,
     "properties": {
-        "version": {"type": "integer", "enum": [RECORD_VERSION]},
+        "version": {"type": "integer", "enum": [1, RECORD_VERSION]},
         "key": _SHORT,
         "item_id": _SHORT,
         "source_id": _SHORT,
@@ -58,6 +61,9 @@ SCHEMA: dict[str, Any] = {
         "back_end": _TEXT,
         "split": _SHORT,
         "instruction": _SHORT,
+        "instructions": {"type": "object"},
+        "derived_from": {"type": "object", "required": ["key", "item_id", "relation"]},
+        "licence": {"type": "object", "required": ["class"]},
         "captions": {"type": "object"},
         "object": _TEXT,
         "objects": {"type": "array", "items": _TEXT},
@@ -125,8 +131,8 @@ class Records:
         """The models of all stages."""
         return [spec for stages in self._stages.values() for stage in stages for spec in stage.specs.values()]
 
-    def record(self, row: Mapping[str, Any], key: str) -> dict[str, Any]:
-        """Return the record of one row of `items` under its sample key."""
+    def record(self, row: Mapping[str, Any], key: str, base: str = "") -> dict[str, Any]:
+        """Return the record of one chosen row under its sample key; `base` is that of the removal it reverses."""
         track = str(row["track"])
         values: dict[str, Any] = {}
         scores: dict[str, Any] = {}
@@ -152,6 +158,7 @@ class Records:
             if asked:
                 lineage[stage.name]["prompts"] = sorted(asked)
         verdicts |= self._review(row, lineage)
+        values = {"target_caption": values.get("style_caption")} | {n: v for n, v in values.items() if v is not None}
         record = {
             "version": RECORD_VERSION,
             "key": key,
@@ -173,7 +180,12 @@ class Records:
         record |= _given(
             values, {n: n for n in ("task", "variant", "back_end", "seed", "instruction", "object", "objects")}
         )
-        record |= _given(values, {"depth": "depth_kind"})
+        record |= _given(values, {"depth": "depth_kind", "instructions": "instructions"})
+        if row.get(FACTS):
+            record["licence"] = json.loads(row[FACTS])
+        if base:
+            record = inverse_record(record, base)
+            record[COLUMNS] = dict.fromkeys(self._extras.values(track, {}))
         return {name: value for name, value in record.items() if value != {} or name in SCHEMA["required"]}
 
     def _review(self, row: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,4 +81,4 @@ def run_pairs(run: RunFolder, split: str | None = None) -> Iterator[Pair]:
                 entries = plan.entries[first : first + BATCH]
                 table = rows(connection, entries[0].place, entries[-1].place)
                 for row, planned in zip(table, entries, strict=True):
-                    yield Pair(PairFiles(run.store, planned, to_json(records.record(row, planned.key))))
+                    yield Pair(PairFiles(run.store, planned, to_json(records.record(row, planned.key, planned.base))))

@@ -38,10 +38,21 @@ INDEX = pa.schema(
         ("fps", pa.float64()),
         ("bytes", pa.int64()),
         ("members", pa.list_(MEMBER)),
+        ("variant", pa.string()),
+        ("caption", pa.string()),
+        ("target_caption", pa.string()),
+        ("motion", pa.float64()),
+        ("mask_area", pa.float64()),
+        ("scores", pa.map_(pa.string(), pa.float64())),
+        ("licence_class", pa.string()),
+        ("derived_from", pa.string()),
     ]
 )
 """Columns of the index: one row per sample. `source_group` names the sources that look alike; `bytes` counts all
 members. Plain columns that a pipeline adds by its `export` section stand behind them."""
+
+ADDED = ("variant", "caption", "target_caption", "motion", "mask_area", "scores", "licence_class", "derived_from")
+"""Those that an index of an earlier release may lack; they are then null."""
 
 _METADATA = b"ffpdata"
 
@@ -57,6 +68,13 @@ def index_row(
         "score": record["scores"].get("score"),
         "bytes": sum(m["bytes"] for m in members),
         "members": list(members),
+        "caption": record["captions"].get("source"),
+        "target_caption": record["captions"].get("target"),
+        "motion": record["scores"].get("motion"),
+        "mask_area": record.get("mask", {}).get("area"),
+        "scores": sorted(record["scores"].items()),
+        "licence_class": record.get("licence", {}).get("class"),
+        "derived_from": record.get("derived_from", {}).get("key"),
     }
     return row | own | extras.index_columns(record)
 
@@ -86,9 +104,13 @@ def read_index(store: Store, twin: str) -> tuple[Shard, pa.Table]:
     data = store.read(twin)
     try:
         table = pq.read_table(io.BytesIO(data))
-        extra = [table.schema.field(place) for place in range(len(INDEX), table.num_columns)]
+        for name in ADDED:
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(len(table), INDEX.field(name).type))
+        extra = [field for field in table.schema if field.name not in INDEX.names]
         facts = json.loads((table.schema.metadata or {})[_METADATA])
         shard = Shard(**facts, index_sha256=hashlib.sha256(data).hexdigest()).checked()
-        return shard, table.cast(pa.schema([*INDEX, *extra]))
+        ordered = table.select([*INDEX.names, *(field.name for field in extra)])
+        return shard, ordered.cast(pa.schema([*INDEX, *extra]))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, IndexError, RecursionError) as err:
         raise ValueError(f"not a readable index: {err}") from err

@@ -17,9 +17,11 @@ import pyarrow as pa
 
 from ffpdata.core.errors import DamagedError
 from ffpdata.core.keys import digest
-from ffpdata.export.extras import Extras
+from ffpdata.export import inverse
+from ffpdata.export.extras import INVERSE, Extras
+from ffpdata.export.inherited_licence import CLASS, with_licences
 from ffpdata.export.pair_record import MEMBERS
-from ffpdata.manifests.sql_text import quote
+from ffpdata.manifests.sql_text import literal, quote
 from ffpdata.manifests.tombstones import Tombstones
 from ffpdata.manifests.views import CURATE, IS_PAIR, PAIR
 from ffpdata.storage.digests import size_of, wrong_size
@@ -50,6 +52,7 @@ class PlannedPair:
         weight: expected bytes in the shard.
         sha256: member name to the hash of its artifact as it was written, where that is known.
         order: what the export order sorts by.
+        base: key of the removal that an inverse pair reverses; empty of other pairs.
     """
 
     place: int
@@ -59,6 +62,7 @@ class PlannedPair:
     weight: int
     sha256: Mapping[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,20 +89,57 @@ def choose(
     """
     if not {"split", *PAIR} <= set(connection.view("items").columns):  # never curated, or nothing here makes pairs
         return 0
-    order = "row_number() over (order by split, md5(track || '|' || item_id), track, item_id) - 1 as place"
     accepted = connection.view("items").filter(f"status = 'ok' and stage = '{CURATE}' and {IS_PAIR}")
     stages = {CURATE, *(stage for names in tracks.values() for stage in names)}
     untold = {"source_hash", "target_hash", *(f"{stage}_{name}" for stage in stages for name in _UNTOLD)}
     untold -= extras.given if extras else set()
-    told = [quote(name) for name in accepted.columns if name not in untold]
-    ordered = accepted.project(", ".join([*told, order]))
+    ordered = accepted.project(", ".join(quote(name) for name in accepted.columns if name not in untold))
     if without:
         ordered = ordered.filter(f"not {without.condition(ordered.columns)}")
     if only is not None:
         ordered = ordered.filter(only.condition(ordered.columns))
-    ordered.create_view("_accepted")
-    connection.execute("create temp table chosen as select * from _accepted")
+    ordered.create_view("_told")
+    # A table from here on: every further step would bind the wide view of all stages anew.
+    connection.execute("create temp table _accepted as select * from _told")
+    ordered, base = connection.table("_accepted"), "item_id"
+    if extras and extras.stages:
+        ordered = with_licences(connection, ordered, extras.stages)
+        for track, classes in extras.licences.items():
+            taken = ", ".join(literal(name) for name in classes)
+            ordered = ordered.filter(f"track <> {literal(track)} or {CLASS} in ({taken})")
+        if extras.inverse:
+            ordered, base = _with_inverse(connection, ordered, extras.inverse), f"coalesce({INVERSE}, item_id)"
+    place = f"row_number() over (order by split, md5(track || '|' || {base}), track, item_id) - 1 as place"
+    ordered.project(f"*, {place}").create_view("_ordered")
+    connection.execute("create temp table chosen as select * from _ordered")
     return int(connection.execute("select count(*) from chosen").fetchall()[0][0])
+
+
+def _with_inverse(
+    connection: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation, tracks: Sequence[str]
+) -> duckdb.DuckDBPyRelation:
+    """Add the inverse pairs of the tracks' removals, as far as an instruction can be worded."""
+    columns = relation.columns
+    mine = relation.filter(f"track in ({', '.join(map(literal, tracks))}) and task = {literal(inverse.OF)}")
+    if not {"instruction", *inverse.SWAPPED} <= set(columns):
+        return relation.project(f"*, null::varchar as {INVERSE}")
+    told = [name for name in ("track", "item_id", "instruction", "object", inverse.INSTRUCTION) if name in columns]
+    found = [
+        {"track": row["track"], "item_id": row["item_id"], "text": text}
+        for row in pa.table(mine.project(", ".join(told)).to_arrow_table()).to_pylist()
+        if (
+            text := row.get(inverse.INSTRUCTION)
+            or inverse.addition_of(row["instruction"] or "", row.get("object") or "")
+        )
+    ]
+    kinds = pa.schema([(name, pa.string()) for name in ("inverse_track", INVERSE, "inverse_text")])
+    names = dict(zip(kinds.names, ("track", "item_id", "text"), strict=True))
+    table = pa.table({new: pa.array([row[old] for row in found], pa.string()) for new, old in names.items()}, kinds)
+    said = {"task": literal(inverse.TASK), "item_id": f"item_id || {literal(inverse.SUFFIX)}"}
+    said |= {"instruction": "inverse_text"} | inverse.SWAPPED | dict.fromkeys(inverse.UNSAID, "null")
+    turned = ", ".join(f"{said.get(name, quote(name))} as {quote(name)}" for name in columns)
+    joined = mine.join(connection.from_arrow(table), f"track = inverse_track and item_id = {INVERSE}")
+    return relation.project(f"*, null::varchar as {INVERSE}").union(joined.project(f"{turned}, {INVERSE}"))
 
 
 def rows(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> list[dict[str, Any]]:
@@ -131,6 +172,7 @@ def plan_shards(
     Raises:
         DamagedError: files that a manifest names are not there, or have another size than was recorded.
     """
+    gone = [pair for pair in gone if pair["track"] in extras.inverse or not inverse.is_inverse(str(pair["item_id"]))]
     entries = _entries(connection, store, extras, tracks, also=[str(pair["item_id"]) for pair in gone])
     left = [
         PlannedPair(-1, "", p["split"], {}, p["weight"], order=_order(p["split"], p["track"], p["item_id"]))
@@ -170,8 +212,9 @@ def expected_bytes(files: int, width: int, height: int) -> int:
 
 
 def _order(split: str, track: str, item_id: str) -> tuple[str, ...]:
-    """What the export order sorts by, as `choose` does in SQL."""
-    return split, hashlib.md5(f"{track}|{item_id}".encode(), usedforsecurity=False).hexdigest(), track, item_id
+    """What the export order sorts by, as `choose` does in SQL: an inverse pair follows its removal."""
+    name = f"{track}|{inverse.reversed_item(item_id)}"
+    return split, hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(), track, item_id
 
 
 def _entries(
@@ -187,7 +230,7 @@ def _entries(
     view = connection.table("chosen")
     facts = {track: [f"{stage}_artifacts" for stage in stages] for track, stages in tracks.items()}
     recorded = sorted({name for names in facts.values() for name in names})
-    wanted = dict.fromkeys(["width", "height", *MEMBERS.values(), *sorted(extras.given), *recorded])
+    wanted = dict.fromkeys(["width", "height", INVERSE, *MEMBERS.values(), *sorted(extras.given), *recorded])
     columns = [quote(c) for c in wanted if c in view.columns]
     found = view.project(", ".join(["place", "track", "item_id", "split", *columns])).order("place")
     pairs = pa.table(found.to_arrow_table()).to_pylist()
@@ -206,12 +249,15 @@ def _entries(
         raise damaged_artifact(store, path, why, len(lost) - 1)
     sizes = [{member: size or 0 for member, size in each.items()} for each in found_sizes]
     entries = []
-    for pair, key, files, size, facts_of in zip(pairs, _keys(pairs, also), paths, sizes, known, strict=True):
+    keys = list(_keys(pairs, also))
+    key_of = {(pair["track"], pair["item_id"]): key for pair, key in zip(pairs, keys, strict=True)}
+    for pair, key, files, size, facts_of in zip(pairs, keys, paths, sizes, known, strict=True):
         members = {member: (path, size[member]) for member, path in files.items()}
         weight = expected_bytes(sum(size.values()), pair.get("width") or 0, pair.get("height") or 0)
         hashes = {member: facts_of[member]["sha256"] for member in files if member in facts_of}
         order = _order(pair["split"], pair["track"], pair["item_id"])
-        entries.append(PlannedPair(pair["place"], key, pair["split"], members, weight, hashes, order))
+        base = key_of[pair["track"], pair[INVERSE]] if pair.get(INVERSE) else ""
+        entries.append(PlannedPair(pair["place"], key, pair["split"], members, weight, hashes, order, base))
     return entries
 
 
@@ -221,6 +267,8 @@ def _recorded(pair: Mapping[str, Any], names: Sequence[str], extras: Extras) -> 
     for name in names:
         columns |= json.loads(pair.get(name) or "{}")
     members = MEMBERS | extras.file_columns(str(pair["track"]))
+    if pair.get(INVERSE):
+        members = {member: inverse.SWAPPED.get(column, column) for member, column in MEMBERS.items()}
     return {member: columns[column] for member, column in members.items() if column in columns}
 
 
@@ -247,7 +295,8 @@ def _cut(entries: Sequence[PlannedPair], limit: int) -> Iterator[ShardPlan]:
             yield ShardPlan(f"{split}/shard-{count[split] - 1:06d}.tar", split, there)
 
     for entry in entries:
-        if taken and (entry.split != taken[0].split or size + entry.weight > limit):
+        together = inverse.is_inverse(entry.order[-1])  # an inverse pair lies with its removal
+        if taken and (entry.split != taken[0].split or (size + entry.weight > limit and not together)):
             yield from shard()
             taken, size = [], 0
         taken.append(entry)

@@ -149,7 +149,7 @@ class _Writer:
 
     def shard(self, plan: ShardPlan, table: Sequence[Mapping[str, Any]], records: Records) -> Shard:
         """The shard that `plan` wants, for the rows `table`."""
-        made = [records.record(row, entry.key) for row, entry in zip(table, plan.entries, strict=True)]
+        made = [records.record(row, entry.key, entry.base) for row, entry in zip(table, plan.entries, strict=True)]
         texts = [to_json(record) for record in made]
         files = [sorted(entry.files.items()) for entry in plan.entries]
         kinds = {name: type_name(kind) for name, kind in self.extras.kinds.items()}

@@ -26,6 +26,8 @@ from ffpdata.media.codec import read_masks, read_video, video_info
 from ffpdata.media.images import decode_image
 from ffpdata.storage.store import OutsideError, Store, storage_errors
 
+TURNED = {SOURCE: TARGET, TARGET: SOURCE}
+"""File of a removal to that of its inverse pair."""
 FIRST_FRAME_PSNR = 35.0
 """dB that the first-frame image must reach against the target's decoded first frame; made from it, it is equal."""
 
@@ -86,6 +88,8 @@ class _Checks:
         self._homes: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._keys: Counter[str] = Counter()
         self._tasks: Counter[tuple[str, str]] = Counter()
+        self._before: tuple[str, dict[str, str]] = ("", {})
+        """Key of the sample before, and the hash of each of its files."""
 
     def _problem(self, where: str, text: str) -> None:
         self._report.problems.append(f"{where}: {text}")
@@ -160,6 +164,7 @@ class _Checks:
             if record.get("split") != shard.split:
                 self._problem(where, f"belongs to the split {record.get('split')!r} and lies in {shard.split!r}")
             self._columns(where, files, record, row or {})
+            self._derived(where, files, record)
         if row is not None:
             self._homes["source", row["source_id"]].add(shard.split)
             self._homes["group of sources", row["source_group"]].add(shard.split)
@@ -181,6 +186,18 @@ class _Checks:
                 self._problem(where, f"its index says {name} {row[name]!r}, its record {record.get(name)!r}")
         for text in self._extras.sample(files, record, row):
             self._problem(where, text)
+
+    def _derived(self, where: str, files: Mapping[str, tuple[int, bytes]], record: Mapping[str, Any]) -> None:
+        """Check that an inverse pair lies behind its removal and holds the same clips the other way round."""
+        hashes = {name: hashlib.sha256(files[name][1]).hexdigest() for name in (SOURCE, TARGET, MASK) if name in files}
+        key, removal = self._before
+        origin = record.get("derived_from")
+        if origin is None:
+            self._before = (str(record.get("key")), hashes)
+        elif origin["key"] != key:
+            self._problem(where, f"is derived from {origin['key']!r}, which does not lie before it")
+        elif hashes != {TURNED.get(name, name): found for name, found in removal.items()}:
+            self._problem(where, f"is derived from {key}, and does not hold its clips the other way round")
 
     def _members(self, where: str, files: Mapping[str, tuple[int, bytes]], row: Mapping[str, Any]) -> None:
         listed = {member["name"]: member for member in row["members"]}

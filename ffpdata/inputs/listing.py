@@ -30,11 +30,13 @@ from ffpdata.inputs.locations import (
 )
 from ffpdata.inputs.tables import NOT_READ, TABLES, TableRow, as_meta, partition_of, parts, read_table, suffix_of
 
-KNOWN_COLUMNS = ("path", "object", "box", "caption", "licence", "url", "style", "reference")
+KNOWN_COLUMNS = ("path", "object", "box", "caption", "licence", "url", "style", "reference", "edited_first_frame")
 CONTENT = "content"
 """Sub-folder of an input with images for its sources."""
-IMAGES = {"styled": "style", "referenced": "reference"}
+IMAGES = {"styled": "style", "referenced": "reference", "propagated": "edited_first_frame"}
 """Kind of such an input to the sub-folder, and the column, of these images."""
+OWN_KIND = {"reference": "referenced", "edited_first_frame": "propagated"}
+"""Columns that mean something in inputs of one kind alone; elsewhere they are the user's own."""
 _UNKNOWN = {"", "nan", "NaN", "NAN", "<NA>", "NaT"}
 """How programs write a missing value into a cell."""
 
@@ -120,6 +122,11 @@ def _from_folder(location: Location, settings: InputSettings) -> Iterator[dict[s
         yield from ({"path": p} for p in location.files(location.root))
         return
     column = IMAGES[settings.kind]
+    if settings.kind == "propagated":
+        raise UsageError(
+            f"--input {location.root}: a clip and its edited first frame are named together: give a table with the "
+            f"columns `path` and `{column}`"
+        )
     content, images = location.folder(CONTENT), location.folder(column)
     if not (content or images) and settings.kind == "referenced":
         raise UsageError(
@@ -176,6 +183,9 @@ def _from_table(table: str, files: list[str], location: Location, settings: Inpu
             f"{table}: the table has no column 'path'{nearest('path', columns)}. It has: {', '.join(columns)}"
         )
     if column := IMAGES.get(settings.kind):
+        if settings.kind == "propagated":  # each row is an edit of its own
+            yield from entries
+            return
         entries = _join_images(entries, column)
         folder = location.folder(column)
         _share_images(entries, location.files(folder) if folder else [], settings)
@@ -187,7 +197,7 @@ def _from_row(row: TableRow, location: Location, folder: str, settings: InputSet
     fault = row.fault
     entry: dict[str, Any] = {}
     # A column `reference` of a table for other pipelines is the user's own, as every other that is not known.
-    known = [name for name in KNOWN_COLUMNS if name != "reference" or settings.kind == "referenced"]
+    known = [name for name in KNOWN_COLUMNS if OWN_KIND.get(name, settings.kind) == settings.kind]
     for name in known:
         value = row.values.get(name)
         entry[name] = value = None if isinstance(value, str) and value.strip() in _UNKNOWN else value

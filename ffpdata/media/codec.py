@@ -113,16 +113,20 @@ def inspect(path: Path) -> Inspection:
         return Inspection(packets, stream.width, stream.height, float(stream.average_rate or 0), colours)
 
 
-def read_video(path: Path) -> Frames:
+def read_video(path: Path, first: int | None = None) -> Frames:
     """Decode a clip that ffpdata wrote.
+
+    Args:
+        path: of the clip.
+        first: number of frames to decode from its beginning; all by default.
 
     Returns:
         uint8 (T, H, W, 3) RGB.
 
     Raises:
-        FfpdataError: the file is damaged or shorter than its header says.
+        FfpdataError: the file is damaged, shorter than its header says, or has fewer frames than asked for.
     """
-    return _read(path, channels=3)
+    return _read(path, channels=3, limit=first)
 
 
 def read_first_frame(path: Path) -> Image:

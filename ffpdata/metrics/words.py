@@ -65,6 +65,13 @@ _NEW = r"\b(to|into|with)\b"
 """Words after which an instruction says what is there afterwards."""
 
 
+_MADE = re.compile(
+    rf"\b(?:{'|'.join((*NAMES, *_SYNONYMS))})(?:,? and (?:{'|'.join((*NAMES, *_SYNONYMS))}))?"
+    r"(?=\s*(?:[.,;!?]|$|(?:for|all|instead|please|now|everywhere)\b))"
+)
+"""A colour that ends what is said, and is no adjective of a thing: what `make`, `paint` or `dye` ask for."""
+
+
 @dataclass(frozen=True)
 class SeenColours:
     """Names of the colours of what was edited, in the source and in the target, the commonest first."""
@@ -98,6 +105,8 @@ def instruction_colours(instruction: str, task: str, seen: SeenColours) -> float
     removes = KIND_OF.get(task, task) == "removal"
     cut = None if removes else next(iter(re.finditer(_NEW, text)), None)
     old, new = (text, "") if cut is None else (text[: cut.start()], text[cut.end() :])
+    if cut is None and not removes and (made := _MADE.search(text)):  # "Make the old car blue."
+        old, new = text[: made.start()], made.group()
     found = [_agreement(name, seen.before) for name in _colours(old)]
     if task == "stylization":  # "as a dark blue and black picture, with ..."
         found = [_agreement(name, seen.after) for name in _colours(text)]

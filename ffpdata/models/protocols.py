@@ -170,6 +170,23 @@ class Stylizer(Model, Protocol):
         """Return the clip in the reference's style with the scene's structure and motion kept."""
 
 
+class Propagator(Model, Protocol):
+    """Carries the edit of a clip's first frame through the clip."""
+
+    def propagate(
+        self, frames: Frames, edited_first_frame: Image, *, prompt: str = "", negative: str = "", seed: int = 0
+    ) -> Edit:
+        """Return the clip with the motion of `frames` and the content of the edited first frame.
+
+        Args:
+            frames: the source clip.
+            edited_first_frame: its frame 0 after the edit, of the same size.
+            prompt: what the edited clip shows; may be empty.
+            negative: what it shall not show.
+            seed: of the noise.
+        """
+
+
 class Detector(Model, Protocol):
     """Finds things of the kinds that it knows. It looks at sources and targets with the same eyes."""
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PARTS = (TRANSFORMER, "text_encoder", "vae")
 """Parts of a VACE checkpoint; the first holds the transformer and VACE's own layers."""
 
+BESIDE = ("vace",)
+"""Models in the transformer's files beside it."""
+
 
 class EditSettings(WanSettings):
     """Settings of VACE. Steps, guidance and shift are those of VACE's vace_wan_inference.py; the paper gives none."""
@@ -200,7 +203,7 @@ class DiffsynthVace(VaceRoles):
 
     def __init__(self, spec: ModelSpec) -> None:
         self.settings = parse_settings(self.Settings, spec)
-        self._pipeline = shared_pipeline(spec, self.settings, self.parts)
+        self._pipeline = shared_pipeline(spec, self.settings, self.parts, BESIDE)
 
     @classmethod
     def needs(cls, spec: ModelSpec) -> Requirements:
@@ -241,6 +244,6 @@ class Vace(DiffsynthVace):
         Raises:
             As `needs` and `wan.pipeline_cache.wan_plan`.
         """
-        plan = wan_plan(spec, parse_settings(cls.Settings, spec), parts)
+        plan = wan_plan(spec, parse_settings(cls.Settings, spec), parts, BESIDE)
         plan = replace(plan, device=device or plan.device, offload="none", ranks=1)
         return replace(plan, quantization="none", compiled=False)

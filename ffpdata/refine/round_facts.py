@@ -17,8 +17,8 @@ from ffpdata.refine.comparison import Comparison
 from ffpdata.refine.removal_results import RemovalResult
 from ffpdata.refine.round import AFTER, BEFORE, REPORT, TRAINING, VALIDATION, Round, RoundState, now
 from ffpdata.refine.round_report import RoundFacts, write_round_report
-from ffpdata.training.finetune import LOSSES, SHEET
 from ffpdata.training.losses import Loss
+from ffpdata.training.results import LOSSES, SHEET
 
 HOUR = 3600.0
 

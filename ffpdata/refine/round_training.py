@@ -14,8 +14,10 @@ from ffpdata.models.requirements import wants_gpu
 from ffpdata.refine.removal_results import RemovalResult
 from ffpdata.refine.round import TRAINING, VALIDATION, Round
 from ffpdata.storage.scratch import DownloadsInUse
-from ffpdata.training.finetune import LOSSES, SHEET, finetune
+from ffpdata.training.finetune import finetune
 from ffpdata.training.removal_sample import CLIPS, RemovalSample
+from ffpdata.training.results import LOSSES, SHEET
+from ffpdata.training.vace_lora import LORA
 
 Say = Callable[[str], None]
 
@@ -69,7 +71,7 @@ def _train(root: str, number: int, folder: Path | None, say: Say = print) -> Non
             [_sample(run, each, in_use) for each in current.table(n)] for n in (TRAINING, VALIDATION)
         )
         tuned = finetune(samples, validation, plan.base, plan.settings.train, work, say)
-    for source, name in ((tuned.lora, current.lora), (tuned.sheet, SHEET), (work / LOSSES, LOSSES)):
+    for source, name in ((tuned.weights[LORA], current.lora), (tuned.sheet, SHEET), (work / LOSSES, LOSSES)):
         if source is not None:
             temp = store.temp_file(name)
             shutil.copyfile(source, temp)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ffpdata.core.config import load_settings
 from ffpdata.refine.compare import CompareSettings
-from ffpdata.training.job import TrainSettings
+from ffpdata.training.settings import LoraSettings
 
 DEFAULT = "refinement"
 
@@ -29,7 +29,7 @@ class RefineSettings(BaseModel):
     model is best on what it was trained on."""
     seed: int = 0
     """Seed that chooses these sources. A changed seed holds out sources that earlier rounds trained on."""
-    train: TrainSettings = TrainSettings()
+    train: LoraSettings = LoraSettings()
     compare: CompareSettings = CompareSettings()
 
 

@@ -79,7 +79,7 @@ def preview(store: Store, row: Mapping[str, Any]) -> Preview:
     middle = next((name for name, column in _COLUMN.items() if row.get(column)), "")
     paths = [row["source_video"], *([row[_COLUMN[middle]]] if middle else []), row["target_video"]]
     name = f"{FOLDER}/{digest(VERSION, PANEL_PIXELS, CRF, middle, paths)}"
-    with _local(store, paths) as files:
+    with local_files(store, paths) as files:
         info = video_info(files[0])
         width, height = _panel(info.width, info.height)
         if not (store.exists(f"{name}.mp4") and store.exists(f"{name}.jpg")):
@@ -93,7 +93,7 @@ _COLUMN = {"mask": "mask_video", "reference": "reference_image", "before": "befo
 
 def thumbnail(store: Store, path: str) -> bytes:
     """Return the first frame of a clip, or an image, as a small JPEG. Errors as for `preview`."""
-    with _local(store, [path]) as (file,):
+    with local_files(store, [path]) as (file,):
         image = read_image(file) if path.endswith(".png") else read_first_frame(file)
     return _jpeg(image)
 
@@ -167,7 +167,7 @@ def _compose(store: Store, files: list[Path], filters: str, fps: float, name: st
 
 
 @contextlib.contextmanager
-def _local(store: Store, paths: list[str]) -> Iterator[list[Path]]:
+def local_files(store: Store, paths: list[str]) -> Iterator[list[Path]]:
     """Yield local copies of artifacts, removed afterwards; for a local run, the files themselves."""
     if store.local:
         files = [store.own_file(path) for path in paths]

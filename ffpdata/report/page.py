@@ -96,7 +96,7 @@ def _card(store: Store, measures: Sequence[str], row: Mapping[str, Any]) -> dict
         raise
     except (FfpdataError, FileNotFoundError):
         return None
-    status = _status(row)
+    status = status_of(row)
     middle = {"mask": ["edited region"], "reference": ["reference"], "": []}[video.middle]
     return {
         "id": row["item_id"],
@@ -118,7 +118,8 @@ def _card(store: Store, measures: Sequence[str], row: Mapping[str, Any]) -> dict
     }
 
 
-def _status(row: Mapping[str, Any]) -> str:
+def status_of(row: Mapping[str, Any]) -> str:
+    """Return what became of an item, in a word or two: curation sets pairs aside that nothing is wrong with."""
     if row["status"] == "ok":
         return "accepted"
     return "set aside" if row["stage"] == CURATE else row["status"]

@@ -28,41 +28,44 @@ class VisionStage(Stage):
 
     models = ("vision_language",)
 
-    def ask(self, row: Row, fields: Mapping[str, Any], media: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Ask the model the stage's prompt and check the answer against the prompt's schema and rules.
+    def ask(
+        self, row: Row, fields: Mapping[str, Any], media: Mapping[str, str] | None = None, *, prompt: str = ""
+    ) -> dict[str, Any]:
+        """Ask the model one of the stage's prompts and check the answer against the prompt's schema and rules.
 
         Args:
             row: the item, which has the media's files.
             fields: input fields of the prompt, and numbers for a model that measures; None values are left out. A
                 trained model is given `fps`, the rate of the clips, too.
             media: media name to column; by default every one of `MEDIA` that the row has.
+            prompt: name of one of the stage's prompts; the first where empty.
 
         Raises:
             Reject: `answer_breaks_rules`, with every rule that was broken.
             ConfigError: the prompt shows something that the stage does not have.
         """
-        model, prompt = self.model("vision_language"), self.questions[self.prompts[0]]
+        model, question = self.model("vision_language"), self.questions[prompt or self.prompts[0]]
         columns = media or {name: column for name, column in MEDIA.items() if row.get(column)}
         # A trained model gets the media that the prompt names, and what it crops them by; one that measures gets all.
         if not getattr(model, "measures", False):
-            for name in prompt.media:
+            for name in question.media:
                 if name not in columns:
-                    raise ConfigError(_cannot_show(self.name, prompt.name, name, columns))
-            more = model.more_media(prompt) if hasattr(model, "more_media") else ()
-            columns = {name: columns[name] for name in dict.fromkeys((*prompt.media, *more)) if name in columns}
-            fields = {"fps": _rate(row, prompt, columns), **fields}
-        arrays = {name: _load_medium(row, column, prompt.media.get(name, "clip")) for name, column in columns.items()}
+                    raise ConfigError(_cannot_show(self.name, question.name, name, columns))
+            more = model.more_media(question) if hasattr(model, "more_media") else ()
+            columns = {name: columns[name] for name in dict.fromkeys((*question.media, *more)) if name in columns}
+            fields = {"fps": _rate(row, question, columns), **fields}
+        arrays = {name: _load_medium(row, column, question.media.get(name, "clip")) for name, column in columns.items()}
         fields = {name: value for name, value in fields.items() if value is not None}
         try:
-            answer: dict[str, Any] = model.ask(prompt, arrays, fields)
+            answer: dict[str, Any] = model.ask(question, arrays, fields)
         except Reject as err:
-            row.notes |= {prompt.name: err.facts} if err.facts else {}
+            row.notes |= {question.name: err.facts} if err.facts else {}
             raise
         if facts := getattr(answer, "facts", None):  # a served model's: frames, tokens, seconds
-            row.notes[prompt.name] = facts
-        violations = prompt.violations(answer, fields)
+            row.notes[question.name] = facts
+        violations = question.violations(answer, fields)
         if violations:
-            raise Reject("answer_breaks_rules", f"{prompt.name}: {'; '.join(violations)}")
+            raise Reject("answer_breaks_rules", f"{question.name}: {'; '.join(violations)}")
         return answer
 
     def answered_by(self) -> str:

@@ -11,6 +11,7 @@ from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.codec import read_image
 from ffpdata.metrics.limits import Limits, beyond
 from ffpdata.metrics.score import DEFAULT, ScoreModel, default_score
+from ffpdata.metrics.style import STYLE, style_agreement
 from ffpdata.metrics.vector import VECTOR
 from ffpdata.metrics.words import WORDS, agreement, seen_colours
 from ffpdata.stages._vision import numeric_facts
@@ -35,19 +36,19 @@ class GradeSettings(StageSettings):
 
 
 class Grade(Stage):
-    """Write the agreement of instruction and pair and the `score`, 0..1, by which curation ranks pairs.
+    """Write how instruction and style image agree with the pair, and the `score`, 0..1, by which curation ranks pairs.
 
     A task that the model does not know is scored by `verify_score` over ten. No model is asked, so that another
     calibration costs next to nothing.
     """
 
-    name, version = "grade", 1
+    name, version = "grade", 2
     optional = (
         *("mask_video", "reference_image", "object", "edit_facts"),
         *(*JUDGED, *METRICS, *(metric.name for metric in VECTOR)),
     )
     reads = ("source_video", "target_video", "instruction", "task", *optional)
-    writes = {**dict.fromkeys(WORDS, float), "score": float, "score_faults": list[str]}
+    writes = {**dict.fromkeys((*WORDS, *STYLE), float), "score": float, "score_faults": list[str]}
     Settings = GradeSettings
 
     def fixed_key(self, roles: tuple[str, ...]) -> str:
@@ -62,7 +63,9 @@ class Grade(Stage):
         reference = read_image(row.file("reference_image")) if row.get("reference_image") else None
         source, target = (cached_video(row.file(name)) for name in ("source_video", "target_video"))
         columns: dict[str, Any] = agreement(row, seen_colours(source, target, masks, reference))
-        numbers = numeric_facts(row) | columns
+        if reference is not None and task == "stylization":
+            columns["style_agreement"] = style_agreement(source, target, reference)
+        numbers = numeric_facts(row) | {name: value for name, value in columns.items() if value is not None}
         model = self.model_of_score().of(task)
         if model is None:
             columns |= {"score": round(float(row.get("verify_score") or 0.0) / 10, 4), "score_faults": []}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from ffpdata.core.stage import Artifact, Child, Reject, Row, Stage, StageSettings
 from ffpdata.media.conform import Conformed, check_source, conform
 from ffpdata.media.cuts import find_shots
@@ -29,6 +31,14 @@ class IngestSettings(StageSettings):
     """Shortest side of a source in pixels, without black bars."""
     timeout_s: float = 180.0
     """Wall-clock limit of each ffmpeg process."""
+    from_start: bool = False
+    """Take the one clip that begins with the source's first frame, to which something given belongs."""
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is as if there were no choice: what was made before there was one keeps its keys."""
+        found: dict[str, Any] = dump(self)
+        return {name: value for name, value in found.items() if (name, value) != ("from_start", False)}
 
 
 class Ingest(Stage):
@@ -64,8 +74,9 @@ class Ingest(Stage):
         check_source(info, min_side=self.settings.min_side)
         clips: list[Child] = []
         paused: list[Reject] = []
-        for start in self._starts(path, info, first_only=bool(row.get("given_box"))):
-            if len(clips) == self.settings.clips_per_source:
+        settings = self.settings
+        for start in self._starts(path, info, first_only=settings.from_start or bool(row.get("given_box"))):
+            if len(clips) == settings.clips_per_source:
                 break
             try:
                 clips.append(self._clip(row, path, info, start, f"{len(clips):02d}"))
@@ -81,7 +92,7 @@ class Ingest(Stage):
         """Return where clips may start, in seconds: one window after the other of the shots that are long enough."""
         settings = self.settings
         clip_seconds = settings.clip.seconds
-        if first_only:  # the user's box belongs to the first frame of the source
+        if first_only:  # the user's box, or edited frame, belongs to the first frame of the source
             return [0.0]
         shots = find_shots(path, info, scan_seconds=settings.scan_seconds)
         if not shots:

@@ -47,6 +47,7 @@ class References(Stage):
     reads = ("style_ids", "sha", "source_video", "styles_offered")
     uses = ("root", "style_paths", "width", "height")
     optional = ("width", "height", "styles_offered")
+    added = ("styles_offered",)
     writes = {"reference_image": Artifact("png"), "style_id": str, "task": str, "variant": str, "seed": int}
     fan_out = True
     Settings = ReferencesSettings

@@ -31,8 +31,12 @@ class Source(Stage):
     reads = (
         *("path", "fingerprint", "problem", "style_paths", "style_fingerprints", "url", "meta", *HINTS),
         *("reference_paths", "reference_fingerprints"),
+        *("edited_first_frame_paths", "edited_first_frame_fingerprints"),
     )
-    added = ("reference_paths", "reference_fingerprints")
+    added = (
+        *("reference_paths", "reference_fingerprints"),
+        *("edited_first_frame_paths", "edited_first_frame_fingerprints"),
+    )
     uses = ("root", "styles_offered")
     writes = {
         "path": str,
@@ -49,6 +53,8 @@ class Source(Stage):
         "style_ids": list[str],
         "reference_paths": list[str],
         "reference_ids": list[str],
+        "edited_first_frame_paths": list[str],
+        "edited_first_frame_ids": list[str],
         "styles_offered": bool,
     }
     fan_out = True
@@ -73,7 +79,7 @@ class Source(Stage):
             "sha": sha,
             "bytes": size,
         }
-        for kind in ("style", "reference"):
+        for kind in ("style", "reference", "edited_first_frame"):
             if row.get(f"{kind}_paths"):
                 images = [_relative(path, row["root"]) for path in row[f"{kind}_paths"]]
                 columns[f"{kind}_paths"] = images
@@ -81,6 +87,8 @@ class Source(Stage):
         if row.get("style_paths"):
             columns["styles_offered"] = bool(row.get("styles_offered"))
         hints = {name: columns[name] for name in HINTS if columns.get(name) is not None}
+        if columns.get("edited_first_frame_ids"):  # one clip may have several edits
+            hints["edited_first_frame"] = columns["edited_first_frame_ids"]
         name = f"{sha}-{digest(hints)[:6]}" if hints else sha
         return Child(name, columns, source_id=sha)
 

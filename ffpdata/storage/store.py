@@ -205,6 +205,14 @@ class Store:
         whole = {"max_concurrency": 1} if is_s3(self.root) else {}  # one request, without asking for the size first
         return bytes(self._do(path, lambda url: self.fs.cat_file(url, **whole)))
 
+    def read_range(self, path: str, start: int, size: int) -> bytes:
+        """Return a part of a file: fewer bytes than `size` where it ends before; errors as `read`."""
+        if self.local:
+            with self.open(path) as stream:
+                stream.seek(start)
+                return stream.read(size)
+        return bytes(self._do(path, lambda url: self.fs.cat_file(url, start=start, end=start + size)))
+
     def size(self, path: str) -> int:
         """Return a file's size in bytes; raises FileNotFoundError where it is missing."""
         if self.local:

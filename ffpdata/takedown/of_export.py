@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.keys import digest
+from ffpdata.core.licences import CLASSES
 from ffpdata.export import card
 from ffpdata.export.dataset import CARD, Dataset, Shard, only_writer, remove_stale
 from ffpdata.export.extras import COLUMNS
@@ -207,6 +208,9 @@ def _about(about: Mapping[str, Any], indexed: Sequence[_Indexed], gone: Sequence
         "geometry": [dict(zip(names, size, strict=True)) | {"pairs": n} for size, n in largest],
         "licences": dict(sorted(Counter(row["licence"] or "unknown" for row in rows).items())),
     }
+    if "licence_classes" in about:
+        classes = Counter(row["licence_class"] for row in rows)
+        counted["licence_classes"] = {name: classes[name] for name in CLASSES if classes[name]}
     for name, key in (("captions_by", "captions_by"), ("depth", "depth")):
         counted[name] = _less(about.get(name, {}), Counter(pair[key] for pair in gone if pair.get(key)))
     if "extras" in about:

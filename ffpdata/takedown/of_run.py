@@ -17,6 +17,7 @@ import pyarrow as pa
 from ffpdata.core.errors import ConfigError
 from ffpdata.curate.curation import bonds, curate
 from ffpdata.export.extras import Extras
+from ffpdata.export.inverse import is_inverse
 from ffpdata.export.shard_plan import choose, places_of
 from ffpdata.manifests.manifest import COMMON, worker_label
 from ffpdata.manifests.run_folder import RunFolder
@@ -58,7 +59,8 @@ def take_down(run: RunFolder, asked: Sequence[str], reason: str = "") -> Takedow
             previews = _previews(connection, run)
             files = _files(connection, run) | {record_path(key) for key in _keys(connection, run)}
         pending = stones.pending
-        done = Takedown(sorted(new), sorted(set(sources) - set(new)), pairs=len(Tombstones(pending).pairs))
+        pairs = [pair for pair in Tombstones(pending).pairs if not is_inverse(str(pair["item_id"]))]
+        done = Takedown(sorted(new), sorted(set(sources) - set(new)), pairs=len(pairs))
         there = [path for path in sorted(files) if run.store.exists(path)]
         if ends or there:
             for path in (REPORT, *sorted(previews)):
@@ -101,6 +103,8 @@ def _stones(
         Tombstone(source, name, reason, now(), False, report, [], tied[source].groups, tied[source].twins)
         for source, name in new.items()
     ]
+    # Places of inverse pairs are noted whether they are exported now or not: an export may ask for them.
+    extras = extras.with_inverse()
     if tracks and choose(connection, tracks, extras, only=Tombstones(stones)):
         shown = {(row["track"], row["item_id"]): row for row in _rows(connection.table("chosen"))}
         for place in places_of(connection, run.store, extras, tracks):

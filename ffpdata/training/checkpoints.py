@@ -34,12 +34,14 @@ class Progress:
         losses: (step, loss), from step 1: the mean over all samples of a step.
         held_out: (step, loss), from step 0: the loss before the first step.
         seconds: time spent on steps, over all starts.
+        terms: parts of the training loss by name, each as (step, mean over the samples of the step that have it).
     """
 
     step: int = 0
     losses: list[tuple[int, float]] = field(default_factory=list)
     held_out: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
+    terms: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
 def save(folder: Path, fingerprint: str, progress: Progress, state: Tensors) -> Path:

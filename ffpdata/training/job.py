@@ -2,139 +2,152 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from dataclasses import asdict, dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import ModelSpec
 from ffpdata.training.atomic_files import write_atomically
-from ffpdata.training.removal_sample import CLIPS, RemovalSample
+from ffpdata.training.sample import Sample
+from ffpdata.training.settings import LoopSettings
 
 VERSION = 1
-"""Raised whenever the same job would give another LoRA: checkpoints of another version are not resumed."""
+"""Raised whenever the same job would give other weights: checkpoints of another version are not resumed."""
 
-JOB, TRAINED, LORA = "job.json", "trained.json", "lora.safetensors"
+JOB, TRAINED = "job.json", "trained.json"
 """Files in the folder of a training."""
 
-
-class TrainSettings(BaseModel):
-    """How a LoRA is trained.
-
-    Rank, rate, decay and targets are those of diffsynth's own script for VACE 14B
-    (examples/wanvideo/model_training/lora/Wan2.1-VACE-14B.sh); the paper names none.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rank: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
-    """Constant over all steps."""
-    weight_decay: float = Field(1e-2, ge=0)
-    steps: int = Field(500, ge=1)
-    """Optimizer steps: that script's 5 epochs of 100 repeats. With a larger number a finished training resumes from its
-    last checkpoint. A step takes about three passes of the transformer: 95 s for VACE 14B on 1280 x 720 x 81 on an H100
-    (estimate, as in the profile `gpu`).
-    """
-    accumulate: int = Field(1, ge=1)
-    """Samples per process and step, whose gradients are added up."""
-    save_every: int = Field(50, ge=1)
-    """Steps between checkpoints; the last two are kept."""
-    seed: int = Field(0, ge=0)
-    """Seed of the LoRA's first weights, the order of the samples, the noise and the timesteps."""
-    gradient_checkpointing: Literal["off", "on", "offload"] = "offload"
-    """What is kept of each block for the backward pass: all of it, its input, or its input in main memory."""
-    targets: str = "q,k,v,o,ffn.0,ffn.2"
-    """Layers of VACE that are trained, by the ends of their names."""
-    gpus: int = Field(1, ge=0)
-    """Processes, each with a GPU and a whole copy of the model; each step takes `accumulate` samples of each. 0 is one
-    process on the CPU; a profile whose runtime says `cpu` stays on the CPU with any number."""
-    validation: int = Field(4, ge=0)
-    """Held-out samples that are drawn, before and after the training."""
-    measured: int = Field(4, ge=0)
-    """Held-out samples whose loss is measured: one pass of the transformer per draw. With all defaults they add a tenth
-    to the training's time."""
-    measure_every: int = Field(50, ge=1)
-    """Steps between measurements."""
-    measure_draws: int = Field(4, ge=1)
-    """Timesteps at which each held-out loss is measured, one from each equal part of the schedule."""
-
-    @property
-    def layers(self) -> list[str]:
-        """`targets` as a list."""
-        return [target.strip() for target in self.targets.split(",")]
+S = TypeVar("S", bound=Sample)
+L = TypeVar("L", bound=LoopSettings)
 
 
 @dataclass(frozen=True)
-class Job:
-    """Everything that the training processes need to know."""
+class Job(ABC, Generic[S, L]):
+    """Everything that the training processes need to know.
 
-    samples: tuple[RemovalSample, ...]
-    held_out: tuple[RemovalSample, ...]
-    keys: dict[str, str]
-    """Item to `removal_sample.content_key` of its sample."""
+    Attributes:
+        samples: to train on.
+        held_out: of other sources: their loss is measured, and the model draws the first of them.
+        keys: item to a hash of all that its latents depend on but the model.
+        spec: the profile's role.
+        settings: of the training.
+        folder: of all its files.
+    """
+
+    samples: tuple[S, ...]
+    held_out: tuple[S, ...]
+    keys: Mapping[str, str]
     spec: ModelSpec
-    settings: TrainSettings
+    settings: L
     folder: Path
+
+    method: ClassVar[str]
+    """Import path of its `Method`, `module:Class`."""
+    base_settings: ClassVar[tuple[str, ...]]
+    """Settings of the role that the latents or the loss depend on."""
+
+    @property
+    @abstractmethod
+    def files(self) -> tuple[str, ...]:
+        """Stems of the files of trained weights that the training writes."""
 
     @property
     def processes(self) -> int:
         """Number of processes."""
-        return max(1, self.settings.gpus)
+        return self.settings.processes
 
     @property
-    def drawn(self) -> tuple[RemovalSample, ...]:
+    def steps(self) -> int:
+        """Number of optimizer steps."""
+        return self.settings.total_steps(len(self.samples))
+
+    @property
+    def drawn(self) -> tuple[S, ...]:
         """Held-out samples that are drawn."""
         return self.held_out[: self.settings.validation]
 
     @property
-    def measured(self) -> tuple[RemovalSample, ...]:
+    def measured(self) -> tuple[S, ...]:
         """Held-out samples whose loss is measured."""
         return self.held_out[: self.settings.measured]
 
     @property
     def fingerprint(self) -> str:
         """Hash of all that the weights after a number of steps depend on; only its own checkpoints are resumed."""
-        free = {"steps", "save_every", "validation"}
-        settings = self.settings.model_dump(mode="json", exclude=free)
+        settings = self.settings.fingerprint(len(self.samples))
         keys = [[self.keys[sample.item_id] for sample in part] for part in (self.samples, self.measured)]
-        return digest(VERSION, keys, settings, self.base())
+        return digest(VERSION, keys, settings, self.base(), *self.more())
+
+    def more(self) -> tuple[Any, ...]:
+        """Return what else the weights depend on."""
+        return ()
 
     def base(self) -> dict[str, Any]:
-        """Identity of the model that is trained: the remover without its LoRAs and its sampling settings."""
+        """Identity of the model that is trained: the role without its LoRAs and its sampling settings."""
+        return self._base
+
+    @cached_property
+    def _base(self) -> dict[str, Any]:  # asked for every sample, of which there may be hundreds of thousands
         settings = self.spec.settings
-        kept = {name: settings[name] for name in ("sources", "tiles", "dtype", "control_scale") if name in settings}
+        kept = {name: settings[name] for name in self.base_settings if name in settings}
         return self.spec.identity() | {"settings": kept}
 
-    def latents_file(self, sample: RemovalSample) -> Path:
+    def lineage(self) -> dict[str, Any]:
+        """Return what the lineage says of what was learned from."""
+        names = ("samples", "held_out")
+        return {name: [dict(sample.record()) for sample in getattr(self, name)] for name in names}
+
+    def weights_file(self, stem: str) -> Path:
+        """Path of a file of trained weights."""
+        return self.folder / f"{stem}.safetensors"
+
+    def latents_file(self, sample: S) -> Path:
         """Path of a sample's latents."""
         name = digest("latents", VERSION, self.keys[sample.item_id], self.base())
         return self.folder / "latents" / f"{name}.safetensors"
 
-    def drawing(self, sample: RemovalSample, revision: str) -> Path:
-        """Path of the clip that the remover makes of a sample, with the LoRA of `revision`, or without it for ""."""
+    def drawing(self, sample: S, revision: str) -> Path:
+        """Path of the clip that the model makes of a sample, trained as in `revision`, or untrained for ""."""
         name = digest("drawing", VERSION, self.keys[sample.item_id], self.spec.identity(), revision)
         return self.folder / "drawings" / f"{name}.mp4"
 
     def write(self) -> Path:
         """Write `job.json` and return its path; it holds absolute paths of this machine."""
-        data: dict[str, Any] = {
-            name: [asdict(sample) for sample in getattr(self, name)] for name in ("samples", "held_out")
-        }
-        data |= {"keys": self.keys, "spec": self.spec.model_dump(), "settings": self.settings.model_dump()}
+        kind = type(self)
+        data = {"job": f"{kind.__module__}:{kind.__qualname__}", **self.data()}
+        data |= {"spec": self.spec.model_dump(), "settings": self.settings.model_dump()}
         return write_atomically(self.folder / JOB, json.dumps(data, default=str, indent=1).encode())
 
+    @abstractmethod
+    def data(self) -> dict[str, Any]:
+        """Return what `job.json` holds beside model and settings."""
+
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read what `write` wrote."""
-        data = json.loads(path.read_text(encoding="utf-8"))
+    @abstractmethod
+    def of(cls, data: Mapping[str, Any], spec: ModelSpec, folder: Path) -> Self:
+        """Return the job that `data` describes.
 
-        def samples(name: str) -> tuple[RemovalSample, ...]:
-            return tuple(RemovalSample(**entry | {clip: Path(entry[clip]) for clip in CLIPS}) for entry in data[name])
+        Args:
+            data: of `job.json`.
+            spec: of `data`.
+            folder: that it lies in.
+        """
 
-        settings = TrainSettings(**data["settings"])
-        spec = ModelSpec(**data["spec"])
-        return cls(samples("samples"), samples("held_out"), data["keys"], spec, settings, path.parent)
+
+def read_job(path: Path) -> Job[Any, Any]:
+    """Read what `Job.write` wrote."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    kind: type[Job[Any, Any]] = imported(data["job"])
+    return kind.of(data, ModelSpec(**data["spec"]), path.parent)
+
+
+def imported(path: str) -> Any:
+    """Return what `module:name` stands for."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -75,8 +75,9 @@ def launch(module: str, config: Path, processes: int, log: Path, say: Callable[[
                 out.write(line)
                 out.flush()
                 tail.append(line.rstrip())
-                if line.startswith(PROGRESS_PREFIX):
-                    say(line.removeprefix(PROGRESS_PREFIX).rstrip())
+                _, found, progress = line.partition(PROGRESS_PREFIX)  # Ray puts the worker's name before it
+                if found:
+                    say(progress.rstrip())
             code = process.wait()
         finally:
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """The training loop, whatever the model: gradient steps over all processes, held-out losses, and checkpoints.
 
-The order of the samples, the noise and the timesteps follow from the seed and the number of a step alone, so a training
-that was killed and resumed ends in the same bytes as one that was not.
+The order of the samples, the noise, the timesteps and the learning rate follow from the seed and the number of a step
+alone, so a training that was killed and resumed ends in the same bytes as one that was not.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ffpdata.core.errors import FatalError
-from ffpdata.core.keys import digest
 from ffpdata.training import checkpoints
 from ffpdata.training.checkpoints import Progress
+from ffpdata.training.order import SampleOrder, seed_of
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
     from ffpdata.training.job import Job
+    from ffpdata.training.latents import LatentCache
+    from ffpdata.training.method import Learner
     from ffpdata.training.process import TrainingProcess
-    from ffpdata.training.removal_sample import RemovalSample
 
     Tensors = Mapping[str, torch.Tensor]
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 class LearnedWeights(Protocol):
     """The weights that are trained, with their optimizer."""
 
-    def step(self) -> float:
-        """Take one optimizer step along the gradients, clear them, and return their norm."""
+    def step(self, number: int) -> float:
+        """Take optimizer step `number`, from 0, along the gradients, clear them, and return their norm."""
 
     def state(self) -> Tensors:
         """Return all that the next steps depend on, for a checkpoint."""
@@ -48,26 +49,26 @@ class TrainingLoop:
         job: samples, settings and folder.
         process: this one of the job's processes.
         accelerator: connects the processes.
-        module: a torch module that returns the loss of one sample, a scalar, for the tensors of the sample, the seed of
-            its noise and, where given, the part of the timesteps (begin, end in 0..1) that one is drawn from.
+        learner: the torch module that returns the loss of one sample.
         weights: those of the module that are trained.
-        load_tensors: reads what the module needs of a sample.
+        latents: what the module needs of each sample.
     """
 
     def __init__(
         self,
-        job: Job,
+        job: Job[Any, Any],
         process: TrainingProcess,
         *,
         accelerator: Accelerator,
-        module: Any,
+        learner: Learner,
         weights: LearnedWeights,
-        load_tensors: Callable[[RemovalSample], Tensors],
+        latents: LatentCache,
     ) -> None:
         self._job, self._settings, self._process = job, job.settings, process
-        self._accelerator, self._module, self._weights = accelerator, module, weights
-        self._load_tensors = load_tensors
-        self._order = SampleOrder(job)
+        self._accelerator, self._learner, self._weights = accelerator, learner, weights
+        self._latents = latents
+        self._order = SampleOrder(job.samples, job.keys, job.settings.seed, job.settings.samples_per_step)
+        self._fingerprint = job.fingerprint
 
     def run(self) -> Progress:
         """Take the steps that are missing, from the newest checkpoint on.
@@ -76,45 +77,47 @@ class TrainingLoop:
             FatalError: a loss or a gradient is not finite; the message names the step, and the sample of the loss.
             GpuMemoryError: the device is full.
         """
-        settings, folder = self._settings, self._job.folder / "checkpoints"
+        settings, steps, folder = self._settings, self._job.steps, self._job.folder / "checkpoints"
         progress = Progress()
-        if found := checkpoints.load(folder, self._job.fingerprint, settings.steps):
+        if found := checkpoints.load(folder, self._fingerprint, steps):
             progress, state = found
             self._weights.load(state)
             self._process.report(f"resuming after step {progress.step}")
         else:
             self._measure(progress)
-        model = self._accelerator.prepare_model(self._module)
-        while progress.step < settings.steps:
+        model = self._accelerator.prepare_model(self._learner)
+        while progress.step < steps:
+            self._latents.reach(progress.step)
             began = time.monotonic()
-            loss = self._gradients(model, progress.step)
-            norm = self._weights.step()
+            loss = self._gradients(model, progress)
+            norm = self._weights.step(progress.step)
             progress.step += 1
             if not math.isfinite(norm):
                 raise FatalError(f"step {progress.step}: the gradient is not finite ({norm}): lower learning_rate")
             progress.losses.append((progress.step, loss))
-            last = progress.step == settings.steps
+            last = progress.step == steps
             if last or progress.step % settings.measure_every == 0:
                 self._measure(progress)
             progress.seconds += time.monotonic() - began
             if self._process.rank == 0 and (last or progress.step % settings.save_every == 0):
-                checkpoints.save(folder, self._job.fingerprint, progress, self._weights.state())
-            self._process.report(_progress_line(progress, settings.steps))
+                checkpoints.save(folder, self._fingerprint, progress, self._weights.state())
+            self._process.report(_progress_line(progress, steps))
         return progress
 
-    def _gradients(self, model: Any, step: int) -> float:
-        """Add up the gradients of one step and return its mean loss over all processes."""
+    def _gradients(self, model: Any, progress: Progress) -> float:
+        """Add up the gradients of the next step and return its mean loss over all processes; notes its terms."""
         import torch
 
-        settings, process = self._settings, self._process
+        settings, process, step = self._settings, self._process, progress.step
         total = torch.zeros((), device=process.device)
+        terms: list[dict[str, float]] = []
         for micro in range(settings.accumulate):
             index = (step * settings.accumulate + micro) * process.world + process.rank
             sample = self._order.sample(index)
             last = micro == settings.accumulate - 1
             synchronised = contextlib.nullcontext() if last else self._accelerator.no_sync(model)
             with process.memory(f"step {step + 1} on {sample.item_id}"), synchronised:
-                loss = model(self._load_tensors(sample), seed_of(settings.seed, "noise", index))
+                loss = model(self._latents.load(sample), seed_of(settings.seed, "noise", index))
                 if not torch.isfinite(loss):
                     raise FatalError(
                         f"step {step + 1}: the loss of {sample.item_id} is not finite ({float(loss)}): lower "
@@ -122,7 +125,19 @@ class TrainingLoop:
                     )
                 self._accelerator.backward(loss / settings.accumulate)
             total += loss.detach() / settings.accumulate
+            terms.append(dict(self._learner.terms))
+        self._note(progress, terms)
         return float(self._accelerator.reduce(total, "mean"))
+
+    def _note(self, progress: Progress, terms: list[dict[str, float]]) -> None:
+        """Add the mean of each term over all samples of a step to `progress`."""
+        if self._process.world > 1:
+            from accelerate.utils import gather_object
+
+            terms = gather_object(terms)
+        for name in sorted({name for each in terms for name in each}):
+            values = [each[name] for each in terms if name in each]
+            progress.terms.setdefault(name, []).append((progress.step + 1, math.fsum(values) / len(values)))
 
     def _measure(self, progress: Progress) -> None:
         """Add the mean loss of the held-out samples to `progress`, always at the same noise and timesteps."""
@@ -139,32 +154,8 @@ class TrainingLoop:
                 seed = seed_of(self._settings.seed, "held out", self._job.keys[sample.item_id], draw)
                 with self._process.memory(f"measuring {sample.item_id}"):
                     window = (draw / draws, (draw + 1) / draws)
-                    losses[index] = self._module(self._load_tensors(sample), seed, window)
+                    losses[index] = self._learner(self._latents.load(sample), seed, window)
         progress.held_out.append((progress.step, float(self._accelerator.reduce(losses, "sum").mean())))
-
-
-class SampleOrder:
-    """The order in which samples are trained on: all of them once per epoch, shuffled anew in each."""
-
-    def __init__(self, job: Job) -> None:
-        self._samples, self._keys, self._seed = job.samples, job.keys, job.settings.seed
-        self._epoch: tuple[int, list[RemovalSample]] = (-1, [])
-
-    def sample(self, index: int) -> RemovalSample:
-        """Return sample number `index` of the training, from 0."""
-        epoch, place = divmod(index, len(self._samples))
-        return self._shuffled(epoch)[place]
-
-    def _shuffled(self, epoch: int) -> list[RemovalSample]:
-        if self._epoch[0] != epoch:  # there may be thousands: they are sorted once per epoch
-            samples = sorted(self._samples, key=lambda s: digest("order", self._seed, epoch, self._keys[s.item_id]))
-            self._epoch = epoch, samples
-        return self._epoch[1]
-
-
-def seed_of(*parts: Any) -> int:
-    """Hash parts into a seed, 0 to 2^60 - 1."""
-    return int(digest(*parts)[:15], 16)
 
 
 def _progress_line(progress: Progress, steps: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,20 +20,25 @@ Loss = tuple[int, float, float | None]
 """Step, training loss, and the loss on held-out pairs where it was measured."""
 
 
-def losses_table(losses: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]]) -> bytes:
+def losses_table(
+    losses: Sequence[tuple[int, float]],
+    held_out: Sequence[tuple[int, float]],
+    terms: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+) -> bytes:
     """Return the CSV table of losses: a row per step, empty where a loss was not measured.
 
     Args:
         losses: (step, training loss), from step 1.
         held_out: (step, held-out loss), from step 0: before the first step.
+        terms: further columns by name, each as (step, value).
     """
-    training, measured = dict(losses), dict(held_out)
+    columns = {"loss": dict(losses), "held_out": dict(held_out)}
+    columns |= {name: dict(values) for name, values in (terms or {}).items()}
+    steps = sorted(set().union(*(values.keys() for values in columns.values())))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["step", "loss", "held_out"])
-    table.writerows(
-        [step, training.get(step, ""), measured.get(step, "")] for step in sorted(training.keys() | measured.keys())
-    )
+    table.writerow(["step", *columns])
+    table.writerows([step, *(values.get(step, "") for values in columns.values())] for step in steps)
     return text.getvalue().encode()
 
 
@@ -116,39 +121,62 @@ WIDTH, HEIGHT, LEFT, RIGHT, BELOW, ABOVE = 720, 300, 60, 12, 34, 26
 """Size of the SVG picture and its margins, in pixels."""
 
 
-def loss_svg(losses: Sequence[tuple[int, float]], held_out: Sequence[tuple[int, float]]) -> str:
-    """Draw losses over steps as an SVG file: each loss, the running mean, and the held-out loss.
+SMALL = 90
+"""Height of the picture of one term, in pixels."""
+
+
+def loss_svg(
+    losses: Sequence[tuple[int, float]],
+    held_out: Sequence[tuple[int, float]],
+    terms: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+) -> str:
+    """Draw losses over steps as an SVG file: each loss, the running mean, the held-out loss, and below each term.
 
     Args:
         losses: (step, training loss), from step 1.
         held_out: (step, held-out loss), from step 0.
+        terms: parts of the loss by name, each as (step, value); each gets a scale of its own.
     """
     drawn = loss_curve(
         [*((step, loss, None) for step, loss in losses), *((step, math.nan, loss) for step, loss in held_out)]
     )
-    body = [f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>']
+    curves = {name: loss_curve([(step, value, None) for step, value in part]) for name, part in (terms or {}).items()}
+    small = {name: curve for name, curve in curves.items() if curve}
+    height = HEIGHT + SMALL * len(small)
+    body = [f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>']
     if drawn:
-        base, end = HEIGHT - BELOW, WIDTH - RIGHT
-        scale = f"translate({LEFT} {ABOVE}) scale({(end - LEFT) / 1000:.4f} {(base - ABOVE) / 1000:.4f})"
-        plain = 'vector-effect="non-scaling-stroke"'
-        lines = [(drawn.raw, "#9bb8d3", 1), (drawn.smooth, "#1f5f99", 2), (drawn.held_out_line, "#c4501b", 2)]
+        body += _picture(drawn, ABOVE, HEIGHT - BELOW)
         body += [
-            f'<path d="M{LEFT} {ABOVE}V{base}H{end}" fill="none" stroke="#999"/>',
-            f'<text x="{LEFT - 6}" y="{ABOVE + 4}" text-anchor="end">{drawn.high:.3g}</text>',
-            f'<text x="{LEFT - 6}" y="{base + 4}" text-anchor="end">{drawn.low:.3g}</text>',
             f'<text x="{LEFT}" y="{HEIGHT - 12}">step {drawn.first}</text>',
-            f'<text x="{end}" y="{HEIGHT - 12}" text-anchor="end">{drawn.last}</text>',
+            f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 12}" text-anchor="end">{drawn.last}</text>',
             f'<text x="{LEFT + 12}" y="16" fill="#1f5f99">training loss, smoothed</text>',
-            f'<g transform="{scale}" fill="none">',
-            *(
-                f'<polyline {plain} stroke="{colour}" stroke-width="{width}" points="{points}"/>'
-                for points, colour, width in lines
-                if points
-            ),
-            "</g>",
         ]
         if drawn.held_out:
             body.append(f'<text x="{LEFT + 260}" y="16" fill="#c4501b">held-out loss</text>')
-    box = f'viewBox="0 0 {WIDTH} {HEIGHT}"'
+    for number, (name, curve) in enumerate(small.items()):
+        top = HEIGHT + SMALL * number
+        body += _picture(curve, top + 18, top + SMALL - 8)
+        body.append(f'<text x="{LEFT + 12}" y="{top + 12}" fill="#1f5f99">{name.replace("_", " ")}</text>')
+    box = f'viewBox="0 0 {WIDTH} {height}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="sans-serif" font-size="12">'
     return "\n".join([head, *body, "</svg>"])
+
+
+def _picture(drawn: LossCurve, top: int, base: int) -> list[str]:
+    """Axes and lines of a curve between two heights of the picture."""
+    end = WIDTH - RIGHT
+    scale = f"translate({LEFT} {top}) scale({(end - LEFT) / 1000:.4f} {(base - top) / 1000:.4f})"
+    plain = 'vector-effect="non-scaling-stroke"'
+    lines = [(drawn.raw, "#9bb8d3", 1), (drawn.smooth, "#1f5f99", 2), (drawn.held_out_line, "#c4501b", 2)]
+    return [
+        f'<path d="M{LEFT} {top}V{base}H{end}" fill="none" stroke="#999"/>',
+        f'<text x="{LEFT - 6}" y="{top + 4}" text-anchor="end">{drawn.high:.3g}</text>',
+        f'<text x="{LEFT - 6}" y="{base + 4}" text-anchor="end">{drawn.low:.3g}</text>',
+        f'<g transform="{scale}" fill="none">',
+        *(
+            f'<polyline {plain} stroke="{colour}" stroke-width="{width}" points="{points}"/>'
+            for points, colour, width in lines
+            if points
+        ),
+        "</g>",
+    ]

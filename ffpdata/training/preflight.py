@@ -5,19 +5,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ffpdata.core.errors import ConfigError, FatalError
-from ffpdata.media.codec import video_info
-from ffpdata.models.wan.memory_estimate import GIB, ClipSize, Network, latent_bytes, training_memory
+from ffpdata.models.wan.memory_estimate import GIB, ClipSize, Network, training_memory
 from ffpdata.training.checkpoints import KEPT
+from ffpdata.training.sample import Sample
 
 if TYPE_CHECKING:
     import torch
 
     from ffpdata.models.wan.loading import LoadPlan
-    from ffpdata.training.job import Job
-    from ffpdata.training.removal_sample import RemovalSample
+    from ffpdata.training.method import Method
+
+S = TypeVar("S", bound=Sample)
 
 CHECKPOINT_BYTES = 12
 """Bytes per trained weight: the weight and AdamW's two moments, in float32."""
@@ -29,35 +30,51 @@ CHEAPER = {"off": "on", "on": "offload"}
 """Value of `gradient_checkpointing` to the next one that takes less memory."""
 
 
-def preflight(job: Job, plan: LoadPlan, device: torch.device, say: Callable[[str], None]) -> None:
-    """Estimate the memory and disk that a job needs and compare them with what is free.
+def network_of(plan: LoadPlan, trained: str, say: Callable[[str], None]) -> tuple[Network | None, int]:
+    """Read the sizes of a transformer from the headers of its files.
 
     Args:
-        job: the job.
-        plan: how the transformer is loaded; only the headers of its files are read.
-        device: the device it is trained on.
-        say: called with the counts and estimates, a line at a time.
+        plan: how the transformer is loaded.
+        trained: the blocks that learn, as in `Network.of`.
+        say: called where they cannot be read.
 
-    Raises:
-        FatalError: too little disk.
-        ConfigError: too little memory, or `targets` names a layer that the model does not have; it says what to change.
+    Returns:
+        Its sizes, None where the weights are pickles; and the bytes of one weight as loaded.
     """
+    item_bytes = 4 if plan.dtype == "float32" else 2
     files = [file for _, part in plan.parts.files for file in part]
     if not all(file.endswith(".safetensors") for file in files):
         say("memory and disk are not counted: the weights are pickles")
-        return
-    network = Network.of(files)
-    settings = job.settings
-    network.check_targets(settings.layers)
-    learned = network.learned(settings.rank, settings.layers)
-    item_bytes = 4 if plan.dtype == "float32" else 2
+        return None, item_bytes
+    return Network.of(files, trained), item_bytes
+
+
+def preflight(
+    method: Method[S], network: Network, learned: int, item_bytes: int, size: Callable[[S], ClipSize]
+) -> None:
+    """Estimate the memory and disk that a job needs and compare them with what is free.
+
+    Args:
+        method: of the job; gives the estimated size of latents.
+        network: sizes of the transformer.
+        learned: number of weights that are trained.
+        item_bytes: of one weight as loaded.
+        size: of a sample's clip.
+
+    Raises:
+        FatalError: too little disk.
+        ConfigError: too little memory; it says what to change.
+    """
+    job, process = method.job, method.process
+    settings, say, device = job.settings, process.report, process.device
     samples = {sample.item_id: sample for sample in (*job.samples, *job.measured)}
-    clips = {item: clip_size(sample) for item, sample in samples.items()}
-    missing = [clips[item] for item, sample in samples.items() if not job.latents_file(sample).is_file()]
-    latents = sum(latent_bytes(network, clip, item_bytes) for clip in missing)
+    missing = [sample for sample in samples.values() if not job.latents_file(sample).is_file()]
+    latents = sum(method.latent_bytes(sample) for sample in missing)
+    if settings.latent_cache_gb is not None:
+        latents = min(latents, int(settings.latent_cache_gb * 1e9))
     need = latents + (KEPT + 1) * CHECKPOINT_BYTES * learned + item_bytes * learned + SPARE_BYTES
     check_disk(job.folder, need)
-    largest = max(clips.values(), key=lambda clip: clip.tokens)
+    largest = max({size(sample) for sample in samples.values()}, key=lambda clip: clip.tokens)
     memory = training_memory(network, largest, learned, settings.gradient_checkpointing, item_bytes)
     say(
         f"{len(job.samples)} samples, {len(job.held_out)} held out; {learned / 1e6:.1f} million weights learn beside "
@@ -72,7 +89,7 @@ def preflight(job: Job, plan: LoadPlan, device: torch.device, say: Callable[[str
         remedy = f"set gradient_checkpointing to {cheaper}, or {remedy}"
     if device.type == "cuda":
         check_card(memory.gpu, *card(device), f"training on {largest} ({memory})", remedy)
-    check_main_memory(memory.offloaded * job.processes, str(largest))
+    check_main_memory(memory.offloaded * max(1, settings.gpus), str(largest))
 
 
 def check_disk(folder: Path, need: int) -> None:
@@ -114,12 +131,6 @@ def check_main_memory(need: float, largest: str) -> None:
             f"gradient_checkpointing offload keeps about {need:.0f} GiB in main memory on {largest}, and {free:.0f} "
             "are free: use fewer gpus on this machine, a smaller clip or model, or gradient_checkpointing on"
         )
-
-
-def clip_size(sample: RemovalSample) -> ClipSize:
-    """Return a sample's number of frames, height and width."""
-    info = video_info(sample.target_video)
-    return ClipSize(info.frames, info.height, info.width)
 
 
 def free_memory() -> float | None:

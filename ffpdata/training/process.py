@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ffpdata.core.errors import FatalError
 from ffpdata.models import gpu_memory
@@ -23,7 +23,7 @@ REMEDY = "Set gradient_checkpointing to offload, lower the rank, train on a smal
 
 
 class TrainingProcess:
-    """This process among those of a job, as torchrun's environment variables describe it.
+    """This process among those of a job, as the environment variables of torchrun or Ray Train say.
 
     Attributes:
         rank: number of this process, from 0.
@@ -34,7 +34,7 @@ class TrainingProcess:
         FatalError: the job wants more GPUs than are visible.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job[Any, Any]) -> None:
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.device = self._device(job)
 
@@ -66,7 +66,7 @@ class TrainingProcess:
         if self.world > 1:
             torch.distributed.barrier()
 
-    def _device(self, job: Job) -> torch.device:
+    def _device(self, job: Job[Any, Any]) -> torch.device:
         import torch
 
         if job.settings.gpus == 0:
@@ -78,7 +78,8 @@ class TrainingProcess:
             os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
             return device
         local = int(os.environ["LOCAL_RANK"])
-        if torch.cuda.device_count() < self.world:
-            raise FatalError(f"gpus is {self.world}, but {torch.cuda.device_count()} are visible here: set fewer")
+        wanted = job.settings.gpus
+        if torch.cuda.device_count() < wanted:
+            raise FatalError(f"gpus is {wanted}, but {torch.cuda.device_count()} are visible here: set fewer")
         torch.cuda.set_device(local)
         return torch.device("cuda", local)

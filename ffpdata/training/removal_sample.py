@@ -6,11 +6,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.core.keys import KEY_CHARS, digest
-from ffpdata.media.codec import video_info
+from ffpdata.media.codec import read_masks, read_video, video_info
+from ffpdata.media.conditioning import blank
 from ffpdata.media.geometry import check_clip
+
+if TYPE_CHECKING:
+    from ffpdata.models.protocols import Frames
 
 CLIPS = ("source_video", "condition_mask", "target_video")
 """Files of a sample: their columns in a run, and its attributes here."""
@@ -44,6 +49,26 @@ class RemovalSample:
     pair: str
     verdict: str
     content: str = ""
+
+    @property
+    def label(self) -> str:
+        """The line above its pictures on the contact sheet."""
+        return f"{self.item_id}: {self.prompt}"
+
+    @property
+    def bucket(self) -> tuple[()]:
+        """All removals are shuffled together."""
+        return ()
+
+    def shown(self) -> dict[str, Frames]:
+        """Return the clip with the object, its region, and the accepted clip."""
+        source = read_video(self.source_video)
+        region = blank(source, read_masks(self.condition_mask))
+        return {"source": source, "region": region, "accepted": read_video(self.target_video)}
+
+    def record(self) -> dict[str, str]:
+        """Return what the lineage records of it."""
+        return {name: getattr(self, name) for name in ("item_id", "pair", "verdict", "prompt")}
 
 
 def content_key(sample: RemovalSample) -> str:

@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ffpdata.curate.curation import curate
+from ffpdata.export.shards import export
 from ffpdata.media.codec import write_video
 from tests.benchmarks.test_defects import rows as defect_rows
 from tests.chromium import needs_chromium
+from tests.fixture_run import copy_run
 
 ROOT = Path(__file__).parents[2]
 CLIP = ["--width", 160, "--height", 96, "--frames", 9]
@@ -173,6 +176,22 @@ def test_gpu_models() -> None:
     assert '"case": "kernels"' in told
     assert '"error"' not in told
     assert '"device": "CPU"' in told
+
+
+@pytest.mark.models
+@pytest.mark.skipif(not importlib.util.find_spec("diffsynth"), reason="the extra `models` is not installed")
+def test_propagation(tmp_path: Path) -> None:
+    run = copy_run(tmp_path / "run")
+    curate(run)
+    export(run, tmp_path / "out")
+    sheet = tmp_path / "sheet.png"
+    options = ["--seeds", 1, "--steps", 4, "--seen", "8,16,5,2", "--sheet", sheet]
+    told = said("propagation", "--exports", tmp_path / "out", *options)
+    for row in ("copy the source", "repeat the edited frame", "warp the edited frame", "baseline", "ast_rope", "full"):
+        assert re.search(rf"^{row} +\d", told, re.MULTILINE), told
+    assert "full: below all three on" in told
+    assert "motion" in told
+    assert sheet.is_file()
 
 
 def test_cascade() -> None:

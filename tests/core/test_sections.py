@@ -59,7 +59,7 @@ def test_all_that_is_wrong_is_one_error_with_file_and_line(tmp_path: Path) -> No
         ("columns=[depth_video]", "'depth_video' holds files: write depth_video.mp4: depth_video under `members`"),
         ("columns=[depth_kind, depth_kind]", "'depth_kind' is listed twice"),
         ("columns=[instruction]", "every index has a column 'instruction' already"),
-        ("columns=[mask_area]", "no stage of this pipeline writes a column 'mask_area'"),
+        ("columns=[mask_coverage]", "no stage of this pipeline writes a column 'mask_coverage'"),
         ("columns=depth_kind", "export.columns: must be a list"),
         ("colums=[a]", "unknown entry 'export.colums'; did you mean 'columns'"),
     ],

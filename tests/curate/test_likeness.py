@@ -50,6 +50,20 @@ def test_sketches_lose_next_to_nothing_and_find_nothing_that_is_not_there(cosine
     assert len(found) >= least * count
 
 
+@pytest.mark.parametrize(("cosine", "least"), [(0.7, 0.9), (0.8, 0.99)])
+def test_many_clips_meet_in_buckets(cosine: float, least: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 300
+    made = vectors(3 * count)
+    for k in range(count):
+        made[count + k] = turned(made[k], cosine, k)
+    texts = ClipVectors([vector_text(v) for v in made])
+    exact = edges(find_look_alikes(texts, 0.5))
+    monkeypatch.setattr("ffpdata.curate.likeness.EXACT", 10)
+    found = edges(find_look_alikes(texts, 0.5))
+    assert found <= exact, "cosines decide, whatever brings two clips together"
+    assert len(found) >= least * count
+
+
 def test_a_vector_of_an_embedder_that_is_no_longer_used_is_none() -> None:
     texts = [vector_text(v) for v in vectors(3)] + [vector_text(vectors(1)[0][:8])]
     found = ClipVectors(texts)

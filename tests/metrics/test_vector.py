@@ -161,6 +161,22 @@ def test_what_changes_outside_is_seen_in_the_one_frame_where_it_is(source, edite
     assert found["spill_worst"] > 10 * max(1, found["spill"])
 
 
+def test_blur_is_told_by_the_edges_of_a_stylization(source, edited, mask) -> None:
+    blurred = np.stack([cv2.GaussianBlur(f, (0, 0), 1.5) for f in styled(source)])
+    sharp, soft = whole(source, styled(source))["crispness"], whole(source, blurred)["crispness"]
+    assert soft < 0.8 * sharp
+    assert "crispness" not in local(source, edited, mask)
+
+
+def test_the_motion_of_the_source_is_told_whatever_the_target(source, edited, mask) -> None:
+    found = whole(source, styled(source))
+    assert found["speed"] == pytest.approx(1.5, abs=0.4)
+    assert found["speed_peak"] > found["speed"]
+    assert found["moving_share"] > 0.8
+    still = whole(np.repeat(source[:1], 4, axis=0), np.repeat(source[:1], 4, axis=0))
+    assert (still["speed"], still["moving_share"]) == (pytest.approx(0, abs=0.05), 0)
+
+
 def test_a_halo_lies_along_the_contour(source, edited, mask) -> None:
     haloed = edited.copy()
     for t in range(FRAMES):

@@ -40,6 +40,7 @@ VACE: dict[str, Any] = {
     },
 }
 I2V: dict[str, Any] = {"dit": {**WAN, "has_image_input": True, "in_dim": 36}}
+FUN_CONTROL: dict[str, Any] = {"dit": {**WAN, "has_image_input": True, "in_dim": 48, "has_ref_conv": True}}
 TEXT: dict[str, Any] = {"vocab": 256, "dim": 32, "dim_attn": 32, "dim_ffn": 64, "num_heads": 4, "num_layers": 1}
 VAE: dict[str, Any] = {"dim": 8, "z_dim": 16, "num_res_blocks": 1}
 IMAGE_LAYERS = 2  # the encoder's width, 1280, is fixed by the library
@@ -91,15 +92,19 @@ def write_vace(folder: Path, shards: int = 1) -> Path:
         **_state(_random(lambda: WanModel(**VACE["dit"]))),
         **_state(_random(lambda: VaceWanModel(**VACE["vace"]))),
     }
-    stem, names = DIT.removesuffix(".safetensors"), sorted(state)
-    paths = [
-        _save({name: state[name] for name in names[number::shards]}, folder / f"{stem}{end}.safetensors")
-        for number, end in enumerate(f"-{n + 1:05d}-of-{shards:05d}" if shards > 1 else "" for n in range(shards))
-    ]
+    paths = _save_shards(state, folder, shards)
     _know(paths, "wan_video_dit", "wan_video_dit.WanModel", VACE["dit"], "wan_video_dit.WanVideoDiTStateDictConverter")
     converter = "wan_video_vace.VaceWanModelDictConverter"
     _know(paths, "wan_video_vace", "wan_video_vace.VaceWanModel", VACE["vace"], converter)
     return _write_common(folder)
+
+
+def _save_shards(state: dict[str, Any], folder: Path, shards: int) -> list[Path]:
+    stem, names = DIT.removesuffix(".safetensors"), sorted(state)
+    return [
+        _save({name: state[name] for name in names[number::shards]}, folder / f"{stem}{end}.safetensors")
+        for number, end in enumerate(f"-{n + 1:05d}-of-{shards:05d}" if shards > 1 else "" for n in range(shards))
+    ]
 
 
 def write_vace_fun(folder: Path) -> Path:
@@ -132,6 +137,19 @@ def write_i2v(folder: Path) -> Path:
 
     path = _save(_state(_random(lambda: WanModel(**I2V["dit"]))), folder / DIT)
     _know([path], "wan_video_dit", "wan_video_dit.WanModel", I2V["dit"])
+    return _write_with_image_encoder(folder)
+
+
+def write_fun_control(folder: Path, shards: int = 2) -> Path:
+    """Write a checkpoint of Wan2.1-Fun-V1.1-Control: 48 channels into the transformer, and the image encoder."""
+    from diffsynth.models.wan_video_dit import WanModel
+
+    paths = _save_shards(_state(_random(lambda: WanModel(**FUN_CONTROL["dit"]))), folder, shards)
+    _know(paths, "wan_video_dit", "wan_video_dit.WanModel", FUN_CONTROL["dit"])
+    return _write_with_image_encoder(folder)
+
+
+def _write_with_image_encoder(folder: Path) -> Path:
     clip = _random(tiny_image_encoder)
     path = _save({name.removeprefix("model."): value for name, value in _state(clip).items()}, folder / CLIP)
     converter = "wan_video_image_encoder.WanImageEncoderStateDictConverter"

@@ -33,7 +33,7 @@ def ask(helper: Helper, do: str, value: object = 0) -> int:
     return int(helper.ask({"do": do, "value": value})[0]["pid"])
 
 
-def gone(pid: int, seconds: float = 10) -> bool:
+def gone(pid: int, seconds: float = 30) -> bool:
     """Whether a process ends within so many seconds; one that waits to be reaped has ended."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -156,17 +156,17 @@ def test_an_interrupt_ends_it_at_once(helper: Helper) -> None:
     timer.start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        helper.ask({"do": "sleep", "value": 15})
-    assert time.monotonic() - start < 10
-    assert gone(pid, 1)
+        helper.ask({"do": "sleep", "value": 100})
+    assert time.monotonic() - start < 60
+    assert gone(pid)
 
 
 OWNER = """
 import threading
 from ffpdata.processes.helper_process import Helper, Limits
-helper = Helper("tests.processes.helper_entries:answer", Limits(cpu_s=20))
+helper = Helper("tests.processes.helper_entries:answer", Limits(cpu_s=200))
 print(helper.ask({"do": "say"})[0]["pid"], flush=True)
-helper.ask({"do": "work", "value": 15})
+helper.ask({"do": "work", "value": 150})
 """
 
 
@@ -182,5 +182,5 @@ def test_a_busy_helper_dies_with_its_owner(number: signal.Signals) -> None:
         pid = int(owner.stdout.readline())
         time.sleep(0.2)
         owner.send_signal(number)
-        owner.wait(10)
+        owner.wait(60)
     assert gone(pid)

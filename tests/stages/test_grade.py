@@ -10,7 +10,7 @@ import pytest
 from ffpdata.core.stage import Reject
 from ffpdata.metrics.score import ScoreModel
 from ffpdata.stages.grade import Grade, GradeSettings
-from tests.stages.alone import Alone, light_square, square
+from tests.stages.alone import Alone, flat, light_square, square
 
 TERM = {"metric": "noise", "side": "high", "knee": 1, "scale": 2, "weight": 1.5}
 MODEL = {"about": "of this test", "tasks": {"modification": {"intercept": 2, "terms": [TERM]}}, "same": {}}
@@ -87,3 +87,14 @@ def test_the_score_s_model_counts_in_the_key() -> None:
     other = MODEL | {"about": "another"}
     keys = {Grade(GradeSettings(score=m)).fixed_key(()) for m in (MODEL, other, ScoreModel(**MODEL), "default")}
     assert len(keys) == 3
+
+
+def test_a_stylization_is_held_against_its_style_image(alone: Alone) -> None:
+    clip = alone.video("styled", flat((180, 40, 30)))
+    row = {"task": "stylization", "instruction": "Restyle it as a picture.", "target_video": clip, "mask_video": None}
+    own, other = (alone.image(name, flat(colour)[0]) for name, colour in (("a", (200, 30, 30)), ("b", (30, 60, 200))))
+    assert grade(alone, **row, reference_image=own)["style_agreement"] > 0.7
+    limits = {"stylization": {"style_agreement": {"min": 0.2}}}
+    with pytest.raises(Reject, match="style_agreement_too_low"):
+        grade(alone, {"limits": limits}, **row, reference_image=other)
+    assert "style_agreement" not in grade(alone), "of a local edit there is nothing to say"

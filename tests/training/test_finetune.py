@@ -18,12 +18,14 @@ from ffpdata.media.codec import read_masks, read_video, write_video
 from ffpdata.models.protocols import Edit
 from ffpdata.models.vace import VaceRoles, VaceSettings
 from ffpdata.models.wan.settings import Lora
-from ffpdata.training import vace_lora
+from ffpdata.training import trainer
 from ffpdata.training.finetune import finetune
-from ffpdata.training.job import TrainSettings
-from ffpdata.training.loop import SampleOrder, seed_of
+from ffpdata.training.order import SampleOrder, seed_of
 from ffpdata.training.preflight import check_card, check_disk, check_main_memory
+from ffpdata.training.process import TrainingProcess
 from ffpdata.training.removal_sample import check_samples
+from ffpdata.training.settings import LoraSettings
+from ffpdata.training.vace_lora import VaceLora
 from tests.models import tiny_wan as tiny
 from tests.training.tiny_training import Forks, job_of, spec_of, write_sample
 
@@ -82,7 +84,7 @@ def test_training_asks_what_the_edit_asks(samples, tmp_path):
     sample, recorder = samples[0], Recorder()
     frames, masks = read_video(sample.source_video), read_masks(sample.condition_mask)
     recorder.edit(frames, masks, prompt=sample.prompt, negative=sample.negative, seed=sample.seed)
-    ours, theirs = vars(vace_lora.VaceTrainer(job).request(sample)), vars(recorder.asked)
+    ours, theirs = vars(VaceLora(job, TrainingProcess(job)).request(sample)), vars(recorder.asked)
     assert theirs["negative"] == "a square, blurry"
     for name, value in theirs.items():
         assert np.array_equal(value, ours[name]) if isinstance(value, np.ndarray) else value == ours[name], name
@@ -94,7 +96,7 @@ def one_sample(forks, spec, samples, tmp_path_factory):
     same = replace(samples[0], item_id="same")
     settings = FEW | {"steps": 60, "learning_rate": 1e-2, "measure_every": 30}
     job = job_of(samples[:1], [same], spec, tmp_path_factory.mktemp("one"), **settings)
-    assert forks.run(vace_lora.main, job.write()) == 0
+    assert forks.run(trainer.main, job.write()) == 0
     return job
 
 
@@ -152,12 +154,12 @@ def test_a_loss_that_is_not_finite_ends_it_and_names_step_and_sample(forks, spec
     from safetensors.torch import load_file, save_file
 
     job = job_of(samples[:2], [], spec, tmp_path / "nan", **FEW, steps=4)
-    assert forks.run(vace_lora.main, job.write()) == 0
+    assert forks.run(trainer.main, job.write()) == 0
     path = job.latents_file(samples[1])
     save_file({name: value * float("nan") for name, value in load_file(path).items()}, path)
     job = job_of(samples[:2], [], spec, tmp_path / "nan", **FEW, steps=8)
-    step = next(n for n in range(4, 8) if SampleOrder(job).sample(n) == samples[1]) + 1
-    assert forks.run(vace_lora.main, job.write()) == 1
+    step = next(n for n in range(4, 8) if SampleOrder(job.samples, job.keys, 0, 1).sample(n) == samples[1]) + 1
+    assert forks.run(trainer.main, job.write()) == 1
     kind, said = json.loads((job.folder / "error.json").read_text())
     assert kind == "FatalError"
     assert f"step {step}: the loss of clip1/removal/bbox is not finite" in said
@@ -192,7 +194,7 @@ def measure_at_work(job):
 def test_a_training_killed_at_several_instants_ends_in_the_same_bytes(forks, spec, samples, tmp_path):
     settings = FEW | {"steps": 24, "save_every": 4, "measure_every": 7, "accumulate": 2}
     whole, broken = (job_of(samples[:3], samples[3:], spec, tmp_path / n, **settings) for n in ("whole", "broken"))
-    assert forks.run(vace_lora.main, whole.write()) == 0
+    assert forks.run(trainer.main, whole.write()) == 0
 
     def latents():
         return {path.name: path.stat().st_mtime_ns for path in (broken.folder / "latents").glob("[!.]*")}
@@ -209,7 +211,7 @@ def test_a_training_killed_at_several_instants_ends_in_the_same_bytes(forks, spe
     ]
     kept = {}
     for delay, reached in zip((0, 0, 0, 0.03, 0.07), instants, strict=True):
-        process = forks.start(vace_lora.main, broken.write())
+        process = forks.start(trainer.main, broken.write())
         while not reached():
             assert process.is_alive()
             time.sleep(0.001)
@@ -221,7 +223,7 @@ def test_a_training_killed_at_several_instants_ends_in_the_same_bytes(forks, spe
         kept = latents()
     assert 0 < step() < 24
     assert not (broken.folder / "lora.safetensors").exists()
-    assert forks.run(vace_lora.main, broken.write()) == 0
+    assert forks.run(trainer.main, broken.write()) == 0
     assert (broken.folder / "lora.safetensors").read_bytes() == (whole.folder / "lora.safetensors").read_bytes()
     ours, theirs = trained(broken), trained(whole)
     assert len(theirs["losses"]) == 24
@@ -233,7 +235,7 @@ def test_a_training_killed_at_several_instants_ends_in_the_same_bytes(forks, spe
 def test_more_steps_go_on_and_other_settings_begin_anew(forks, spec, samples, tmp_path):
     def losses(folder, **settings):
         job = job_of(samples[:2], [], spec, tmp_path / folder, **FEW | settings)
-        assert forks.run(vace_lora.main, job.write()) == 0
+        assert forks.run(trainer.main, job.write()) == 0
         return trained(job)["losses"], job
 
     few, job = losses("grows", steps=3)
@@ -252,7 +254,7 @@ def test_what_is_kept_for_the_way_back_does_not_change_what_is_learned(forks, sp
     made = set()
     for how in ("off", "on", "offload"):
         job = job_of(samples[:2], [], spec, tmp_path / how, **FEW, steps=3, gradient_checkpointing=how)
-        assert forks.run(vace_lora.main, job.write()) == 0
+        assert forks.run(trainer.main, job.write()) == 0
         made.add((job.folder / "lora.safetensors").read_bytes())
     assert len(made) == 1
 
@@ -263,12 +265,12 @@ def test_what_is_kept_for_the_way_back_does_not_change_what_is_learned(forks, sp
 def test_two_processes_and_what_stands_in_the_folder(forks, spec, samples, tmp_path):
     said = []
     folder = tmp_path / "tuned"
-    settings = TrainSettings(rank=4, steps=4, save_every=2, measure_every=2, measure_draws=2, gpus=2, validation=1)
+    settings = LoraSettings(rank=4, steps=4, save_every=2, measure_every=2, measure_draws=2, gpus=2, validation=1)
     tuned = finetune(samples[:3], samples[3:], spec, settings, folder, said.append)
 
     # Two processes with a sample each take the steps of one with two.
     job = job_of(samples[:3], samples[3:], spec, tmp_path / "one", **FEW, steps=4, accumulate=2, measure_every=2)
-    assert forks.run(vace_lora.main, job.write()) == 0
+    assert forks.run(trainer.main, job.write()) == 0
     assert [step for step, _ in tuned.losses] == [1, 2, 3, 4]
     assert [loss for _, loss in tuned.losses] == pytest.approx([loss for _, loss in trained(job)["losses"]], rel=0.02)
 
@@ -308,7 +310,7 @@ def test_two_processes_and_what_stands_in_the_folder(forks, spec, samples, tmp_p
 def test_one_process_and_a_layer_that_there_is_not(samples, spec, tmp_path):
     real = spec.model_copy(update={"backend": "ffpdata.models.vace:Vace"})  # its library is not reached
     with pytest.raises(ConfigError, match="VACE has no layer 'qkv'; it has after_proj, before_proj, "):
-        finetune(samples[:1], [], real, TrainSettings(targets="q,qkv", steps=1), tmp_path, print)
+        finetune(samples[:1], [], real, LoraSettings(targets="q,qkv", steps=1), tmp_path, print)
     assert "Traceback" not in (tmp_path / "train.log").read_text()
     assert not list((tmp_path / "latents").glob("*"))
 
@@ -319,7 +321,7 @@ def test_one_process_and_a_layer_that_there_is_not(samples, spec, tmp_path):
 def test_a_back_end_that_cannot_learn_is_named(samples, tmp_path):
     spec = ModelSpec(backend="ffpdata.models.classical.remover:TemporalFill")
     with pytest.raises(ConfigError, match=r"TemporalFill cannot be fine-tuned: use .*vace:Vace"):
-        finetune(samples[:1], [], spec, TrainSettings(), tmp_path, print)
+        finetune(samples[:1], [], spec, LoraSettings(), tmp_path, print)
 
 
 def test_samples_that_do_not_fit_are_named(samples, tmp_path):

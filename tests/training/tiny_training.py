@@ -13,8 +13,9 @@ import numpy as np
 
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media.codec import write_masks, write_video
-from ffpdata.training.job import Job, TrainSettings
 from ffpdata.training.removal_sample import RemovalSample, content_key
+from ffpdata.training.settings import LoraSettings
+from ffpdata.training.vace_lora import VaceJob
 
 SHAPE = (9, 64, 64, 3)
 LIBRARIES = ["diffsynth.pipelines.wan_video", "diffsynth.diffusion.training_module", "peft", "accelerate"]
@@ -56,10 +57,10 @@ def spec_of(checkpoint: Path, **settings: Any) -> ModelSpec:
 
 def job_of(
     samples: list[RemovalSample], held_out: list[RemovalSample], spec: ModelSpec, folder: Path, **settings: Any
-) -> Job:
+) -> VaceJob:
     folder.mkdir(parents=True, exist_ok=True)
     keys = {sample.item_id: content_key(sample) for sample in (*samples, *held_out)}
-    return Job(tuple(samples), tuple(held_out), keys, spec, TrainSettings(**settings), folder)
+    return VaceJob(tuple(samples), tuple(held_out), keys, spec, LoraSettings(**settings), folder)
 
 
 class Forks:

@@ -69,7 +69,7 @@ def export_files(
             for first in range(0, len(entries), BATCH):
                 batch = entries[first : first + BATCH]
                 table = rows(chosen.connection, batch[0].place, batch[-1].place)
-                made = [records.record(row, entry.key) for row, entry in zip(table, batch, strict=True)]
+                made = [records.record(row, entry.key, entry.base) for row, entry in zip(table, batch, strict=True)]
                 loads = [
                     partial(load_members, run.store, entry, to_json(record))
                     for entry, record in zip(batch, made, strict=True)

@@ -2,8 +2,8 @@
 
 What suits is chosen by the object's measured colours: another colour, stripes, dots or checks that stick to it, two
 colours, a darker or lighter tone, or grey. Only the part that carries the object's paint changes, so that the tyres of
-a red motorcycle remain black; its shadow on the ground stays as it is. One map serves the whole clip, so that it does
-not flicker, and shading and texture stay.
+a red motorcycle remain black; its shadow on the ground stays as it is. A material covers all of an object, whatever its
+colours. One map serves the whole clip, so that it does not flicker, and shading and texture stay.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     Plane = NDArray[np.float32]
     Area = tuple[slice, slice]
 
+LookName = Literal[
+    "recolour", "stripes", "dots", "checks", "two_colours", "darker", "lighter", "grey",
+    "gold", "bronze", "marble", "jade",
+]  # fmt: skip
 SAMPLES = 8
 """Frames on which the object's colour is measured."""
 LEAST_PIXELS = 64
@@ -49,9 +53,7 @@ FADES = 0.5
 class RecolourSettings(BackendSettings):
     """Settings of `Recolour`."""
 
-    looks: tuple[Literal["recolour", "stripes", "dots", "checks", "two_colours", "darker", "lighter", "grey"], ...] = (
-        LOOKS
-    )
+    looks: tuple[LookName, ...] = LOOKS
     """Looks to choose from."""
     feather_px: float = 1.5
     """Softness of the region's edge on a 720-line clip."""
@@ -63,7 +65,7 @@ class Recolour:
     """The embedded swapper: an `Inpainter` whose edits are always modifications."""
 
     name = "recolour"
-    version = 2
+    version = 4
     tasks = ("swap",)
     Settings = RecolourSettings
 
@@ -94,10 +96,10 @@ class Recolour:
             seed: any integer.
 
         Returns:
-            The clip, and facts: `look_<name>` is 1 for the look it got; `delta_e` (CIE76 distance of the changed part's
-            mean colour), `painted_part` (share of the object that carries the changed paint), `coloured` and
-            `coloured_least` (share of the object that changes, on average and in the frame with the least), and
-            `shadow_part` (share of the outline that is shadow, and stays).
+            The clip, and facts: `look_<name>` is 1 for the look it got, `new_colour_<name>` for its one new colour;
+            `delta_e` (CIE76 distance of the changed part's mean colour), `painted_part` (share of the object that
+            carries the changed paint), `coloured` and `coloured_least` (share of the object that changes, on average
+            and in the frame with the least), and `shadow_part` (share of the outline that is shadow, and stays).
 
         Raises:
             Reject: `object_unseen` for an empty mask, `no_dominant_colour` where no look suits, `colour_unchanged`, and
@@ -127,6 +129,8 @@ class Recolour:
         else:
             detail = f"colour distance {', '.join(weak)}, at least {self.settings.min_delta_e}"
             raise Reject("colour_unchanged", detail)
+        if look.colour:
+            facts[f"new_colour_{look.colour}"] = 1.0
         facts |= {f"look_{look.name}": 1.0, "painted_part": look.part.share(lab), "shadow_part": shadow}
         if facts["coloured_least"] < FADES * facts["coloured"]:
             raise Reject(

@@ -32,8 +32,17 @@ SAME_KIND = (
 )
 """Labels that the detector gives to one and the same thing."""
 
-SAID = {"coffee cup": "cup", "mug": "cup", "stationary bicycle": "bicycle"}
-"""What people say for a label."""
+SAID = {"coffee cup": "cup", "mug": "cup", "stationary bicycle": "bike", "bicycle": "bike"}
+"""What people say for a label. Motorcycles get the label of bicycles, too."""
+
+SURE_NAMES = {"person": 0.38, "coffee cup": 0.45, "mug": 0.45, "bicycle": 0.45, "stationary bicycle": 0.45}
+SURE_NAMES |= {"car": 0.55, "laptop": 0.55, "dog": 0.68, "cat": 0.68, "bottle": 0.68, "box": 1.01}
+"""Score from which a label is the thing's name; `SURE_NAME` for all others. Plastic cups are bottles with .59, plush
+bears dogs with .66, and whatever is square is a box."""
+SURE_NAME = 0.6
+WIDER_NAMES = {"car": ("vehicle", 0.4), "vehicle": ("vehicle", 0.4)}
+WIDER_NAMES |= dict.fromkeys(("dog", "cat", "cattle"), ("animal", 0.5))
+"""What is said of a thing whose label is less sure, and the score from which that is true."""
 
 FIXED = frozenset({"table", "desk", "computer monitor"})
 """Labels of what other things stand on or belong to; nobody edits them first, and their outline is unclear."""
@@ -43,7 +52,7 @@ WORDS = {
     "coffee cup": "cup mug teacup coffee",
     "car": "car taxi truck van bus suv pickup jeep vehicle",
     "bicycle": "bicycle bike",
-    "dog": "dog puppy",
+    "dog": "dog puppy animal",
     "cat": "cat kitten",
     "cattle": "cattle cow bull calf",
     "laptop": "laptop notebook computer",
@@ -64,6 +73,8 @@ GENERIC = frozenset({"object", "thing", "moving object", "subject", "item"})
 MIN_AREA = 0.002
 """Smallest candidate, of the frame."""
 MAX_AREA = 0.45
+MAX_BOX = 0.75
+"""Largest box of a named candidate: of a close-up about half of it is the thing itself."""
 _SURE = 0.45
 """Score from which the place of a detection is taken: nothing without a name is looked for there."""
 _SALIENT = 0.5
@@ -79,21 +90,26 @@ class Candidate:
         label: of the detector; "" for a salient thing without a name.
         box: x0, y0, x1, y1 in pixels of the frame.
         value: for the order, best first; comparable within a frame alone.
+        score: of the label, or how salient it is where it has none.
     """
 
     label: str
     box: Box
     value: float
+    score: float = 1.0
 
     @property
     def name(self) -> str:
         """What people call it."""
-        return spoken(self.label)
+        return spoken(self.label, self.score)
 
 
-def spoken(label: str) -> str:
-    """Return what people call a label; `object` for none."""
-    return SAID.get(label, label) or "object"
+def spoken(label: str, score: float = 1.0) -> str:
+    """Return what people call a thing with a label of such a score: a wider name where it is unsure, or `object`."""
+    if label and score >= SURE_NAMES.get(label, SURE_NAME):
+        return SAID.get(label, label)
+    wider, least = WIDER_NAMES.get(label, ("", 1.0))
+    return wider if wider and score >= least else "object"
 
 
 def kinds(label: str) -> frozenset[str]:
@@ -121,9 +137,9 @@ def named_candidates(found: Sequence[Detection], saliency: Plane, size: tuple[in
     out = []
     for one in found:
         part = area(one.box) / (size[0] * size[1])
-        if one.label not in FIXED and MIN_AREA <= part <= MAX_AREA:
+        if one.label not in FIXED and MIN_AREA <= part <= MAX_BOX:
             seen = 0.5 + 0.5 * _peak(saliency, one.box, size)
-            out.append(Candidate(one.label, one.box, one.score * seen * part**-_SMALLER_FIRST))
+            out.append(Candidate(one.label, one.box, one.score * seen * part**-_SMALLER_FIRST, one.score))
     return sorted(out, key=lambda c: (-c.value, c.box))
 
 
@@ -145,7 +161,7 @@ def salient_candidates(saliency: Plane, taken: Sequence[Box], size: tuple[int, i
         part = pixels / saliency.size
         if MIN_AREA <= part <= MAX_AREA and not any(_shares(box, other) for other in taken):
             sure = float(saliency[labels == i].mean())
-            out.append(Candidate("", box, sure * part**-_SMALLER_FIRST))
+            out.append(Candidate("", box, sure * part**-_SMALLER_FIRST, sure))
     return sorted(out, key=lambda c: (-c.value, c.box))
 
 

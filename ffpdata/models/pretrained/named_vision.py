@@ -44,7 +44,7 @@ class NamedVision(TemplateVision):
     """
 
     name = "named_vision"
-    version = 1
+    version = 3
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)

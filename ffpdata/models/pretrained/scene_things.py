@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ffpdata.models.classical.attributes import clear_colour
-from ffpdata.models.pretrained.candidates import SAID, kinds
+from ffpdata.models.pretrained.candidates import kinds, spoken
 from ffpdata.models.pretrained.detector import Detection, area, share_inside
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def scene_things(frames: Frames, detector: ObjectDetector, first: str = "") -> S
         members = [[d for d in one if d.label in kinds(label)] for one in found]
         if label not in (*SUPPORTS, *UNSAID) and all(members):
             things.append(_thing(label, [_apart(one) for one in members], width))
+    things = [thing for thing in things if thing.name != spoken("")]
     things.sort(key=lambda thing: thing.name != first)
     supports = [d for d in found[0] if d.label in SUPPORTS]
     if not things:
@@ -129,7 +130,7 @@ def _thing(label: str, members: Sequence[Sequence[Detection]], width: int) -> Th
     if count == 1 and max(centres) - min(centres) < _STAYS:
         off = 2 * float(np.mean(centres)) - 1
         side = "middle" if abs(off) < _CENTRE else "left" if off < 0 else "right"
-    return Thing(SAID.get(label, label), label, count, side, best.box)
+    return Thing(spoken(label, best.score), label, count, side, best.box)
 
 
 def _ground(frame: Frames, box: Box, size: tuple[int, int]) -> str:

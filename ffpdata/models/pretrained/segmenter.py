@@ -37,7 +37,13 @@ from ffpdata.models.pretrained.candidates import (
 from ffpdata.models.pretrained.detector import MIN_SCORE, ObjectDetector, area, overlap
 from ffpdata.models.pretrained.key_frames import KeyFrames
 from ffpdata.models.pretrained.object_masks import object_masks
-from ffpdata.models.pretrained.outline_facts import agreed_name, found_facts, outline_facts
+from ffpdata.models.pretrained.outline_facts import (
+    agreed_name,
+    first_outline_facts,
+    found_facts,
+    outline_facts,
+    shape_facts,
+)
 from ffpdata.models.pretrained.salient import SalientObjects
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.settings import parse_settings
@@ -66,13 +72,17 @@ class DetectionSegmenterSettings(GuardSettings):
     """The same in every single key frame (`object_half_lost`)."""
     min_least_share: float = Field(0.6, ge=0, le=1)
     """Smallest area of a frame over the median of those around it (`object_half_lost`)."""
-    max_thick_change: float = Field(0.2, ge=0)
+    max_thick_change: float = Field(0.1, ge=0)
     """Largest part, no limb, that the mask gains or loses between key frames, over its area (`takes_another`): a
     neighbour or a piece of the scene."""
+    max_thick_flicker: float = Field(0.02, ge=0)
+    """Largest mean of such parts from frame to frame (`outline_flickers`)."""
     min_flow_iou: float = Field(0.8, ge=0, le=1)
     """Smallest mean overlap of a mask with its successor warped back by flow (`outline_flickers`)."""
     min_contour_contrast: float = Field(0.7, ge=0, le=1)
     """Smallest share of the contour across which colours differ (`takes_ground`): ground has no edge in it."""
+    min_whole: float = Field(0.9, ge=0, le=1)
+    """Smallest share of one piece in what was outlined by its motion alone (`takes_another`)."""
     max_holes: float = Field(0.12, ge=0, le=1)
     """Largest share of holes in the outline (`outline_has_holes`)."""
     max_unsure: float = Field(0.5, ge=0)
@@ -88,6 +98,12 @@ _SURE = 0.45
 """Score of a detection that comes before whatever moves without a name."""
 _SAME = 0.5
 """Overlap of two boxes that are one object."""
+_STANDS_OUT = 0.8
+"""How salient a thing without a name is, from which it comes before what moves."""
+_UNNAMED = ("not_redetected", "name_unsure")
+"""Reasons of a thing that may be edited, but not under that name."""
+_HOPELESS = 0.7
+"""Share of a limit below which a single frame decides."""
 _EARLY = 3
 """What moves is a candidate where it is seen in one of the first frames, so many."""
 
@@ -100,7 +116,7 @@ class DetectionSegmenter:
     """
 
     name = "detection_segmenter"
-    version: int = 1
+    version: int = 3
     Settings = DetectionSegmenterSettings
 
     @classmethod
@@ -138,11 +154,12 @@ class DetectionSegmenter:
         for phrase, one in self._candidates(keys, evidence, frames, phrases, box):
             if any(overlap(one.box, other) > _SAME for other in tried):
                 continue
-            tried.append(one.box)
             try:
                 return self._segment_one(keys, evidence, frames, phrase, one)
             except Reject as reject:
-                first = first or Reject(reject.reason, f"{phrase}: {reject.detail}", reject.facts)
+                first = first or Reject(reject.reason, f"{phrase or one.name}: {reject.detail}", reject.facts)
+                if reject.reason not in _UNNAMED:  # a generic phrase may take it without its name
+                    tried.append(one.box)
             if len(tried) == self.settings.most_tried:
                 break
         if box is None:
@@ -155,16 +172,38 @@ class DetectionSegmenter:
     def _segment_one(
         self, keys: KeyFrames, evidence: ClipEvidence, frames: Frames, phrase: str, one: Candidate
     ) -> Segmentation:
+        """Outline a candidate in every frame; phrase "" gives it the name of which the detector is sure, or `object`.
+
+        Raises:
+            Reject: a limit is broken.
+        """
         x0, y0, x1, y1 = (v * keys.scale for v in one.box)
+        limits = self.settings
+        check_gates(
+            first_outline_facts(evidence.clip[0], keys, (x0, y0, x1, y1)),
+            [
+                ("outline_unsure", "unsure", "at most", limits.max_unsure),
+                ("takes_ground", "contour_contrast", "at least", _HOPELESS * limits.min_contour_contrast),
+            ],
+        )
         outlines = keys.follow(evidence.flows, (x0, y0, x1, y1), one.label)
         facts = found_facts(outlines, named=bool(one.label))
-        limits = self.settings
+        if not phrase:
+            often = facts.get("redetected", 0.0) >= limits.min_redetected
+            phrase = spoken(one.label, facts.get("name_score", 0.0) if often else 0.0)
+        elif labels_of(phrase):
+            check_gates(
+                facts,
+                [
+                    ("not_redetected", "redetected", "at least", limits.min_redetected),
+                    ("name_unsure", "name_score", "at least", limits.min_name_score),
+                ],
+            )
         check_gates(
             facts,
             [
-                ("not_redetected", "redetected", "at least", limits.min_redetected),
-                ("name_unsure", "name_score", "at least", limits.min_name_score),
                 ("outline_unsure", "unsure", "at most", limits.max_unsure),
+                ("coverage", "outlined", "at least", limits.min_coverage),
             ],
         )
         found = object_masks(evidence, outlines)
@@ -180,6 +219,7 @@ class DetectionSegmenter:
                 ("object_half_lost", "least_share", "at least", limits.min_least_share),
                 ("takes_another", "thick_change", "at most", limits.max_thick_change),
                 ("outline_flickers", "flow_iou", "at least", limits.min_flow_iou),
+                ("outline_flickers", "thick_flicker", "at most", limits.max_thick_flicker),
                 ("takes_ground", "contour_contrast", "at least", limits.min_contour_contrast),
                 ("outline_has_holes", "holes", "at most", limits.max_holes),
             ],
@@ -194,26 +234,39 @@ class DetectionSegmenter:
 
         Raises:
             Reject: as `MotionSegmenter`; `no_target` where it is not in the first frame, `not_redetected` or
-                `outline_disagrees` where the detector does not agree.
+                `outline_disagrees` where the detector does not agree, and a limit on its shape.
         """
         masks, facts = self._motion.find(evidence)
         if not masks[0].any():
             raise Reject("no_target", "what moves is not in the first frame", facts)
+        facts |= shape_facts(evidence, masks, keys)
+        limits = self.settings
+        check_gates(
+            facts,
+            [
+                ("object_half_lost", "least_share", "at least", limits.min_least_share),
+                ("outline_flickers", "flow_iou", "at least", limits.min_flow_iou),
+                ("outline_flickers", "thick_flicker", "at most", limits.max_thick_flicker),
+                ("takes_ground", "contour_contrast", "at least", limits.min_contour_contrast),
+                ("takes_another", "whole", "at least", limits.min_whole),
+            ],
+        )
         label, agreement = agreed_name(masks, keys)
         facts |= agreement
+        said = spoken(label, agreement["name_score"])
         for phrase in phrases:
             labels = labels_of(phrase)
             if label in labels or (label and phrase.lower() in GENERIC):
                 check_gates(
                     facts,
                     [
-                        ("not_redetected", "redetected", "at least", self.settings.min_redetected),
-                        ("outline_disagrees", "box_fit", "at least", self.settings.min_box_fit),
+                        ("not_redetected", "redetected", "at least", limits.min_redetected),
+                        ("outline_disagrees", "box_fit", "at least", limits.min_box_fit),
                     ],
                 )
-            elif labels or facts["redetected"] >= self.settings.min_redetected:
+            elif labels or facts["redetected"] >= limits.min_redetected:
                 continue
-            name = spoken(label) if phrase.lower() in GENERIC else phrase
+            name = said if phrase.lower() in GENERIC else phrase
             score = facts["temporal_iou"] * facts["coverage"] * facts["motion_coherence"]
             return Segmentation(enlarge(masks, frames.shape[1:3]), name, float(np.clip(score, 0, 1)), facts)
         raise Reject("no_target", f"what moves is no {' or '.join(phrases)}", facts)
@@ -221,32 +274,33 @@ class DetectionSegmenter:
     def _candidates(
         self, keys: KeyFrames, evidence: ClipEvidence, frames: Frames, phrases: Sequence[str], box: Box | None
     ) -> Iterator[tuple[str, Candidate]]:
-        """Yield what could be meant, best first, with the phrase for it."""
+        """Yield what could be meant, best first, with the phrase for it; "" where the detector is to name it."""
         size = frames.shape[1], frames.shape[2]
         found = [d for d in keys.detections(0) if d.score >= MIN_SCORE]
         if box is not None:
             place = clip_box(box, size)
             label = next((d.label for d in found if overlap(d.box, place) > _SAME), "")
-            yield phrases[0] if phrases else Candidate(label, place, 1.0).name, Candidate(label, place, 1.0)
+            yield phrases[0] if phrases else "", Candidate(label, place, 1.0)
             return
         (saliency,) = self._salient.maps([frames[0]])
         named = named_candidates(found, saliency, size)
         sure = {d.box for d in found if d.score >= _SURE}
+        taken = sure_boxes(found)
+        salient = salient_candidates(saliency, taken, size)
         for phrase in phrases:
-            labels = labels_of(phrase)
-            if labels:
+            if labels := labels_of(phrase):
                 yield from ((phrase, one) for one in named if one.label in labels)
                 continue
-            generic = phrase.lower() in GENERIC
-            if generic:
-                yield from ((one.name, one) for one in named if one.box in sure)
-            taken = sure_boxes(found)
+            if phrase.lower() in GENERIC:
+                yield from (("", one) for one in named if one.box in sure)
+                yield from (("", one) for one in salient if one.score >= _STANDS_OUT)
+                yield from (("", one) for one in self._moving(keys, evidence, named))
+                yield from (("", one) for one in (*named, *salient))
+                continue
             for one in self._moving(keys, evidence, named):
-                if generic or not any(overlap(one.box, other) > _SAME for other in taken):
-                    yield (one.name if generic and one.label else phrase), one
-            if generic:
-                yield from ((one.name, one) for one in named)
-            yield from ((phrase, one) for one in salient_candidates(saliency, taken, size))
+                if not any(overlap(one.box, other) > _SAME for other in taken):
+                    yield phrase, one
+            yield from ((phrase, one) for one in salient)
 
     @staticmethod
     def _moving(keys: KeyFrames, evidence: ClipEvidence, named: Sequence[Candidate]) -> Iterator[Candidate]:

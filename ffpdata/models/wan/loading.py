@@ -31,6 +31,8 @@ class LoadPlan:
         ranks: processes per clip.
         quantization: the setting of this name.
         compiled: whether the blocks are compiled.
+        beside: models of the pipeline that the transformer's files must hold beside it, e.g. `vace`; of two
+            transformers each has its own.
     """
 
     parts: Parts
@@ -41,6 +43,7 @@ class LoadPlan:
     ranks: int = 1
     quantization: str = "none"
     compiled: bool = False
+    beside: tuple[str, ...] = ()
 
 
 def require(*packages: str) -> None:
@@ -99,22 +102,23 @@ def load(plan: LoadPlan) -> Any:
     except (ValueError, KeyError, OSError) as err:
         names = ", ".join(f"{part} {files[0]}" for part, files in plan.parts.files)
         raise FatalError(f"not the checkpoint that it should be ({str(err).splitlines()[0]}): {names}") from err
-    missing = [part for part, model in _models(pipe, plan.parts).items() if model is None]
+    missing = [part for part, model in _models(pipe, plan).items() if model is None]
     if missing:
         raise FatalError(f"the checkpoint has no {' and no '.join(missing)}: {dict(plan.parts.files)}")
     return pipe
 
 
-def _models(pipe: Any, parts: Parts) -> dict[str, Any]:
+def _models(pipe: Any, plan: LoadPlan) -> dict[str, Any]:
     """Return the pipeline's models by part; None for a model that the files lack."""
-    names = [part for part, _ in parts.files]
+    names = [part for part, _ in plan.parts.files]
     found = {TRANSFORMER: pipe.dit, HIGH_NOISE: pipe.dit, LOW_NOISE: pipe.dit2, "text_encoder": pipe.text_encoder}
     found |= {"vae": pipe.vae, "image_encoder": pipe.image_encoder}
     models = {part: found[part] for part in names}
-    if not {TRANSFORMER, HIGH_NOISE}.isdisjoint(names) and "image_encoder" not in names:
-        models["vace"] = pipe.vace
-    if LOW_NOISE in names:
-        models["vace of the low noise"] = pipe.vace2
+    for name in plan.beside:
+        if not {TRANSFORMER, HIGH_NOISE}.isdisjoint(names):
+            models[name] = getattr(pipe, name)
+        if LOW_NOISE in names:
+            models[f"{name} of the low noise"] = getattr(pipe, f"{name}2")
     return models
 
 

@@ -13,6 +13,9 @@ from ffpdata.models.weights import safetensors_shapes
 
 GIB = 1024**3
 
+BLOCKS, VACE_BLOCKS = "blocks", "vace_blocks"
+"""Names of the transformer's blocks and of VACE's own."""
+
 TEXT_TOKENS = 512
 """Tokens of a prompt (Wan's shared_config.py: text_len)."""
 
@@ -40,16 +43,16 @@ CONTEXT_GIB = 1.5
 
 @dataclass(frozen=True)
 class Network:
-    """Sizes of a VACE transformer.
+    """Sizes of a Wan transformer, with VACE or without.
 
     Attributes:
         width: channels of a token.
         wide: channels inside a feed-forward layer.
         text_width: channels of the text encoder's output.
         blocks: number of the transformer's blocks.
-        vace_blocks: number of VACE's own blocks.
+        vace_blocks: number of VACE's own blocks, 0 without it.
         weights: number of all weights.
-        layers: name to input and output width of VACE's linear layers.
+        layers: name to input and output width of the linear layers of the blocks that learn.
     """
 
     width: int
@@ -61,21 +64,26 @@ class Network:
     layers: Mapping[str, tuple[int, int]]
 
     @classmethod
-    def of(cls, files: Iterable[str]) -> Self:
+    def of(cls, files: Iterable[str], trained: str = VACE_BLOCKS) -> Self:
         """Read the shapes from the headers of the transformer's safetensors files.
 
+        Args:
+            files: of the transformer.
+            trained: the blocks that learn, `VACE_BLOCKS` or `BLOCKS`.
+
         Raises:
-            FatalError: the files are not those of a VACE transformer.
+            FatalError: the files are not those of a transformer with such blocks.
         """
         shapes: dict[str, list[int]] = {}
         for file in files:
             shapes |= safetensors_shapes(Path(file))
         try:
-            wide, width = shapes["vace_blocks.0.ffn.0.weight"]
+            wide, width = shapes[f"{trained}.0.ffn.0.weight"]
             text_width = shapes["text_embedding.0.weight"][1]
         except (KeyError, ValueError):
-            raise FatalError(f"{', '.join(files)}: no VACE's transformer: vace_blocks.0.ffn.0 is missing") from None
-        numbers = {kind: {int(n) for n in _numbers(kind, shapes)} for kind in ("blocks", "vace_blocks")}
+            whose = "VACE's" if trained == VACE_BLOCKS else "Wan's"
+            raise FatalError(f"{', '.join(files)}: not {whose} transformer: {trained}.0.ffn.0 is missing") from None
+        numbers = {kind: {int(n) for n in _numbers(kind, shapes)} for kind in (BLOCKS, VACE_BLOCKS)}
         count = 0
         for shape in shapes.values():
             size = 1
@@ -85,9 +93,9 @@ class Network:
         layers = {
             name.removesuffix(".weight"): (shape[1], shape[0])
             for name, shape in shapes.items()
-            if name.startswith("vace_blocks.") and name.endswith(".weight") and len(shape) == 2
+            if name.startswith(f"{trained}.") and name.endswith(".weight") and len(shape) == 2
         }
-        return cls(width, wide, text_width, len(numbers["blocks"]), len(numbers["vace_blocks"]), count, layers)
+        return cls(width, wide, text_width, len(numbers[BLOCKS]), len(numbers[VACE_BLOCKS]), count, layers)
 
     def learned(self, rank: int, targets: Iterable[str]) -> int:
         """Return the number of weights of a LoRA."""
@@ -99,7 +107,8 @@ class Network:
         for target in targets:
             if not any(name.endswith(f".{target}") for name in self.layers):
                 ends = sorted({name.split(".", 2)[-1] for name in self.layers})
-                raise ConfigError(f"targets: VACE has no layer {target!r}; it has {', '.join(ends)}")
+                whose = "VACE" if self.vace_blocks else "the transformer"
+                raise ConfigError(f"targets: {whose} has no layer {target!r}; it has {', '.join(ends)}")
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ def training_memory(network: Network, clip: ClipSize, learned: int, checkpointin
     """
     plane = clip.tokens * network.width * item_bytes
     stack = network.vace_blocks * (network.vace_blocks + 1) // 2
-    hints = 2 * (network.vace_blocks + 1) * plane
+    hints = 2 * (network.vace_blocks + 1) * plane if network.vace_blocks else 0
     half = item_bytes / 2  # the constants are for two bytes
     work = clip.tokens * (WORK_PER_CHANNEL * network.width + WORK_PER_WIDE * network.wide) * half
     inside = clip.tokens * (KEPT_PER_CHANNEL * network.width + KEPT_PER_WIDE * network.wide) * half

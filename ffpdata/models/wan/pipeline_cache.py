@@ -105,13 +105,16 @@ def wan_requirements(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequen
     )
 
 
-def shared_pipeline(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> SharedPipeline:
+def shared_pipeline(
+    spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str], beside: Sequence[str] = ()
+) -> SharedPipeline:
     """Load the model of a profile's role, or share it where another role has loaded it.
 
     Args:
         spec: names the checkpoint; its `runtime` is a DiffsynthRuntime.
         settings: its parsed settings.
         parts: parts of the pipeline, of `checkpoint_files.STEMS`.
+        beside: models that the transformer's files hold beside it, as in `LoadPlan`.
 
     Raises:
         ConfigError: a setting is not valid, or does not fit the device.
@@ -119,13 +122,15 @@ def shared_pipeline(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequenc
         GpuMemoryError: the model does not fit the device.
     """
     loras = resolve_under_root(settings.loras, parse_runtime(DiffsynthRuntime, spec).loras_root)
-    plan = wan_plan(spec, settings, parts)
+    plan = wan_plan(spec, settings, parts, beside)
     if plan.ranks == 1:
         attention.probe(attention.resolve(settings.attention), torch_device(spec), torch_dtype(plan.dtype))
     return SharedPipeline(plan, loras)
 
 
-def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str]) -> LoadPlan:
+def wan_plan(
+    spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str], beside: Sequence[str] = ()
+) -> LoadPlan:
     """Find the files of a role and return its load plan; arguments and errors as for `shared_pipeline`."""
     runtime = parse_runtime(DiffsynthRuntime, spec)
     require("torch", "diffsynth")
@@ -145,6 +150,7 @@ def wan_plan(spec: ModelSpec, settings: DiffsynthSettings, parts: Sequence[str])
         ranks=runtime.sequence_parallel,
         quantization=settings.quantization,
         compiled=settings.compile,
+        beside=tuple(beside),
     )
 
 

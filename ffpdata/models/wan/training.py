@@ -8,7 +8,7 @@ Importing this module imports torch and diffsynth.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +29,9 @@ TRAINED = "vace"
 
 PREFIX = f"pipe.{TRAINED}."
 """Prefix of its layers' names in the training module; LoRA files do not have it."""
+
+LORA = "lora"
+"""Stem of the LoRA's file."""
 
 SHARED = ("vace_context", "input_latents")
 PROMPT = ("context",)
@@ -109,12 +112,16 @@ class LoraTraining(DiffusionTrainingModule):
             input in main memory.
         control_scale: of the role's settings.
         seed: of the LoRA's down matrices; the up matrices start at zero.
+
+    Attributes:
+        terms: always empty: the loss has one part.
     """
 
     def __init__(
         self, pipe: Any, *, rank: int, targets: Iterable[str], checkpointing: str, control_scale: float, seed: int
     ) -> None:
         super().__init__()
+        self.terms: dict[str, float] = {}
         self.pipe = pipe
         self.pipe = self.split_pipeline_units("sft:train", pipe, lora_base_model=TRAINED)
         torch.manual_seed(seed)
@@ -149,60 +156,6 @@ class LoraTraining(DiffusionTrainingModule):
         """Return the trained parameters by their names in a LoRA file."""
         return {name.removeprefix(PREFIX): value for name, value in self.named_parameters() if value.requires_grad}
 
-
-class MasterWeights:
-    """AdamW on float32 copies of half-precision parameters, in which small steps would be rounded away.
-
-    Args:
-        learned: name to parameter.
-        learning_rate: constant.
-        weight_decay: AdamW's.
-    """
-
-    def __init__(self, learned: Mapping[str, torch.nn.Parameter], learning_rate: float, weight_decay: float) -> None:
-        self._learned = dict(sorted(learned.items()))
-        self._copies = {name: value.detach().float().clone() for name, value in self._learned.items()}
-        self.optimizer = torch.optim.AdamW(list(self._copies.values()), lr=learning_rate, weight_decay=weight_decay)
-
-    def step(self) -> float:
-        """Make one optimizer step, clear the gradients, and return their norm."""
-        for name, copy in self._copies.items():
-            grad = self._learned[name].grad
-            copy.grad = torch.zeros_like(copy) if grad is None else grad.detach().float()
-            self._learned[name].grad = None
-        norm = float(
-            torch.nn.utils.get_total_norm([copy.grad for copy in self._copies.values() if copy.grad is not None])
-        )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._write()
-        return norm
-
-    def state(self) -> Latents:
-        """Return the training state as tensors: `<layer>|weight` and AdamW's `<layer>|<kind>`."""
-        found = {}
-        for name, copy in self._copies.items():
-            found[f"{name}|weight"] = copy
-            for kind, value in self.optimizer.state.get(copy, {}).items():
-                found[f"{name}|{kind}"] = value
-        return {name: value.detach().to("cpu").contiguous().clone() for name, value in found.items()}
-
-    def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore a state of `state`."""
-        kept: dict[str, dict[str, torch.Tensor]] = {}
-        for key, value in state.items():
-            name, _, kind = key.rpartition("|")
-            kept.setdefault(name, {})[kind] = value
-        for name, copy in self._copies.items():
-            values = kept[name]
-            copy.copy_(values.pop("weight"))
-            # AdamW keeps its count of steps on the CPU (torch.optim, `capturable`).
-            self.optimizer.state[copy] = {
-                kind: value.clone() if kind == "step" else value.to(copy, copy=True) for kind, value in values.items()
-            }
-        self._write()
-
-    @torch.no_grad()
-    def _write(self) -> None:
-        for name, copy in self._copies.items():
-            self._learned[name].copy_(copy)
+    def parts(self) -> dict[str, dict[str, torch.nn.Parameter]]:
+        """Return the trained parameters by the stem of their file."""
+        return {LORA: self.learned()}

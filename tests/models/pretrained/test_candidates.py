@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ffpdata.models.pretrained.candidates import labels_of, named_candidates, salient_candidates, sure_boxes
+from ffpdata.models.pretrained.candidates import labels_of, named_candidates, salient_candidates, spoken, sure_boxes
 from ffpdata.models.pretrained.detector import LABELS, Detection
 
 SIZE = 720, 1280
@@ -46,3 +46,22 @@ def test_what_is_salient_beside_the_named_things_is_a_candidate_without_a_name()
     (one,) = salient_candidates(saliency, sure_boxes([person]), SIZE)
     assert (one.label, one.name) == ("", "object")
     assert one.box == (160, 225, 320, 315)
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "name"),
+    [
+        ("person", 0.4, "person"),
+        ("mug", 0.5, "cup"),
+        ("bicycle", 0.6, "bike"),  # a motorcycle has this label, too
+        ("dog", 0.72, "dog"),
+        ("cat", 0.57, "animal"),
+        ("dog", 0.4, "object"),
+        ("car", 0.45, "vehicle"),
+        ("bottle", 0.59, "object"),
+        ("box", 0.9, "object"),
+        ("", 1.0, "object"),
+    ],
+)
+def test_an_unsure_label_gets_a_wider_name_or_none(label, score, name):
+    assert spoken(label, score) == name

@@ -125,7 +125,7 @@ def test_diffsynth_computes_by_what_is_set_and_not_by_what_is_installed(installe
     pytest.importorskip("diffsynth", reason="diffsynth is not installed")
     from diffsynth.models import wan_video_dit
 
-    from ffpdata.models.vace import PARTS
+    from ffpdata.models.vace import BESIDE, PARTS
     from ffpdata.models.wan.checkpoint_files import find_parts
     from ffpdata.models.wan.engine import DiffsynthEngine
     from ffpdata.models.wan.loading import LoadPlan
@@ -138,7 +138,8 @@ def test_diffsynth_computes_by_what_is_set_and_not_by_what_is_installed(installe
             monkeypatch.setattr(wan_video_dit, kernel.package, importlib.import_module(kernel.package), raising=False)
     sage = importlib.import_module("sageattention").sageattn
     monkeypatch.setattr(wan_video_dit, "sageattn", sage, raising=False)
-    plan = LoadPlan(find_parts(Source(model=str(tiny.write_vace(tmp_path / "vace"))), {}, PARTS), "bfloat16", "cpu")
+    parts = find_parts(Source(model=str(tiny.write_vace(tmp_path / "vace"))), {}, PARTS)
+    plan = LoadPlan(parts, "bfloat16", "cpu", beside=BESIDE)
     engine = DiffsynthEngine(plan)
     frames = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
     size = {"height": 32, "width": 32, "frames": 5, "steps": 1, "guidance": 1.0, "shift": 5.0}

@@ -11,7 +11,7 @@ import pytest
 
 from ffpdata.core.errors import FatalError
 from ffpdata.core.stage import ModelSpec
-from ffpdata.models.vace import PARTS, Vace
+from ffpdata.models.vace import BESIDE, PARTS, Vace
 from ffpdata.models.wan import pipeline_cache
 from ffpdata.models.wan.checkpoint_files import find_parts
 from ffpdata.models.wan.engine import KEPT_LORAS
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(folder):
-    return LoadPlan(find_parts(Source(model=str(folder)), {}, PARTS), "bfloat16", "cpu")
+    return LoadPlan(find_parts(Source(model=str(folder)), {}, PARTS), "bfloat16", "cpu", beside=BESIDE)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from ffpdata.core.errors import ConfigError, FatalError
 from ffpdata.core.stage import ModelSpec
 from ffpdata.models.lora_labels import wan_labels
-from ffpdata.models.vace import PARTS, Vace, VaceSettings
+from ffpdata.models.vace import BESIDE, PARTS, Vace, VaceSettings
 from ffpdata.models.wan import precision
 from ffpdata.models.wan.checkpoint_files import find_parts
 from ffpdata.models.wan.loading import LoadPlan
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plan(folder: Path) -> LoadPlan:
-    return LoadPlan(find_parts(Source(model=str(folder)), {}, PARTS), "bfloat16", "cpu")
+    return LoadPlan(find_parts(Source(model=str(folder)), {}, PARTS), "bfloat16", "cpu", beside=BESIDE)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from ffpdata.models.classical.modification.colour_map import (
     painted,
     turned,
 )
+from ffpdata.models.classical.modification.materials import MATERIALS, Cast
 from ffpdata.models.classical.modification.patterns import PATTERNS, lower_half
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOOKS = ("recolour", "stripes", "dots", "checks", "two_colours", "darker", "lighter", "grey")
+LOOKS = ("recolour", "stripes", "dots", "checks", "two_colours", "darker", "lighter", "grey", *MATERIALS)
 """Names of the looks."""
 MIN_HUE_STEP = 75.0
 """Smallest angle between the old and a new hue, in degrees of the Lab plane."""
@@ -47,7 +48,10 @@ recoloured, and only where they have a hue: a pattern would lie on the face, and
 _DARK = 18.0
 """Lightness below which a pixel has no colour to count: a window, a tyre, a gap."""
 _WEIGHTS = {"recolour": 4, "stripes": 2, "dots": 2, "checks": 1, "two_colours": 2, "darker": 1, "lighter": 1, "grey": 1}
+_WEIGHTS |= dict.fromkeys(MATERIALS, 0.6)
 """How often a look is chosen, against the others that suit."""
+_ANOTHER = 25.0
+"""Smallest CIE76 distance between an object's mean colour now and in a material."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Look:
         colours: new colours, CIE Lab: none for tones, two for `two_colours`.
         turn: angle of a pattern, radians.
         goal: lightness that the paint gets, for tones.
+        cast: a material's colours, fitted to the object.
     """
 
     name: str
@@ -67,6 +72,13 @@ class Look:
     colours: tuple[Lab, ...] = ()
     turn: float = 0.0
     goal: float = 0.0
+    cast: Cast | None = None
+
+    @property
+    def colour(self) -> str:
+        """Name of its one new colour; empty for none, and for two."""
+        found = [name for name, colour in COLOURS.items() if colour in self.colours]
+        return found[0] if len(found) == 1 else ""
 
     @property
     def on_surface(self) -> bool:
@@ -81,6 +93,8 @@ class Look:
             at: coordinates on the object, float32 (h, w, 2), for a look `on_surface`.
         """
         weight, paint = self.part.weight(lab), self.part.paint
+        if self.cast is not None:
+            return self.cast.change(lab), weight
         if self.name in ("darker", "lighter"):
             return _toned(lab, paint, self.goal), weight
         if self.name == "grey":
@@ -139,6 +153,10 @@ def suiting(paint: Paint, lab: Values, seed: int, allowed: Sequence[str] = LOOKS
             out["lighter"] = Look("lighter", body, goal=light + 0.45 * (92 - light))
         if base.chroma >= 30:
             out["grey"] = Look("grey", body)
+    if body is not None or not out:  # clothes with a hue are recoloured, before their wearer becomes a statue
+        casts = {name: Cast(material, lab) for name, material in MATERIALS.items()}
+        whole = Whole(paint)
+        out |= {name: Look(name, whole, cast=c) for name, c in casts.items() if c.distance(lab) >= _ANOTHER}
     names = [name for name in LOOKS if name in out and name in allowed]
     weights = np.array([_WEIGHTS[name] for name in names], float)
     # Weighted order without replacement: exponential times, the shortest first.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ffpdata.core.prompt import mentions, split_words
 from ffpdata.models.classical.attributes import ObjectDescription, SceneDescription
+from ffpdata.models.classical.modification.materials import MATERIALS
 from ffpdata.models.classical.vision_language.change_measures import LocalChange
 from ffpdata.models.classical.vision_language.phrasing import (
     COLOUR_WORDS,
@@ -31,6 +32,8 @@ PAINTED_ON = ("stripes", "dots", "checks")
 """Looks that are painted onto an object and leave its own colour between."""
 MOST_OF_IT = 0.45
 """Share of an object from which its paint stands for all of it."""
+ALL_OF_IT = 0.98
+"""Share of a person from which an edit is one of all of them, and not of clothes of one colour."""
 PICTURE_WORDS = ("painting", "drawing", "sketch", "print", "art", "style", "mosaic", "comic", "woodcut", "watercolour")
 """Last words of styles that name a kind of picture."""
 
@@ -143,7 +146,15 @@ def swap(phrase: str, thing: ObjectDescription, found: LocalChange) -> str:
     return _long_enough(f"Replace the {_described(phrase, thing)}{where(thing)} with {other}", "in its place")
 
 
-def modify(phrase: str, thing: ObjectDescription, found: LocalChange, look: str = "", painted: float = 1.0) -> str:
+def modify(
+    phrase: str,
+    thing: ObjectDescription,
+    found: LocalChange,
+    look: str = "",
+    painted: float = 1.0,
+    *,
+    colour: str = "",
+) -> str:
     """Return the instruction of a modification.
 
     Args:
@@ -152,12 +163,18 @@ def modify(phrase: str, thing: ObjectDescription, found: LocalChange, look: str 
         found: what changed, in measured colours.
         look: name of the look that it got, where the editor says so: `stripes`, `two_colours`, ...
         painted: share of the object that carries the changed paint.
+        colour: the new colour as the editor calls it: it is said where it is seen, too; shaded yellow is brown.
     """
+    if phrase == "object":  # it has no name of its own: its colour tells it from others
+        phrase = with_colour(phrase, thing.colour)
     moving = thing.motion and not phrase.startswith("moving")  # `from left to right from blue to red` is hard to read
     name = f"moving {phrase}" if moving else f"{phrase}{where(thing)}"
-    old, new = (found.before[:1] or ("",))[0], (found.after[:1] or ("",))[0]
+    old, new = (found.before[:1] or ("",))[0], colour if colour in found.after else (found.after[:1] or ("",))[0]
     named = COLOUR_WORDS.intersection(phrase.lower().split())
-    part = painted < MOST_OF_IT or bool(PEOPLE.intersection(phrase.lower().split()))  # nobody is of one colour
+    if look in MATERIALS:
+        return f"Turn the {name} into {MATERIALS[look].words}."
+    people = PEOPLE.intersection(phrase.lower().split())  # nobody is of one colour
+    part = painted < (ALL_OF_IT if people else MOST_OF_IT)
     if part and old and not named:
         name = f"{old} parts of the {name}"
     if look in PAINTED_ON and new:
@@ -185,6 +202,45 @@ def restyle(style: str, reference: SceneDescription, colours: Sequence[str]) -> 
         else f"a palette of {listing(colours)}"
     )
     return f"Restyle the whole video as {article(kind)}, with {rest}."
+
+
+def shortened(instruction: str, task: str, phrase: str) -> str:
+    """Return the same instruction in at most ten words: without the place, the motion and the old colour."""
+    text = instruction.strip().rstrip(".!")
+    if task in ("removal", "text_removal", "addition"):
+        return f"{'Add' if task == 'addition' else 'Remove'} the {phrase}."
+    if task == "stylization":
+        kind = re.search(r"\bas (an? [^,]+)", text)
+        return f"Restyle the video{f' as {kind[1]}' if kind else ''}."
+    colour = re.search(r"\bto (?:an? )?([\w-]+(?: and [\w-]+)?)$", text)
+    if text.startswith("Change the colour") and colour:
+        return f"Make the {phrase} {colour[1]}."
+    paint = re.search(r"\b(with [^,]+|in two colours\b.*)$", text)
+    if text.startswith("Paint") and paint:
+        return f"Paint the {phrase} {paint[1]}."
+    if text.startswith("Replace") and " with " in text:
+        new = re.sub(r" in its place$", "", text.rsplit(" with ", 1)[1])
+        return f"Replace the {phrase} with {new}."
+    look = re.search(r"\b(more vivid|paler|lighter|darker)\b", text)
+    return f"Make the {phrase} {look[1]}." if look else f"{text}."
+
+
+def extended(instruction: str, task: str) -> str:
+    """Return the same instruction with what must stay as it is."""
+    kept = {
+        "removal": "so that the place behind it is seen as if it had never been there, and leave all else as it is",
+        "text_removal": "so that the picture behind it is seen, and leave everything else as it is",
+        "modification": "and keep its shape, its motion and everything around it exactly as they are",
+        "swap": "moving as it moves now, and keep everything around it exactly as it is",
+        "stylization": "while the layout, the shapes and the motion of the whole clip stay as they are",
+    }.get(task, "and keep everything else in the video exactly as it is")
+    return f"{instruction.strip().rstrip('.!')}, {kept}."
+
+
+def asked_casually(short: str) -> str:
+    """Return a short instruction as one would say it."""
+    text = short.strip().rstrip(".!")
+    return f"Hey, could you {text[:1].lower()}{text[1:]} for me?"
 
 
 def _described(phrase: str, thing: ObjectDescription) -> str:

@@ -58,7 +58,7 @@ class TemplateVision:
     """A `VisionLanguage` of measurements and templates. It uses more media than those of the prompt, e.g. masks."""
 
     name = "template_vision"
-    version = 3
+    version = 5
     Settings = TemplateSettings
     measures = True
     """Stages pass it all media and numbers of the item, because it measures."""
@@ -77,6 +77,9 @@ class TemplateVision:
             "screen": _screen,
             "instruct": _instruct,
             "instruct_style": _instruct_style,
+            "instruct_addition": _instruct,
+            "wordings": _wordings,
+            "pair_captions": _pair_captions,
             "verify": self._verify,
         }
 
@@ -204,7 +207,8 @@ def _instruct(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
         return {"instruction": sentences.swap(phrase, description, change)}
     painted = fields.get("painted_part")
     part = float(painted) if isinstance(painted, (int, float)) else 1.0
-    return {"instruction": sentences.modify(phrase, description, change, _look(fields), part)}
+    colour = _named(fields, "new_colour_")
+    return {"instruction": sentences.modify(phrase, description, change, _look(fields), part, colour=colour)}
 
 
 def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
@@ -212,6 +216,26 @@ def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, A
     style = noun(fields.get("style"))
     style = "different" if style == "object" else style
     return {"instruction": sentences.restyle(style, describe_scene(reference), _palette(reference))}
+
+
+def _wordings(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  # noqa: ARG001
+    """Reword the instruction, whose words were measured: nothing is added to what it says of the picture."""
+    instruction, task = str(fields.get("instruction") or ""), str(fields.get("task") or "")
+    short = sentences.shortened(instruction, task, noun(fields.get("object")))
+    return {
+        "short": short,
+        "descriptive": sentences.extended(instruction, task),
+        "casual": sentences.asked_casually(short),
+    }
+
+
+def _pair_captions(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
+    mask, phrase = media.get("mask"), noun(fields.get("object"))
+    scenes = {name: describe_scene(get_medium(media, name, prompt), mask) for name in ("source", "target")}
+    answer = {name: sentences.caption(scene, phrase, rule_length(prompt, name)) for name, scene in scenes.items()}
+    if prompt.violations(answer, fields):  # the user's word breaks a rule: leave it out
+        answer = {name: sentences.caption(scene, "object", rule_length(prompt, name)) for name, scene in scenes.items()}
+    return answer
 
 
 def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedAnswer:
@@ -247,7 +271,10 @@ def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedA
 
 def _look(fields: Fields) -> str:
     """Return the look that the embedded editor gave the object, `look_<name>` among the item's numbers; or nothing."""
-    prefix = "look_"
+    return _named(fields, "look_")
+
+
+def _named(fields: Fields, prefix: str) -> str:
     return next((name.removeprefix(prefix) for name, value in fields.items() if name.startswith(prefix) and value), "")
 
 

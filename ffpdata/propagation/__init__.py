@@ -1,0 +1,1 @@
+"""First-frame propagation: trains the model on an export, and edits clips with it."""
