@@ -42,7 +42,9 @@ def test_every_verdict_and_every_reason_is_named() -> None:
     assert {*verdicts.VERDICTS, *verdicts.REASONS} <= set(re.findall(r"`(\w+)`", section))
 
 
-@pytest.mark.parametrize("pipeline", ["local_editing", "stylization", "background", "text_removal", "reference_swap"])
+@pytest.mark.parametrize(
+    "pipeline", ["local_editing", "stylization", "background", "text_removal", "reference_swap", "propagate"]
+)
 def test_every_column_of_every_stage(pipeline: str) -> None:
     shared = {
         "draft": "### `draft`, `draft_style`",

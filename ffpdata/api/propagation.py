@@ -103,7 +103,7 @@ def propagate_clip(
         done = propagate_table(table, Path(folder, "run"), model=model, profile=profile, overrides=[root, *overrides])
         rows = done.sql(
             "select item_id, propagate_model, edit_facts, seed, target_video, sha, edited_first_frame_ids from items "
-            "where propagate_status = 'ok'"
+            "where target_video is not null"
         ).to_pylist()
         if not rows:
             raise FfpdataError(_why(done))

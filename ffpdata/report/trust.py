@@ -94,16 +94,16 @@ def precisions(
     models = [model for pipeline in pipelines.values() if (model := score_model(pipeline))]
     told = judged(connection, pipelines)
     rows = accepted.to_pylist()
-    found = []
+    found: list[Precision] = []
     for task in sorted({str(row["task"]) for row in rows if row.get("task")}):
         mine = [row for row in rows if row["task"] == task]
         scored = [row for row in mine if row.get("score") is not None]
-        fits = next((m for m in models if m.of(task)), None)
-        fitted = fits.of(task) if fits else None
+        by = next((one for one in models if one.of(task)), None)
+        fitted = by.of(task) if by else None
         error = float((fitted.fitted if fitted else {}).get("calibration_error", 0.0))
         expected = float(np.mean([row["score"] for row in scored])) if scored else None
         counted, good = told.get(task, (0, 0))
-        about = fits.about if fits else "not calibrated: the verifying model's own score"
+        about = by.about if by else "not calibrated: the verifying model's own score"
         span = over_sources(scored, error) if scored else (0.0, 1.0)
         found.append(Precision(task, len(mine), expected, span, counted, good, about))
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from pydantic import Field
 
@@ -15,6 +16,13 @@ from ffpdata.media.codec import read_first_frame, read_image
 from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image, probe_image
 
+if TYPE_CHECKING:
+    from ffpdata.models.protocols import Image
+
+CHANGED, BLUR = 16.0, 5
+"""Levels of 255 by which a pixel differs that was edited, on averages over so many pixels each way: what another coder
+or scaler makes of a frame stays below."""
+
 
 class FirstFrameSettings(StageSettings):
     """What an edited first frame must be."""
@@ -22,8 +30,10 @@ class FirstFrameSettings(StageSettings):
     clip: Geometry = Geometry()
     aspect_tolerance: float = Field(0.02, ge=0)
     """Largest relative difference of its aspect ratio from the source's: another one would be another picture."""
-    least_change: float = Field(0.5, ge=0)
-    """Smallest mean difference from the clip's own first frame, in levels of 255: below it nothing was edited."""
+    min_side: int = 240
+    """Shortest side of the image in pixels, as `ingest` asks of the source."""
+    least_change: float = Field(0.0005, ge=0, le=1)
+    """Smallest share of the picture that must differ from the clip's own first frame: below it nothing was edited."""
 
 
 class FirstFrame(Stage):
@@ -51,20 +61,19 @@ class FirstFrame(Stage):
         given = row.input(paths[0])
         self._check_aspect(row, given)
         target = row.new_file("edited_first_frame")
-        conform_image(given, target, self.settings.clip)
-        own = read_first_frame(row.file("source_video")).astype(np.float32)
-        change = float(np.abs(own - read_image(target)).mean())
+        conform_image(given, target, self.settings.clip, min_side=self.settings.min_side)
+        change = changed_share(read_first_frame(row.file("source_video")), read_image(target))
         if change < self.settings.least_change:
             raise Reject(
                 "first_frame_unchanged",
-                f"it differs from the clip's own first frame by {change:.2f} levels of 255, the limit is "
-                f"{self.settings.least_change:g}: there is no edit to carry on",
+                f"{change:.2%} of it differ from the clip's own first frame, the limit is "
+                f"{self.settings.least_change:.2%}: there is no edit to carry on",
             )
         return {
             "edited_first_frame": target,
             "target_caption": row.get("given_caption") or "",
             "seed": int(digest(row["edited_first_frame_ids"])[:7], 16),
-            "first_frame_change": round(change, 3),
+            "first_frame_change": round(change, 5),
         }
 
     def _check_aspect(self, row: Row, image: Path) -> None:
@@ -77,3 +86,9 @@ class FirstFrame(Stage):
                 f"the edited frame is {width} x {height}, the source {wide} x {high}: aspect ratios differ by "
                 f"{off:.0%}, the limit is {self.settings.aspect_tolerance:.0%}. Edit the clip's own first frame",
             )
+
+
+def changed_share(own: Image, edited: Image) -> float:
+    """Return the share of the picture, 0..1, in which two frames of one size, uint8 (H, W, 3), differ visibly."""
+    difference = cv2.blur(own.astype(np.float32) - edited, (BLUR, BLUR))
+    return float((np.abs(difference).max(axis=2) >= CHANGED).mean())

@@ -185,10 +185,17 @@ def test_propagation(tmp_path: Path) -> None:
     curate(run)
     export(run, tmp_path / "out")
     sheet = tmp_path / "sheet.png"
-    options = ["--seeds", 1, "--steps", 4, "--seen", "8,16,5", "--sheet", sheet]
+    options = ["--seeds", 1, "--steps", 4, "--seen", "8,16,5,2", "--sheet", sheet]
     told = said("propagation", "--exports", tmp_path / "out", *options)
     for row in ("copy the source", "repeat the edited frame", "warp the edited frame", "baseline", "ast_rope", "full"):
         assert re.search(rf"^{row} +\d", told, re.MULTILINE), told
     assert "full: below all three on" in told
     assert "motion" in told
     assert sheet.is_file()
+
+
+def test_cascade() -> None:
+    told = said("cascade", "--clips", 2, "--audit", 0.5, *CLIP)
+    assert "4 drafts, " in told
+    assert "accepted pairs that differ" in told
+    assert "CPU time saved: off by" in told

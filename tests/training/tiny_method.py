@@ -40,6 +40,12 @@ class Point:
         return asdict(self)
 
 
+class Nothing:
+    """The model that a line is laid over."""
+
+    name, version = "nothing", 1
+
+
 class LineJob(Job[Point, LoopSettings]):
     method = "tests.training.tiny_method:LineMethod"
     base_settings = ()
@@ -67,7 +73,7 @@ def line_job(folder: Path, count: int = 10, **settings: Any) -> LineJob:
     data = {"samples": [asdict(p) for p in points[:count]], "held_out": [asdict(p) for p in points[count:]]}
     given = {"gpus": 0, "learning_rate": 0.1, "measured": 2, "measure_draws": 2, "validation": 0, "save_every": 3}
     folder.mkdir(parents=True, exist_ok=True)
-    spec = ModelSpec(backend="tests.training.tiny_method:LineJob", runtime={"device": "cpu"})
+    spec = ModelSpec(backend="tests.training.tiny_method:Nothing", runtime={"device": "cpu"})
     return LineJob.of({**data, "settings": {**given, **settings}}, spec, folder)
 
 

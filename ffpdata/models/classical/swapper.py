@@ -65,7 +65,7 @@ class Recolour:
     """The embedded swapper: an `Inpainter` whose edits are always modifications."""
 
     name = "recolour"
-    version = 3
+    version = 4
     tasks = ("swap",)
     Settings = RecolourSettings
 
@@ -96,10 +96,10 @@ class Recolour:
             seed: any integer.
 
         Returns:
-            The clip, and facts: `look_<name>` is 1 for the look it got; `delta_e` (CIE76 distance of the changed part's
-            mean colour), `painted_part` (share of the object that carries the changed paint), `coloured` and
-            `coloured_least` (share of the object that changes, on average and in the frame with the least), and
-            `shadow_part` (share of the outline that is shadow, and stays).
+            The clip, and facts: `look_<name>` is 1 for the look it got, `new_colour_<name>` for its one new colour;
+            `delta_e` (CIE76 distance of the changed part's mean colour), `painted_part` (share of the object that
+            carries the changed paint), `coloured` and `coloured_least` (share of the object that changes, on average
+            and in the frame with the least), and `shadow_part` (share of the outline that is shadow, and stays).
 
         Raises:
             Reject: `object_unseen` for an empty mask, `no_dominant_colour` where no look suits, `colour_unchanged`, and
@@ -129,6 +129,8 @@ class Recolour:
         else:
             detail = f"colour distance {', '.join(weak)}, at least {self.settings.min_delta_e}"
             raise Reject("colour_unchanged", detail)
+        if look.colour:
+            facts[f"new_colour_{look.colour}"] = 1.0
         facts |= {f"look_{look.name}": 1.0, "painted_part": look.part.share(lab), "shadow_part": shadow}
         if facts["coloured_least"] < FADES * facts["coloured"]:
             raise Reject(

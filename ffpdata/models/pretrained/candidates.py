@@ -73,6 +73,8 @@ GENERIC = frozenset({"object", "thing", "moving object", "subject", "item"})
 MIN_AREA = 0.002
 """Smallest candidate, of the frame."""
 MAX_AREA = 0.45
+MAX_BOX = 0.75
+"""Largest box of a named candidate: of a close-up about half of it is the thing itself."""
 _SURE = 0.45
 """Score from which the place of a detection is taken: nothing without a name is looked for there."""
 _SALIENT = 0.5
@@ -135,7 +137,7 @@ def named_candidates(found: Sequence[Detection], saliency: Plane, size: tuple[in
     out = []
     for one in found:
         part = area(one.box) / (size[0] * size[1])
-        if one.label not in FIXED and MIN_AREA <= part <= MAX_AREA:
+        if one.label not in FIXED and MIN_AREA <= part <= MAX_BOX:
             seen = 0.5 + 0.5 * _peak(saliency, one.box, size)
             out.append(Candidate(one.label, one.box, one.score * seen * part**-_SMALLER_FIRST, one.score))
     return sorted(out, key=lambda c: (-c.value, c.box))

@@ -37,6 +37,12 @@ _OUTSIDE = 0.08
 """The object may reach beyond its box by this share of its sides: detectors cut off thin parts."""
 _GONE = 0.12
 """An object of which flow brings less than this share of its area is lost from sight."""
+_CLEAR = 0.7
+"""Distance of an outline's value from 0, of 1, from which the network is sure of it."""
+_FAILED = 1.0
+"""Area of which the network is unsure, over what it is sure of, from which an outline that flow contradicts is none."""
+_CONTRADICTS = 0.5
+"""Overlap of what flow brings with such an outline, below which flow contradicts it."""
 _OTHER = 0.25
 """Score from which a detection of the same kind beside the object is another one."""
 _FOLLOWS = 0.3
@@ -57,10 +63,12 @@ class Outlines:
         maps: key frame to float32 (h, w) of -1..1, above 0 on the object, on the small copy. A key frame without one
             does not show it.
         detections: key frame to the detection that was taken for it.
+        missed: key frames in which the network sees no object, and flow does.
     """
 
     maps: dict[int, Plane] = field(default_factory=dict)
     detections: dict[int, Detection] = field(default_factory=dict)
+    missed: set[int] = field(default_factory=set)
 
 
 class KeyFrames:
@@ -129,8 +137,14 @@ class KeyFrames:
             plane = _main_parts(self.outline(t, place), _inside(place, self.size) if found else prior)
             if found and followed:
                 plane = self._without_others(t, plane, prior, found)
-            if followed and t - at > _FAST and _iou(plane > 0, prior) < _AGREES:
+            agrees = _iou(plane > 0, prior) if followed else 1.0
+            if t - at > _FAST and agrees < _AGREES:
                 pending.insert(0, (at + t) // 2)
+                continue
+            if agrees < _CONTRADICTS and unsure(plane) > _FAILED:
+                out.missed.add(t)
+                belief, at = carried, t
+                pending.pop(0)
                 continue
             out.maps[t] = plane
             if found:
@@ -193,6 +207,11 @@ def carry(flows: Flows, belief: Plane, source: int, target: int) -> Plane:
     warped = flows.warp(cv2.merge([belief, flows.grays[source].astype(np.float32)]), source, target)
     off = cv2.blur(np.abs(warped[..., 1] - flows.grays[target]), (5, 5))
     return warped[..., 0] * _TRUST[off.astype(np.uint8)]
+
+
+def unsure(plane: Plane) -> float:
+    """Return the area of which an outline, of -1..1, is unsure, over what it is sure of; large where that is none."""
+    return float((np.abs(plane) < _CLEAR).sum() + (not (plane > 0).any()) * plane.size) / max(1, (plane > 0).sum())
 
 
 def _iou(a: Mask, b: Mask) -> float:

@@ -44,7 +44,7 @@ class NamedVision(TemplateVision):
     """
 
     name = "named_vision"
-    version = 2
+    version = 3
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)

@@ -11,6 +11,7 @@ import numpy as np
 from ffpdata.media import masks as masklib
 from ffpdata.models.pretrained.candidates import kinds
 from ffpdata.models.pretrained.detector import overlap
+from ffpdata.models.pretrained.key_frames import unsure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +28,8 @@ _CONTRAST = 7.0
 """Distance in CIELAB, across a contour, from which a person sees an edge there."""
 _THICK = 0.16
 """Width from which a part is no limb, of the square root of the object's area."""
+_PATCH = 0.12
+"""The same, of the square root of the area, for what comes or goes within one frame."""
 _THERE = 0.3
 """Overlap from which a detection says what a mask shows."""
 _BAND = 7
@@ -48,11 +51,12 @@ def outline_facts(evidence: ClipEvidence, masks: Masks, outlines: Outlines, keys
         share of the contour across which colours differ. `holes`: share of holes in its outer outline. `whole`: share
         of it that is one piece. `flow_iou`: mean overlap of a mask with its successor warped back by flow.
         `thick_change`: largest area of thick parts that it gains or loses from key frame to key frame, over its own,
-        carried there by flow or moved, whichever fits better.
+        carried there by flow or moved, whichever fits better. `thick_flicker`: the same from frame to frame, the mean.
         Where it has a name, `box_fit`: mean overlap of the detector's box with that of the mask.
     """
     shown = [t for t in sorted({*keys.indices, *outlines.maps}) if masks[t].any()]
-    overlaps = [_iou(masks[t], outlines.maps[t] > 0) if t in outlines.maps else 0.0 for t in shown]
+    judged = [t for t in shown if t not in outlines.missed]
+    overlaps = [_iou(masks[t], outlines.maps[t] > 0) if t in outlines.maps else 0.0 for t in judged]
     contrast = [contour_contrast(evidence.clip[t], masks[t]) for t in shown]
     shapes = [_shape(masks[t]) for t in shown]
     changes = [
@@ -72,8 +76,26 @@ def outline_facts(evidence: ClipEvidence, masks: Masks, outlines: Outlines, keys
         "whole": float(np.mean([s[1] for s in shapes] or [0.0])),
         "flow_iou": flow_iou(evidence.flows, masks),
         "thick_change": max(changes, default=0.0),
+        "thick_flicker": thick_flicker(evidence.flows, masks),
     }
     return facts | {"box_fit": float(np.mean(fits))} if fits else facts
+
+
+def shape_facts(evidence: ClipEvidence, masks: Masks, keys: KeyFrames) -> dict[str, float]:
+    """Measure masks, bool (T, h, w), of the small copy that no network outlined.
+
+    Returns:
+        `least_share`, `contour_contrast`, `whole`, `flow_iou` and `thick_flicker`, as `outline_facts`.
+    """
+    shown = [t for t in keys.indices if masks[t].any()]
+    contrast = [contour_contrast(evidence.clip[t], masks[t]) for t in shown]
+    return {
+        "least_share": least_share(masks),
+        "contour_contrast": float(np.mean(contrast or [0.0])),
+        "whole": float(np.mean([_shape(masks[t])[1] for t in shown] or [0.0])),
+        "flow_iou": flow_iou(evidence.flows, masks),
+        "thick_flicker": thick_flicker(evidence.flows, masks),
+    }
 
 
 def first_outline_facts(frame: Image, keys: KeyFrames, box: Box) -> dict[str, float]:
@@ -84,7 +106,7 @@ def first_outline_facts(frame: Image, keys: KeyFrames, box: Box) -> dict[str, fl
     """
     plane = keys.outline(0, box)
     mask = plane > 0
-    return {"unsure": _unsure(plane), "contour_contrast": contour_contrast(frame, mask) if mask.any() else 0.0}
+    return {"unsure": unsure(plane), "contour_contrast": contour_contrast(frame, mask) if mask.any() else 0.0}
 
 
 def found_facts(outlines: Outlines, *, named: bool) -> dict[str, float]:
@@ -92,13 +114,14 @@ def found_facts(outlines: Outlines, *, named: bool) -> dict[str, float]:
 
     Returns:
         `unsure`: of the network's outlines, area that is neither surely in nor surely out, over what is in: the median
-        of the key frames. `outlined`: share of them with an outline. Where it has a name: `redetected`, share of the
-        outlined key frames in which the detector finds it, and `name_score`, the mean score there.
+        of the key frames. `outlined`: share of them with an outline, of all in which it is followed. Where it has a
+        name: `redetected`, share of the outlined key frames in which the detector finds it, and `name_score`, the mean
+        score there.
     """
     planes = list(outlines.maps.values())
     facts = {
-        "unsure": float(np.median([_unsure(plane) for plane in planes])),
-        "outlined": float(np.mean([bool((plane > 0).any()) for plane in planes])),
+        "unsure": float(np.median([unsure(plane) for plane in planes])),
+        "outlined": sum(bool((plane > 0).any()) for plane in planes) / (len(planes) + len(outlines.missed)),
     }
     if named:
         scores = [d.score for d in outlines.detections.values()]
@@ -133,11 +156,33 @@ def agreed_name(masks: Masks, keys: KeyFrames) -> tuple[str, dict[str, float]]:
     }
 
 
-def thick_change(before: Mask, after: Mask) -> float:
-    """Return the area of thick parts that are in one mask alone, over the area of the first."""
+def thick_flicker(flows: Flows, masks: Masks) -> float:
+    """Return the mean of `thick_change` from each frame, carried on by flow, to the next, on the crop that holds both.
+
+    It is 0 where no frame that shows the object has a successor that does.
+    """
+    shown = [t for t in range(len(masks) - 1) if masks[t].any() and masks[t + 1].any()]
+    changes = []
+    for t in shown:
+        carried = flows.warp_mask(masks[t], t, t + 1)
+        if carried.any():
+            x, y, w, h = cv2.boundingRect((carried | masks[t + 1]).view(np.uint8))
+            crop = np.s_[y : y + h, x : x + w]
+            changes.append(thick_change(carried[crop], masks[t + 1][crop], _PATCH))
+    return float(np.mean(changes or [0.0]))
+
+
+def thick_change(before: Mask, after: Mask, width: float = _THICK) -> float:
+    """Return the area of thick parts that are in one mask alone, over the area of the first.
+
+    Args:
+        before: bool (h, w), not empty.
+        after: bool (h, w).
+        width: of the thinnest such part, of the square root of the area.
+    """
     size = float(before.sum())
-    width = max(5, int(_THICK * np.sqrt(size)))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    side = max(5, int(width * np.sqrt(size)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     thick = cv2.morphologyEx((before ^ after).astype(np.uint8), cv2.MORPH_OPEN, disc)
     return cv2.countNonZero(thick) / max(1.0, size)
 
@@ -217,10 +262,6 @@ def _scaled(box: Box, scale: float) -> Box:
 def _as_box(corners: NDArray[np.int64]) -> Box:
     x0, y0, x1, y1 = (float(v) for v in corners)
     return x0, y0, x1, y1
-
-
-def _unsure(plane: NDArray[np.float32]) -> float:
-    return float((np.abs(plane) < 0.7).sum() / max(1, (plane > 0).sum()))
 
 
 def _iou(a: Mask, b: Mask) -> float:

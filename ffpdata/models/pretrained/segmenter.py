@@ -37,7 +37,13 @@ from ffpdata.models.pretrained.candidates import (
 from ffpdata.models.pretrained.detector import MIN_SCORE, ObjectDetector, area, overlap
 from ffpdata.models.pretrained.key_frames import KeyFrames
 from ffpdata.models.pretrained.object_masks import object_masks
-from ffpdata.models.pretrained.outline_facts import agreed_name, first_outline_facts, found_facts, outline_facts
+from ffpdata.models.pretrained.outline_facts import (
+    agreed_name,
+    first_outline_facts,
+    found_facts,
+    outline_facts,
+    shape_facts,
+)
 from ffpdata.models.pretrained.salient import SalientObjects
 from ffpdata.models.protocols import Box, Segmentation
 from ffpdata.models.settings import parse_settings
@@ -66,13 +72,17 @@ class DetectionSegmenterSettings(GuardSettings):
     """The same in every single key frame (`object_half_lost`)."""
     min_least_share: float = Field(0.6, ge=0, le=1)
     """Smallest area of a frame over the median of those around it (`object_half_lost`)."""
-    max_thick_change: float = Field(0.2, ge=0)
+    max_thick_change: float = Field(0.1, ge=0)
     """Largest part, no limb, that the mask gains or loses between key frames, over its area (`takes_another`): a
     neighbour or a piece of the scene."""
+    max_thick_flicker: float = Field(0.02, ge=0)
+    """Largest mean of such parts from frame to frame (`outline_flickers`)."""
     min_flow_iou: float = Field(0.8, ge=0, le=1)
     """Smallest mean overlap of a mask with its successor warped back by flow (`outline_flickers`)."""
     min_contour_contrast: float = Field(0.7, ge=0, le=1)
     """Smallest share of the contour across which colours differ (`takes_ground`): ground has no edge in it."""
+    min_whole: float = Field(0.9, ge=0, le=1)
+    """Smallest share of one piece in what was outlined by its motion alone (`takes_another`)."""
     max_holes: float = Field(0.12, ge=0, le=1)
     """Largest share of holes in the outline (`outline_has_holes`)."""
     max_unsure: float = Field(0.5, ge=0)
@@ -92,6 +102,8 @@ _STANDS_OUT = 0.8
 """How salient a thing without a name is, from which it comes before what moves."""
 _UNNAMED = ("not_redetected", "name_unsure")
 """Reasons of a thing that may be edited, but not under that name."""
+_HOPELESS = 0.7
+"""Share of a limit below which a single frame decides."""
 _EARLY = 3
 """What moves is a candidate where it is seen in one of the first frames, so many."""
 
@@ -104,7 +116,7 @@ class DetectionSegmenter:
     """
 
     name = "detection_segmenter"
-    version: int = 2
+    version: int = 3
     Settings = DetectionSegmenterSettings
 
     @classmethod
@@ -171,7 +183,7 @@ class DetectionSegmenter:
             first_outline_facts(evidence.clip[0], keys, (x0, y0, x1, y1)),
             [
                 ("outline_unsure", "unsure", "at most", limits.max_unsure),
-                ("takes_ground", "contour_contrast", "at least", limits.min_contour_contrast),
+                ("takes_ground", "contour_contrast", "at least", _HOPELESS * limits.min_contour_contrast),
             ],
         )
         outlines = keys.follow(evidence.flows, (x0, y0, x1, y1), one.label)
@@ -207,6 +219,7 @@ class DetectionSegmenter:
                 ("object_half_lost", "least_share", "at least", limits.min_least_share),
                 ("takes_another", "thick_change", "at most", limits.max_thick_change),
                 ("outline_flickers", "flow_iou", "at least", limits.min_flow_iou),
+                ("outline_flickers", "thick_flicker", "at most", limits.max_thick_flicker),
                 ("takes_ground", "contour_contrast", "at least", limits.min_contour_contrast),
                 ("outline_has_holes", "holes", "at most", limits.max_holes),
             ],
@@ -221,11 +234,23 @@ class DetectionSegmenter:
 
         Raises:
             Reject: as `MotionSegmenter`; `no_target` where it is not in the first frame, `not_redetected` or
-                `outline_disagrees` where the detector does not agree.
+                `outline_disagrees` where the detector does not agree, and a limit on its shape.
         """
         masks, facts = self._motion.find(evidence)
         if not masks[0].any():
             raise Reject("no_target", "what moves is not in the first frame", facts)
+        facts |= shape_facts(evidence, masks, keys)
+        limits = self.settings
+        check_gates(
+            facts,
+            [
+                ("object_half_lost", "least_share", "at least", limits.min_least_share),
+                ("outline_flickers", "flow_iou", "at least", limits.min_flow_iou),
+                ("outline_flickers", "thick_flicker", "at most", limits.max_thick_flicker),
+                ("takes_ground", "contour_contrast", "at least", limits.min_contour_contrast),
+                ("takes_another", "whole", "at least", limits.min_whole),
+            ],
+        )
         label, agreement = agreed_name(masks, keys)
         facts |= agreement
         said = spoken(label, agreement["name_score"])
@@ -235,11 +260,11 @@ class DetectionSegmenter:
                 check_gates(
                     facts,
                     [
-                        ("not_redetected", "redetected", "at least", self.settings.min_redetected),
-                        ("outline_disagrees", "box_fit", "at least", self.settings.min_box_fit),
+                        ("not_redetected", "redetected", "at least", limits.min_redetected),
+                        ("outline_disagrees", "box_fit", "at least", limits.min_box_fit),
                     ],
                 )
-            elif labels or facts["redetected"] >= self.settings.min_redetected:
+            elif labels or facts["redetected"] >= limits.min_redetected:
                 continue
             name = said if phrase.lower() in GENERIC else phrase
             score = facts["temporal_iou"] * facts["coverage"] * facts["motion_coherence"]

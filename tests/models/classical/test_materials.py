@@ -50,3 +50,23 @@ def test_the_instruction_names_the_material(name: str) -> None:
     told = modify("dog", ObjectDescription(place="on the left"), LocalChange(), look=name)
     assert told == f"Turn the dog on the left into {MATERIALS[name].words}."
     assert len(split_words(modify("dog", ObjectDescription(), LocalChange(), look=name))) >= 5
+
+
+def test_the_painted_colour_is_said_where_it_is_seen() -> None:
+    found = LocalChange(before=("red",), after=("brown", "yellow"))
+    told = modify("apple", ObjectDescription(), found, look="stripes", colour="yellow")
+    assert told == "Paint the apple with yellow stripes."
+    assert "brown" in modify("apple", ObjectDescription(), found, look="stripes", colour="blue")
+
+
+def test_all_of_a_person_is_said_where_all_of_them_changes() -> None:
+    found = LocalChange(before=("black",), after=("purple",))
+    assert "black parts" in modify("person", ObjectDescription(), found, look="recolour", painted=0.6)
+    assert "parts" not in modify("person", ObjectDescription(), found, look="stripes", painted=1.0)
+
+
+def test_an_object_without_a_name_is_told_by_its_colour() -> None:
+    thing = ObjectDescription(colour="red", place="on the left")
+    assert modify("object", thing, LocalChange(), look="gold") == "Turn the red object on the left into polished gold."
+    found = LocalChange(before=("red",), after=("blue",))
+    assert modify("object", thing, found) == "Change the colour of the red object on the left to blue."

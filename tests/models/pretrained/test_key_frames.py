@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ffpdata.models.classical.segmenter.pixel_evidence import Flows
-from ffpdata.models.pretrained.key_frames import Outlines, key_frames, tie
+from ffpdata.models.pretrained.key_frames import Outlines, key_frames, tie, unsure
 from tests.models.classical.toys import texture
 
 
@@ -43,3 +43,9 @@ def test_a_key_frame_that_is_unsure_is_outvoted_by_its_neighbours(flows):
 
 def test_what_is_seen_in_no_key_frame_is_nowhere(flows):
     assert not (tie(Outlines({0: square(-1.0)}), flows, 17) > 0).any()
+
+
+def test_how_unsure_an_outline_is():
+    assert unsure(square(1.0)) == 0
+    assert unsure(square(0.2)) == 1
+    assert unsure(square(-1.0)) > 1000, "nothing is outlined at all"

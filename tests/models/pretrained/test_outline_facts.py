@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ffpdata.models.classical.segmenter.pixel_evidence import Flows
 from ffpdata.models.pretrained.detector import Detection
 from ffpdata.models.pretrained.key_frames import Outlines
 from ffpdata.models.pretrained.outline_facts import (
@@ -9,7 +10,9 @@ from ffpdata.models.pretrained.outline_facts import (
     found_facts,
     least_share,
     thick_change,
+    thick_flicker,
 )
+from tests.models.classical.toys import texture
 
 GREY, RED = (120, 120, 120), (200, 40, 40)
 
@@ -59,11 +62,22 @@ def test_a_limb_is_no_thick_change_but_a_neighbour_is():
     assert 0.1 < thick_change(neighbour, disc()) < 0.3
 
 
+def test_a_neighbour_that_comes_and_goes_flickers():
+    flows = Flows(np.stack([texture(96, 128, 0)] * 6))
+    masks = np.stack([disc()] * 6)
+    assert thick_flicker(flows, masks) == 0
+    masks[1::2] |= disc(10, x=92)
+    assert thick_flicker(flows, masks) > 0.1
+    assert thick_flicker(flows, np.zeros_like(masks)) == 0
+
+
 def test_how_surely_a_named_object_was_found():
     sure, unsure = np.where(disc(), 1.0, -1.0), np.where(disc(), 0.2, -1.0)
     outlines = Outlines({0: sure, 8: unsure}, {0: Detection("dog", 0.6, (0, 0, 1, 1))})
     facts = found_facts(outlines, named=True)
     assert facts == {"unsure": pytest.approx(0.5), "outlined": 1.0, "redetected": 0.5, "name_score": 0.6}
+    missed = Outlines({0: sure}, missed={8, 16, 24})
+    assert found_facts(missed, named=False)["outlined"] == 0.25
     lost = Outlines({0: sure, 8: np.full_like(sure, -1.0)})
     assert found_facts(lost, named=False)["outlined"] == 0.5
     assert set(found_facts(outlines, named=False)) == {"unsure", "outlined"}

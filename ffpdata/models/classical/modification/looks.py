@@ -75,6 +75,12 @@ class Look:
     cast: Cast | None = None
 
     @property
+    def colour(self) -> str:
+        """Name of its one new colour; empty for none, and for two."""
+        found = [name for name, colour in COLOURS.items() if colour in self.colours]
+        return found[0] if len(found) == 1 else ""
+
+    @property
     def on_surface(self) -> bool:
         """Whether it needs coordinates on the object."""
         return self.name in PATTERNS or self.name == "two_colours"

@@ -32,6 +32,8 @@ PAINTED_ON = ("stripes", "dots", "checks")
 """Looks that are painted onto an object and leave its own colour between."""
 MOST_OF_IT = 0.45
 """Share of an object from which its paint stands for all of it."""
+ALL_OF_IT = 0.98
+"""Share of a person from which an edit is one of all of them, and not of clothes of one colour."""
 PICTURE_WORDS = ("painting", "drawing", "sketch", "print", "art", "style", "mosaic", "comic", "woodcut", "watercolour")
 """Last words of styles that name a kind of picture."""
 
@@ -144,7 +146,15 @@ def swap(phrase: str, thing: ObjectDescription, found: LocalChange) -> str:
     return _long_enough(f"Replace the {_described(phrase, thing)}{where(thing)} with {other}", "in its place")
 
 
-def modify(phrase: str, thing: ObjectDescription, found: LocalChange, look: str = "", painted: float = 1.0) -> str:
+def modify(
+    phrase: str,
+    thing: ObjectDescription,
+    found: LocalChange,
+    look: str = "",
+    painted: float = 1.0,
+    *,
+    colour: str = "",
+) -> str:
     """Return the instruction of a modification.
 
     Args:
@@ -153,14 +163,18 @@ def modify(phrase: str, thing: ObjectDescription, found: LocalChange, look: str 
         found: what changed, in measured colours.
         look: name of the look that it got, where the editor says so: `stripes`, `two_colours`, ...
         painted: share of the object that carries the changed paint.
+        colour: the new colour as the editor calls it: it is said where it is seen, too; shaded yellow is brown.
     """
+    if phrase == "object":  # it has no name of its own: its colour tells it from others
+        phrase = with_colour(phrase, thing.colour)
     moving = thing.motion and not phrase.startswith("moving")  # `from left to right from blue to red` is hard to read
     name = f"moving {phrase}" if moving else f"{phrase}{where(thing)}"
-    old, new = (found.before[:1] or ("",))[0], (found.after[:1] or ("",))[0]
+    old, new = (found.before[:1] or ("",))[0], colour if colour in found.after else (found.after[:1] or ("",))[0]
     named = COLOUR_WORDS.intersection(phrase.lower().split())
     if look in MATERIALS:
         return f"Turn the {name} into {MATERIALS[look].words}."
-    part = painted < MOST_OF_IT or bool(PEOPLE.intersection(phrase.lower().split()))  # nobody is of one colour
+    people = PEOPLE.intersection(phrase.lower().split())  # nobody is of one colour
+    part = painted < (ALL_OF_IT if people else MOST_OF_IT)
     if part and old and not named:
         name = f"{old} parts of the {name}"
     if look in PAINTED_ON and new:

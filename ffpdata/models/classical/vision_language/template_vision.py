@@ -58,7 +58,7 @@ class TemplateVision:
     """A `VisionLanguage` of measurements and templates. It uses more media than those of the prompt, e.g. masks."""
 
     name = "template_vision"
-    version = 4
+    version = 5
     Settings = TemplateSettings
     measures = True
     """Stages pass it all media and numbers of the item, because it measures."""
@@ -207,7 +207,8 @@ def _instruct(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
         return {"instruction": sentences.swap(phrase, description, change)}
     painted = fields.get("painted_part")
     part = float(painted) if isinstance(painted, (int, float)) else 1.0
-    return {"instruction": sentences.modify(phrase, description, change, _look(fields), part)}
+    colour = _named(fields, "new_colour_")
+    return {"instruction": sentences.modify(phrase, description, change, _look(fields), part, colour=colour)}
 
 
 def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
@@ -270,7 +271,10 @@ def _score_pair(prompt: Prompt, media: Media, fields: Fields) -> scoring.GradedA
 
 def _look(fields: Fields) -> str:
     """Return the look that the embedded editor gave the object, `look_<name>` among the item's numbers; or nothing."""
-    prefix = "look_"
+    return _named(fields, "look_")
+
+
+def _named(fields: Fields, prefix: str) -> str:
     return next((name.removeprefix(prefix) for name, value in fields.items() if name.startswith(prefix) and value), "")
 
 
