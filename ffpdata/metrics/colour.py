@@ -12,6 +12,9 @@ from ffpdata.metrics.metric import Metric
 if TYPE_CHECKING:
     from ffpdata.metrics.pair import Pair, Series
 
+ENDS = 8
+"""The beginning and the end of a clip are this part of its frames."""
+
 
 def colour_drift_worst(pair: Pair) -> float | None:
     """Lab distance of the mean colours outside the region in the worst frame; local edits only."""
@@ -31,6 +34,22 @@ def colour_wander(pair: Pair) -> float | None:
     return float(np.clip(ways[1] - ways[0], 0, None).max())
 
 
+def colour_trend(pair: Pair) -> float | None:
+    """How much farther the target's mean colour goes from the clip's beginning to its end than the source's, in Lab.
+
+    A slow drift has its whole way in it, of which a distance from the median has half.
+    """
+    colours = _lab(pair)
+    count = colours.shape[1]
+    if count < 2:
+        return None
+    part = max(1, count // ENDS)
+    ways = colours[:, -part:].mean(axis=1) - colours[:, :part].mean(axis=1)
+    if not pair.whole:
+        return float(np.linalg.norm(ways[1] - ways[0]))
+    return max(0.0, float(np.linalg.norm(ways[1]) - np.linalg.norm(ways[0])))
+
+
 def _lab(pair: Pair) -> Series:
     """Mean Lab colours of the frames, (2, n, 3) of source and target."""
     kept = np.isfinite(pair.full.colour).all(axis=(0, 2))
@@ -46,4 +65,5 @@ def _offsets(pair: Pair) -> Series:
 METRICS = (
     Metric(colour_drift_worst, "CIE76", "lower", 0, 375),
     Metric(colour_wander, "CIE76", "lower", 0, 375),
+    Metric(colour_trend, "CIE76", "lower", 0, 375),
 )

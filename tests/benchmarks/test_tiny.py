@@ -195,7 +195,7 @@ def test_propagation(tmp_path: Path) -> None:
 
 
 def test_cascade() -> None:
-    told = said("cascade", "--clips", 2, "--audit", 0.5, *CLIP)
+    told = said("cascade", "--clips", 2, "--audit", 0.5, "--draft", 80, 48, *CLIP)
     assert "4 drafts, " in told
     assert "accepted pairs that differ" in told
     assert "CPU time saved: off by" in told

@@ -220,6 +220,8 @@ def test_the_columns_of_an_input_are_known(tmp_path: Path) -> None:
     items = list_inputs(str(tmp_path / "in.csv"), InputSettings())
     (tmp_path / "other.csv").write_text("path,reference\nclip.mp4,style.png\n")
     items += list_inputs(str(tmp_path / "other.csv"), InputSettings(kind="referenced"))
+    (tmp_path / "third.csv").write_text("path,edited_first_frame\nclip.mp4,style.png\n")
+    items += list_inputs(str(tmp_path / "third.csv"), InputSettings(kind="propagated"))
     (tmp_path / "style").mkdir()
     (tmp_path / "content").mkdir()
     (tmp_path / "clip.mp4").rename(tmp_path / "content/clip.mp4")

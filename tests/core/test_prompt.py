@@ -43,12 +43,13 @@ def load(folder: Path, **changes: Any) -> Prompt:
     return Prompt.load(write(folder, **changes))
 
 
-def test_the_project_asks_the_questions_of_both_tracks() -> None:
+def test_the_project_asks_the_questions_of_its_tracks() -> None:
     local = {"identify", "caption", "removal_caption", "discriminate", "screen", "instruct", "verify"}
     style = {"cinematic_caption", "style_caption", "instruct_style"}
     more = {"background_caption", "screen_background", "instruct_background", "identify_text", "instruct_text"}
     picture = {f"{name}_reference" for name in ("screen", "instruct", "verify")} | {"reference_caption"}
-    assert set(NAMES) == local | style | more | picture
+    worded = {"wordings", "pair_captions", "instruct_addition"}
+    assert set(NAMES) == local | style | more | picture | worded
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from ffpdata.metrics.score import MOST, ScoreModel, TaskModel, Term, default_score
+from ffpdata.metrics.style import STYLE
 from ffpdata.metrics.vector import VECTOR
 from ffpdata.metrics.words import WORDS
 from ffpdata.stages.grade import Grade
@@ -43,7 +44,7 @@ def test_the_default_says_what_it_was_fitted_on_and_knows_its_metrics() -> None:
     for task in ("removal", "modification", "stylization"):
         found = model.of(task)
         assert found is not None
-        assert {term.metric for term in found.terms} <= {*Grade.reads, *WORDS}, (
+        assert {term.metric for term in found.terms} <= {*Grade.reads, *WORDS, *STYLE}, (
             "the stage must read what the score is made of"
         )
         assert found.fitted["auc"] >= 0.85

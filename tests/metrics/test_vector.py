@@ -168,6 +168,17 @@ def test_blur_is_told_by_the_edges_of_a_stylization(source, edited, mask) -> Non
     assert "crispness" not in local(source, edited, mask)
 
 
+def test_a_slow_drift_of_colours_is_told_by_its_whole_way(source, edited, mask) -> None:
+    ramp = np.linspace(0, 1, FRAMES)[:, None, None, None] * np.array([12, -2, -10])
+    drifted = (styled(source) + ramp).clip(0, 255).astype(np.uint8)
+    still, moved = (whole(source, clip)["colour_trend"] for clip in (styled(source), drifted))
+    assert still < 1
+    assert moved > 3 + still
+    beside = (edited + ramp).clip(0, 255).astype(np.uint8)
+    assert local(source, edited, mask)["colour_trend"] < 0.1
+    assert local(source, beside, mask)["colour_trend"] > 3
+
+
 def test_the_motion_of_the_source_is_told_whatever_the_target(source, edited, mask) -> None:
     found = whole(source, styled(source))
     assert found["speed"] == pytest.approx(1.5, abs=0.4)

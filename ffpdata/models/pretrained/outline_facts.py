@@ -157,19 +157,25 @@ def agreed_name(masks: Masks, keys: KeyFrames) -> tuple[str, dict[str, float]]:
 
 
 def thick_flicker(flows: Flows, masks: Masks) -> float:
-    """Return the mean of `thick_change` from each frame, carried on by flow, to the next, on the crop that holds both.
+    """Return the mean of `thick_change` from each frame, carried on by flow or moved, to the next.
 
     It is 0 where no frame that shows the object has a successor that does.
     """
-    shown = [t for t in range(len(masks) - 1) if masks[t].any() and masks[t + 1].any()]
     changes = []
-    for t in shown:
-        carried = flows.warp_mask(masks[t], t, t + 1)
-        if carried.any():
-            x, y, w, h = cv2.boundingRect((carried | masks[t + 1]).view(np.uint8))
-            crop = np.s_[y : y + h, x : x + w]
-            changes.append(thick_change(carried[crop], masks[t + 1][crop], _PATCH))
+    for t in range(len(masks) - 1):
+        if masks[t].any() and masks[t + 1].any():
+            guesses = (_carried(flows, masks[t], t, t + 1), _moved(masks, t, t + 1))
+            changes.append(min(_thick_in_crop(guess, masks[t + 1]) for guess in guesses))
     return float(np.mean(changes or [0.0]))
+
+
+def _thick_in_crop(before: Mask, after: Mask) -> float:
+    """Return `thick_change` of patches, on the crop that holds both; 1 where the first is empty."""
+    if not before.any():
+        return 1.0
+    x, y, w, h = cv2.boundingRect((before | after).view(np.uint8))
+    crop = np.s_[y : y + h, x : x + w]
+    return thick_change(before[crop], after[crop], _PATCH)
 
 
 def thick_change(before: Mask, after: Mask, width: float = _THICK) -> float:

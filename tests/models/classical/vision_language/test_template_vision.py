@@ -64,7 +64,9 @@ def odd_clips() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", sorted({path.stem for path in FOLDER.glob("*.yaml")} - set(BEYOND)))
 def test_every_prompt_of_the_project_has_an_answer(shot: Scene, name: str) -> None:
     media = {**pair(shot, recoloured(shot)), "reference": painting()}
-    ask(name, media, task="modification", object="ball", caption="", style="", instruction="")
+    fields = {"task": "modification", "object": "ball", "caption": "", "style": ""}
+    fields["instruction"] = "Change the colour of the ball to blue." if name == "wordings" else ""
+    ask(name, media, **fields | {"task": "addition", "thing": "ball"} if name == "instruct_addition" else fields)
 
 
 @pytest.mark.parametrize("name", sorted(BEYOND))
