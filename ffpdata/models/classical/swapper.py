@@ -21,6 +21,7 @@ from ffpdata.models.classical.colour import to_lab, to_rgb
 from ffpdata.models.classical.modification.body import without_shadow
 from ffpdata.models.classical.modification.colour_map import PaintedPart, find_paint
 from ffpdata.models.classical.modification.looks import LOOKS, Look, suiting
+from ffpdata.models.classical.modification.materials import MATERIALS
 from ffpdata.models.classical.modification.surface import Surface
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import BackendSettings, parse_settings
@@ -46,6 +47,8 @@ LEAST_PIXELS = 64
 """Fewest pixels of an object on these frames."""
 MOST_TRIED = 3
 """Most looks that are tried, until one is clear enough."""
+MOST_SHADE = 0.1
+"""Share of an outline that looks like shadow, above which no material is taken: dark parts would stay as they were."""
 FADES = 0.5
 """Smallest share of the object that must change in each frame, of that in the middle one of all frames."""
 
@@ -112,7 +115,8 @@ class Recolour:
         if len(pixels) < LEAST_PIXELS:
             body, shadow, pixels = masks, 0.0, _sample(frames, masks)
         lab, paint = to_lab(pixels), find_paint(pixels)
-        looks = suiting(paint, lab, seed, self.settings.looks)
+        allowed = [name for name in self.settings.looks if name not in MATERIALS or shadow <= MOST_SHADE]
+        looks = suiting(paint, lab, seed, allowed)
         if not looks:
             share = PaintedPart(paint, lab).share(lab)
             raise Reject(

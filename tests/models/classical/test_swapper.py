@@ -68,6 +68,13 @@ def test_paint_leaves_shadow_window_and_tyres(paint: tuple[int, int, int]) -> No
     assert done.facts["look_recolour"] == 1
 
 
+def test_no_material_where_much_of_the_outline_looks_like_shadow() -> None:
+    frames, masks, shadows = WHITE
+    with pytest.raises(Reject, match="none of the looks"):
+        edit(frames, masks, looks=["gold"])
+    assert edit(frames, masks & ~shadows, looks=["gold"]).facts["look_gold"] == 1
+
+
 def test_a_shadow_is_told_from_a_body() -> None:
     frames, masks, shadows = WHITE
     assert edit(frames, masks).facts["shadow_part"] == pytest.approx(shadows.sum() / masks.sum(), abs=0.1)
