@@ -76,7 +76,7 @@ def serving(pipelines: Sequence[Pipeline]) -> Serving | None:
     shape = find_shape(spec.model, spec.revision)
     wanted = demand(prompts_of(pipelines), settings, shape) if shape else None
     served = runtime.served_model or spec.model
-    return Serving(spec, settings, served, runtime.server, shape, wanted, workers_gib(models))
+    return Serving(spec, settings, served, runtime.server, shape, wanted, workers_gib(beside(pipelines)))
 
 
 def shipped_pipelines(profile: str = "") -> list[Pipeline]:
@@ -87,6 +87,16 @@ def shipped_pipelines(profile: str = "") -> list[Pipeline]:
 def prompts_of(pipelines: Iterable[Pipeline]) -> list[Prompt]:
     """Return all questions that the stages of the pipelines ask."""
     return [thaw(data) for pipeline in pipelines for data in pipeline.prompts.values()]
+
+
+def beside(pipelines: Iterable[Pipeline]) -> dict[str, ModelSpec]:
+    """Return the models whose workers run while the server does: of the pipelines that ask it, those that are used."""
+    found: dict[str, ModelSpec] = {}
+    for pipeline in pipelines:
+        roles = {role for stage in pipeline.build() for role in stage.models}
+        if ROLE in roles:
+            found |= {role: spec for role, spec in pipeline.models.items() if role in roles}
+    return found
 
 
 def workers_gib(models: Mapping[str, ModelSpec]) -> float:
