@@ -20,6 +20,9 @@ OVERRIDES = [
     "input.styles_per_source=1",
     "measure.limits={}",
     "grade.limits={}",
+    "wordings.instructions=[short]",
+    "wordings.captions=true",
+    "wordings.additions=true",
 ]
 LOCAL = ["condition.max_area=1"]
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct-AWQ"
