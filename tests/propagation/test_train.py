@@ -76,7 +76,7 @@ def test_the_full_model_learns_and_its_folder_says_from_what(forks, spec, datase
     assert forks.run(trainer.main, job.write()) == 0
     said: list[str] = []
     done = train(str(dataset), job.folder, job.recipe, spec, said.append)
-    assert said == [f"already trained: revision {done.revision}"] or said[-1].startswith("drawing after")
+    assert not any(line.startswith(("step ", "drawing ")) for line in said), "nothing is done twice"
     assert {path.name for path in done.weights.values()} == {"lora.safetensors", "propagation.safetensors"}
     table = list(csv.DictReader((job.folder / "losses.csv").open()))
     assert [row["step"] for row in table] == [str(step) for step in range(7)]

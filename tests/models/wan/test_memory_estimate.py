@@ -96,7 +96,7 @@ def test_shapes_are_read_from_the_files(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     tiny.write_i2v(tmp_path)
-    with pytest.raises(FatalError, match="no VACE's transformer"):
+    with pytest.raises(FatalError, match="not VACE's transformer"):
         Network.of([str(tmp_path / tiny.DIT)])
 
 
