@@ -33,7 +33,7 @@ def test_it_learns_and_says_how_it_went(tmp_path: Path) -> None:
     said: list[str] = []
     job = line_job(tmp_path, steps=60, schedule="cosine", warm_up=0.1, clip_norm=1.0, validation=1, measure_every=30)
     done = train(job, said.append)
-    assert done.lineage["held_out_after"] < 0.1 * done.lineage["held_out_before"]
+    assert done.lineage["held_out_after"] < 0.25 * done.lineage["held_out_before"]
     assert [path.name for path in done.weights.values()] == ["slope.safetensors", "height.safetensors"]
     table = list(csv.DictReader((tmp_path / "losses.csv").open()))
     assert list(table[0]) == ["step", "loss", "held_out", "learning_rate", "error", "right"]
