@@ -1,6 +1,6 @@
 # make demo        sets everything up, builds a small dataset on the CPU default, prints where the report is
-# make test        sets everything up, runs all tests (15 minutes on two cores)
-# make test-fast   the tests that need no torch, no Ray and no browser (3 minutes), for the inner loop
+# make test        sets everything up, runs all tests (25 minutes on two cores)
+# make test-fast   the tests that need no torch, no Ray and no browser (6 minutes), for the inner loop
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin

@@ -28,13 +28,19 @@ SMALL_SETTINGS = [
 
 
 LONGEST = [
+    "benchmarks/test_tiny.py",
+    "runners/test_ray.py",
     "refine/test_rounds.py",
     "test_tracks.py",
-    "runners/test_ray.py",
     "runners/test_ray_tracks.py",
+    "propagation/test_train.py",
+    "training/test_finetune.py",
     "runners/test_remote_run.py",
     "models/test_production.py",
-    "training/test_finetune.py",
+    "test_docs.py",
+    "export/test_shards.py",
+    "test_takedown.py",
+    "training/test_loop.py",
     "serve/test_serve_vlm_ray.py",
     "runners/test_job.py",
 ]

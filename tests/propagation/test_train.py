@@ -112,19 +112,6 @@ def test_a_training_killed_at_random_instants_ends_in_the_same_bytes(forks, spec
     ]
 
 
-def test_a_small_cache_of_latents_gives_the_same_bytes_and_stays_small(forks, spec, dataset, tmp_path) -> None:
-    whole, small = (
-        job_of(dataset, spec, tmp_path / name, steps=6, latent_cache_gb=limit)
-        for name, limit in (("whole", None), ("small", 6e-4))
-    )
-    assert forks.run(trainer.main, whole.write()) == 0
-    assert forks.run(trainer.main, small.write()) == 0
-    assert small.weights_file("lora").read_bytes() == whole.weights_file("lora").read_bytes()
-    files = [list((job.folder / "latents").glob("*.safetensors")) for job in (whole, small)]
-    assert len(files[0]) == len(whole.samples) + 1 > len(files[1])
-    assert sum(file.stat().st_size for file in files[1]) < 6e5
-
-
 def test_a_dataset_that_changed_is_refused_with_what_changed(spec, dataset, tmp_path) -> None:
     own = shutil.copytree(dataset, tmp_path / "own")
     job_of(own, spec, tmp_path / "model")
