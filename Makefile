@@ -67,8 +67,8 @@ $(VENV)/.models: $(VENV)/.dev requirements/models.txt
 	fi
 
 # Workers take file after file in the order of tests/conftest.py, the longest first, so that they end together. Half of
-# the time tests wait, for Ray, servers and processes that they kill: three workers keep two cores busy.
-WORKERS := 3
+# the time tests wait, for Ray, servers and processes that they kill: four workers keep two cores busy.
+WORKERS := 4
 TESTS = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25
 PYTEST :=
 

@@ -22,6 +22,7 @@ from ffpdata.models.classical.modification.body import without_shadow
 from ffpdata.models.classical.modification.colour_map import PaintedPart, find_paint
 from ffpdata.models.classical.modification.looks import LOOKS, Look, suiting
 from ffpdata.models.classical.modification.materials import MATERIALS
+from ffpdata.models.classical.modification.patterns import lower_half
 from ffpdata.models.classical.modification.surface import Surface
 from ffpdata.models.protocols import Edit
 from ffpdata.models.settings import BackendSettings, parse_settings
@@ -49,6 +50,9 @@ MOST_TRIED = 3
 """Most looks that are tried, until one is clear enough."""
 MOST_SHADE = 0.1
 """Share of an outline that looks like shadow, above which no material is taken: dark parts would stay as they were."""
+LEAST_HALF = 0.25
+"""Smallest share of an object in two colours that each of them covers in every frame: on what turns too fast to follow,
+one half slides over the other."""
 FADES = 0.5
 """Smallest share of the object that must change in each frame, of that in the middle one of all frames."""
 
@@ -68,7 +72,7 @@ class Recolour:
     """The embedded swapper: an `Inpainter` whose edits are always modifications."""
 
     name = "recolour"
-    version = 4
+    version = 5
     tasks = ("swap",)
     Settings = RecolourSettings
 
@@ -102,7 +106,8 @@ class Recolour:
             The clip, and facts: `look_<name>` is 1 for the look it got, `new_colour_<name>` for its one new colour;
             `delta_e` (CIE76 distance of the changed part's mean colour), `painted_part` (share of the object that
             carries the changed paint), `coloured` and `coloured_least` (share of the object that changes, on average
-            and in the frame with the least), and `shadow_part` (share of the outline that is shadow, and stays).
+            and in the frame with the least), `smaller_half` of two colours (share of the object, in the frame with the
+            least), and `shadow_part` (share of the outline that is shadow, and stays).
 
         Raises:
             Reject: `object_unseen` for an empty mask, `no_dominant_colour` where no look suits, `colour_unchanged`, and
@@ -127,12 +132,16 @@ class Recolour:
         weak: list[str] = []
         for look in looks[:MOST_TRIED]:
             out, facts = self._painted(frames, body, look)
-            if facts["delta_e"] >= self.settings.min_delta_e:
+            if facts["delta_e"] < self.settings.min_delta_e:
+                weak.append(
+                    f"{look.name}: colour distance {facts['delta_e']:.1f}, at least {self.settings.min_delta_e}"
+                )
+            elif facts.get("smaller_half", 1.0) < LEAST_HALF:
+                weak.append(f"{look.name}: the smaller half {facts['smaller_half']:.2f}, at least {LEAST_HALF}")
+            else:
                 break
-            weak.append(f"{look.name} {facts['delta_e']:.1f}")
         else:
-            detail = f"colour distance {', '.join(weak)}, at least {self.settings.min_delta_e}"
-            raise Reject("colour_unchanged", detail)
+            raise Reject("colour_unchanged", "; ".join(weak))
         if look.colour:
             facts[f"new_colour_{look.colour}"] = 1.0
         facts |= {f"look_{look.name}": 1.0, "painted_part": look.part.share(lab), "shadow_part": shadow}
@@ -149,20 +158,31 @@ class Recolour:
         surface = Surface(frames, body) if look.on_surface else None
         feather = self.settings.feather_px * min(frames.shape[1:3]) / 720
         out = frames.copy()
-        shares, totals = [], np.zeros(7)
+        shares, halves, totals = [], list[float](), np.zeros(7)
         for t in range(len(frames)):
             if body[t].any():
                 at = partial(surface.at, t) if surface else None
                 share, sums = _paint(out[t], body[t], look, at, feather)
                 shares.append(share)
                 totals += sums
+                if surface and look.name == "two_colours":
+                    halves.append(_smaller_half(surface, t, body[t]))
         before, after = totals[:3] / max(totals[6], 1e-6), totals[3:6] / max(totals[6], 1e-6)
         middle = float(np.median(shares))
         return out, {
             "delta_e": float(np.linalg.norm(after - before)),
             "coloured": middle,
             "coloured_least": float(np.quantile(shares, 0.02)),
+            **({"smaller_half": float(np.quantile(halves, 0.02))} if halves else {}),
         }
+
+
+def _smaller_half(surface: Surface, t: int, mask: NDArray[np.bool_]) -> float:
+    """Return the share of an object that the smaller of its two halves covers in frame `t`."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    area = np.s_[y : y + height, x : x + width]
+    below = float(lower_half(surface.at(t, area), 0)[mask[area]].mean())
+    return min(below, 1 - below)
 
 
 def _paint(

@@ -172,6 +172,25 @@ def test_what_suits_follows_the_measured_colours() -> None:
     assert names((40, 70, 170), (40, 70, 170), (40, 70, 170), skin) == {"recolour"}, "a pattern would lie on the face"
 
 
+def barrel(step: int, frames: int = 12) -> tuple[Clip, Any]:
+    """A red square whose surface rolls upwards by `step` pixels a frame, before grey."""
+    surface = np.clip(np.array((170, 40, 40)) + (texture(48 + step * frames, 48, 5)[..., :1] - 128.0) * 0.5, 0, 255)
+    clip, masks = np.full((frames, *SIZE, 3), 128, np.uint8), np.zeros((frames, *SIZE), bool)
+    masks[:, 30:78, 70:118] = True
+    for t in range(frames):
+        clip[t, 30:78, 70:118] = surface[step * t : step * t + 48].astype(np.uint8)
+    return clip, masks
+
+
+def test_two_colours_stay_on_what_can_be_followed_and_are_not_taken_where_one_rolls_away() -> None:
+    still = edit(*barrel(0), looks=["two_colours"])
+    assert still.facts["smaller_half"] > 0.4
+    with pytest.raises(Reject, match="two_colours: the smaller half") as caught:
+        edit(*barrel(3), looks=["two_colours"])
+    assert caught.value.reason == "colour_unchanged"
+    assert edit(*barrel(3), looks=["two_colours", "recolour"]).facts["look_recolour"] == 1
+
+
 def test_a_change_that_fades_is_rejected() -> None:
     frames, masks, _ = car((200, 30, 30), frames=6)
     frames[4:] = frames[4:].mean(axis=-1, keepdims=True).astype(np.uint8)

@@ -181,6 +181,8 @@ def modify(
         return f"Paint the {name} with {new} {look}."
     if look == "two_colours" and len(found.after) > 1:
         return f"Paint the {name} in two colours, with {found.after[0]} and {found.after[1]} halves."
+    if look == "two_colours" and new:
+        return f"Paint the {name} in two shades of {new}."
     tone = look in ("darker", "lighter")
     if old and new and old != new and not tone:
         origin = "" if named or part else f" from {old}"

@@ -58,7 +58,7 @@ class TemplateVision:
     """A `VisionLanguage` of measurements and templates. It uses more media than those of the prompt, e.g. masks."""
 
     name = "template_vision"
-    version = 5
+    version = 6
     Settings = TemplateSettings
     measures = True
     """Stages pass it all media and numbers of the item, because it measures."""
