@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ffpdata.core.config import load_pipeline, pipeline_names
 from ffpdata.core.errors import FfpdataError
+from ffpdata.core.held import SERVED
 from ffpdata.core.pipeline import Pipeline
 from ffpdata.core.stage import ModelSpec
 from ffpdata.core.wording import counted
@@ -23,7 +24,7 @@ from ffpdata.models.packaged.location import installed, missing, remedy
 from ffpdata.models.packaged.used import networks_of
 from ffpdata.models.requirements import Level, Requirements, find_checkpoint
 from ffpdata.models.settings import check
-from ffpdata.serve.profile import ROLE, serving, workers_gib
+from ffpdata.serve.profile import serving, workers_gib
 
 PACKAGES = ("numpy", "opencv-python-headless", "av", "onnxruntime", "pyarrow", "duckdb", "ray", "webdataset")
 MIN_DISK_GB = 5.0
@@ -82,7 +83,7 @@ def examine(profile: str = "") -> list[Finding]:
     found += _resources(models, needs, cards)
     found += _weights(needs, lacks)
     found += _inspections(needs, lacks)
-    found += _server(pipelines) if ROLE in needs else ()
+    found += _server(pipelines) if SERVED in needs else ()
     found += _services(needs)
     for one in found:
         role, _, part = one.subject.partition(": ")
@@ -301,12 +302,12 @@ def _server(pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
         return
     memory = one.memory()
     if memory is None:
-        yield Finding("warning", f"{ROLE}: server", f"the sizes of {one.spec.model!r} are not known: not summed")
+        yield Finding("warning", f"{SERVED}: server", f"the sizes of {one.spec.model!r} are not known: not summed")
     else:
         more = "" if memory.fits else f". To change: {memory.remedy()}"
-        yield Finding("ok" if memory.fits else "error", f"{ROLE}: server", f"{memory}{more}")
+        yield Finding("ok" if memory.fits else "error", f"{SERVED}: server", f"{memory}{more}")
     if problem := one.resizing():
-        yield Finding("warning", f"{ROLE}: frames", problem)
+        yield Finding("warning", f"{SERVED}: frames", problem)
     if not one.server.shared:
         models = {role: spec for pipeline in pipelines for role, spec in pipeline.models.items()}
         worker, card = workers_gib(models), one.server.card_gib

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ffpdata.core.held import SERVED
 from ffpdata.core.pipeline import Pipeline
-from ffpdata.core.stage import Stage
+from ffpdata.core.stage import Stage, of_role
 from ffpdata.media.geometry import Geometry
 from ffpdata.planning.assumed import AssumedModel, clip_of, spec_of
 from ffpdata.planning.denoising import pixels, relative_cost
@@ -150,7 +150,7 @@ class MeasuredModel:
         """What an item costs by the settings and the clip of the plan, over what it cost in the pilot."""
         before = self.before[stage.name]
         clip, was = clip_of(stage, self.assumed.clip), clip_of(before, Geometry(**self.was.clip))
-        if any(spec.runtime.get("endpoint") for key, spec in stage.specs.items() if key.startswith(SERVED)):
+        if any(spec.runtime.get("endpoint") for spec in of_role(stage.specs, SERVED).values()):
             return 1.0
         return relative_cost(spec_of(stage, task), spec_of(before, task), clip, was)
 

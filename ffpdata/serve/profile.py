@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ffpdata.core.config import load_pipeline, pipeline_names
+from ffpdata.core.held import SERVED
 from ffpdata.core.pipeline import Pipeline, thaw
+from ffpdata.core.pipeline_check import stage_class
 from ffpdata.core.prompt import Prompt
-from ffpdata.core.stage import ModelSpec
+from ffpdata.core.stage import ModelSpec, of_role
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.vlm.settings import ServerRuntime, VisionRuntime, VisionSettings
 from ffpdata.serve.memory import CONTEXT_GIB, ServerMemory, Share, batch_tokens, server_memory
 from ffpdata.serve.model_shape import GIB, ModelShape, find_shape
 from ffpdata.serve.questions import Demand, demand
-
-ROLE = "vision_language"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Serving:
 def serving(pipelines: Sequence[Pipeline]) -> Serving | None:
     """Return the served vision-language model of pipelines under one profile; None where it is not served."""
     models = {role: spec for pipeline in pipelines for role, spec in pipeline.models.items()}
-    spec = models.get(ROLE)
+    spec = models.get(SERVED)
     if spec is None or not spec.runtime.get("endpoint"):
         return None
     settings, runtime = parse_settings(VisionSettings, spec), parse_runtime(VisionRuntime, spec)
@@ -93,9 +93,10 @@ def beside(pipelines: Iterable[Pipeline]) -> dict[str, ModelSpec]:
     """Return the models whose workers run while the server does: of the pipelines that ask it, those that are used."""
     found: dict[str, ModelSpec] = {}
     for pipeline in pipelines:
-        roles = {role for stage in pipeline.build() for role in stage.models}
-        if ROLE in roles:
-            found |= {role: spec for role, spec in pipeline.models.items() if role in roles}
+        roles = {role for entry in pipeline.stages for role in stage_class(entry.use).models}
+        if SERVED in roles:
+            for role in roles:
+                found |= of_role(pipeline.models, role)
     return found
 
 

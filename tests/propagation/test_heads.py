@@ -12,24 +12,12 @@ from typer.testing import CliRunner
 from ffpdata.cli import app
 from ffpdata.cli.heads import study_pairs
 from ffpdata.core.errors import UsageError
-from ffpdata.curate.curation import curate
-from ffpdata.export.shards import export
 from ffpdata.models.propagation.heads import read_heads
 from ffpdata.models.propagation.model_folder import base_digest
-from tests.fixture_run import copy_run
 from tests.propagation.tiny_propagation import SIZE, TinyFunControl, spec_of, write_checkpoint
 
 torch = pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("diffsynth"), reason="diffsynth is not installed")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dataset")
-    run = copy_run(folder / "run")
-    curate(run)
-    export(run, folder / "out")
-    return folder / "out"
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,11 @@ import pytest
 
 from ffpdata.core.errors import ConfigError, FatalError, UsageError
 from ffpdata.core.stage import ModelSpec
-from ffpdata.curate.curation import curate
-from ffpdata.export.shards import export
 from ffpdata.models.propagation.model_folder import base_digest, read_model
 from ffpdata.propagation.job import PropagationJob
 from ffpdata.propagation.train import train
 from ffpdata.takedown.of_export import take_down
 from ffpdata.training import trainer
-from tests.fixture_run import copy_run
 from tests.propagation.tiny_propagation import (
     TinyFunControl,
     recipe_of,
@@ -45,15 +42,6 @@ def spec(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
     folder = tmp_path_factory.mktemp("checkpoint")
     assert forks.run(write_checkpoint, folder) == 0
     return spec_of(folder)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dataset")
-    run = copy_run(folder / "run")
-    curate(run)
-    export(run, folder / "out")
-    return folder / "out"
 
 
 def digest_of(spec: ModelSpec) -> str:

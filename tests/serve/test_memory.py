@@ -16,7 +16,7 @@ from ffpdata.models.vlm.frame_sampling import scaled_size
 from ffpdata.models.vlm.settings import VisionSettings
 from ffpdata.serve.memory import Share, server_memory
 from ffpdata.serve.model_shape import GIB, PUBLISHED, ModelShape, find_shape
-from ffpdata.serve.profile import prompts_of, serving, shipped_pipelines
+from ffpdata.serve.profile import beside, prompts_of, serving, shipped_pipelines
 from ffpdata.serve.questions import demand
 from ffpdata.serve.vllm_flags import plan_for
 from tests.serve.published import config_of
@@ -233,3 +233,13 @@ def test_a_plan_has_flags_for_what_was_derived(tmp_path: Path) -> None:
     assert int(given["--max-num-batched-tokens"]) >= 16 * (300000 // 784)
     assert int(given["--max-model-len"]) >= 2 * 16 * (300000 // 784)
     assert (given["--max-num-seqs"], given["--gpu-memory-utilization"]) == ("2", "0.8")
+
+
+def test_workers_beside_a_server_are_those_of_the_pipelines_that_ask_it() -> None:
+    pipelines = [load_pipeline(name, "small") for name in ("local_editing", "propagate")]
+    models = pipelines[0].models
+    remover = models.pop("remover")
+    models |= {"remover/a": remover, "remover/b": remover}
+    found = beside(pipelines)
+    assert {"remover/a", "remover/b", "swapper", "segmenter", "vision_language"} <= found.keys()
+    assert "propagator" not in found, "its pipeline asks nothing"

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ffpdata.core.errors import ConfigError, FatalError
+from ffpdata.models.propagation.hooks import Hooks
 
 _BOUND = "_ffpdata_turns"
 """Attribute of diffsynth's table of angles, one per forward pass: the turns of that pass. A block that is computed
@@ -78,7 +79,7 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor, heads: int, skipped: int = 0) -> T
     return clip if not skipped else torch.cat([x[:, :skipped], clip], dim=1)
 
 
-class AstRope:
+class AstRope(Hooks):
     """Hooks on every self-attention of a transformer; `close`, or the end of a with block, removes them.
 
     Args:
@@ -90,6 +91,7 @@ class AstRope:
     """
 
     def __init__(self, dit: Any, temporal: Sequence[Sequence[bool]]) -> None:
+        super().__init__()
         blocks = dit.blocks
         heads = blocks[0].self_attn.num_heads
         if len(temporal) != len(blocks) or any(len(layer) != heads for layer in temporal):
@@ -104,21 +106,9 @@ class AstRope:
         self._heads = heads
         self._next: Turns | None = None
         self._now: Turns | None = None
-        self._hooks = []
         for block, kinds in zip(blocks, temporal, strict=True):
             self._hooks.append(block.self_attn.register_forward_pre_hook(self._bind))
             self._hooks.append(block.self_attn.attn.register_forward_pre_hook(self._turner(list(kinds))))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Remove the hooks."""
-        while self._hooks:
-            self._hooks.pop().remove()
 
     def use(self, alpha_s: Tensor, alpha_t: Tensor, frames: int, skipped: int = 0) -> None:
         """Set the factors of the next forward passes; arguments as for `turns`."""

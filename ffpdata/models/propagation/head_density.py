@@ -14,10 +14,12 @@ largest and smallest of noisy numbers lean to temporal.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ffpdata.models.propagation.hooks import Hooks
 
 EPSILON = 1e-6
 """Weight above which a token counts (the paper's)."""
@@ -54,7 +56,7 @@ def density(query: Tensor, key: Tensor, frames: int, *, epsilon: float = EPSILON
     return (counts / (count * tokens)).float()
 
 
-class DensityProbe:
+class DensityProbe(Hooks):
     """Hooks that measure every head of a transformer while it runs; `close`, or the end of a with block, removes them.
 
     Args:
@@ -71,6 +73,7 @@ class DensityProbe:
     def __init__(
         self, dit: Any, frames: int, *, epsilon: float = EPSILON, rows_per_frame: int = 0, skipped: int = 0
     ) -> None:
+        super().__init__()
         self.densities: dict[int, Tensor] = {}
         self._frames, self._skipped = frames, skipped
         self._options = {"epsilon": epsilon, "rows_per_frame": rows_per_frame}
@@ -78,17 +81,6 @@ class DensityProbe:
             block.self_attn.attn.register_forward_pre_hook(self._measure(layer))
             for layer, block in enumerate(dit.blocks)
         ]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Remove the hooks."""
-        while self._hooks:
-            self._hooks.pop().remove()
 
     def _measure(self, layer: int) -> Any:
         def hook(attention: Any, arguments: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -17,9 +17,6 @@ LAYERS = ("q", "k", "v", "o", "ffn.0", "ffn.2")
 """Ends of the names of the layers that a LoRA adapts: attention and the feed-forward network (diffsynth,
 examples/wanvideo/model_training/lora/Wan2.1-Fun-V1.1-1.3B-Control.sh)."""
 
-PAPER_FRAMES = (33, 81)
-"""Lengths of the paper's two variants (section 5.1)."""
-
 
 class PropagationSettings(BaseModel):
     """Input, positions, losses and optimisation of one model."""
@@ -28,8 +25,8 @@ class PropagationSettings(BaseModel):
 
     # --- clip ---
     frames: int = Field(81, gt=1)
-    """Frames of a clip, 4n+1. The paper trains two variants, of 33 and of 81; of a longer clip the first are taken,
-    because frame 0 is the edited one."""
+    """Frames of a clip, 4n+1. The paper trains two variants, of 33 and of 81 (section 5.1); of a longer clip the first
+    are taken, because frame 0 is the edited one."""
 
     # --- input ---
     mask_channels: Literal[0, 1, 4] = 1
