@@ -126,7 +126,7 @@ def test_presets_and_their_numbers_load() -> None:
         (
             Request(["local_editing"], clips=5, overrides=["plan.duplicates={value: 2, low: 3, high: 1}"]),
             ConfigError,
-            "",
+            "duplicates",
         ),
     ],
 )
