@@ -74,7 +74,7 @@ class MasterWeights:
             }
         self._write()
 
-    @torch.no_grad()
     def _write(self) -> None:
-        for name, copy in self._copies.items():
-            self._learned[name].copy_(copy)
+        with torch.no_grad():
+            for name, copy in self._copies.items():
+                self._learned[name].copy_(copy)
