@@ -10,6 +10,10 @@ DEMO   := demo
 CERTS  := $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt)
 UV     := VIRTUAL_ENV=$(abspath $(VENV)) UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=$(if $(CERTS),true,false) $(BIN)/uv pip
 
+# Compiled modules are kept, whatever the shell says: a test run starts hundreds of Python processes, and each would
+# compile every module that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-vllm lint lock clean
 

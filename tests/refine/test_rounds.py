@@ -140,8 +140,9 @@ def first(ready: Path, forks: Forks, told: Opinion, tmp_path_factory: pytest.Tem
 def promoted(first: Path, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Reviewers liked the first round better."""
     run = copied(first, tmp_path_factory.mktemp("promoted"))
-    judge(run, lambda _: "accept", PairFilter(compared=True))
-    refine(forks, run)
+    assert judge(run, lambda _: "accept", PairFilter(compared=True)) == PANEL
+    stand = refine(forks, run)
+    assert stand["state"] == "promoted", stand
     return Path(run.store.root)
 
 
