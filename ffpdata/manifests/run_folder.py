@@ -111,6 +111,7 @@ class RunFolder:
             "pipeline": pipeline.model_dump(mode="json"),
             "columns": {stage.name: sql_types(stage.writes) for stage in built},
             "keys": {stage.name: stage.fixed_key(stage.models) for stage in built},
+            "idle": [stage.name for stage in built if stage.idle],
         }
         if items is not None:
             entry["entries"] = {
@@ -156,6 +157,10 @@ class RunFolder:
         """Return per track the names of its stages in order, as of its newest start."""
         return {track: [s["name"] for s in start["pipeline"]["stages"]] for track, start in self.latest().items()}
 
+    def idle(self) -> dict[str, list[str]]:
+        """Return per track the names of the stages that pass every item, as its newest start was configured."""
+        return {track: start.get("idle", []) for track, start in self.latest().items()}
+
     def pair_makers(self) -> dict[str, list[set[str]]]:
         """Per track and column of `PAIR` the stages that write it, as of the newest start."""
         return {
@@ -191,7 +196,7 @@ class RunFolder:
         for start in self.starts():
             for stage, types in start.get("columns", {}).items():
                 columns.setdefault(stage, {}).update(types)
-        return connect(self.store, self.tracks(), columns, unsafe=unsafe)
+        return connect(self.store, self.tracks(), columns, idle=self.idle(), unsafe=unsafe)
 
 
 def _problem(start: Any) -> str:

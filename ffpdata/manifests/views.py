@@ -80,6 +80,7 @@ def connect(
     tracks: Mapping[str, Sequence[str]] | None = None,
     columns: Mapping[str, Mapping[str, str]] | None = None,
     *,
+    idle: Mapping[str, Container[str]] | None = None,
     unsafe: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Open a connection with the views of a run folder.
@@ -90,6 +91,7 @@ def connect(
             stage of a track (`inputs`, `review`, a stage that was removed from the pipeline) have a `_history` view
             only.
         columns: per stage its own columns and their SQL types, so that a view has them before it has rows.
+        idle: as in `current`.
         unsafe: leave other files, extensions and settings open to SQL.
 
     Raises:
@@ -97,7 +99,7 @@ def connect(
     """
     parts = Manifest(store).listing()
     tracks = tracks or {}
-    connection = current(store, tracks, parts, unsafe=unsafe)
+    connection = current(store, tracks, parts, idle=idle, unsafe=unsafe)
     stages = {CURATE, *(stage for names in tracks.values() for stage in names)} if tracks else set()
     for stage in sorted({*parts, *stages, CURATE}):
         own = (columns or {}).get(stage, {})
@@ -126,6 +128,7 @@ def current(
     tracks: Mapping[str, Sequence[str]],
     parts: Mapping[str, Sequence[str]] | None = None,
     *,
+    idle: Mapping[str, Container[str]] | None = None,
     unsafe: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Open a connection with the table `_now`: the current rows of all stages, with the columns that are counted.
@@ -138,6 +141,7 @@ def current(
         store: the run folder.
         tracks: per track the names of its stages in order.
         parts: of each stage, where they were listed already.
+        idle: per track the stages that pass every item since its newest start: what they decided before is history.
         unsafe: leave other files and extensions open to SQL.
     """
     connection = open_connection(store, unsafe=unsafe)
@@ -161,7 +165,13 @@ def current(
         group by number, entered having min(outcome) <> max(outcome);
         """
     )
-    order = [(track, stages.index(stage)) for track, names in tracks.items() for stage in [*names, CURATE]]
+    left_out = idle or {}
+    order = [
+        (track, stages.index(stage))
+        for track, names in tracks.items()
+        for stage in [*names, CURATE]
+        if stage not in left_out.get(track, ())
+    ]
     if _all_current(connection, order):
         connection.execute("alter table internal._rows rename to _now; drop table _newest")
     else:
@@ -172,8 +182,8 @@ def current(
 def _all_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, int]]) -> bool:
     """Return whether all rows of `_rows` are current: nothing was ever redone. True for most runs, fast to check."""
     tracks, numbers = ([pair[n] for pair in order] for n in range(2))
-    known = pa.table({"track": pa.array(tracks, pa.string()), "number": pa.array(numbers, pa.int16())})
-    connection.register("_order", known)
+    columns = {"track": pa.array(tracks, pa.string()), "number": pa.array(numbers, pa.int16())}
+    connection.register("_order", pa.table(columns | {"place": pa.array(range(len(order)), pa.int32())}))
     [(found,)] = connection.execute(
         """
         select not exists (from _newest)
@@ -182,6 +192,10 @@ def _all_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[st
             and not exists (
                 from (from _rows where not begins) r
                 anti join (select key from _rows where status = 'ok') k on r.upstream = k.key)
+            and not exists (
+                select 1 from (from _rows join _order using (track, number) where status <> 'ok') ended
+                join (from _rows join _order using (track, number)) later
+                on later.entered = ended.item and later.place > ended.place)
         """
     ).fetchall()
     connection.unregister("_order")
@@ -189,8 +203,15 @@ def _all_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[st
 
 
 def _select_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple[str, int]]) -> None:
-    """Make `_now` of the current rows of `_rows`, stage after stage, each by the current rows of the one before."""
-    connection.execute("create table internal._now as from _rows limit 0; create temp table _holding (key ubigint)")
+    """Make `_now` of the current rows of `_rows`, stage after stage, each by the current rows of the one before.
+
+    An item that ended at a stage has no rows behind it. It has some in the history where the stage, a gate for one, was
+    added to a run that had passed it.
+    """
+    connection.execute(
+        "create table internal._now as from _rows limit 0; "
+        "create temp table _holding (key ubigint); create temp table _ended (item ubigint)"
+    )
     for track, number in order:
         connection.execute(
             """
@@ -198,6 +219,7 @@ def _select_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple
             select r.* from (from _rows where number = $number and track = $track) r
             left join (from _newest where number = $number) using (entered)
             where (newest is null or outcome = newest) and (begins or upstream in (select key from _holding))
+                and entered not in (select item from _ended)
             """,
             {"number": number, "track": track},
         )
@@ -208,9 +230,12 @@ def _select_current(connection: duckdb.DuckDBPyConnection, order: Sequence[tuple
             left join (select item, max(row) as last from _mine group by item having count(*) > 1) using (item)
             where last is null or row = last;
             insert into _holding select distinct key from _mine where status = 'ok';
+            insert into _ended select distinct item from _mine where status <> 'ok';
             """
         )
-    connection.execute("drop table _rows; drop table _newest; drop table _holding; drop table if exists _mine")
+    connection.execute(
+        "".join(f"drop table if exists {name};" for name in ("_rows", "_newest", "_holding", "_ended", "_mine"))
+    )
 
 
 def pairs(

@@ -192,7 +192,7 @@ def status(run: RunFolder) -> Status:
     result = Status(pools=live.get("pools", []))
     counted: dict[str, list[tuple[str, str | None, int]]] = {stage: [] for stage in order}
     slowest: dict[str, dict[str, float]] = {stage: {} for stage in order}
-    with readable(run.store), current(run.store, tracks) as connection:
+    with readable(run.store), current(run.store, tracks, idle=run.idle()) as connection:
         for stage, *found in connection.execute(
             "select stage, status, reason, count(*) as n from _now join _stages using (number) "
             "group by all order by n desc, reason"

@@ -39,6 +39,11 @@ class ContentGate(Stage):
         """All items, where there is a gate."""
         return bool(self._gates)
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is no gate, or each is skipped."""
+        return not self._gates
+
     def roles(self, row: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002
         """Return the gates that are not skipped, in the profile's order."""
         return self._gates

@@ -149,7 +149,8 @@ with rows as (
     select *, key || '@' || coalesce(epoch_us(started_at), 0) as outcome, part || lpad(part_row::text, 12, '0') as place
     from "{stage}_history" where track = '{track}'
 ), newest as (select entered_id, arg_max(outcome, place) as outcome from rows group by entered_id)
-select r.* from rows r join newest using (entered_id, outcome) where upstream = '' or upstream in ({holding})
+select r.* from rows r join newest using (entered_id, outcome) where (upstream = '' or upstream in ({holding}))
+and entered_id not in ({ended})
 qualify row_number() over (partition by item_id order by place desc) = 1
 """
 
@@ -165,14 +166,17 @@ def test_the_rule_written_out(store: Store, seed: int) -> None:
             state = draw.choice(["ok", "ok", "rejected"])
             append(store, row(stage, item, key, upstream, started_at=draw.randrange(2), status=state))
     holding: set[str] = set()
+    ended: set[str] = set()
     expected: Counter[tuple[Any, ...]] = Counter()
     with connect(store, TRACKS) as connection:
         for stage in TRACKS["t"]:
-            keys = ", ".join(f"'{key}'" for key in sorted(holding)) or "''"
-            for one in records(connection, OLD.format(stage=stage, track="t", holding=keys)):
+            keys, gone = (", ".join(f"'{name}'" for name in sorted(names)) or "''" for names in (holding, ended))
+            for one in records(connection, OLD.format(stage=stage, track="t", holding=keys, ended=gone)):
                 expected["t", stage, one["entered_id"], one["status"], one["reason"]] += 1
                 if one["status"] == "ok":
                     holding.add(one["key"])
+                else:
+                    ended.add(one["item_id"])
     assert counted(store) == expected
 
 
