@@ -14,6 +14,7 @@ from ffpdata.core.licences import CLASSES
 from ffpdata.core.networks import network_labels, network_names
 from ffpdata.core.stage import Stage
 from ffpdata.curate.curation import current_settings
+from ffpdata.export.contents import contents
 from ffpdata.export.dataset import Shard
 from ffpdata.export.extras import Extras
 from ffpdata.export.inherited_licence import CLASS
@@ -92,6 +93,7 @@ def describe(
         "bytes": sum(shard.bytes for shard in shards),
         "splits": splits,
         "tasks": counts("task"),
+        "contents": contents(chosen),
         "geometry": [dict(zip(sizes.columns, row, strict=True)) for row in sizes.fetchall()],
         "licences": counts("licence"),
         "licence_classes": {name: found[name] for name in CLASSES if name in (found := counts(CLASS))},
@@ -180,11 +182,20 @@ def write(about: dict[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["cell"] = _cell
+    environment.filters["spread"] = _spread
     embedded = {m["role"] for m in about["models"] if m["backend"].startswith(CLASSICAL)}
     limits = [text for role, text in LIMITS.items() if role in embedded]
     splits = sorted(about["splits"].items(), key=lambda entry: -entry[1]["pairs"])
-    about = {"licence_classes": {}} | about  # the export of an earlier release
+    about = {"licence_classes": {}, "contents": {}} | about  # the export of an earlier release
     return environment.get_template("card.md.j2").render(about=about, splits=splits, limits=limits)
+
+
+def _spread(values: list[float] | None, factor: float = 1.0, digits: int = 0) -> str:
+    """A median with the percentiles around it; a dash where there are none."""
+    if not values:
+        return "-"
+    low, middle, high = (f"{value * factor:.{digits}f}" for value in values)
+    return f"{middle} ({low}-{high})"
 
 
 def _cell(text: Any) -> str:
