@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ffpdata.core.keys import is_of
 from ffpdata.core.stage import Item, Stage
 from ffpdata.planning.flow_model import ANY, TrackModel
-from ffpdata.runners.flow import RECENT
+from ffpdata.runners.flow import RECENT, load
 from ffpdata.runners.placement import Node
 from ffpdata.runners.pools import Call, Pools, WorkerHandle, WorkerPool
 from ffpdata.runners.scheduling import SCALE_SECONDS, Scheduling
@@ -132,7 +132,7 @@ class SimulatedQueues:
 
     def load(self, stage: int) -> float:
         """Items that arrive at a stage per input."""
-        return self.arrived[stage] / self.finished[0] if self.finished[0] and self.arrived[stage] else 1.0
+        return load(self.arrived[: stage + 1], self.finished[0])
 
     def drained(self, stage: int) -> bool:
         """Whether none is at the stage and none can come."""

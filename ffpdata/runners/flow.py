@@ -27,6 +27,20 @@ RECENT = 32
 """Tasks at the end of a queue among which that of a certain item is looked for."""
 
 
+def load(arrived: Sequence[int], finished: int) -> float:
+    """Return how many items arrive at a stage per input.
+
+    A stage that none has reached counts as the last one before it that some have: behind a fan-out every stage has more
+    items than there are inputs, which matters where GPUs are divided before the first items are through.
+
+    Args:
+        arrived: items that came to each stage up to this one.
+        finished: inputs that the first stage has finished.
+    """
+    reached = next((count for count in reversed(arrived) if count), 0)
+    return reached / finished if finished and reached else 1.0
+
+
 @dataclass
 class _StageQueues:
     """The tasks before one stage.
@@ -104,8 +118,7 @@ class Flow:
 
     def load(self, stage: int) -> float:
         """Items that arrive at a stage per input, as measured so far."""
-        first, here = self._queues[0], self._queues[stage]
-        return here.arrived / first.finished if first.finished and here.arrived else 1.0
+        return load([queues.arrived for queues in self._queues[: stage + 1]], self._queues[0].finished)
 
     def drained(self, stage: int) -> bool:
         """Whether no item is at the stage and none can come any more."""

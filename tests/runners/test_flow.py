@@ -102,6 +102,21 @@ def rows(writer: ManifestWriter, sql: str) -> list[dict[str, Any]]:
         return records(connection, sql)
 
 
+@pytest.mark.parametrize(
+    ("arrived", "finished", "items"),
+    [
+        ([0], 0, 1.0),
+        ([5], 0, 1.0),  # none is through the first stage: nothing is known
+        ([5, 4], 4, 1.0),
+        ([5, 4, 8], 4, 2.0),
+        ([5, 4, 8, 2], 4, 0.5),  # measured: gates before it
+        ([5, 4, 8, 0, 0], 4, 2.0),  # behind a fan-out
+    ],
+)
+def test_how_many_items_come_to_a_stage(arrived: list[int], finished: int, items: float) -> None:
+    assert flow_module.load(arrived, finished) == items
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_of_two_equal_inputs_the_first_counts_whichever_is_done_first(writer: ManifestWriter, seed: int) -> None:
     items = inputs("a", "b", "a", "c", "b", "a", "d")
