@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.defect_kinds import Example
-from ffpdata.core.config import load_pipeline
+from ffpdata.core.config import Pipeline
 from ffpdata.core.stage import Reject, Row, Stage
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
@@ -103,7 +103,7 @@ def accepted_pairs(run: Path, *, judge: bool, most: int = 0) -> list[AcceptedPai
     folder = RunFolder.existing(run)
     found = []
     for track, pipeline in folder.pipelines().items():
-        stages = open_stages(pipeline.name, pipeline.profile, (*COMPUTED, *ASKED) if judge else COMPUTED)
+        stages = open_stages(pipeline, (*COMPUTED, *ASKED) if judge else COMPUTED)
         where = f"status = 'ok' and track = '{track}'"
         for row in records(folder.connect(), f"select * from items where {where} order by item_id")[: most or None]:
             columns = {k: json.loads(v) if k == "edit_facts" else v for k, v in row.items() if v is not None}
@@ -111,9 +111,9 @@ def accepted_pairs(run: Path, *, judge: bool, most: int = 0) -> list[AcceptedPai
     return found
 
 
-def open_stages(pipeline: str, profile: str, names: Sequence[str]) -> list[Stage]:
+def open_stages(pipeline: Pipeline, names: Sequence[str]) -> list[Stage]:
     """Return stages of a pipeline under settings by which they reject nothing by a number."""
-    stages = [stage for stage in load_pipeline(pipeline, profile).build() if stage.name in names]
+    stages = [stage for stage in pipeline.build() if stage.name in names]
     for stage in stages:
         stage.settings = stage.settings.model_copy(update=OPEN[stage.name])
     return stages

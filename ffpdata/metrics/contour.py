@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from ffpdata.metrics.pair import Masks, Pair, Series
 
 BAND, GAP, BESIDE = 2, 5, 9
-"""Pixels of a small frame: width of the band outside a contour, and where the surroundings begin and end."""
+"""Pixels of a small frame: width of a band beside a contour, and where the surroundings begin and end."""
+SOFT = 0.5
+"""Most that a soft edge changes the band outside a contour, against the band inside it."""
 
 
 def halo(pair: Pair) -> float | None:
@@ -26,6 +29,16 @@ def halo(pair: Pair) -> float | None:
 def halo_worst(pair: Pair) -> float | None:
     """Change in the band outside the contour beyond its surroundings in the worst tenth of the frames; local edits."""
     values = pair.once(_halos)
+    return float(np.percentile(values, 90)) if len(values) else None
+
+
+def halo_excess(pair: Pair) -> float | None:
+    """Change outside the contour beyond what a soft edge makes, in the worst tenth of the frames; local edits.
+
+    A soft edge falls off across the contour, so that the band outside changes at most `SOFT` as much as the one inside;
+    what is drawn around an object changes more.
+    """
+    values = pair.once(_halo_excesses)
     return float(np.percentile(values, 90)) if len(values) else None
 
 
@@ -43,24 +56,39 @@ def seam(pair: Pair) -> float | None:
 
 
 def _halos(pair: Pair) -> Series:
+    return _most(pair, lambda outside, inside: outside)  # noqa: ARG005
+
+
+def _halo_excesses(pair: Pair) -> Series:
+    return _most(pair, lambda outside, inside: outside - SOFT * max(0.0, inside))
+
+
+def _most(pair: Pair, measure: Callable[[float, float], float]) -> Series:
+    """Of every frame, the larger one of what is measured along the object's and along the region's contour."""
     if pair.whole:
         return np.array([])
+    return np.array([max(measure(*both) for both in contours) for contours in pair.once(_contours) if contours])
+
+
+def _contours(pair: Pair) -> list[list[tuple[float, float]]]:
+    """Of every frame, the changes beyond the surroundings' outside and inside of each contour, in grey levels."""
     found = []
     for t in range(len(pair)):
         difference = cv2.absdiff(pair.gray[0][t], pair.gray[1][t])
-        values = [_excess(difference, mask[t]) for mask in ((pair.edited, pair.repainted))]
-        if any(value is not None for value in values):
-            found.append(max(value for value in values if value is not None))
-    return np.array(found)
+        values = [_along(difference, mask[t]) for mask in (pair.edited, pair.repainted)]
+        found.append([value for value in values if value is not None])
+    return found
 
 
-def _excess(difference: np.ndarray, mask: Masks) -> float | None:
+def _along(difference: np.ndarray, mask: Masks) -> tuple[float, float] | None:
     if not mask.any() or mask.all():
         return None
     band, beside = grow(mask, BAND) & ~mask, grow(mask, BESIDE) & ~grow(mask, GAP)
     if band.sum() < LEAST_PIXELS or beside.sum() < LEAST_PIXELS:
         return None
-    return float(difference[band].mean()) - float(difference[beside].mean())
+    rest = float(difference[beside].mean())
+    inside = mask & ~_shrink(mask, BAND)
+    return float(difference[band].mean()) - rest, float(difference[inside].mean()) - rest
 
 
 def _slope(plain: np.ndarray) -> np.ndarray:
@@ -74,5 +102,6 @@ def _shrink(mask: Masks, px: int) -> Masks:
 METRICS = (
     Metric(halo, "grey levels", "lower", -255, 255),
     Metric(halo_worst, "grey levels", "lower", -255, 255),
+    Metric(halo_excess, "grey levels", "lower", -255, 255),
     Metric(seam, "grey levels a pixel", "lower", -255, 255),
 )

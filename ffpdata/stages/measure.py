@@ -43,7 +43,7 @@ class MeasureSettings(StageSettings):
 class Measure(Stage):
     """Write the metrics; a pair outside its task's limits is rejected as `<number>_too_low` or `_too_high`."""
 
-    name, version = "measure", 3
+    name, version = "measure", 4
     reads = ("source_video", "target_video", "mask_video", "condition_mask", "edit_facts", "task")
     optional = ("mask_video", "condition_mask", "edit_facts")
     writes = {

@@ -196,6 +196,19 @@ def test_a_halo_lies_along_the_contour(source, edited, mask) -> None:
     assert local(source, haloed, mask)["halo"] > 50 + local(source, edited, mask)["halo"]
 
 
+def test_a_soft_edge_of_a_strong_edit_is_no_halo(source, mask) -> None:
+    """However much an edit changes, its soft edge has less of it outside the contour than inside."""
+    alpha = np.stack([cv2.GaussianBlur(m.astype(np.float32), (0, 0), 1.5) for m in mask])[..., None]
+    soft = ((1 - alpha) * source).round().astype(np.uint8)
+    found = local(source, soft, mask)
+    assert found["halo_worst"] > 10
+    assert found["halo_excess"] < 1
+    ringed = soft.copy()
+    for t in range(FRAMES):
+        ringed[t][(cv2.dilate(mask[t].view(np.uint8), np.ones((5, 5), np.uint8)) > 0) & ~mask[t]] = 250
+    assert local(source, ringed, mask)["halo_excess"] > 15
+
+
 def test_a_ghost_is_what_is_left_of_the_object(source, mask) -> None:
     empty = source.copy()
     empty[mask] = 120
