@@ -1,0 +1,1 @@
+"""Evaluation of methods of video editing: benchmarks, results, statistics, tables."""
