@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 SIDE = 28
 """Pictures are cropped to so many pixels."""
@@ -49,3 +50,49 @@ def dinov2(folder: Path, seed: int = 0) -> Path:
     size = {"shortest_edge": 32}
     BitImageProcessor(size=size, crop_size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     return folder
+
+
+def viclip_shapes(size: str = "large") -> dict[str, tuple[int, ...]]:
+    """Names and shapes of ViCLIP's official state dict: `large` as published, `tiny` with few and small layers."""
+    width, layers, text_width, text_layers, joint, words, positions = {
+        "large": (1024, 24, 768, 12, 768, 49408, 257),
+        "tiny": (64, 2, 64, 2, 32, 190, 5),
+    }[size]
+    shapes: dict[str, tuple[int, ...]] = {"temp": ()}
+    for tower, channels, count in (("vision_encoder", width, layers), ("text_encoder", text_width, text_layers)):
+        for layer in range(count):
+            block = f"{tower}.transformer.resblocks.{layer}"
+            shapes |= {
+                f"{block}.attn.in_proj_weight": (3 * channels, channels),
+                f"{block}.attn.in_proj_bias": (3 * channels,),
+                f"{block}.attn.out_proj.weight": (channels, channels),
+                f"{block}.attn.out_proj.bias": (channels,),
+                f"{block}.mlp.c_fc.weight": (4 * channels, channels),
+                f"{block}.mlp.c_fc.bias": (4 * channels,),
+                f"{block}.mlp.c_proj.weight": (channels, 4 * channels),
+                f"{block}.mlp.c_proj.bias": (channels,),
+            }
+            shapes |= {f"{block}.ln_{n}.{part}": (channels,) for n in (1, 2) for part in ("weight", "bias")}
+    shapes |= {
+        f"vision_encoder.{norm}.{part}": (width,) for norm in ("ln_pre", "ln_post") for part in ("weight", "bias")
+    }
+    return shapes | {
+        "vision_encoder.conv1.weight": (width, 3, 1, 14, 14),
+        "vision_encoder.class_embedding": (width,),
+        "vision_encoder.positional_embedding": (positions, width),
+        "vision_encoder.temporal_positional_embedding": (1, 8, width),
+        "vision_encoder.proj": (width, joint),
+        "text_encoder.token_embedding.weight": (words, text_width),
+        "text_encoder.positional_embedding": (32, text_width),
+        "text_encoder.ln_final.weight": (text_width,),
+        "text_encoder.ln_final.bias": (text_width,),
+        "text_encoder.text_projection": (text_width, joint),
+    }
+
+
+def viclip_state(seed: int = 0) -> Any:
+    """A state dict of the tiny shapes, random."""
+    import torch
+
+    maker = torch.Generator().manual_seed(seed)
+    return {name: 0.2 * torch.randn(shape, generator=maker) for name, shape in viclip_shapes("tiny").items()}
