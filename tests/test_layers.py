@@ -35,6 +35,7 @@ LEVEL = {
     "runners": 7,
     "refine": 8,
     "propagation": 8,
+    "evaluation": 8,
     "takedown": 8,
     "planning": 8,
     "api": 9,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ffpdata import __version__
-from ffpdata.cli import heads, machines, networks, plans, propagation, reviews, runs
+from ffpdata.cli import evaluation, heads, machines, networks, plans, propagation, reviews, runs
 from ffpdata.cli.options import ExitCode
 
 __all__ = ["ExitCode", "app", "main"]
@@ -30,7 +30,7 @@ app = typer.Typer(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(runs.sample, plans.plan, runs.run, runs.retry, runs.status, runs.sql, runs.export, runs.verify, runs.takedown),
     *(runs.report, reviews.review, reviews.refine, reviews.calibrate, heads.heads, propagation.train),
-    *(propagation.propagate, machines.doctor, machines.serve_vlm),
+    *(propagation.propagate, evaluation.evaluate, machines.doctor, machines.serve_vlm),
 )
 for _command in _COMMANDS:
     app.command()(_command)

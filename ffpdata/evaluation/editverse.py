@@ -25,9 +25,7 @@ UNSTABLE = ("camera", "propagat", "depth", "pose", "sketch", "reason")
 temporal structure", and publishes no list: this is our reading, so the number is always told."""
 
 
-def read_editverse(
-    results: Sequence[str], data: Path | None, *, ids: Path | None = None, full: bool = False
-) -> Choice:
+def read_editverse(results: Sequence[str], data: Path | None, *, ids: Path | None = None, full: bool = False) -> Choice:
     """Find the outputs of methods on EditVerseBench.
 
     Args:

@@ -49,7 +49,7 @@ def named(text: str) -> tuple[str, str]:
     name, sign, rest = text.partition("=")
     if not sign or "/" in name or Path(text).expanduser().exists():
         return "", text
-    if not name.strip() or not rest:
+    if name.strip() in ("", ".", "..") or not rest:
         raise UsageError(f"{text!r}: write NAME=FOLDER")
     return name.strip(), rest
 

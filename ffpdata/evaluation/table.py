@@ -59,8 +59,11 @@ def read_items(file: Path, results: Sequence[str], data: Path | None, *, ids: Pa
     else:
         wanted = [name for name, _ in taken]
         folders = methods_of(results, lambda folder: any(_there(folder, one) for one in wanted), " or ".join(OUTPUTS))
-        entries = [_of(row, method, name, _there(at, name) or at / f"{name}.mp4", base)
-                   for method, at in folders.items() for name, row in taken]
+        entries = [
+            _of(row, method, name, _there(at, name) or at / f"{name}.mp4", base)
+            for method, at in folders.items()
+            for name, row in taken
+        ]
     return Choice(entries, f"ids of {ids.name}" if ids else "all", len(chosen), len(set(items)))
 
 
