@@ -70,10 +70,10 @@ def _lines(done: Evaluation) -> list[str]:
     """What a person is told: the choice, and a line per method."""
     lines = [done.choice.told()]
     if left := done.choice.left_out:
-        lines.append(f"Left out: {', '.join(f'{count} {name or "of no type"}' for name, count in left.items())}")
+        lines.append("Left out: " + ", ".join(f"{count} {name or 'of no type'}" for name, count in left.items()))
     for method, found in done.summary().items():
         means = [f"{name} {found['means'][name]['mean']:.4g}" for name in SHOWN if name in found["means"]]
         lost = [f"{count} {reason}" for reason, count in found["reasons"].items()]
-        n = f"{found['scored']} of {found['items']} scored{f' ({', '.join(lost)})' if lost else ''}"
+        n = f"{found['scored']} of {found['items']} scored" + (f" ({', '.join(lost)})" if lost else "")
         lines.append(f"{method}: {n}{': ' if means else ''}{', '.join(means)}")
     return [*lines, f"Table: {done.folder / 'results.parquet'}"]

@@ -103,7 +103,7 @@ def chosen_ids(file: Path, known: Iterable[str]) -> list[str]:
     if not ids:
         raise UsageError(f"--ids {file}: no id in it: write one a line")
     if unknown := set(ids) - set(known):
-        raise UsageError(f"--ids {file}: the benchmark has no item {sorted(unknown)[0]!r}")
+        raise UsageError(f"--ids {file}: the benchmark has no item {min(unknown)!r}")
     return ids
 
 

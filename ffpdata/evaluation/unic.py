@@ -51,7 +51,7 @@ def read_unic(results: Sequence[str], data: Path | None, *, ids: Path | None = N
     chosen, rule = _chosen(items, ids, full=full)
     told = _instructions(home / INSTRUCTIONS)
     entries = [
-        _entry(method, at, file, home, item, told.get(item, ""))
+        _entry(method, at / item / file, home, item, told.get(item, ""))
         for method, at, file in _methods(places, items)
         for item in chosen
     ]
@@ -100,14 +100,14 @@ def _instructions(file: Path) -> Mapping[str, str]:
     return {str(name): str(text) for name, text in found.items()}
 
 
-def _entry(method: str, at: Path, file: str, home: Path, item: str, instruction: str) -> Entry:
+def _entry(method: str, target: Path, home: Path, item: str, instruction: str) -> Entry:
     task = item.partition("/")[0]
     caption = (home / item / CAPTION).read_text(encoding="utf-8", errors="replace").strip()
     images = [home / item / name for name in FIRST_FRAMES if (home / item / name).is_file()]
     return Entry(
         method,
         item,
-        at / item / file,
+        target,
         home / item / SOURCE,
         images[0] if images else None,
         task,

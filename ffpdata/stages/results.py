@@ -33,7 +33,8 @@ class Results(Stage):
         columns |= {"target_caption": given.get("target_prompt"), "path": row["path"]}
         columns |= {"source_path": given.get("source"), "image_path": given.get("first_frame")}
         if row.get("problem"):
-            raise Reject(*row["problem"], columns)
+            reason, detail = row["problem"]
+            raise Reject(reason, detail, columns)
         try:
             columns["target_sha"] = _hash(row, row["path"])
         except Reject as err:
