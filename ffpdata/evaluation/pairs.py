@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ffpdata.core.errors import UsageError
+from ffpdata.core.errors import FfpdataError, UsageError
 from ffpdata.evaluation.entries import Choice, Entry, chosen_ids
 from ffpdata.evaluation.methods import existing_folder, named
 from ffpdata.export.dataset import DATASET
@@ -62,7 +62,7 @@ def _entries(method: str, folder: Path, unpacked: Path) -> Iterator[Entry]:
 def _run(folder: Path) -> RunFolder:
     try:
         return RunFolder.existing(folder)
-    except Exception as err:
+    except FfpdataError as err:
         raise UsageError(f"{folder}: neither an export nor a run: {err}") from err
 
 

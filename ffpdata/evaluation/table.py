@@ -57,8 +57,7 @@ def read_items(file: Path, results: Sequence[str], data: Path | None, *, ids: Pa
         at = Path(results[0]).expanduser() if results else file.parent
         entries = [_output(file, name, row, at, base) for name, row in taken]
     else:
-        wanted = [name for name, _ in taken]
-        folders = methods_of(results, lambda folder: any(_there(folder, one) for one in wanted), " or ".join(OUTPUTS))
+        folders = methods_of(results, lambda folder: any(_there(folder, one) for one in items), " or ".join(OUTPUTS))
         entries = [
             _of(row, method, name, _there(at, name) or at / f"{name}.mp4", base)
             for method, at in folders.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffpdata.core.errors import FfpdataError
+from ffpdata.core.errors import FatalError, FfpdataError, RetryableError
 from ffpdata.core.stage import Artifact, Reject, Row, Stage
 from ffpdata.media.codec import read_video, write_image, write_video
 from ffpdata.media.images import decode_image
@@ -52,6 +52,8 @@ class Align(Stage):
         path = row.input(row["path"])
         try:
             rate, decoded = _decoded(path)
+        except (RetryableError, FatalError):
+            raise
         except FfpdataError as err:
             raise Reject("broken_output", str(err)) from None
         shape = decoded.shape
@@ -73,6 +75,8 @@ class Align(Stage):
         path, target = row.input(row["source_path"]), row.new_file("source_video")
         try:
             own, frames = _decoded(path)
+        except (RetryableError, FatalError):
+            raise
         except FfpdataError as err:
             return {"source_fault": f"broken_source: {err}"}
         found: dict[str, Any] = {"source_video": target, "source_fps": own, "source_frames": len(frames)}
@@ -102,7 +106,10 @@ def _decoded(path: Path) -> tuple[float, Frames]:
     Raises:
         FfpdataError: it cannot be decoded; a Reject among them.
     """
-    return probe(path).fps, read_video(path)
+    rate = probe(path).fps
+    if not rate > 0:
+        raise Reject("no_rate", f"{path.name} plays at {rate} frames per second")
+    return rate, read_video(path)
 
 
 def _even(frames: Frames) -> Frames:

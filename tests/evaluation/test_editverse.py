@@ -66,11 +66,11 @@ def test_what_is_wrong_is_one_clear_error(given: Path, tmp_path: Path) -> None:
         read_editverse([str(tmp_path / "empty")], data)
     with pytest.raises(UsageError, match="gone: no such folder"):
         read_editverse([str(tmp_path / "gone")], data)
-    with pytest.raises(UsageError, match="no outputs of this benchmark in it.*<id>/generate.mp4"):
+    with pytest.raises(UsageError, match=r"no outputs of this benchmark in it.*<id>/generate.mp4"):
         read_editverse([str(data)], data)
     with pytest.raises(UsageError, match="needs --data FOLDER"):
         read_editverse([ours], None)
-    with pytest.raises(UsageError, match="test.json is not there: --data names the folder"):
+    with pytest.raises(UsageError, match=r"test\.json is not there: --data names the folder"):
         read_editverse([ours], tmp_path)
     for text, why in (
         ("{", r"test.json cannot be read as JSON .*download it again"),
@@ -82,5 +82,5 @@ def test_what_is_wrong_is_one_clear_error(given: Path, tmp_path: Path) -> None:
             read_editverse([ours], tmp_path)
     with pytest.raises(UsageError, match=r"no benchmark 'editvers'.*editverse.*or a table, e\.g\. items\.csv"):
         read_benchmark("editvers", [ours], data, unpacked=tmp_path)
-    with pytest.raises(UsageError, match="--data .*gone: no such folder"):
+    with pytest.raises(UsageError, match=r"--data .*gone: no such folder"):
         read_benchmark("editverse", [ours], tmp_path / "gone", unpacked=tmp_path)
