@@ -125,7 +125,7 @@ def _scores(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> dict[str, Any]:
 
 
 def _assessed(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> dict[str, Any]:
-    """Means of the scores by trained models, each with the model and the licence that it hangs on; empty without any."""
+    """Means of the scores by trained models, each with its model and that model's licence; empty without any."""
     specs: dict[str, tuple[str, str]] = {}
     for pipeline in run.pipelines().values():
         for stage in pipeline.build():

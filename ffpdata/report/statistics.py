@@ -324,7 +324,7 @@ def _timing(connection: duckdb.DuckDBPyConnection, stage: str) -> Timing | None:
 
 
 def measure_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """List the measures of pairs in a run: the score, the numbers of `measure` that models see, of `assess`, the others."""
+    """List the measures of pairs in a run: the score, what models see of `measure`, `assess`, the rest."""
     names = [*JUDGED, *METRICS]
     views = {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}
     for stage in [name for name in ("assess", "measure") if name in views]:
