@@ -24,7 +24,7 @@ from ffpdata.training.atomic_files import write_atomically
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PIPELINE = "evaluation"
+PIPELINE, JUDGE = "evaluation", "judge_scores"
 ENTRIES, UNPACKED, FACTS = "evaluation.jsonl", "pairs", "evaluation.json"
 """Files in an evaluation's folder: the table that it is run of, the clips of pairs, and how it was made."""
 
@@ -142,11 +142,14 @@ def _rows(done: Run, choice: Choice) -> Iterator[dict[str, Any]]:
         row = by_name.get((entry.method, entry.item, item.values["path"])) or by_id.get(item.item_id) or {}
         # What passes the last stage has no row of it, and what curation thinks of a pair is another question.
         fine = bool(row) and (row["status"] in ("ok", "pending") or row["stage"] == CURATE)
+        unjudged = bool(row) and row["status"] == "rejected" and row["stage"] == JUDGE
         given = {"method": entry.method, "item": entry.item, "category": entry.category or None}
         given |= {"instruction": entry.instruction or None, "target_prompt": entry.target_prompt or None}
         given |= {"source": row.get("source_video"), "target": row.get("target_video")}
         if fine:
             given |= {"status": "ok", "reason": None, "error": None}
+        elif unjudged:  # all other scores are there, and the reason says why this one is not
+            given |= {"status": "ok"}
         elif not row:
             given |= {"status": "failed", "reason": "no_outcome"}
         yield row | given

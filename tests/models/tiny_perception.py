@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from ffpdata.core.library import Library
+
 SIDE = 28
 """Pictures are cropped to so many pixels."""
 
@@ -96,3 +100,23 @@ def viclip_state(seed: int = 0) -> Any:
 
     maker = torch.Generator().manual_seed(seed)
     return {name: 0.2 * torch.randn(shape, generator=maker) for name, shape in viclip_shapes("tiny").items()}
+
+
+def write_profile(folder: Path) -> Path:
+    """Write the checkpoints, and the shipped profile with their folders, as a user with weights on a disk does."""
+    from safetensors.torch import save_file
+
+    clip_folder = clip(folder / "clip")
+    (folder / "viclip").mkdir()
+    save_file(viclip_state(), folder / "viclip" / "model.safetensors")
+    profile = yaml.safe_load(Library.find().file("pipelines/profiles", "perception").read_text())
+    models: dict[str, Any] = profile["models"]
+    places = {"frame_encoder": dinov2(folder / "dinov2"), "video_text_encoder": folder / "viclip"}
+    for role, entry in models.items():
+        entry |= {"model": str(places.get(role, clip_folder)), "revision": "", "runtime": {"device": "cpu"}}
+        entry["resources"] = {"cpus": 1, "gpus": 0}
+    models["preference_scorer"]["settings"] = {"processor": str(clip_folder)}
+    models["video_text_encoder"]["settings"] = {"tokenizer": str(clip_folder)}
+    written = folder / "weights.yaml"
+    written.write_text(yaml.safe_dump(profile))
+    return written

@@ -15,7 +15,6 @@ pytest.importorskip("transformers", reason="the extra `models` is not installed"
 
 import ffpdata
 from ffpdata.core.errors import FatalError
-from ffpdata.core.library import Library
 from ffpdata.core.stage import ModelSpec, Row, Stage
 from ffpdata.media.codec import write_video
 from ffpdata.metrics.frame_consistency import frame_consistency
@@ -178,6 +177,9 @@ def test_incomplete_checkpoints_are_refused(clip: Path, tmp_path: Path) -> None:
         PickScore(spec("pickscore:PickScore", clip, processor=str(copied)))
 
 
+SCORED = ("clip", "dino", "pick", "video_text", "quality")
+
+
 class Edited(Stage):
     """An edit that changes nothing."""
 
@@ -191,17 +193,9 @@ class Edited(Stage):
         return {"target_video": target, "target_caption": "a ramp"}
 
 
-def test_through_a_profile_alone(clip: Path, dino: Path, tmp_path: Path) -> None:
-    """The shipped profile with other folders: what a user with weights on a disk writes."""
-    profile = yaml.safe_load(Library.find().file("pipelines/profiles", "perception").read_text())
-    models = {role: profile["models"][role] for role in ("image_text_encoder", "frame_encoder", "preference_scorer")}
-    for role, entry in models.items():
-        entry.pop("revision")
-        entry |= {"model": str(dino if role == "frame_encoder" else clip), "runtime": {"device": "cpu"}}
-        entry["resources"] = {"cpus": 1, "gpus": 0}
-    models["preference_scorer"]["settings"] = {"processor": str(clip)}
-    (tmp_path / "weights.yaml").write_text(yaml.safe_dump({"name": "weights", "about": "Tiny.", "models": models}))
-    stages = ["source", "ingest", f"{__name__}:Edited", "clip_scores", "dino_scores", "pick_scores"]
+def test_through_a_profile_alone(tmp_path: Path) -> None:
+    profile = tiny.write_profile(tmp_path)
+    stages = ["source", "ingest", f"{__name__}:Edited", *(f"{name}_scores" for name in SCORED)]
     pipeline = {"name": "scored", "track": "local", "about": "Scores.", "profile": "cpu", "stages": stages}
     pipeline["clip"] = {"width": 64, "height": 48, "fps": 16, "frames": 5}
     (tmp_path / "scored.yaml").write_text(yaml.safe_dump(pipeline))
@@ -211,7 +205,7 @@ def test_through_a_profile_alone(clip: Path, dino: Path, tmp_path: Path) -> None
         tmp_path / "scored.yaml",
         tmp_path / "clips",
         tmp_path / "run",
-        profile=f"cpu,{tmp_path / 'weights.yaml'}",
+        profile=f"cpu,{profile}",
         overrides=["ingest.min_side=48"],
     )
     row = run.sql("select * from items").to_pylist()[0]
@@ -221,4 +215,6 @@ def test_through_a_profile_alone(clip: Path, dino: Path, tmp_path: Path) -> None
     assert row["input_similarity"] == 1
     assert abs(row["frame_text"]) < 100
     assert row["frame_text"] == pytest.approx(row["pick_score"], abs=0.01), "the same tiny weights"
-    assert row["clip_scores_model"] == f"{clip}@1"
+    assert abs(row["video_text"]) <= 100
+    assert row["image_quality"] is None, "the profile has nobody to ask"
+    assert row["clip_scores_model"] == f"{tmp_path / 'clip'}@1"
