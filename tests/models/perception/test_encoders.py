@@ -177,7 +177,7 @@ def test_incomplete_checkpoints_are_refused(clip: Path, tmp_path: Path) -> None:
         PickScore(spec("pickscore:PickScore", clip, processor=str(copied)))
 
 
-SCORED = ("clip", "dino", "pick", "video_text", "quality")
+SCORED = ("quality", "clip", "dino", "pick", "video_text")
 
 
 class Edited(Stage):
