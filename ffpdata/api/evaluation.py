@@ -148,7 +148,7 @@ def _rows(done: Run, choice: Choice) -> Iterator[dict[str, Any]]:
         given |= {"source": row.get("source_video"), "target": row.get("target_video")}
         if fine:
             given |= {"status": "ok", "reason": None, "error": None}
-        elif unjudged:  # all other scores are there, and the reason says why this one is not
+        elif unjudged:  # the other models' scores are there, and the reason says why the judge's is not
             given |= {"status": "ok"}
         elif not row:
             given |= {"status": "failed", "reason": "no_outcome"}

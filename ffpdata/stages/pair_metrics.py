@@ -34,7 +34,7 @@ class PairMetricsSettings(StageSettings):
 
 
 class PairMetrics(Stage):
-    """Write the metrics of `measure` that need no mask. Items without a source pass the stage without a row."""
+    """Write the metrics of `measure` that need no mask; an item without a source gets a row without them."""
 
     name, version = "pair_metrics", 1
     reads = ("source_video", "target_video")
@@ -42,12 +42,10 @@ class PairMetrics(Stage):
     writes = {**dict.fromkeys((*BASIC, *(metric.name for metric in VECTOR)), float), "compared": bool}
     Settings = PairMetricsSettings
 
-    def applies(self, row: Mapping[str, Any]) -> bool:
-        """Items with a source."""
-        return bool(row.get("source_video"))
-
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the metrics, all at the output's size; `compared` is false where the clips cannot be compared."""
+        if not row.get("source_video"):
+            return {"compared": False}
         source, target = (cached_video(row.file(f"{side}_video")) for side in ("source", "target"))
         ratios = [frames.shape[2] / frames.shape[1] for frames in (source, target)]
         if len(source) != len(target) or len(source) < 2 or abs(ratios[0] / ratios[1] - 1) > self._tolerance:

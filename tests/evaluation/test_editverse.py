@@ -24,7 +24,7 @@ def test_the_choice_is_told_with_its_number(given: Path, tmp_path: Path) -> None
     data, ours = given / "data", str(given / "results" / "ours")
     choice = read_editverse([ours], data)
     assert (choice.items, choice.of, choice.left_out) == (5, 6, {"camera change": 1})
-    assert "5 of 6 items (types without camera" in choice.told()
+    assert "5 of 6 items (types without camera changes" in choice.told()
     assert "methods: ours" in choice.told()
     assert (read_editverse([ours], data, full=True).items, read_editverse([ours], data, full=True).rule) == (6, "all")
     ids = tmp_path / "ids.txt"

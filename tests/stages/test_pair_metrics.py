@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from ffpdata.stages.pair_metrics import BASIC, PairMetrics, resized
 from tests.evaluation.editverse_folder import edited, scene
@@ -36,6 +35,6 @@ def test_sizes_may_differ_and_shapes_may_not(tmp_path: Path) -> None:
     assert resized(scene(1), 32, 24).shape == (5, 24, 32, 3)
 
 
-@pytest.mark.parametrize(("source", "applies"), [("a.mp4", True), (None, False)])
-def test_items_without_a_source_pass(source: str | None, applies: bool) -> None:
-    assert PairMetrics().applies({"source_video": source}) is applies
+def test_an_item_without_a_source_has_a_row(tmp_path: Path) -> None:
+    alone = Alone(tmp_path)
+    assert alone.process(PairMetrics(), target_video=alone.video("target", scene(1))) == {"compared": False}
