@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ffpdata.core.errors import UsageError
-from ffpdata.core.file_names import text_of
+from ffpdata.core.file_names import is_text, printable, text_of
 from ffpdata.inputs.locations import location_of
 from ffpdata.training.atomic_files import write_atomically
 
@@ -74,7 +74,7 @@ def write_entries(path: Path, entries: Sequence[Entry]) -> None:
     Fingerprints of the files beside the output stand in it, so that a changed one is noticed at the next call.
 
     Raises:
-        UsageError: there is no entry, or two have one method and item.
+        UsageError: there is no entry, two have one method and item, or a name is not UTF-8.
     """
     if not entries:
         raise UsageError("there is nothing to evaluate: no item was chosen")
@@ -83,9 +83,11 @@ def write_entries(path: Path, entries: Sequence[Entry]) -> None:
         if (entry.method, entry.item) in seen:
             raise UsageError(f"item {entry.item!r} of {entry.method!r} is there twice: give each one row")
         seen.add((entry.method, entry.item))
+        if not is_text(entry.method + entry.item):
+            raise UsageError(f"the name {printable(entry.method + ' ' + entry.item)!r} is not UTF-8: rename the folder")
     beside = [text_of(str(_absolute(one))) for e in entries for one in (e.source, e.edited_first_frame) if one]
     found = location_of("/").fingerprints(beside)
-    lines = [json.dumps(_row(entry, found), ensure_ascii=False) + "\n" for entry in entries]
+    lines = [json.dumps(_row(entry, found)) + "\n" for entry in entries]
     write_atomically(path, "".join(lines).encode())
 
 
