@@ -167,45 +167,55 @@ def summarise(
 def means_of(columns: Sequence[Floats], *, resamples: int = RESAMPLES, seed: int = SEED) -> list[Mean]:
     """Take the mean and its interval of each column, NaN standing for what is missing.
 
-    Columns with as many numbers share the weights of their resamples, so that a table of many is one product of
-    matrices per number of clips.
+    Clips are drawn, those without the number among them, and a resample's mean is over the ones that have it. So
+    columns of as many clips share their draws, and a table of many is one product of matrices.
     """
-    present = [column[~np.isnan(column)] for column in columns]
-    by_count: dict[int, list[int]] = {}
-    for number, column in enumerate(present):
-        by_count.setdefault(len(column), []).append(number)
+    by_length: dict[int, list[int]] = {}
+    for number, column in enumerate(columns):
+        by_length.setdefault(len(column), []).append(number)
     means: list[Mean] = [Mean(None, 0, 0)] * len(columns)
-    for n, chosen in by_count.items():
-        if n == 0:
-            for number in chosen:
-                means[number] = Mean(None, 0, len(columns[number]))
-            continue
-        stacked = np.stack([present[number] for number in chosen], axis=1)
-        # About its first number, so that a column of equal ones has an interval without width.
-        shift = stacked[0]
-        middle = shift + (stacked - shift).mean(0)
-        ends = shift + np.quantile(_resampled(stacked - shift, resamples, seed), _ENDS, axis=0) if n > 1 else None
+    for clips, chosen in by_length.items():
+        stacked = np.stack([columns[number] for number in chosen], axis=1).reshape(clips, len(chosen))
+        there = ~np.isnan(stacked)
+        counts = there.sum(0)
+        # About a number of its own, so that a column of equal ones has an interval without width.
+        shift = stacked[there.argmax(0), np.arange(len(chosen))] if clips else np.zeros(len(chosen))
+        about = np.where(there, stacked - shift, 0.0)
+        ends = _ends(about, there, resamples, seed) if clips > 1 else None
         for at, number in enumerate(chosen):
-            low, high = (None, None) if ends is None else map(float, ends[:, at])
-            means[number] = Mean(float(middle[at]), n, len(columns[number]) - n, low, high)
+            n = int(counts[at])
+            middle = float(shift[at] + about[:, at].sum() / n) if n else None
+            low, high = (None, None) if ends is None or n < LEAST else map(float, shift[at] + ends[:, at])
+            means[number] = Mean(middle, n, clips - n, low, high)
     return means
 
 
-_ENDS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+LEAST = 2
+"""Fewest clips with a number that an interval is made of."""
 
 
-def _resampled(values: Floats, resamples: int, seed: int) -> Floats:
-    """Means (resamples, columns) of values (clips, columns), clips drawn with replacement."""
+def _ends(values: Floats, there: NDArray[np.bool_], resamples: int, seed: int) -> Floats:
+    """Both ends (2, columns) of the interval of values (clips, columns), 0 where they are not there."""
     n = len(values)
     rng = np.random.default_rng([seed, n])
     means = np.empty((resamples, values.shape[1]))
+    whole = bool(there.all())
     step = max(1, CELLS // n)
     for start in range(0, resamples, step):
         count = min(step, resamples - start)
         drawn = rng.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
-        means[start : start + count] = weights.astype(np.float64) @ values / n
-    return means
+        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(np.float64)
+        counts = np.full((count, values.shape[1]), float(n)) if whole else weights @ there
+        with np.errstate(invalid="ignore"):
+            means[start : start + count] = weights @ values / counts
+    ends = np.full((2, values.shape[1]), np.nan)
+    full = ~np.isnan(means).any(0)
+    shares = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+    ends[:, full] = np.quantile(means[:, full], shares, axis=0)
+    for column in np.flatnonzero(~full):  # draws without one clip that has the number say nothing of it
+        if len(known := means[~np.isnan(means[:, column]), column]):
+            ends[:, column] = np.quantile(known, shares)
+    return ends
 
 
 def _axis(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
