@@ -16,7 +16,8 @@ from ffpdata.core.errors import UsageError
 from ffpdata.core.file_names import text_of
 from ffpdata.evaluation.benchmarks import read_benchmark
 from ffpdata.evaluation.entries import Choice, write_entries
-from ffpdata.evaluation.results import LEARNED, metrics_of, table_of, write_results
+from ffpdata.evaluation.results import LEARNED, metrics_by, table_of, write_results
+from ffpdata.evaluation.statistics import Summary, metrics_of, summarise
 from ffpdata.inputs.listing import list_inputs
 from ffpdata.manifests.views import CURATE
 from ffpdata.training.atomic_files import write_atomically
@@ -37,36 +38,38 @@ class Evaluation:
         run: `status`, `sql` and `retry` work on it.
         choice: what was evaluated, and how it was chosen.
         table: a row per method and item, as in `results.parquet`.
-        metrics: names of the table's metrics; those that need a model are null where the profile has none.
     """
 
     run: Run
     choice: Choice
     table: pa.Table
-    metrics: list[str]
 
     @property
     def folder(self) -> Path:
         """Where it lies."""
         return Path(self.run.path)
 
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """Per method: `items`, `scored`, `reasons`, and `means` of the metrics, each with its `n`."""
-        return {method: self._of(method) for method in self.choice.methods}
+    @property
+    def measured(self) -> list[str]:
+        """Names of the metrics that some row has a number of."""
+        return metrics_of(self.table)
 
-    def _of(self, method: str) -> dict[str, Any]:
-        rows = [row for row in self.table.to_pylist() if row["method"] == method]
-        reasons: dict[str, int] = {}
-        for row in rows:
-            if row["status"] != "ok":
-                reasons[row["reason"] or row["status"]] = reasons.get(row["reason"] or row["status"], 0) + 1
-        means = {}
-        for name in self.metrics:
-            values = [row[name] for row in rows if row["status"] == "ok" and row[name] is not None]
-            if values:
-                means[name] = {"mean": sum(values) / len(values), "n": len(values)}
-        scored = sum(row["status"] == "ok" for row in rows)
-        return {"items": len(rows), "scored": scored, "reasons": reasons, "means": means}
+    def summaries(self, metrics: Sequence[str] | None = None) -> list[Summary]:
+        """Means with intervals, per method and metric; by default of all that was measured."""
+        return summarise(self.table, self.measured if metrics is None else metrics)
+
+    def fates(self) -> dict[str, dict[str, Any]]:
+        """Per method its number of `items`, how many are `scored`, and `reasons` of the others."""
+        found: dict[str, dict[str, Any]] = {}
+        for row in self.table.select(["method", "status", "reason"]).to_pylist():
+            of_method = found.setdefault(row["method"], {"items": 0, "scored": 0, "reasons": {}})
+            of_method["items"] += 1
+            if row["status"] == "ok":
+                of_method["scored"] += 1
+            else:
+                reason = row["reason"] or row["status"]
+                of_method["reasons"][reason] = of_method["reasons"].get(reason, 0) + 1
+        return found
 
 
 def evaluate(
@@ -119,12 +122,11 @@ def evaluate(
     settings = [*root, *overrides]
     done = run(PIPELINE, folder / ENTRIES, folder, profile=profile, overrides=settings, runner=runner, quiet=quiet)
     pipeline = load_pipeline(PIPELINE, profile, settings)
-    metrics = metrics_of(pipeline.build())
-    table = table_of(_rows(done, choice), metrics)
+    table = table_of(_rows(done, choice), metrics_by(pipeline.build()))
     write_results(table, folder)
     models = {role: spec.label for role, spec in pipeline.models.items()}
     write_atomically(folder / FACTS, _facts(benchmark, choice, data, pipeline.profile, models))
-    return Evaluation(done, choice, table, metrics)
+    return Evaluation(done, choice, table)
 
 
 def _rows(done: Run, choice: Choice) -> Iterator[dict[str, Any]]:

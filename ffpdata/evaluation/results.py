@@ -33,7 +33,7 @@ LEARNED = (
 """Metrics that need a model, in the order of the tables; all are there, and null where the profile has no model."""
 
 
-def metrics_of(stages: Iterable[Stage]) -> list[str]:
+def metrics_by(stages: Iterable[Stage]) -> list[str]:
     """Names of the metrics that the stages of a pipeline write, those that need a model first."""
     written = [name for stage in stages for name, kind in stage.writes.items() if kind is float]
     return [*LEARNED, *(name for name in dict.fromkeys(written) if name not in (*LEARNED, *NO_METRIC))]

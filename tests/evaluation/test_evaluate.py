@@ -105,6 +105,31 @@ def test_only_a_changed_output_is_scored_anew(given: Path, done: Path, tmp_path:
     assert fewer.choice.items == len(rows_of(fewer.folder)) == 5, "what is no longer asked for is no row"
 
 
+def test_a_table_to_paste_and_numbers_of_another_program(given: Path, done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "run")
+    change = rows_of(done)["0"]["change"]
+    (tmp_path / "theirs.csv").write_text(f"id,change\n0,{change}\n1,500\n77,1\n")
+    asked = [
+        "evaluate",
+        str(given / "results"),
+        "--data",
+        str(given / "data"),
+        "--out",
+        str(tmp_path / "run"),
+        "--full",
+    ]
+    told = CliRunner().invoke(app, [*asked, "--markdown", "--against", str(tmp_path / "theirs.csv")])
+    assert told.exit_code == 0
+    head, _, ours = told.stdout.splitlines()
+    assert head.startswith("| Method | n | change |")
+    assert ours.startswith("| ours | 3 |")
+    assert "change: 1 differ by more than 0.001; n 2" in told.stderr
+    assert "(item 1)" in told.stderr
+    assert "only ours: 1 item, only theirs: 1 item" in told.stderr
+    both = CliRunner().invoke(app, [*asked, "--markdown", "--json"])
+    assert "give one of them" in str(both.exception)
+
+
 def test_a_wrong_call_is_one_line(given: Path, tmp_path: Path) -> None:
     for words in (["--benchmark", "editvers"], [], ["--data", str(tmp_path)]):
         asked = ["evaluate", str(given / "results"), "--out", str(tmp_path / "run"), *words]
