@@ -76,7 +76,7 @@ def write_page(
     Raises:
         UsageError: as `summarise` and `compare`.
     """
-    metrics = [name for name in ordered(metrics_of(table))]
+    metrics = ordered(metrics_of(table))
     scores = scores_of(table, metrics)
     summaries = {(one.method, one.metric): one for one in summarise(table, metrics, resamples=resamples, seed=seed)}
     main = [name for name in metrics if name in KNOWN and not name_of(name).of_source]
@@ -228,13 +228,13 @@ def _shows(table: pa.Table, scores: Scores, metrics: Sequence[str]) -> list[dict
         chosen = [(ends[0], at) for at in ranked[:few]] + [
             (ends[1], at) for at in ranked[::-1][:few] if len(ranked) > 1
         ]
-        strips = [_strip(table, scores, metric, int(at), end, places) for end, at in chosen]
+        strips = [_strip(table, scores, metric, int(at), places) | {"end": end} for end, at in chosen]
         shows.append({"name": name_of(metric).words, "strips": strips, "methods": int(counts.max())})
     return shows
 
 
 def _strip(
-    table: pa.Table, scores: Scores, metric: str, item: int, end: str, places: Mapping[tuple[str, str], int]
+    table: pa.Table, scores: Scores, metric: str, item: int, places: Mapping[tuple[str, str], int]
 ) -> dict[str, Any]:
     name, number = scores.items[item], scores.metrics.index(metric)
     columns = [c for c in ("source", "target", "instruction", "target_prompt") if c in table.schema.names]
@@ -254,7 +254,7 @@ def _strip(
         clips.append((method, _url(rows.get(method, {}).get("target")), score, why))
     first = next(iter(rows.values()), {})
     text = first.get("instruction") or first.get("target_prompt") or ""
-    return {"item": name, "end": end, "category": scores.categories[item], "text": text, "clips": clips}
+    return {"item": name, "category": scores.categories[item], "text": text, "clips": clips}
 
 
 def _url(path: str | None) -> str:

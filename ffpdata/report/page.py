@@ -171,7 +171,7 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 def render(template: str, *, script_file: str = "report.js", **values: Any) -> str:
-    """Render a template of `templates/` with the filters below, the common style and a script, by default the common one."""
+    """Render a template of `templates/` with the filters below, the common style and one of its scripts."""
     import jinja2
 
     environment = jinja2.Environment(
