@@ -114,9 +114,10 @@ def compare_all(
         left, right = scores.values[at[a], :, k], scores.values[at[b], :, k]
         one, other = ~np.isnan(left), ~np.isnan(right)
         both = one & other
-        counts = [int(part.sum()) for part in (both, one & ~other, other & ~one, ~one & ~other)]
-        if not counts[0]:
-            made.append(Comparison(a, b, metric, *counts))
+        n, only_a, only_b = int(both.sum()), int((one & ~other).sum()), int((other & ~one).sum())
+        neither = len(scores.items) - n - only_a - only_b
+        if not n:
+            made.append(Comparison(a, b, metric, n, only_a, only_b, neither))
             continue
         known = differences[both, number]
         effect = _effect(known)
@@ -125,7 +126,10 @@ def compare_all(
                 a,
                 b,
                 metric,
-                *counts,
+                n,
+                only_a,
+                only_b,
+                neither,
                 mean_a=float(left[both].mean()),
                 mean_b=float(right[both].mean()),
                 difference=means[number].mean,

@@ -170,8 +170,8 @@ def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def render(template: str, **values: Any) -> str:
-    """Render a template of `templates/` with the filters below and the common style and script."""
+def render(template: str, *, script_file: str = "report.js", **values: Any) -> str:
+    """Render a template of `templates/` with the filters below, the common style and one of its scripts."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -192,7 +192,7 @@ def render(template: str, **values: Any) -> str:
     }
     environment.filters.update(filters)
     folder = Path(__file__).parent / "templates"
-    script, style = ((folder / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
+    script, style = ((folder / name).read_text(encoding="utf-8") for name in (script_file, "report.css"))
     values |= {"script": script, "style": style, "script_hash": _csp_hash(script)}
     return environment.get_template(template).render(**values)
 
