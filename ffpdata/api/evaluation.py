@@ -16,6 +16,7 @@ from ffpdata.core.errors import UsageError
 from ffpdata.core.file_names import text_of
 from ffpdata.evaluation.benchmarks import read_benchmark
 from ffpdata.evaluation.entries import Choice, write_entries
+from ffpdata.evaluation.page import PAGE, write_page
 from ffpdata.evaluation.results import LEARNED, metrics_by, table_of, write_results
 from ffpdata.evaluation.statistics import Summary, metrics_of, summarise
 from ffpdata.inputs.listing import list_inputs
@@ -48,6 +49,11 @@ class Evaluation:
     def folder(self) -> Path:
         """Where it lies."""
         return Path(self.run.path)
+
+    @property
+    def page(self) -> Path:
+        """The page, which plays the clips beside it."""
+        return self.folder / PAGE
 
     @property
     def measured(self) -> list[str]:
@@ -90,7 +96,7 @@ def evaluate(
     Args:
         results: folders of outputs: of one method, of one with a folder per method, or `NAME=FOLDER`.
         benchmark: `editverse`, `unic`, `pairs` (of exports and runs), or a table of items.
-        out: local folder for the run and `results.parquet`.
+        out: local folder for the run, `results.parquet` and the page `index.html`.
         data: folder of the benchmark, as it was downloaded.
         ids: file with an item's id on each line, in place of the benchmark's default choice.
         full: take all items, also those that the default leaves out.
@@ -126,6 +132,7 @@ def evaluate(
     write_results(table, folder)
     models = {role: spec.label for role, spec in pipeline.models.items()}
     write_atomically(folder / FACTS, _facts(benchmark, choice, data, pipeline.profile, models))
+    write_page(table, folder, benchmark=benchmark, title=f"Evaluation on {Path(benchmark).stem}", subset=choice.subset)
     return Evaluation(done, choice, table)
 
 

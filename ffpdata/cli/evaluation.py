@@ -142,19 +142,12 @@ def _print_rows(done: Evaluation, benchmark: str, *, as_latex: bool) -> None:
     n = max((one.n for one in summaries), default=0)
     judges = {name for name in done.table["judge"].to_pylist() if name}
     told = [
-        f"{row.source}: {why}" for row in printed for why in differences(row, n=n, judges=judges, subset=_subset(done))
+        f"{row.source}: {why}"
+        for row in printed
+        for why in differences(row, n=n, judges=judges, subset=done.choice.subset)
     ]
     for line in dict.fromkeys(told):
         typer.echo(line, err=True)
-
-
-def _subset(done: Evaluation) -> str:
-    """Which items ours are, in the words of the printed tables."""
-    return (
-        "all pairs"
-        if done.choice.items == done.choice.of
-        else f"{done.choice.items} of {done.choice.of} items, {done.choice.rule}"
-    )
 
 
 def _lines(done: Evaluation) -> list[str]:
@@ -169,4 +162,4 @@ def _lines(done: Evaluation) -> list[str]:
         lost = [f"{count} {reason}" for reason, count in found["reasons"].items()]
         n = f"{found['scored']} of {found['items']} scored" + (f" ({', '.join(lost)})" if lost else "")
         lines.append(f"{method}: {n}{': ' if means else ''}{', '.join(means)}")
-    return [*lines, f"Table: {done.folder / 'results.parquet'}"]
+    return [*lines, f"Page: {done.page}; table: {done.folder / 'results.parquet'}"]

@@ -63,6 +63,11 @@ class Choice:
         """Names of the methods, in order."""
         return list(dict.fromkeys(entry.method for entry in self.entries))
 
+    @property
+    def subset(self) -> str:
+        """Which of the benchmark's items, in the words of the printed tables."""
+        return "all pairs" if self.items == self.of else f"{self.items} of {self.of} items, {self.rule}"
+
     def told(self) -> str:
         """Say in one line what is evaluated."""
         return f"{self.items} of {self.of} items ({self.rule}), methods: {', '.join(self.methods)}"

@@ -58,6 +58,9 @@ def test_every_item_ends_in_a_row(done: Path) -> None:
     assert (rows["2"]["aligned_by"], rows["2"]["source_frames"], rows["2"]["held_frames"]) == ("time", 5, 4)
     assert (rows["4"]["source_fault"], rows["4"]["source"], rows["4"]["change"]) == ("missing_source", None, None)
     assert read_video(done / rows["2"]["source"]).shape == read_video(done / rows["2"]["target"]).shape
+    page = (done / "index.html").read_text()
+    assert rows["1"]["target"] in page or rows["0"]["target"] in page, "clips to play"
+    assert "missing output" in page
     told = json.loads((done / "told.json").read_text())
     assert (told["items"], told["of"], told["choice"]) == (6, 6, "all")
     ours = told["methods"]["ours"]
