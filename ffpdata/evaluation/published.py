@@ -77,14 +77,13 @@ def differences(row: PublishedRow, *, n: int, judges: Collection[str], subset: s
     elif row.n != n:
         told.append(f"of {row.n} outputs, ours of {n}")
     if row.judge and judges:
-        # A printed judge and ours are the same model only where our label names it, so the doubt is always said.
         same = all(_model(row.judge) in judge.casefold() for judge in judges)
         if not same:
             told.append(f"judged by {row.judge}, ours by {', '.join(sorted(judges))}")
     elif row.judge:
         told.append(f"judged by {row.judge}, ours not judged")
     if (subset or "").casefold() != row.subset.casefold() or "not published" in row.subset:
-        told.append(f"subset: {row.subset}; ours: {subset or 'not said'}")
+        told.append(f"another subset than ours ({subset or 'not said'}), as far as is known")
     return told
 
 
