@@ -154,7 +154,7 @@ def _printed(
         {
             "about": of_table[0],
             "warnings": differences(of_table[0], n=n, judges=judges, subset=subset),
-            "rows": [(row.method, [printed(m, row.means.get(m)) for m in metrics]) for row in of_table],
+            "rows": [(row.method, [row.printed(m) for m in metrics]) for row in of_table],
         }
         for of_table in tables.values()
     ]
