@@ -2,7 +2,7 @@
 
     python -m benchmarks.evaluation [--clips 1000] [--methods 10]
 
-Bounds: 30 s for the means, all pairs of methods compared; 3 s until Chromium, where it is there, has the page loaded.
+Bounds: 30 s for the means, all pairs of methods compared; 3 s until Chromium, where it is there, has loaded the page.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def write_page(
         rows=table.num_rows,
         fine=sum(status == "ok" for status in table["status"].to_pylist()),
         tables=[(caption, _table(names, scores, summaries)) for caption, names in _tables(main, further)],
-        published=[_printed_row(row, main, len(scores.items), judges, subset) for row in rows],
+        published=_printed(rows, main, len(scores.items), judges, subset),
         still=[name_of(name).words for name in OF_SOURCE if name in metrics],
         not_measured=[name.words for key, name in KNOWN.items() if key not in metrics and not name.of_source],
         missing=_missing(scores, metrics, summaries),
@@ -143,14 +143,21 @@ def _table(
     return [name_of(metric) for metric in metrics], body
 
 
-def _printed_row(
-    row: PublishedRow, metrics: Sequence[str], n: int, judges: Sequence[str], subset: str | None
-) -> dict[str, Any]:
-    return {
-        "row": row,
-        "means": [printed(metric, row.means.get(metric)) for metric in metrics],
-        "warnings": differences(row, n=n, judges=judges, subset=subset),
-    }
+def _printed(
+    rows: Sequence[PublishedRow], metrics: Sequence[str], n: int, judges: Sequence[str], subset: str | None
+) -> list[dict[str, Any]]:
+    """Printed rows by the table that they stand in, with what makes that table incomparable."""
+    tables: dict[str, list[PublishedRow]] = {}
+    for row in rows:
+        tables.setdefault(row.source, []).append(row)
+    return [
+        {
+            "about": of_table[0],
+            "warnings": differences(of_table[0], n=n, judges=judges, subset=subset),
+            "rows": [(row.method, [row.printed(m) for m in metrics]) for row in of_table],
+        }
+        for of_table in tables.values()
+    ]
 
 
 def _missing(

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ffpdata.core.yaml_text import load, read_text
 
@@ -24,6 +25,7 @@ class PublishedRow:
         judge: model and frames behind `judge_score`; None where nothing was judged.
         source: where it is printed.
         means: by metric, in the units of our columns.
+        digits: by metric, how many its table prints after the point.
     """
 
     method: str
@@ -33,6 +35,11 @@ class PublishedRow:
     judge: str | None
     source: str
     means: Mapping[str, float]
+    digits: Mapping[str, int]
+
+    def printed(self, metric: str) -> str:
+        """Return a mean as its table prints it; a dash where it has none."""
+        return f"{self.means[metric]:.{self.digits[metric]}f}" if metric in self.means else "\u2013"
 
 
 def published(benchmark: str | None = None) -> Sequence[PublishedRow]:
@@ -56,10 +63,17 @@ def _rows() -> tuple[PublishedRow, ...]:
             table["judge"],
             table["source"],
             dict(zip(table["metrics"], means, strict=True)),
+            _digits(table),
         )
         for table in load(read_text(FILE))
         for method, means in table["rows"].items()
     )
+
+
+def _digits(table: Mapping[str, Any]) -> dict[str, int]:
+    columns = zip(*table["rows"].values(), strict=True)
+    longest = [max(len(str(mean).partition(".")[2]) for mean in column) for column in columns]
+    return dict(zip(table["metrics"], longest, strict=True))
 
 
 def differences(row: PublishedRow, *, n: int, judges: Collection[str], subset: str | None) -> list[str]:
@@ -77,14 +91,13 @@ def differences(row: PublishedRow, *, n: int, judges: Collection[str], subset: s
     elif row.n != n:
         told.append(f"of {row.n} outputs, ours of {n}")
     if row.judge and judges:
-        # A printed judge and ours are the same model only where our label names it, so the doubt is always said.
         same = all(_model(row.judge) in judge.casefold() for judge in judges)
         if not same:
             told.append(f"judged by {row.judge}, ours by {', '.join(sorted(judges))}")
     elif row.judge:
         told.append(f"judged by {row.judge}, ours not judged")
     if (subset or "").casefold() != row.subset.casefold() or "not published" in row.subset:
-        told.append(f"subset: {row.subset}; ours: {subset or 'not said'}")
+        told.append(f"another subset than ours ({subset or 'not said'}), as far as is known")
     return told
 
 

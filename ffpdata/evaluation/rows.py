@@ -44,7 +44,7 @@ def _cells(summaries: Sequence[Summary], rows: Sequence[PublishedRow]) -> tuple[
         means = [printed(one.metric, one.mean) + (f" (n={one.n})" if 0 < one.n < most else "") for one in of_method]
         body.append([method, str(most), *means, f"ours, {missing} missing" if missing else "ours"])
     for row in rows:
-        means = [printed(metric, row.means.get(metric)) for metric in metrics]
+        means = [row.printed(metric) for metric in metrics]
         note = f"published: {row.source}" + (f"; judge {row.judge}" if row.judge else "")
         body.append([row.method, "\u2013" if row.n is None else str(row.n), *means, note])
     return ["Method", "n", *(name_of(metric).words for metric in metrics), "Source"], body

@@ -100,6 +100,14 @@ def test_shards() -> None:
     assert "time of shards / of a plain tar with fsync" in said("shards", "--pairs", 2, "--rounds", 1, *CLIP)
 
 
+@pytest.mark.browser
+@needs_chromium
+def test_evaluation() -> None:
+    told = said("evaluation", "--clips", 20, "--methods", 2)
+    assert "30 means in" in told
+    assert re.search(r"page loaded, s: .* 0 video elements", told)
+
+
 @pytest.mark.slow
 def test_classical() -> None:
     told = said("classical", "ball_static", "--width", 320, "--height", 192, "--frames", 17)
