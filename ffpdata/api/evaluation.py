@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from ffpdata.core.file_names import text_of
 from ffpdata.evaluation.benchmarks import read_benchmark
 from ffpdata.evaluation.entries import Choice, write_entries
 from ffpdata.evaluation.page import PAGE, write_page
-from ffpdata.evaluation.results import LEARNED, metrics_by, table_of, write_results
+from ffpdata.evaluation.results import metrics_by, table_of, write_results
 from ffpdata.evaluation.statistics import Summary, metrics_of, summarise
 from ffpdata.inputs.listing import list_inputs
 from ffpdata.manifests.views import CURATE
@@ -130,7 +130,12 @@ def evaluate(
     pipeline = load_pipeline(PIPELINE, profile, settings)
     table = table_of(_rows(done, choice), metrics_by(pipeline.build()))
     write_results(table, folder)
-    models = {role: spec.label for role, spec in pipeline.models.items()}
+    models = [
+        {"role": role, "model": spec.label, "licence": spec.licence or None, "columns": list(stage.writes)}
+        for stage in pipeline.build()
+        for role, spec in stage.specs.items()
+        if not stage.idle
+    ]
     write_atomically(folder / FACTS, _facts(benchmark, choice, data, pipeline.profile, models))
     write_page(table, folder, benchmark=benchmark, title=f"Evaluation on {Path(benchmark).stem}", subset=choice.subset)
     return Evaluation(done, choice, table)
@@ -164,7 +169,9 @@ def _rows(done: Run, choice: Choice) -> Iterator[dict[str, Any]]:
         yield row | given
 
 
-def _facts(benchmark: str, choice: Choice, data: str | Path | None, profile: str, models: dict[str, str]) -> bytes:
+def _facts(
+    benchmark: str, choice: Choice, data: str | Path | None, profile: str, models: Sequence[Mapping[str, Any]]
+) -> bytes:
     facts = {
         "benchmark": benchmark,
         "data": text_of(str(Path(data).expanduser().absolute())) if data else None,
@@ -176,8 +183,7 @@ def _facts(benchmark: str, choice: Choice, data: str | Path | None, profile: str
         "item_ids": list(dict.fromkeys(entry.item for entry in choice.entries)),
         "notes": list(choice.notes),
         "profile": profile or None,
-        "models": models,
-        "need_models": list(LEARNED),
+        "models": list(models),
         "ffpdata": __version__,
     }
     return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()

@@ -37,4 +37,7 @@ def test_a_profile_fills_its_columns(tmp_path: Path) -> None:
     assert full["change"] > 0
     assert bare["change"] is None
     facts = json.loads((tmp_path / "run" / FACTS).read_text())
-    assert set(facts["models"]) >= {"image_text_encoder", "frame_encoder", "preference_scorer", "video_text_encoder"}
+    columns = {one["role"]: (one["licence"], one["columns"]) for one in facts["models"]}
+    assert columns["preference_scorer"] == ("MIT", ["pick_score"])
+    assert columns["video_text_encoder"][0].startswith("non-commercial")
+    assert "vision_language" not in columns
