@@ -94,7 +94,7 @@ def compare_all(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> list[Comparison]:
-    """Compare every metric of every pair, p adjusted over all of them.
+    """Compare every metric of every pair, p adjusted over all of them; more signs are tried where the tests are many.
 
     Raises:
         UsageError: as `compare`.
@@ -108,7 +108,8 @@ def compare_all(
         [np.empty((len(scores.items), 0)), *(scores.values[at[a]] - scores.values[at[b]] for a, b in pairs)], axis=1
     )
     means = means_of(list(differences.T), resamples=resamples, seed=seed)
-    ps = _sign_flips(differences, resamples, seed)
+    # The least p of a test is 1 / (flips + 1): with fewer of them nothing could be found among so many tests.
+    ps = _sign_flips(differences, max(resamples, math.ceil(2 * differences.shape[1] / LEVEL)), seed)
     made = []
     for number, ((a, b), (k, metric)) in enumerate(itertools.product(pairs, enumerate(metrics))):
         left, right = scores.values[at[a], :, k], scores.values[at[b], :, k]

@@ -67,7 +67,7 @@ def write_page(
         title: of the page.
         subset: which of the benchmark's items were evaluated, in words.
         reference: method that all others are compared with; by default the table's first.
-        resamples: of each interval and test.
+        resamples: of each interval of a mean.
         seed: of the resamples.
 
     Returns:
@@ -85,7 +85,7 @@ def write_page(
     first = reference or (scores.methods[0] if scores.methods else "")
     pairs = [(first, other) for other in scores.methods if other != first]
     compared = main or further[:SHOWN_METRICS]
-    comparisons = compare_all(table, pairs, compared, resamples=resamples, seed=seed)
+    comparisons = compare_all(table, pairs, compared, seed=seed)
     rows = published(benchmark) if main else []
     page = render(
         TEMPLATE,

@@ -57,6 +57,14 @@ def test_chance_alone_finds_one_in_twenty_and_holm_none() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_a_plain_difference_is_found_among_many_tests() -> None:
+    rng = np.random.default_rng(5)
+    columns = {f"x{k}": rng.normal(2 * (k == 0), 1, 50).tolist() for k in range(100)}
+    zeros = {name: [0.0] * 50 for name in columns}
+    made = compare_all(table_of({"a": columns, "b": zeros}), [("a", "b")], list(columns), resamples=200)
+    assert [one.metric for one in made if one.found] == ["x0"]
+
+
 def test_an_unknown_method() -> None:
     with pytest.raises(UsageError, match="VACE"):
         compare(table_of({"VACE": {"x": [1.0]}}), "VACE", "vace", "x")

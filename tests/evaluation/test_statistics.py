@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ffpdata.core.errors import UsageError
@@ -58,7 +59,5 @@ def test_an_empty_table_and_wrong_names() -> None:
     assert metrics_of(table.slice(0, 0)) == []
     with pytest.raises(UsageError, match="clip_consistency"):
         scores_of(table, ["clip_consistencies"])
-    import pyarrow as pa
-
     with pytest.raises(UsageError, match="two rows of method 'a' and item '0'"):
         scores_of(pa.concat_tables([table, table]), ["clip_consistency"])
