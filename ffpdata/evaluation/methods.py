@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ffpdata.core.errors import UsageError
+from ffpdata.core.errors import FfpdataWarning, UsageError
 
 
 def methods_of(results: Sequence[str], is_method: Callable[[Path], bool], layout: str) -> dict[str, Path]:
@@ -15,6 +16,8 @@ def methods_of(results: Sequence[str], is_method: Callable[[Path], bool], layout
         results: `NAME=FOLDER`, a method's folder, or a folder with a folder per method.
         is_method: whether a folder has the layout of one method's outputs.
         layout: what that is, for messages.
+
+    Folders beside methods that have another layout are warned of: a method without any output would be among them.
 
     Raises:
         UsageError: a folder is not there, is empty or has another layout, or two methods have one name.
@@ -59,7 +62,11 @@ def _of_one(text: str, is_method: Callable[[Path], bool], layout: str) -> dict[s
     folder = existing_folder(rest)
     if is_method(folder):
         return {name or folder.resolve().name: folder}
-    inner = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and is_method(path)}
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    inner = {path.name: path for path in folders if is_method(path)}
     if name or not inner:
         raise UsageError(f"{folder}: no outputs of this benchmark in it, and no folder with them: expected {layout}")
+    if others := [path.name for path in folders if path.name not in inner]:
+        told = f"{folder}: no method's are {', '.join(others)}: nothing of the benchmark is in them"
+        warnings.warn(told, FfpdataWarning, stacklevel=2)
     return inner

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ffpdata.core.errors import UsageError
+from ffpdata.core.errors import FfpdataWarning, UsageError
 from ffpdata.evaluation.benchmarks import read_benchmark
 from ffpdata.evaluation.editverse import read_editverse
 from tests.evaluation.editverse_folder import make_benchmark, make_results
@@ -57,6 +57,14 @@ def test_a_folder_per_method_and_names(given: Path) -> None:
     assert read_editverse([f"A={results}/ours", f"B={results}/ours"], data).methods == ["A", "B"]
     with pytest.raises(UsageError, match="two methods are called 'ours': name them, ours-2="):
         read_editverse([str(results), f"{results}/ours"], data)
+
+
+def test_a_folder_without_outputs_is_told(given: Path, tmp_path: Path) -> None:
+    (tmp_path / "a" / "0").mkdir(parents=True)
+    (tmp_path / "silent").mkdir()
+    (tmp_path / ".cache").mkdir()
+    with pytest.warns(FfpdataWarning, match="no method's are silent: nothing of the benchmark is in them"):
+        assert read_editverse([str(tmp_path)], given / "data").methods == ["a"]
 
 
 def test_what_is_wrong_is_one_clear_error(given: Path, tmp_path: Path) -> None:
