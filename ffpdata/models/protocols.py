@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Frames = NDArray[np.uint8]
     Image = NDArray[np.uint8]
+    Mask = NDArray[np.bool_]
     Masks = NDArray[np.bool_]
     Depth = NDArray[np.float32]
 
@@ -70,6 +71,19 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class EditedImage:
+    """An edited picture.
+
+    Attributes:
+        image: uint8 (H, W, 3) RGB.
+        facts: numbers measured by the back end.
+    """
+
+    image: Image
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Detection:
     """A thing in a picture.
 
@@ -89,7 +103,7 @@ class Model(Protocol):
 
     name: str
     version: int
-    # `tasks`, a tuple of names, may say of an `Inpainter` which tasks it makes; without it all of its role.
+    # `tasks`, a tuple of names, may say of an `Inpainter` or an `ImageEditor` which tasks it makes; without it all.
 
     def close(self) -> None:
         """Free processes and memory."""
@@ -184,6 +198,31 @@ class Propagator(Model, Protocol):
             prompt: what the edited clip shows; may be empty.
             negative: what it shall not show.
             seed: of the noise.
+        """
+
+
+class ImageEditor(Model, Protocol):
+    """Edits one picture, the first frame of a clip."""
+
+    def edit_image(
+        self,
+        image: Image,
+        *,
+        task: str,
+        prompt: str,
+        mask: Mask | None = None,
+        reference: Image | None = None,
+        seed: int = 0,
+    ) -> EditedImage:
+        """Return the picture at its own size with one edit made and the rest as it was.
+
+        Args:
+            image: the picture.
+            task: `swap`, `modification`, `addition` or `stylization`.
+            prompt: what to do, one or two sentences in the imperative.
+            mask: bool (H, W), True on the object that the edit is of; None where there is none.
+            reference: the picture whose style it is to have, of any size; None where there is none.
+            seed: of the noise, or of a choice.
         """
 
 

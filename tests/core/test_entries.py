@@ -13,7 +13,7 @@ from ffpdata.core.errors import ConfigError
 OWN = {"backend": "ffpdata.models.classical.remover:TemporalFill", "model": "mine", "licence": "MIT"}
 ROLES = {
     *("vision_language", "segmenter", "remover", "swapper"),
-    *("image_to_video", "depth_estimator", "stylizer", "propagator"),
+    *("image_to_video", "depth_estimator", "stylizer", "propagator", "image_editor"),
 }
 
 
