@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -192,6 +193,46 @@ def test_a_changed_threshold_redoes_its_stage(copy: Path, samples: Path) -> None
     assert status(run).pairs < pairs_before
     start(run, small("local_editing"), str(samples / "clips.csv"), StartOptions(quiet=True))
     assert status(run).pairs == pairs_before, "going back restores the pairs"
+
+
+def test_encoders_in_a_profile_score_finished_pairs(copy: Path, samples: Path, tmp_path: Path) -> None:
+    """Only what is new is made: scores of every pair, and its grade, which may be held to them."""
+    pytest.importorskip("transformers", reason="the extra `models` is not installed")
+    from tests.models import tiny_perception
+
+    (tmp_path / "weights").mkdir()
+    profile = f"cpu,{tiny_perception.write_profile(tmp_path / 'weights')}"
+    run = RunFolder.existing(copy)
+    before = {stage: run.manifest.read(stage).num_rows for stage in run.manifest.stages()}
+    verified, graded = (
+        rows(copy, f"select count(*) as n from {stage} where track = 'local' and status = 'ok'")[0]["n"]
+        for stage in ("verify", "grade")
+    )
+    pipeline = load_pipeline("local_editing", profile, SMALL_SETTINGS)
+    start(run, pipeline, str(samples / "clips.csv"), StartOptions(quiet=True))
+    made = new_rows(run, before)
+    assert made["assess"] == verified > 0
+    assert set(made) <= {"assess", "grade", "curate", "inputs"}
+    found = rows(copy, "select * from items where status = 'ok' and track = 'local' and assess_key is not null")
+    assert len(found) == graded
+    for row in found:
+        assert 0 < row["clip_consistency"] <= 1
+        assert 0 < row["dino_consistency"] <= 1
+        assert -1 <= row["input_similarity"] < 1
+        captioned = bool(row["target_caption"])
+        assert {row[name] is not None for name in ("frame_text", "video_text", "pick_score")} == {captioned}
+        assert row["judge_score"] is None
+    ffpdata("export", copy, tmp_path / "out")
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    scored = {entry["score"]: entry for entry in about["assessed"]}
+    assert scored["video_text"]["licence"].startswith("non-commercial")
+    assert scored["clip_consistency"]["pairs"] == len([row for row in found if row["curate_status"] == "ok"])
+    assert "## Scores by trained models" in (tmp_path / "out" / "README.md").read_text()
+    [shard, *_] = sorted((tmp_path / "out").glob("*/*.parquet"))
+    listed = [dict(scores) for scores in pq.read_table(shard)["scores"].to_pylist()]
+    assert any("dino_consistency" in scores for scores in listed)
+    ffpdata("report", copy)
+    assert "clip consistency" in (copy / "report" / "index.html").read_text()
 
 
 # --- bad input ---

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ffpdata.curate.score_fit import Fit, Judged, fit_task, score_model
+from ffpdata.metrics.learned import LEARNED
 from ffpdata.metrics.motion import DESCRIBES
 from ffpdata.metrics.score import ScoreModel
 from ffpdata.metrics.style import STYLE
@@ -21,6 +22,7 @@ DIRECTIONS = {
     "structure": "higher",
     "flicker": "lower",
     **{metric.name: metric.better for metric in VECTOR if metric.name not in DESCRIBES},
+    **{score.name: score.better for score in LEARNED if score.better != "neither"},
     **dict.fromkeys((*WORDS, *STYLE, "verify_score", "screen_score"), "higher"),
 }
 """Numbers that a model may use, and which side is good; the scores of the vision-language model are among them."""

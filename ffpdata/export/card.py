@@ -20,7 +20,9 @@ from ffpdata.export.extras import Extras
 from ffpdata.export.inherited_licence import CLASS
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.sql_text import literal, quote
+from ffpdata.metrics.learned import LEARNED
 from ffpdata.models.packaged.catalogue import packaged
+from ffpdata.stages.assess import Assess
 from ffpdata.stages.grade import Grade
 
 CLASSICAL = "ffpdata.models.classical."
@@ -105,6 +107,7 @@ def describe(
         "depth": _known(counts("depth_kind")),
         "models": _models(run, chosen),
         **_scores(run, chosen),
+        **_assessed(run, chosen),
         "settings": settings | {"digest": digest(settings)},
         **added,
     }
@@ -125,6 +128,27 @@ def _scores(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> dict[str, Any]:
     for task, low, n in rows.fetchall():
         found.setdefault(task, {})[f"{low:g}"] = n
     return {"score": {"about": sorted({stage.model_of_score().about for stage in grades}), "pairs_from": found}}
+
+
+def _assessed(run: RunFolder, chosen: duckdb.DuckDBPyRelation) -> dict[str, Any]:
+    """Means of the scores by trained models, each with its model and that model's licence; empty without any."""
+    specs: dict[str, tuple[str, str]] = {}
+    for pipeline in run.pipelines().values():
+        for stage in pipeline.build():
+            if isinstance(stage, Assess):
+                specs |= {role: (spec.label, spec.licence or "unknown") for role, spec in stage.specs.items()}
+    found = []
+    for score in LEARNED:
+        if score.role not in specs or score.name not in chosen.columns:
+            continue
+        mean, n = chosen.aggregate(f"avg({quote(score.name)}), count({quote(score.name)})").fetchall()[0]
+        if n:
+            model, licence = specs[score.role]
+            about = {"unit": score.unit, "better": score.better, "meaning": score.meaning}
+            found.append(
+                {"score": score.name, "mean": round(mean, 4), "pairs": n, "model": model, "licence": licence} | about
+            )
+    return {"assessed": found} if found else {}
 
 
 def _known(counts: dict[str, int]) -> dict[str, int]:

@@ -35,6 +35,8 @@ MEMBERS = {SOURCE: "source_video", TARGET: "target_video", MASK: "mask_video"}
 FIRST_FRAME, RECORD = "edited_first_frame.png", "json"
 
 VERDICTS = ("screen", "discriminate", "verify")
+SCORED = ("measure", "assess")
+"""Stages whose numbers are all scores of the pair."""
 """Stages whose columns are the verdicts of a model on the pair. Those of reviewers stand beside them as `review`."""
 
 TASKS = ("removal", "swap", "modification", "stylization", "addition", "background", "text_removal", "reference_swap")
@@ -152,7 +154,7 @@ class Records:
             plain = {n: v for n, v in columns.items() if not isinstance(stage.writes[n], Artifact)}
             if stage.name in VERDICTS:
                 verdicts[stage.name] = plain
-            if stage.name == "measure" or "score" in plain:
+            if stage.name in SCORED or "score" in plain:
                 scores |= {n: v for n, v in plain.items() if isinstance(v, (int, float))}
             facts |= {n.removesuffix("_facts"): v for n, v in plain.items() if n.endswith("_facts")}
             asked = self._prompts.of(track, stage.name, stage_key)

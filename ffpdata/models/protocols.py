@@ -98,6 +98,19 @@ class Detection:
     box: Box
 
 
+@dataclass(frozen=True)
+class FrameFeatures:
+    """What an image-text encoder makes of frames.
+
+    Attributes:
+        pooled: output of its vision tower, float32 (T, W), of any length.
+        projected: in the space of texts, float32 (T, D), of length 1.
+    """
+
+    pooled: NDArray[np.float32]
+    projected: NDArray[np.float32]
+
+
 class Model(Protocol):
     """Attributes of every back end."""
 
@@ -252,3 +265,47 @@ class Embedder(Model, Protocol):
 
     def embed(self, pictures: Sequence[Image]) -> NDArray[np.float32]:
         """Return a vector of length 1 for each picture, float32 (N, D)."""
+
+
+class ImageTextEncoder(Model, Protocol):
+    """Describes frames and texts by vectors of one space: what a text says of a picture has a high cosine with it."""
+
+    logit_scale: float
+    """Factor by which its cosines become scores."""
+
+    def encode_frames(self, frames: Frames) -> FrameFeatures:
+        """Return the vectors of every frame."""
+
+    def encode_text(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a text, float32 (D,), of length 1; a text that is too long is cut."""
+
+
+class FrameEncoder(Model, Protocol):
+    """Describes how frames look."""
+
+    def encode_frames(self, frames: Frames) -> NDArray[np.float32]:
+        """Return a vector for each frame, float32 (T, D), of any length."""
+
+
+class PreferenceScorer(Model, Protocol):
+    """Says how well people would like a picture for a text."""
+
+    def score(self, frames: Frames, text: str) -> NDArray[np.float32]:
+        """Return the score of each frame, float32 (T,), higher = better."""
+
+
+class VideoTextEncoder(Model, Protocol):
+    """Describes clips and texts by vectors of one space."""
+
+    def encode_clip(self, frames: Frames) -> NDArray[np.float32]:
+        """Return the vector of a clip, float32 (D,), of length 1; which frames it looks at is the encoder's own."""
+
+    def encode_text(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a text, float32 (D,), of length 1; a text that is too long is cut."""
+
+
+class QualityScorer(Model, Protocol):
+    """Says how good pictures look, whatever they show. None comes with ffpdata."""
+
+    def score(self, frames: Frames) -> NDArray[np.float32]:
+        """Return the score of each frame, float32 (T,), 1 (bad) to 5 (excellent)."""

@@ -34,7 +34,13 @@ MAX_OTHERS = 18
 EXAMPLES, MAX_EXAMPLES = 3, 48
 """Most examples of rejected or failed items per reason, and in total."""
 
-UNITS = {"psnr_outside": "dB", "screen_score": "of 10", "verify_score": "of 10"}
+UNITS = {
+    "psnr_outside": "dB",
+    "screen_score": "of 10",
+    "verify_score": "of 10",
+    "judge_score": "of 9",
+    "image_quality": "of 5",
+}
 SHOWN = ("score", "psnr_outside", "structure", "flicker", "motion")
 """Measures under a pair, in this order; its detail view shows all."""
 
@@ -44,6 +50,7 @@ FRAME_NUMBERS = tuple(CheckFrame.writes)
 _DETAILS = {
     "Captions": ("caption", "caption_by", "target_caption", "cinematic_caption", "style", "style_caption"),
     "Verdicts": ("screen_score", "screen_reason", "discriminate_reason", "verify_score", "verify_reason"),
+    "Judge": ("judge", "judge_score", "judge_follows", "judge_quality", "judge_unedited"),
     "Measures": (),
     "Source": ("licence", "url", "source_id", "split", "width", "height", "fps", "frames"),
     "Edit": ("object", "phrase", "variant", "back_end", "seed", "mask_area", "edit_facts", "depth_kind"),

@@ -324,10 +324,11 @@ def _timing(connection: duckdb.DuckDBPyConnection, stage: str) -> Timing | None:
 
 
 def measure_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """List the measures of pairs in a run: the score, and the numbers of `measure`, those that models see first."""
+    """List the measures of pairs in a run: the score, what models see of `measure`, `assess`, the rest."""
     names = [*JUDGED, *METRICS]
-    if "measure" in {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}:
-        measure = connection.view("measure")
+    views = {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}
+    for stage in [name for name in ("assess", "measure") if name in views]:
+        measure = connection.view(stage)
         kinds = zip(measure.columns, measure.types, strict=True)
         names += [name for name, kind in kinds if name not in COMMON.names and str(kind) == "DOUBLE"]
     present = connection.view("items").columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ffpdata.core.errors import ConfigError, nearest
 from ffpdata.core.stage import Reject, Row, Stage
@@ -26,7 +26,7 @@ MEDIA = {
 class VisionStage(Stage):
     """A stage with one prompt. Subclasses name it in `prompts` and call `ask`."""
 
-    models = ("vision_language",)
+    models: ClassVar[tuple[str, ...]] = ("vision_language",)
 
     def ask(
         self, row: Row, fields: Mapping[str, Any], media: Mapping[str, str] | None = None, *, prompt: str = ""
@@ -55,14 +55,24 @@ class VisionStage(Stage):
             columns = {name: columns[name] for name in dict.fromkeys((*question.media, *more)) if name in columns}
             fields = {"fps": _rate(row, question, columns), **fields}
         arrays = {name: _load_medium(row, column, question.media.get(name, "clip")) for name, column in columns.items()}
+        return self.ask_about(row, question, arrays, fields)
+
+    def ask_about(
+        self, row: Row, question: Prompt, arrays: Mapping[str, Any], fields: Mapping[str, Any], *, note: str = ""
+    ) -> dict[str, Any]:
+        """Ask about media that are in memory, frames of a clip, say; `note` is the answer's name among the notes.
+
+        Raises:
+            Reject: as `ask`.
+        """
         fields = {name: value for name, value in fields.items() if value is not None}
         try:
-            answer: dict[str, Any] = model.ask(question, arrays, fields)
+            answer: dict[str, Any] = self.model("vision_language").ask(question, arrays, fields)
         except Reject as err:
-            row.notes |= {question.name: err.facts} if err.facts else {}
+            row.notes |= {note or question.name: err.facts} if err.facts else {}
             raise
         if facts := getattr(answer, "facts", None):  # a served model's: frames, tokens, seconds
-            row.notes[question.name] = facts
+            row.notes[note or question.name] = facts
         violations = question.violations(answer, fields)
         if violations:
             raise Reject("answer_breaks_rules", f"{question.name}: {'; '.join(violations)}")

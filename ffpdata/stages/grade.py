@@ -9,6 +9,7 @@ from ffpdata.core.keys import digest
 from ffpdata.core.stage import Reject, Row, Stage, StageSettings
 from ffpdata.media.clip_cache import cached_masks, cached_video
 from ffpdata.media.codec import read_image
+from ffpdata.metrics.learned import LEARNED
 from ffpdata.metrics.limits import Limits, beyond
 from ffpdata.metrics.score import DEFAULT, ScoreModel, default_score
 from ffpdata.metrics.style import STYLE, style_agreement
@@ -17,6 +18,7 @@ from ffpdata.metrics.words import WORDS, agreement, seen_colours
 from ffpdata.stages._vision import numeric_facts
 from ffpdata.stages.measure import METRICS
 
+ASSESSED = tuple(score.name for score in LEARNED)
 JUDGED = ("verify_score", "screen_score")
 """Scores of the vision-language model that may count."""
 FAULTS = 3
@@ -46,7 +48,9 @@ class Grade(Stage):
     optional = (
         *("mask_video", "reference_image", "object", "edit_facts"),
         *(*JUDGED, *METRICS, *(metric.name for metric in VECTOR)),
+        *ASSESSED,
     )
+    added = ASSESSED
     reads = ("source_video", "target_video", "instruction", "task", *optional)
     writes = {**dict.fromkeys((*WORDS, *STYLE), float), "score": float, "score_faults": list[str]}
     Settings = GradeSettings

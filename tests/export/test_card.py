@@ -46,3 +46,10 @@ def test_the_card_says_what_the_score_is_and_how_it_is_spread() -> None:
     card = write(ABOUT | {"score": score})
     assert "Fitted on \\| nothing." in card
     assert "| task | score from | pairs |\n|---|---:|---:|\n| removal | 0.5 | 1 |\n| removal | 0.98 | 4 |\n" in card
+
+
+def test_the_card_says_whose_scores_they_are() -> None:
+    assert "## Scores by trained models" not in write(ABOUT)
+    score = {"score": "video_text", "mean": 24.2, "pairs": 3, "model": "a|b@1", "licence": "non-commercial"}
+    card = write(ABOUT | {"assessed": [score | {"unit": "100 x cosine", "better": "higher", "meaning": "cosine"}]})
+    assert "| `video_text` | 24.2 | 3 | cosine (100 x cosine) | a\\|b@1 | non-commercial |\n" in card

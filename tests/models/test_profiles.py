@@ -11,6 +11,7 @@ import pytest
 from ffpdata.core.config import load_pipeline
 from ffpdata.core.errors import ConfigError
 from ffpdata.core.library import Library
+from ffpdata.core.licences import licence_class
 from ffpdata.core.stage import ModelSpec
 from ffpdata.media.geometry import check_clip
 from ffpdata.models.grounded_sam2 import GroundedSam2
@@ -29,6 +30,10 @@ BACKENDS = (
     "ffpdata.models.wan_i2v:WanAnimator",
     "ffpdata.models.video_depth:VideoDepthAnything",
     "ffpdata.models.video_depth.backend:VideoDepthAnything",
+    "ffpdata.models.perception.clip:Clip",
+    "ffpdata.models.perception.dinov2:DinoV2",
+    "ffpdata.models.perception.pickscore:PickScore",
+    "ffpdata.models.perception.viclip:ViClip",
 )
 
 
@@ -56,6 +61,26 @@ def test_settings_and_runtime_are_what_the_back_ends_take(profile):
         parse_settings(backend.Settings, spec)
         parse_runtime(backend.Runtime, spec)
         assert isinstance(backend.version, int)
+
+
+def test_the_encoders_that_score_are_named_whole():
+    """Repository, commit, licence, memory and seconds; what a licence restricts is restricted for doctor, too."""
+    bare, laid = (load_pipeline("local_editing", name).models for name in ("gpu", "gpu,perception"))
+    added = {role: laid[role] for role in set(laid) - set(bare)}
+    assert set(added) == {"image_text_encoder", "frame_encoder", "preference_scorer", "video_text_encoder"}
+    for spec in added.values():
+        backend = spec.load_class()
+        parse_settings(backend.Settings, spec)
+        parse_runtime(backend.Runtime, spec)
+        assert len(spec.revision) == 40
+        assert spec.resources.gpu_memory_gb
+        assert spec.resources.seconds
+        needed = {entry.part: (entry.model, len(entry.revision)) for entry in backend.needs(spec).checkpoints}
+        assert needed.pop("weights") == (spec.model, 40)
+        assert {length for _, length in needed.values()} <= {40}
+    classes = {role: licence_class(spec.licence) for role, spec in added.items()}
+    assert classes.pop("video_text_encoder") == "non-commercial"
+    assert set(classes.values()) == {"attribution"}
 
 
 def test_the_papers_models_run_as_published():

@@ -1,0 +1,1 @@
+"""Trained encoders by which clips are judged: CLIP, DINOv2, PickScore and ViCLIP."""
