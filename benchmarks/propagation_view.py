@@ -15,8 +15,8 @@ FOLDING = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, -1, 1], [1, -1, 1, -1]
 BLOCK = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], np.float32) / 2
 """The same for the pixels of a 2 x 2 block, row by row: their mean, and differences across, down and both."""
 GAINS = np.array([[4, 5, 5, 6], [6, 7, 7, 7], [7, 7, 7, 7], [7, 7, 7, 7]], np.float32)
-"""Of the numbers of four frames (rows, as `FOLDING`) by the pixels of a block (columns, as `BLOCK`). Without, the mean of
-both has a deviation of 1.9 and the others of 0.05 to 0.4. What is small is raised a little, not to one deviation: the
+"""Of the numbers of four frames (rows, as `FOLDING`) by the pixels of a block (columns, as `BLOCK`). Without, the mean
+of both has a deviation of 1.9, the others of 0.05 to 0.4. What is small is raised a little, not to one deviation: the
 loss would be of details then. All are large, so that noise that stays in the answer is small beside the picture."""
 COARSE = 4
 """Pixels of a varied frame, each way, of which one that the model sees is the mean."""
