@@ -1,6 +1,6 @@
 """Does FreeProp learn from what ffpdata makes? A small model of the real blocks, trained from random weights on a CPU.
 
-    python -m benchmarks.propagation [--seeds 3] [--steps 5000] [--jobs 2] [--folder DIR] [--sheet FILE.png]
+    python -m benchmarks.propagation [--seeds 3] [--steps 6500] [--jobs 2] [--folder DIR] [--sheet FILE.png]
 
 Pairs are made by two runs of ffpdata at a tiny size, local edits and stylizations, on its sample scenes and on further
 ones that are composed of the same actors and photographs, exported and read back (`propagation_pairs`). One scene of
@@ -41,7 +41,7 @@ from ffpdata.media.flow import gray
 from ffpdata.models.propagation.settings import PRESETS, preset
 
 MODEL = {"dim": 192, "num_heads": 6, "num_layers": 3, "ffn_dim": 384}
-RATE, STEPS, SHARED = 2e-3, 5000, 3 / 4
+RATE, STEPS, SHARED = 2e-3, 6500, 3 / 4
 SHIFT = 100.0
 """Of the timesteps that training draws and sampling takes. Nearly all lie where the noise hides the target, so that it
 must be told from source and first frame: the one step of sampling asks just that. By Wan's 5 the model learns to look
