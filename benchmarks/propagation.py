@@ -401,8 +401,9 @@ def main(argv: list[str]) -> int:
     for task, end in all_done(shared, given.rows, given.jobs):
         for way, frames in end.answers.items():
             found.setdefault(way, []).append(by_scene(frames, kept))
+            errors = ", ".join(f"{scene} {value:.2f}" for scene, value in found[way][-1].items())
             mean = statistics.fmean(found[way][-1].values())
-            print(f"{task.name} {end.seconds:.3f} CPU s a step, error {mean:.2f} {way}", flush=True)
+            print(f"{task.name} {end.seconds:.3f} CPU s a step, error {mean:.2f} {way} ({errors})", flush=True)
         if task.seed == 0:
             answers |= end.answers
         if given.sheet:
