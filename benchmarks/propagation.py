@@ -396,19 +396,19 @@ def main(argv: list[str]) -> int:
         for way, frames in without_model(clip).items():
             answers.setdefault(way, []).append(frames)
     plain = {way: by_scene(answers[way], kept) for way in list(answers)[2:]}
-    found: dict[str, list[dict[str, float]]] = {}
+    by_seed: dict[str, dict[int, dict[str, float]]] = {}
     shared = [Task(seed, given.steps, learned, kept, vars(SEEN)) for seed in range(given.seeds)]
     for task, end in all_done(shared, given.rows, given.jobs):
         for way, frames in end.answers.items():
-            found.setdefault(way, []).append(by_scene(frames, kept))
-            errors = ", ".join(f"{scene} {value:.2f}" for scene, value in found[way][-1].items())
-            mean = statistics.fmean(found[way][-1].values())
+            here = by_seed.setdefault(way, {})[task.seed] = by_scene(frames, kept)
+            errors = ", ".join(f"{scene} {value:.2f}" for scene, value in here.items())
+            mean = statistics.fmean(here.values())
             print(f"{task.name} {end.seconds:.3f} CPU s a step, error {mean:.2f} {way} ({errors})", flush=True)
         if task.seed == 0:
             answers |= end.answers
         if given.sheet:
             write_sheet(given.sheet, answers)
-    wins = table(plain, found)
+    wins = table(plain, {way: [seeds[n] for n in sorted(seeds)] for way, seeds in by_seed.items()})
     print(f"{(time.monotonic() - began) / 60:.1f} min")
     row = given.rows[-1]
     missed = len(apart) - wins[row]
