@@ -51,8 +51,8 @@ def propagate_table(
         model: folder of `ffpdata train`, or of an earlier tuning; None takes the profile's propagator as it comes, or
             tunes.
         profile: whose `propagator` or `tuned_propagator` is the base; by default the pipeline's.
-        overrides: settings of the pipeline `propagate` or `loraedit`, as `a.b=c`. The clip has as many frames as the model was
-            trained on, unless `clip.frames` is among them.
+        overrides: settings of the pipeline `propagate` or `loraedit`, as `a.b=c`. The clip has as many frames as the
+            model was trained on, unless `clip.frames` is among them.
         runner: as for `run`.
         quiet: show no progress.
 

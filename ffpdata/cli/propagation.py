@@ -108,7 +108,8 @@ def propagate(
         return
     if len(what) != 2:
         raise UsageError("propagate takes CLIP EDITED_FIRST_FRAME OUT, or TABLE OUT")
-    columns: dict[str, tuple[str, object]] = {"--prompt": ("caption", prompt), "--source-prompt": ("source_caption", source_prompt)}
+    columns: dict[str, tuple[str, object]] = {"--prompt": ("caption", prompt)}
+    columns |= {"--source-prompt": ("source_caption", source_prompt)}
     columns |= {"--mask": ("mask", mask), "--edited-frame": ("edited_frame", edited_frame)}
     for option, (column, given) in columns.items():
         if given:

@@ -283,6 +283,19 @@ def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[st
     for name in ("licence", "url"):
         if entry.get(name):
             values[name] = str(entry[name])
+    values |= _named_files(entry, images, fingerprints)
+    if entry.get("meta"):
+        values["meta"] = dict(entry["meta"])
+    counted = ("licence", *(f"{column}_paths" for column in FILES), "edited_frame_indices")
+    hints = {k: v for k, v in values.items() if k.startswith("given_") or k in counted}
+    return Item(f"input/{digest(values['path'], hints)[:16]}", values)
+
+
+def _named_files(
+    entry: Mapping[str, Any], images: Mapping[str, list[str]], fingerprints: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the columns of the files that an entry names beside its clip."""
+    values: dict[str, Any] = {}
     for column, found in images.items():
         if found:
             values[f"{column}_paths"] = [printable(image) for image in found]
@@ -290,11 +303,7 @@ def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[st
             values |= {"styles_offered": True} if column == "style" and entry.get("offered") else {}
     if images[NUMBERED]:
         values["edited_frame_indices"] = list(entry["edited_frame_indices"])
-    if entry.get("meta"):
-        values["meta"] = dict(entry["meta"])
-    counted = ("licence", *(f"{column}_paths" for column in FILES), "edited_frame_indices")
-    hints = {k: v for k, v in values.items() if k.startswith("given_") or k in counted}
-    return Item(f"input/{digest(values['path'], hints)[:16]}", values)
+    return values
 
 
 def _problem(path: str, location: Location) -> list[str] | None:

@@ -81,15 +81,14 @@ class ClipSample:
         return {"item_id": self.item_id, "content": self.content, "text": self.text}
 
 
-def sample_of(folder: Path, name: str, frames: Frames, region: Masks, target: Frames, text: str) -> ClipSample:
-    """Write a sample's arrays where they are not there yet, and return it."""
+def sample_of(path: Path, *, frames: Frames, region: Masks, target: Frames, text: str) -> ClipSample:
+    """Write a sample's arrays to a `.npz`, where it is not there yet, and return it."""
     content = digest(*(array_digest(array) for array in (frames, region, target)), text)
-    path = folder / f"{name}.npz"
     if not path.is_file():
         stream = io.BytesIO()
         np.savez(stream, frames=frames, region=region, target=target)
         write_atomically(path, stream.getvalue())
-    return ClipSample(name, path, content, text, frames.shape[:3])
+    return ClipSample(path.stem, path, content, text, frames.shape[:3])
 
 
 def array_digest(array: NDArray[Any]) -> str:
@@ -159,7 +158,7 @@ class ClipJob(Job[ClipSample, LoopSettings]):
 
     @classmethod
     def identity_of(cls, spec: ModelSpec) -> dict[str, Any]:
-        """Return what of a role a tuning depends on beside the transformer's bytes: encoders by the checkpoint's name."""
+        """Return what a tuning depends on beside the transformer's bytes: encoders by the checkpoint's name."""
         kept = {name: spec.settings[name] for name in cls.base_settings if name in spec.settings}
         own = spec.identity()
         named = [plain_name(spec.model), spec.revision]

@@ -23,7 +23,9 @@ from ffpdata.core.errors import FatalError
 from ffpdata.core.keys import digest
 from ffpdata.core.stage import ModelSpec
 from ffpdata.models.loraedit.region import of_clip
+from ffpdata.models.loraedit.settings import LoraEditSettings
 from ffpdata.models.propagation.model_folder import LORA, SETTINGS, Base
+from ffpdata.models.settings import parse_settings
 from ffpdata.propagation.clip_job import ClipJob, ClipSample, array_digest, sample_of
 from ffpdata.storage.lock import run_lock
 from ffpdata.storage.store import Store
@@ -34,7 +36,6 @@ from ffpdata.training.results import plain_name, train
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ffpdata.models.loraedit.settings import LoraEditSettings
     from ffpdata.models.protocols import Frames, Image
 
     Masks = NDArray[np.bool_]
@@ -87,7 +88,7 @@ class TuningInputs:
     edited_text: str
 
     def key(self) -> list[Any]:
-        """Return what identifies it. The first frame's edit takes part by the region alone: nothing of it is learned."""
+        """Return what identifies it. Of the first frame's edit nothing is learned: it takes part by the region."""
         further = [[index, array_digest(image)] for index, image in sorted(self.edited.items())]
         texts = [self.text, self.edited_text if further else ""]
         return [array_digest(self.frames), array_digest(of_clip(self.region)), texts, further]
@@ -101,22 +102,23 @@ class TuningInputs:
         for begin in begins:
             part = slice(begin, begin + length)
             frames, region = self.frames[part], of_clip(self.region[part])
-            yield sample_of(folder, f"frames-{begin:03d}", frames, region, frames, self.text)
+            path = folder / f"frames-{begin:03d}.npz"
+            yield sample_of(path, frames=frames, region=region, target=frames, text=self.text)
 
     def still_samples(self, folder: Path) -> Iterator[ClipSample]:
         """Yield each further edited frame as a still: its region is blank, and no frame before it is given."""
         for index, image in sorted(self.edited.items()):
             part = slice(index, index + 1)
-            region = self.region[part]
-            yield sample_of(folder, f"still-{index:03d}", self.frames[part], region, image[None], self.edited_text)
+            given = {"frames": self.frames[part], "region": self.region[part], "target": image[None]}
+            yield sample_of(folder / f"still-{index:03d}.npz", **given, text=self.edited_text)
 
 
 def tune(
     inputs: TuningInputs,
     spec: ModelSpec,
-    settings: LoraEditSettings,
     base: Base,
     cache: Path,
+    *,
     say: Callable[[str], None],
     make_room: Callable[[], None] = lambda: None,
 ) -> Tuned:
@@ -125,7 +127,6 @@ def tune(
     Args:
         inputs: of the tuning.
         spec: of the role.
-        settings: its parsed settings.
         base: of the checkpoint.
         cache: folder of all tunings.
         say: called with each line of progress.
@@ -135,6 +136,7 @@ def tune(
         RunLockedError: another process makes this very tuning.
         As `results.train`.
     """
+    settings = parse_settings(LoraEditSettings, spec)
     dumped = settings.tuning.model_dump(mode="json", exclude={"save_every", "gradient_checkpointing"})
     identity = {**ClipJob.identity_of(spec), "settings": dumped}
     key = digest("loraedit", VERSION, base.digest, identity, inputs.key())

@@ -27,7 +27,7 @@ from ffpdata.models.requirements import Requirements
 from ffpdata.models.settings import parse_runtime, parse_settings
 from ffpdata.models.wan.loading import LoadPlan, require
 from ffpdata.models.wan.pipeline_cache import wan_plan, wan_requirements
-from ffpdata.models.wan.settings import Lora
+from ffpdata.models.wan.settings import DiffsynthRuntime, Lora
 from ffpdata.propagation.clip_tuning import Tuned, TuningInputs, base_of, check_tuned, read_tuned, tune
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class LoraEdit:
             raise ConfigError(f"{spec.backend}: a clip is tuned and edited on one device: set sequence_parallel to 1")
         if settings.tea_cache is not None:
             raise ConfigError(f"{spec.backend}: tea_cache does not reach its steps: leave it out")
-        return wan_plan(spec, settings, parts or settings.parts)
+        return wan_plan(_of_wan(spec), settings, parts or settings.parts)
 
     @classmethod
     def training_plan(cls, spec: ModelSpec, parts: Sequence[str] = PARTS, *, device: str = "") -> LoadPlan:
@@ -90,7 +90,7 @@ class LoraEdit:
     def needs(cls, spec: ModelSpec) -> Requirements:
         """Return its packages and checkpoints."""
         settings = parse_settings(cls.Settings, spec)
-        found = wan_requirements(spec, settings, settings.parts)
+        found = wan_requirements(_of_wan(spec), settings, settings.parts)
         return replace(found, packages=(*found.packages, "accelerate", "peft"))
 
     @classmethod
@@ -178,7 +178,7 @@ class LoraEdit:
     ) -> Tuned:
         settings = self.settings
         inputs = TuningInputs(frames, region, settings.text(source_prompt), further, settings.text(prompt))
-        return tune(inputs, self._spec, settings, self._base, self._cache, self._say, self.close)
+        return tune(inputs, self._spec, self._base, self._cache, say=self._say, make_room=self.close)
 
     @staticmethod
     def _say(line: str) -> None:
@@ -201,6 +201,12 @@ class LoraEdit:
             raise ValueError("the region is all of the clip: nothing would be kept")
         if blank := [index for index in further if not region[index].any()]:
             raise ValueError(f"edited frame {blank[0]}: the region is empty there")
+
+
+def _of_wan(spec: ModelSpec) -> ModelSpec:
+    """Return the role with the runtime that every back end on diffsynth has."""
+    runtime = {name: value for name, value in spec.runtime.items() if name in DiffsynthRuntime.model_fields}
+    return spec.model_copy(update={"runtime": runtime})
 
 
 def cache_folder(named: str) -> Path:

@@ -27,7 +27,7 @@ LEAST_PX = 50
 """Smallest area of a part of a mask that counts, pixels (the authors' code): smaller ones are specks."""
 
 BLOCK = 7
-"""Side of the blocks of a noised mask, pixels (LoRA-Edit, ablation of masks: "7x7"; how they are drawn it does not say)."""
+"""Side of the blocks of a noised mask, pixels: the ablation of masks has "7x7" and does not say how they are drawn."""
 
 CHANGED, BLUR = 16.0, 5
 """Levels of 255 by which an edited pixel differs, on averages over so many pixels each way: as in the stage
@@ -87,11 +87,11 @@ def spread(of_cells: Masks) -> Masks:
 
 def _boxes(masks: Masks, margin: float) -> Masks:
     out = np.zeros_like(masks)
-    for mask, filled in zip(masks, out, strict=True):
+    for frame, mask in enumerate(masks):
         count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
         for part in range(1, count):
             if stats[part, cv2.CC_STAT_AREA] >= LEAST_PX:
-                filled |= masklib.box((labels == part)[None], margin)[0]
+                out[frame] |= masklib.box((labels == part)[None], margin)[0]
     return out
 
 

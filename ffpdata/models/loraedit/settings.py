@@ -55,7 +55,7 @@ class LoraEditSettings(DiffsynthSettings):
 
     steps: int = Field(30, ge=1)
     tuning: TuningSettings = TuningSettings()
-    token: str = "p3rs0n"
+    token: str = "p3rs0n"  # noqa: S105 - a word of a prompt
     """Special token p* before every text (section 3.1; the word is the authors')."""
     trained: str = ""
     """Folder of an earlier tuning to edit with; empty tunes to the clip."""
