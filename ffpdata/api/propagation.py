@@ -139,7 +139,7 @@ def propagate_clip(
             "from items where target_video is not null"
         ).to_pylist()
         if not rows:
-            raise FfpdataError(_why(done, PIPELINES[method]))
+            raise FfpdataError(_why(done))
         [row] = rows
         store = done.folder.store
         make_atomically(out, lambda temp: shutil.copyfile(store.fetch(row["target_video"]), temp))
@@ -176,9 +176,10 @@ def _of_model(method: Method, model: str | Path | None, overrides: Sequence[str]
     return found
 
 
-def _why(done: Run, pipeline: str) -> str:
+def _why(done: Run) -> str:
     """Say why the one item of a run has no result."""
-    for stage in done.pipelines[pipeline].build():
+    [pipeline] = done.pipelines.values()
+    for stage in pipeline.build():
         rows = done.sql(f"select status, reason, error from {stage.name} where status <> 'ok'").to_pylist()  # noqa: S608
         if rows:
             return f"{stage.name} {rows[0]['status']}: {rows[0]['reason'] or ''} {rows[0]['error'] or ''}".rstrip()

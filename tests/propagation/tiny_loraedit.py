@@ -49,7 +49,14 @@ def spec_of(checkpoint: Path, cache: Path, tuning: dict[str, Any] | None = None,
     return ModelSpec(
         backend="tests.propagation.tiny_loraedit:TinyLoraEdit",
         model=str(checkpoint),
-        settings={"steps": 2, "guidance": 1.0, "dtype": "float32", "tuning": {**TUNING, **(tuning or {})}, **settings},
+        settings={
+            "steps": 2,
+            "guidance": 1.0,
+            "dtype": "float32",
+            "clip_embedding": "zero",
+            "tuning": {**TUNING, **(tuning or {})},
+            **settings,
+        },
         runtime={"device": "cpu", "cache": str(cache)},
     )
 
