@@ -239,6 +239,46 @@ class ImageEditor(Model, Protocol):
         """
 
 
+@dataclass(frozen=True)
+class TunedEdit(Edit):
+    """A clip that was edited by a model tuned to it.
+
+    Attributes:
+        tuning: what the model was tuned to and how: base, settings, digests, losses.
+    """
+
+    tuning: dict[str, Any] = field(default_factory=dict)
+
+
+class TunedPropagator(Model, Protocol):
+    """Carries the edit of a clip's first frame through the clip, after it was tuned to this very clip."""
+
+    def propagate(
+        self,
+        frames: Frames,
+        edited_first_frame: Image,
+        region: Masks,
+        *,
+        edited_frames: Mapping[int, Image] | None = None,
+        prompt: str = "",
+        source_prompt: str = "",
+        negative: str = "",
+        seed: int = 0,
+    ) -> TunedEdit:
+        """Return the clip with the edit inside the region, and as it was outside.
+
+        Args:
+            frames: the source clip.
+            edited_first_frame: its frame 0 after the edit, of the same size.
+            region: what may change; the first frame of it says nothing.
+            edited_frames: further frames after the edit, by their index, of the same size.
+            prompt: what the edited clip shows; may be empty.
+            source_prompt: what the source shows; may be empty.
+            negative: what the edited clip shall not show.
+            seed: of the noise.
+        """
+
+
 class Detector(Model, Protocol):
     """Finds things of the kinds that it knows. It looks at sources and targets with the same eyes."""
 
