@@ -1,58 +1,53 @@
 """Does FreeProp learn from what ffpdata makes? A small model of the real blocks, trained from random weights on a CPU.
 
-    python -m benchmarks.propagation [--seeds 3] [--steps 2400] [--folder DIR] [--sheet FILE.png]
+    python -m benchmarks.propagation [--seeds 3] [--steps 6500] [--jobs 2] [--folder DIR] [--sheet FILE.png]
 
-Pairs are made by two runs of ffpdata on its sample scenes at a tiny size, local edits and stylizations, exported and
-read back. One scene of each kind of camera is held out of training whole. The model is diffsynth's WanModel with blocks
-and positions as they are, 1 million weights; in the VAE's place stands a folding of four frames into channels, which
-can be undone exactly and encodes the first frame alone, as Wan's does. What is trained, and how it is asked, is
-`models.propagation`.
+Pairs are made by two runs of ffpdata at a tiny size, local edits and stylizations, on its sample scenes and on further
+ones that are composed of the same actors and photographs, exported and read back (`propagation_pairs`). One scene of
+each kind of camera is held out of training whole, with its background and its object. The model is diffsynth's WanModel
+with blocks and positions as they are, 1.7 million weights; in the VAE's place stands a transform of four frames and of
+blocks of pixels into channels, which can be undone exactly and encodes the first frame alone, as Wan's does
+(`propagation_view`). What is trained, and how it is asked, is `models.propagation`.
 
-The first half of the steps stands for Fun-Control and is the same for all rows of a seed; on it the heads are
-classified. The rows of the paper's Table 3 (baseline, +AST-RoPE, full) take the second half, with the same pairs, noise
-and timesteps. Errors are on held-out scenes, beside three ways without a model: copying the source, repeating the
-edited frame, and warping the edited frame by the source's optical flow to its first frame, at the pairs' own size. The
-bound: the error of `full` is below all three on at least half of the scenes.
+The first part of the steps stands for Fun-Control and is the same for all rows of a seed; on it the heads are
+classified. The rows of the paper's Table 3 (baseline, +AST-RoPE, full) take the rest, with the same pairs, noise and
+timesteps. Errors are on held-out scenes, beside three ways without a model: copying the source, repeating the edited
+frame, and warping the edited frame by the source's optical flow to its first frame, at the pairs' own size. The bound:
+the error of `full` is below all three on at least half of the scenes.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import multiprocessing
+import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from benchmarks.propagation_pairs import CLIP, Clip, held_out, make_pairs, read_pairs
+from benchmarks.propagation_view import SEEN, encoded, seen, small, span, unfold, varied
 from benchmarks.timing import verdict
-from ffpdata.core.keys import SOURCE_CHARS
-from ffpdata.export.loader import pairs
 from ffpdata.media.flow import gray
-from ffpdata.media.geometry import Geometry
 from ffpdata.models.propagation.settings import PRESETS, preset
-from ffpdata.sample import write_samples
-from ffpdata.storage.digests import file_facts
 
-CLIP = Geometry(width=160, height=96, fps=16, frames=33)
-"""Of the runs."""
-GAINS = (1.0, 4.0, 4.0, 4.0)
-"""Of the mean of four frames and of their differences in the latent, whose deviations are then about 1, as Wan's VAE
-makes them."""
-FOLDING = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, -1, 1], [1, -1, 1, -1]], np.float32) / 2
-"""Hadamard's, which is its own inverse but for the order: four frames to their mean and three differences."""
-HELD_OUT = ("crate_static", "coin_pan", "cup_handheld")
-"""One scene of each kind of camera."""
-MODEL = {"dim": 128, "num_heads": 4, "num_layers": 4, "ffn_dim": 256}
-RATE, STEPS, SHARED = 2e-3, 2400, 1 / 2
-SAMPLING_STEPS = 2
-"""Of two, four and eight the best: what is left of the noise adds up in so small a model."""
+MODEL = {"dim": 192, "num_heads": 6, "num_layers": 3, "ffn_dim": 384}
+RATE, STEPS, SHARED = 2e-3, 6500, 3 / 4
+SHIFT = 100.0
+"""Of the timesteps that training draws and sampling takes. Nearly all lie where the noise hides the target, so that it
+must be told from source and first frame: the one step of sampling asks just that. By Wan's 5 the model learns to look
+through the noise instead, and what it takes for a picture in pure noise is added to its answer."""
+SAMPLING_STEPS = 1
+"""From pure noise to the mean of what the clip may be, whose squared error is the least."""
 CLIPS = 10
 """Clips that vote on the heads."""
 EVEN_SHARE = 1.0
@@ -60,154 +55,6 @@ EVEN_SHARE = 1.0
 heads here were temporal, because attention of so small a model is diffuse."""
 SAID = 100
 """Steps between two lines of the log."""
-
-
-@dataclass
-class Size:
-    """Of what the model sees: a sixth of the runs' clips each way, and every second of their frames."""
-
-    height: int = 16
-    width: int = 24
-    frames: int = 17
-    stride: int = 2
-
-
-SEEN = Size()
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A pair of an export.
-
-    Attributes:
-        scene: name of its source clip.
-        task: of the edit.
-        source: uint8 (T, H, W, 3).
-        target: likewise.
-    """
-
-    scene: str
-    task: str
-    source: np.ndarray
-    target: np.ndarray
-
-
-# --- pairs ---
-
-
-def make_pairs(folder: Path, frames: int, limit: int) -> None:
-    """Run both tracks on the sample scenes, and export them.
-
-    Args:
-        folder: for samples, runs and exports; what is there already is not made again.
-        frames: of a clip.
-        limit: clips of each track.
-    """
-    if not (folder / "sample").is_dir():
-        geometry = Geometry(width=CLIP.width, height=CLIP.height, fps=CLIP.fps, frames=frames)
-        write_samples(folder / "sample", geometry=geometry, quick=True)
-        shutil.copytree(folder / "sample" / "style", folder / "styled" / "style")
-        shutil.copytree(folder / "sample" / "clips", folder / "styled" / "content")
-    size = f"clip={{width: {CLIP.width}, height: {CLIP.height}, fps: {CLIP.fps}, frames: {frames}}}"
-    tracks = {
-        "local_editing": (folder / "sample" / "clips.csv", []),
-        "stylization": (folder / "styled", ["--set", "references.most=4", "--set", "curate.variants=all"]),
-    }
-    for track, (given, more) in tracks.items():
-        run = folder / "runs" / track
-        ffpdata(
-            *("run", track, "--profile", "cpu", "--input", given, "--run", run, "--limit", limit, "--quiet"),
-            *("--set", size, "--set", "ingest.min_side=64", *more),
-        )
-        ffpdata("export", run, folder / "exports" / track)
-
-
-def ffpdata(*arguments: Any) -> None:
-    subprocess.run([sys.executable, "-m", "ffpdata", *map(str, arguments)], check=True, stdout=sys.stderr)
-
-
-def read_pairs(exports: list[Path], samples: Path) -> list[Clip]:
-    """Read the pairs of exports, each with the name of its scene, or the hash of its source where that is another."""
-    files = sorted((samples / "clips").glob("*.mp4"))
-    names = {file_facts(path)["sha256"][:SOURCE_CHARS]: path.stem for path in files}
-    return [
-        Clip(names.get(pair["source_id"], pair["source_id"]), pair["task"], pair["source"], pair["target"])
-        for out in exports
-        for pair in pairs(out)
-    ]
-
-
-def held_out(clips: list[Clip]) -> list[str]:
-    """Return the scenes that are held out; of other clips than the sample's every third."""
-    scenes = sorted({clip.scene for clip in clips})
-    return [scene for scene in scenes if scene in HELD_OUT] or scenes[::3]
-
-
-# --- what the model is shown ---
-
-
-def fold(frames: np.ndarray) -> Any:
-    """Fold frames into a latent: the first alone, then four at a time, as channels.
-
-    Args:
-        frames: uint8 (4n + 1, H, W, 3), or one frame.
-
-    Returns:
-        float32 (1, 12, n + 1, H, W).
-    """
-    import torch
-
-    values = torch.from_numpy(np.ascontiguousarray(frames)).float() / 127.5 - 1
-    values = torch.cat([values[:1].expand(3, -1, -1, -1), values]).unflatten(0, (-1, 4))  # n + 1, 4, H, W, 3
-    folding = torch.from_numpy(FOLDING) * torch.tensor(GAINS)[:, None]
-    return torch.einsum("kt,ntyxc->kcnyx", folding, values).flatten(0, 1)[None].contiguous()
-
-
-def unfold(latent: Any) -> np.ndarray:
-    """Undo `fold`: uint8 (4n + 1, H, W, 3); of the first frame's four copies the mean."""
-    import torch
-
-    folding = torch.from_numpy(FOLDING) / torch.tensor(GAINS)[:, None]
-    values = torch.einsum("kt,kcnyx->ntyxc", folding, latent[0].unflatten(0, (4, 3)))
-    frames = np.concatenate([values[0].mean(0, keepdim=True).numpy(), values[1:].flatten(0, 1).numpy()])
-    return np.clip((frames + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
-
-
-def encoded(source: np.ndarray, target: np.ndarray) -> dict[str, Any]:
-    """Return the latents of a pair, as `training.PropagationEncoding` does; there is no text."""
-    import torch
-
-    words = torch.zeros(1, 1, 16)
-    latents = {"source": fold(source), "target": fold(target), "first_frame": fold(target[:1])}
-    return latents | {"context": words, "empty_context": words, "context_length": torch.tensor(1)}
-
-
-def small(frames: np.ndarray) -> np.ndarray:
-    size = SEEN.width, SEEN.height
-    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
-
-
-def span(stride: int) -> int:
-    """Return the frames of a clip from the first to the last that the model sees."""
-    return (SEEN.frames - 1) * stride + 1
-
-
-def varied(clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return a pair for training, as the model sees it: another time, speed, part, side, direction and colours."""
-    strides = [n for n in range(1, SEEN.stride + 1) if span(n) <= len(clip.source)]
-    stride = int(rng.choice(strides))
-    start = int(rng.integers(0, len(clip.source) - span(stride) + 1))
-    there = slice(start, start + span(stride), stride)
-    both = np.stack([clip.source[there], clip.target[there]])
-    share = rng.uniform(0.6, 1)
-    height, width = (round(share * side) for side in both.shape[2:4])
-    top, left = (
-        int(rng.integers(0, side - part + 1)) for side, part in zip(both.shape[2:4], (height, width), strict=True)
-    )
-    both = both[:, :, top : top + height, left : left + width]
-    both = both[:, :: rng.choice([-1, 1]), :, :: rng.choice([-1, 1])][..., rng.permutation(3)]
-    source, target = (small(np.ascontiguousarray(frames)) for frames in (both if rng.random() < 0.5 else 255 - both))
-    return source, target
 
 
 # --- without a model ---
@@ -228,11 +75,10 @@ def warped(source: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 def without_model(clip: Clip) -> dict[str, np.ndarray]:
     """Return what the three ways without a model answer, as the model sees it; the flow is that of every frame."""
-    there = slice(0, span(SEEN.stride), SEEN.stride)
     answers = {
-        "copy the source": clip.source[there],
+        "copy the source": seen(clip.source),
         "repeat the edited frame": np.repeat(clip.target[:1], SEEN.frames, 0),
-        "warp the edited frame": warped(clip.source[: there.stop], clip.target[0])[:: SEEN.stride],
+        "warp the edited frame": seen(warped(clip.source[: span(SEEN.stride)], clip.target[0])),
     }
     return {name: small(frames) for name, frames in answers.items()}
 
@@ -281,6 +127,7 @@ def settings_of(row: str) -> Any:
         predictor_layers=1,
         predictor_heads=2,
         learning_rate=RATE,
+        shift=SHIFT,
     )
 
 
@@ -312,7 +159,7 @@ def build(row: str, seed: int, heads: Any = None, state: Any = None) -> Trained:
     return Trained(pipe, module, heads if settings.ast_rope else None)
 
 
-def train(model: Trained, clips: list[Clip], steps: range, *, whole: int, seed: int) -> None:
+def train(model: Trained, clips: list[Clip], steps: range, *, whole: int, seed: int, name: str = "") -> None:
     """Take some steps of a schedule: a short rise, then a cosine over the whole of it.
 
     Args:
@@ -321,12 +168,13 @@ def train(model: Trained, clips: list[Clip], steps: range, *, whole: int, seed: 
         steps: numbers of the steps.
         whole: steps of the whole schedule.
         seed: of order, variations, noise and timesteps: every row sees the same.
+        name: what the log says of it.
     """
     import torch
 
     learned = list(model.module.learned().values())
-    optimizer = torch.optim.AdamW(learned, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    seen: list[dict[str, float]] = []
+    optimizer = torch.optim.AdamW(learned, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    terms: list[dict[str, float]] = []
     began = time.process_time()
     for step in steps:
         rise, done = min(1.0, (step - steps.start + 1) / 50), step / whole
@@ -338,16 +186,16 @@ def train(model: Trained, clips: list[Clip], steps: range, *, whole: int, seed: 
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seen.append(model.module.terms)
+        terms.append(model.module.terms)
         if (step + 1) % SAID == 0 or step + 1 == steps.stop:
-            print(f"    step {step + 1}: {described(seen)}", flush=True)
-            seen = []
+            print(f"{name} step {step + 1}: {described(terms)}", flush=True)
+            terms = []
     model.seconds = (time.process_time() - began) / max(1, len(steps))
 
 
-def described(seen: list[dict[str, float]]) -> str:
-    names = sorted({name for terms in seen for name in terms} - {"timestep", "identity"})
-    means = {name: statistics.fmean(terms[name] for terms in seen if name in terms) for name in names}
+def described(steps: list[dict[str, float]]) -> str:
+    names = sorted({name for terms in steps for name in terms} - {"timestep", "identity"})
+    means = {name: statistics.fmean(terms[name] for terms in steps if name in terms) for name in names}
     return ", ".join(f"{name} {value:.4f}" for name, value in means.items())
 
 
@@ -357,7 +205,7 @@ def answer(model: Trained, source: np.ndarray, target: np.ndarray) -> np.ndarray
 
     positions = Positions(model.module.predictor, model.heads) if model.heads is not None else None
     latents = encoded(source, np.repeat(target[:1], len(target), 0))
-    sampling = Sampling(SAMPLING_STEPS, guidance=1.0)
+    sampling = Sampling(SAMPLING_STEPS, guidance=1.0, shift=SHIFT)
     model.module.close()  # hooks of training; the sampler sets its own
     found, _ = sample(model.pipe, latents, model.module.settings, seed=1, sampling=sampling, positions=positions)
     return unfold(found)
@@ -378,38 +226,103 @@ def classes(model: Trained, clips: list[Clip], seed: int) -> Any:
     return vote(found, [clip.scene for clip in chosen], (frames, height, width), base="shared", options=options)
 
 
-def trained_rows(clips: list[Clip], rows: list[str], steps: int, seed: int) -> dict[str, Trained]:
-    """Train the shared half, classify its heads, and train every row on from there."""
-    shared = round(SHARED * steps)
-    print(f"seed {seed}, the shared half", flush=True)
-    base = build("baseline", seed)
-    train(base, clips, range(shared), whole=steps, seed=seed)
-    heads = classes(base, clips, seed)
-    print(f"    {heads.share:.0%} of the heads are temporal {heads.temporal} {heads.warning()}", flush=True)
-    state = {name: value.clone() for name, value in base.pipe.dit.state_dict().items()}
-    found = {}
-    for row in rows:
-        print(f"seed {seed}, {row}", flush=True)
-        found[row] = build(row, seed, heads.temporal, state)
-        train(found[row], clips, range(shared, steps), whole=steps, seed=seed)
-    return found
+# --- tasks, each in a process of its own ---
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process trains: the shared part of a seed, or a row from there on.
+
+    Attributes:
+        seed: of weights, order, variations, noise and timesteps.
+        steps: of a model, shared ones included.
+        learned: pairs to learn from.
+        kept: pairs to measure on.
+        size: of what the model sees.
+        row: of Table 3; empty for the shared part.
+        base: what the shared part left: weights and classes of heads.
+    """
+
+    seed: int
+    steps: int
+    learned: list[Clip]
+    kept: list[Clip]
+    size: dict[str, int]
+    row: str = ""
+    base: tuple[dict[str, Any], Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the log says of it."""
+        return f"seed {self.seed}, {self.row or 'shared'}:"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What comes back of a task: the answers to `kept` by way, CPU seconds a step, and of the shared part its base."""
+
+    answers: dict[str, list[np.ndarray]]
+    seconds: float
+    base: tuple[dict[str, Any], Any] | None = None
+
+
+def done(task: Task) -> Done:
+    """Train, and answer the pairs that are kept; the shared part is asked before it learns anything, too."""
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    vars(SEEN).update(task.size)
+    border = round(SHARED * task.steps)
+    how = {"whole": task.steps, "seed": task.seed, "name": task.name}
+    if task.base is not None:
+        state, heads = task.base
+        state = {name: torch.from_numpy(value) for name, value in state.items()}
+        model = build(task.row, task.seed, heads, state)
+        train(model, task.learned, range(border, task.steps), **how)
+        return Done({task.row: answered(model, task.kept)}, model.seconds)
+    model = build("baseline", task.seed)
+    answers = {"before learning": answered(model, task.kept)}
+    train(model, task.learned, range(border), **how)
+    heads = classes(model, task.learned, task.seed)
+    print(f"{task.name} {heads.share:.0%} of the heads are temporal {heads.temporal} {heads.warning()}", flush=True)
+    # As arrays: tensors would be handed on by shared memory, of which a container may have little.
+    state = {name: value.numpy() for name, value in model.pipe.dit.state_dict().items()}
+    return Done(answers | {"shared part": answered(model, task.kept)}, model.seconds, (state, heads.temporal))
+
+
+def answered(model: Trained, clips: list[Clip]) -> list[np.ndarray]:
+    return [answer(model, small(seen(clip.source)), small(seen(clip.target))) for clip in clips]
+
+
+def all_done(shared: list[Task], rows: list[str], jobs: int) -> Iterator[tuple[Task, Done]]:
+    """Yield tasks as they end: the shared part of every seed, and behind it the rows. One job stays in this process."""
+    after = [lambda base, task=task: [replace(task, row=row, base=base) for row in rows] for task in shared]
+    if jobs == 1:
+        for task, then in zip(shared, after, strict=True):
+            found = done(task)
+            yield task, found
+            yield from ((one, done(one)) for one in then(found.base))
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        running: dict[Future[Done], Task] = {pool.submit(done, task): task for task in shared}
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task, found = running.pop(future), future.result()
+                yield task, found
+                if not task.row:
+                    running |= {pool.submit(done, one): one for one in after[shared.index(task)](found.base)}
 
 
 # --- what comes out ---
 
 
-def measured(models: dict[str, Trained], clips: list[Clip], answers: dict[str, list[np.ndarray]]) -> dict[str, dict]:
-    """Return the mean error per way and scene, over the held-out pairs; what was answered goes to `answers`."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for clip in clips:
-        there = slice(0, span(SEEN.stride), SEEN.stride)
-        source, target = small(clip.source[there]), small(clip.target[there])
-        ways = without_model(clip) | {row: answer(model, source, target) for row, model in models.items()}
-        for way, frames in ways.items():
-            found.setdefault(way, {}).setdefault(clip.scene, []).append(error(frames, target))
-        for name, frames in {"source": source, "target": target, **ways}.items():
-            answers.setdefault(name, []).append(frames)
-    return {way: {scene: statistics.fmean(errors) for scene, errors in scenes.items()} for way, scenes in found.items()}
+def by_scene(answers: list[np.ndarray], clips: list[Clip]) -> dict[str, float]:
+    """Return the mean error per scene."""
+    found: dict[str, list[float]] = {}
+    for frames, clip in zip(answers, clips, strict=True):
+        found.setdefault(clip.scene, []).append(error(frames, small(seen(clip.target))))
+    return {scene: statistics.fmean(errors) for scene, errors in found.items()}
 
 
 def write_sheet(path: Path, answers: dict[str, list[np.ndarray]]) -> None:
@@ -424,20 +337,23 @@ def write_sheet(path: Path, answers: dict[str, list[np.ndarray]]) -> None:
     cv2.imwrite(str(path), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
 
 
-def table(found: list[dict[str, dict[str, float]]]) -> dict[str, int]:
-    """Print errors per way and scene, means over the seeds; returns for each row on how many scenes it is the best."""
-    scenes = sorted(found[0]["copy the source"])
-    plain = [way for way in found[0] if way not in PRESETS]
+def table(plain: dict[str, dict[str, float]], found: dict[str, list[dict[str, float]]]) -> dict[str, int]:
+    """Print errors per way and scene, means over the seeds; returns for each row on how many scenes it is the best.
+
+    Args:
+        plain: of the ways without a model, by scene.
+        found: of the others, by scene, one per seed.
+    """
+    scenes = sorted(plain["copy the source"])
     print(f"\n{'error, levels of 255':<24}" + "".join(f"{scene:>16}" for scene in scenes) + f"{'mean':>10}  seeds")
     wins = {}
-    for way in found[0]:
-        means = {scene: statistics.fmean(one[way][scene] for one in found) for scene in scenes}
-        seeds = [statistics.fmean(one[way].values()) for one in found]
-        spread = " ".join(f"{value:.2f}" for value in seeds) if way in PRESETS else ""
+    for way, errors in ({way: [scenes_] for way, scenes_ in plain.items()} | found).items():
+        means = {scene: statistics.fmean(one[scene] for one in errors) for scene in scenes}
+        spread = " ".join(f"{statistics.fmean(one.values()):.2f}" for one in errors) if way in found else ""
         cells = "".join(f"{means[scene]:>16.2f}" for scene in scenes)
-        print(f"{way:<24}{cells}{statistics.fmean(seeds):>10.2f}  {spread}")
+        print(f"{way:<24}{cells}{statistics.fmean(means.values()):>10.2f}  {spread}")
         if way in PRESETS:
-            wins[way] = sum(means[scene] < min(found[0][other][scene] for other in plain) for scene in scenes)
+            wins[way] = sum(means[scene] < min(one[scene] for one in plain.values()) for scene in scenes)
     for row, count in wins.items():
         print(f"{row}: below all three on {count} of {len(scenes)} scenes")
     return wins
@@ -448,10 +364,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=STEPS, help="of each model")
     parser.add_argument("--rows", nargs="+", choices=list(PRESETS), default=list(PRESETS))
+    parser.add_argument(
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="trainings at a time, a core each"
+    )
     parser.add_argument("--frames", type=int, default=CLIP.frames, help="of a clip")
     parser.add_argument("--limit", type=int, default=99, help="clips of each track")
     parser.add_argument("--folder", type=Path, help="keep samples, runs and exports here, and use what is there")
     parser.add_argument("--exports", type=Path, nargs="+", help="read these in place of making pairs")
+    parser.add_argument(
+        "--held-out", nargs="+", help="scenes to measure on, and not to learn from, in place of the three"
+    )
     parser.add_argument("--sheet", type=Path, help="picture of what the first seed's models answer")
     parser.add_argument("--seen", help="height,width,frames,stride that the model sees: even sides, 4n+1 frames")
     given = parser.parse_args(argv)
@@ -463,19 +385,30 @@ def main(argv: list[str]) -> int:
         if not given.exports:
             make_pairs(folder, given.frames, given.limit)
         clips = read_pairs(given.exports or sorted((folder / "exports").iterdir()), folder / "sample")
-    apart = held_out(clips)
-    learned, kept = ([c for c in clips if (c.scene in apart) == side] for side in (False, True))
+    # Those that are held out by default are never learned from, whatever else is measured.
+    apart = given.held_out or held_out(clips)
+    kept = [clip for clip in clips if clip.scene in apart]
+    learned = [clip for clip in clips if clip.scene not in {*apart, *held_out(clips)}]
     print(f"{len(learned)} pairs to learn from, {len(kept)} of {', '.join(apart)} held out", flush=True)
-    found, answers = [], dict[str, list[np.ndarray]]()
-    for seed in range(given.seeds):
-        models = trained_rows(learned, given.rows, given.steps, seed)
-        found.append(measured(models, kept, answers if seed == 0 else {}))
-        for row, model in models.items():
-            mean = statistics.fmean(found[-1][row].values())
-            print(f"seed {seed}, {row}: {model.seconds:.3f} CPU s a step, error {mean:.2f}", flush=True)
-        if seed == 0 and given.sheet:
+    answers: dict[str, list[np.ndarray]] = {"source": [small(seen(clip.source)) for clip in kept]}
+    answers["target"] = [small(seen(clip.target)) for clip in kept]
+    for clip in kept:
+        for way, frames in without_model(clip).items():
+            answers.setdefault(way, []).append(frames)
+    plain = {way: by_scene(answers[way], kept) for way in list(answers)[2:]}
+    by_seed: dict[str, dict[int, dict[str, float]]] = {}
+    shared = [Task(seed, given.steps, learned, kept, vars(SEEN)) for seed in range(given.seeds)]
+    for task, end in all_done(shared, given.rows, given.jobs):
+        for way, frames in end.answers.items():
+            here = by_seed.setdefault(way, {})[task.seed] = by_scene(frames, kept)
+            errors = ", ".join(f"{scene} {value:.2f}" for scene, value in here.items())
+            mean = statistics.fmean(here.values())
+            print(f"{task.name} {end.seconds:.3f} CPU s a step, error {mean:.2f} {way} ({errors})", flush=True)
+        if task.seed == 0:
+            answers |= end.answers
+        if given.sheet:
             write_sheet(given.sheet, answers)
-    wins = table(found)
+    wins = table(plain, {way: [seeds[n] for n in sorted(seeds)] for way, seeds in by_seed.items()})
     print(f"{(time.monotonic() - began) / 60:.1f} min")
     row = given.rows[-1]
     missed = len(apart) - wins[row]

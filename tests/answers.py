@@ -26,6 +26,11 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "discriminate": {"reason": "Another animal stands there.", "task": "swap"},
     "instruct": {"instruction": "Replace the dog in the yard with a brown fox."},
+    "plan_frame": {
+        "object": "red lantern",
+        "instruction": "Replace the dog with a brown fox that stands in the same way.",
+        "caption": "A brown fox crosses a quiet yard with a grey wall while a red lantern hangs beside the gate.",
+    },
     "instruct_style": {"instruction": "Restyle the whole video as a loose oil painting."},
     "wordings": {
         "short": "Remove the dog.",

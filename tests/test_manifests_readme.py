@@ -44,7 +44,17 @@ def test_every_verdict_and_every_reason_is_named() -> None:
 
 @pytest.mark.parametrize(
     "pipeline",
-    ["local_editing", "stylization", "background", "text_removal", "reference_swap", "propagate", "evaluation"],
+    [
+        "local_editing",
+        "stylization",
+        "background",
+        "text_removal",
+        "reference_swap",
+        "propagate",
+        "propagation",
+        "loraedit",
+        "evaluation",
+    ],
 )
 def test_every_column_of_every_stage(pipeline: str) -> None:
     shared = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,16 @@ import typer
 from ffpdata.cli.options import JsonOption, OverridesOption, QuietOption, Runner, RunnerOption, as_asked
 
 ModelOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Folder of `ffpdata train`. Default: the profile's propagator.")
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of `ffpdata train`, or of a tuning. Default: the profile's propagator."),
 ]
+
+
+class Method(StrEnum):
+    """How an edit is carried through a clip."""
+
+    FREEPROP = "freeprop"
+    LORAEDIT = "loraedit"
 
 
 def train(
@@ -56,8 +65,20 @@ def propagate(
         list[str],
         typer.Argument(metavar="CLIP EDITED_FIRST_FRAME OUT | TABLE OUT", help="One clip, or a table of them."),
     ],
+    method: Annotated[
+        Method, typer.Option(help="`freeprop`: a trained model. `loraedit`: a model that is tuned to each clip.")
+    ] = Method.FREEPROP,
     model: ModelOption = None,
     prompt: Annotated[str, typer.Option(help="What the edited clip shows; of a table its column `caption`.")] = "",
+    source_prompt: Annotated[str, typer.Option(help="What the clip shows, for loraedit: `source_caption`.")] = "",
+    mask: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Image or clip, white where it may change, for loraedit: `mask`."),
+    ] = None,
+    edited_frame: Annotated[
+        list[str] | None,
+        typer.Option(metavar="INDEX=IMAGE", help="A further frame after the edit, for loraedit: `edited_frame`."),
+    ] = None,
     profile: Annotated[str | None, typer.Option(help="Whose propagator is the base.")] = None,
     runner: RunnerOption = Runner.INLINE,
     overrides: OverridesOption = None,
@@ -71,19 +92,34 @@ def propagate(
         clip, image, out = what
         with as_asked():
             told = propagate_clip(
-                clip, image, Path(out), model=model, prompt=prompt, profile=profile, overrides=overrides or []
+                clip,
+                image,
+                Path(out),
+                method=method.value,
+                model=model,
+                prompt=prompt,
+                source_prompt=source_prompt,
+                mask=mask,
+                edited_frames=_numbered(edited_frame or []),
+                profile=profile,
+                overrides=overrides or [],
             )
         typer.echo(f"{out}: by {told['model']}")
         return
     if len(what) != 2:
         raise UsageError("propagate takes CLIP EDITED_FIRST_FRAME OUT, or TABLE OUT")
-    if prompt:
-        raise UsageError("--prompt is for one clip; a table has the column `caption`")
+    columns: dict[str, tuple[str, object]] = {"--prompt": ("caption", prompt)}
+    columns |= {"--source-prompt": ("source_caption", source_prompt)}
+    columns |= {"--mask": ("mask", mask), "--edited-frame": ("edited_frame", edited_frame)}
+    for option, (column, given) in columns.items():
+        if given:
+            raise UsageError(f"{option} is for one clip; a table has the column `{column}`")
     table, folder = what
     with as_asked():
         done = propagate_table(
             table,
             folder,
+            method=method.value,
             model=model,
             profile=profile,
             overrides=overrides or [],
@@ -91,3 +127,16 @@ def propagate(
             quiet=quiet,
         )
     typer.echo(str(done.result or done.status()))
+
+
+def _numbered(given: list[str]) -> dict[int, str]:
+    """Return the images of `--edited-frame` by their index."""
+    from ffpdata.core.errors import UsageError
+
+    found: dict[int, str] = {}
+    for text in given:
+        index, _, path = text.partition("=")
+        if not index.strip().isdecimal() or not path or int(index) in found:
+            raise UsageError(f"--edited-frame {text}: write INDEX=IMAGE, each index once, e.g. 24=later.png")
+        found[int(index)] = path
+    return found

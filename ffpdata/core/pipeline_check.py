@@ -13,6 +13,8 @@ from ffpdata.core.stage import Artifact, Stage, StageSettings
 INPUT_COLUMNS = (
     *("path", "root", "fingerprint", "problem", "style_paths", "style_fingerprints", "styles_offered"),
     *("reference_paths", "reference_fingerprints", "edited_first_frame_paths", "edited_first_frame_fingerprints"),
+    *("given_source_caption", "mask_paths", "mask_fingerprints"),
+    *("edited_frame_paths", "edited_frame_fingerprints", "edited_frame_indices"),
     *("given_object", "given_box", "given_caption", "licence", "url", "meta"),
 )
 """Columns that an entry of the input brings along, see `inputs/listing.py`; all but the first three may be missing."""

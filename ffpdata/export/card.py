@@ -39,6 +39,10 @@ LIMITS = {
     "image_to_video": "Clips made from still images are a slow camera move over a guessed depth: nothing in them moves "
     "by itself.",
     "depth_estimator": "Depth is a heuristic (`depth: pseudo` in the records), not the estimate of a trained model.",
+    "image_editor": "First frames were edited without a trained model: objects got another colour, pattern or "
+    "material, and pictures the style of a small network. Nothing new was drawn.",
+    "propagator": "Edits of first frames were moved along the optical flow of the clip. What could not be followed "
+    "took the edit of pixels of its colour, and clips in which too little could be followed were left out.",
     "stylizer": "Stylizations come from a small feed-forward style network with a flow stabiliser: colours and "
     "textures follow the reference, brush strokes and shapes less so, and fine detail is lost.",
 }
@@ -211,7 +215,10 @@ def write(about: dict[str, Any]) -> str:
     limits = [text for role, text in LIMITS.items() if role in embedded]
     splits = sorted(about["splits"].items(), key=lambda entry: -entry[1]["pairs"])
     about = {"licence_classes": {}, "contents": {}} | about  # the export of an earlier release
-    return environment.get_template("card.md.j2").render(about=about, splits=splits, limits=limits)
+    propagators = [m["model"] for m in about["models"] if m["role"] == "propagator"]
+    return environment.get_template("card.md.j2").render(
+        about=about, splits=splits, limits=limits, propagators=propagators
+    )
 
 
 def _spread(values: list[float] | None, factor: float = 1.0, digits: int = 0) -> str:

@@ -72,6 +72,7 @@ SCHEMA: dict[str, Any] = {
         "style": {"type": "object"},
         "reference": {"type": "object"},
         "mask": {"type": "object"},
+        "propagation": {"type": "object", "required": ["edited_first_frame", "editor", "propagator"]},
         "seed": {"type": "integer"},
         "scores": {"type": "object"},
         "verdicts": {"type": "object"},
@@ -101,6 +102,8 @@ CAPTIONS = {
 REGION = {"phrase": "phrase", "score": "segment_score", "area": "mask_area", "coverage": "mask_coverage"}
 STYLE = {"name": "style", "id": "style_id"}
 REFERENCE = {"object": "reference_object", "id": "reference_id"}
+PROPAGATION = {"edited_first_frame": "edited_first_frame_id", "instruction": "edit_instruction"}
+"""Of a target that a propagator made: which picture it began with, and what the picture's editor was told."""
 ORIGIN = {
     "licence": "licence",
     "url": "url",
@@ -168,6 +171,7 @@ class Records:
             "style": _given(values, STYLE),
             "reference": _given(values, REFERENCE),
             "mask": _given(values, REGION),
+            "propagation": _propagation(values, lineage),
             "scores": scores,
             "verdicts": verdicts,
             "facts": facts,
@@ -205,6 +209,15 @@ class Records:
 def to_json(record: Mapping[str, Any]) -> bytes:
     """Canonical bytes of a record: sorted keys, UTF-8, one spelling per content."""
     return (json.dumps(record, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _propagation(values: Mapping[str, Any], lineage: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Say of a target that a propagator made from which edited frame, and by which models; nothing of others."""
+    made = {"editor": lineage.get("edit_frame"), "propagator": lineage.get("propagate")}
+    if not all(made.values()):
+        return {}
+    models = {name: stage["model"] for name, stage in made.items() if stage and "model" in stage}
+    return _given(values, PROPAGATION) | models
 
 
 def _given(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -30,12 +30,20 @@ from ffpdata.inputs.locations import (
 )
 from ffpdata.inputs.tables import NOT_READ, TABLES, TableRow, as_meta, partition_of, parts, read_table, suffix_of
 
-KNOWN_COLUMNS = ("path", "object", "box", "caption", "licence", "url", "style", "reference", "edited_first_frame")
+KNOWN_COLUMNS = (
+    *("path", "object", "box", "caption", "licence", "url", "style", "reference", "edited_first_frame"),
+    *("source_caption", "mask", "edited_frame"),
+)
 CONTENT = "content"
 """Sub-folder of an input with images for its sources."""
 IMAGES = {"styled": "style", "referenced": "reference", "propagated": "edited_first_frame"}
 """Kind of such an input to the sub-folder, and the column, of these images."""
+NUMBERED = "edited_frame"
+"""Column whose files have a frame's index before them: `24=later.png;36=last.png`."""
+FILES = (*IMAGES.values(), "mask", NUMBERED)
+"""Columns that name files beside the clip."""
 OWN_KIND = {"reference": "referenced", "edited_first_frame": "propagated"}
+OWN_KIND |= dict.fromkeys(("source_caption", "mask", NUMBERED), "propagated")
 """Columns that mean something in inputs of one kind alone; elsewhere they are the user's own."""
 _UNKNOWN = {"", "nan", "NaN", "NAN", "<NA>", "NaT"}
 """How programs write a missing value into a cell."""
@@ -72,7 +80,7 @@ def _list(source: str, settings: InputSettings, limit: int | None) -> list[Item]
     seen: dict[str, int] = {}
     entries = entries[:limit] if limit is not None else entries
     paths = [str(entry.get("path") or "") for entry in entries]
-    paths += [str(image) for entry in entries for column in IMAGES.values() for image in entry.get(column) or []]
+    paths += [str(image) for entry in entries for column in FILES for image in entry.get(column) or []]
     fingerprints = location.fingerprints(paths)
     for entry in entries:
         item = _item(entry, location, fingerprints)
@@ -201,16 +209,19 @@ def _from_row(row: TableRow, location: Location, folder: str, settings: InputSet
     for name in known:
         value = row.values.get(name)
         entry[name] = value = None if isinstance(value, str) and value.strip() in _UNKNOWN else value
-        if name not in ("box", *IMAGES.values()) and isinstance(value, (list, dict, bool)):
+        if name not in ("box", *FILES) and isinstance(value, (list, dict, bool)):
             fault, entry[name] = fault or f"{name} {value!r}: expected text", None
-        elif name not in ("path", "box", *IMAGES.values()) and isinstance(value, str) and not is_text(value):
+        elif name not in ("path", "box", *FILES) and isinstance(value, str) and not is_text(value):
             fault, entry[name] = fault or f"{name} '{printable(value)}' is not text in UTF-8", None
-    for name in IMAGES.values():
+    for name in FILES:
         images = entry.get(name)
         if isinstance(images, str):
             images = [s.strip() for s in images.split(";") if s.strip()]
         elif images is not None and not (isinstance(images, list) and all(isinstance(s, str) for s in images)):
             fault, images = fault or f"{name} {images!r}: expected paths", None
+        if name == NUMBERED and images:
+            entry["edited_frame_indices"], images, wrong = _numbered(images)
+            fault = fault or wrong
         entry[name] = [location.join(s) for s in images or []]
     path = str(entry["path"]) if entry["path"] is not None else ""
     if folder and path.startswith("../"):  # a path from where the part lies
@@ -228,6 +239,15 @@ def _from_row(row: TableRow, location: Location, folder: str, settings: InputSet
     return entry
 
 
+def _numbered(cells: list[str]) -> tuple[list[int], list[str], str]:
+    """Split `24=later.png` into indices and paths; and say what is wrong with them."""
+    parts = [cell.partition("=") for cell in cells]
+    for cell, (index, _, path) in zip(cells, parts, strict=True):
+        if not index.strip().isdecimal() or not path.strip():
+            return [], [], f"{NUMBERED} {cell!r}: write INDEX=IMAGE, the frame's index from 0, e.g. 24=later.png"
+    return [int(index) for index, _, _ in parts], [path.strip() for *_, path in parts], ""
+
+
 def _join_images(entries: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
     """Join the lines of each source to one entry with all their images, in the order of the table."""
     joined: dict[str, dict[str, Any]] = {}
@@ -242,14 +262,14 @@ def _join_images(entries: list[dict[str, Any]], column: str) -> list[dict[str, A
 
 def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[str, str]) -> Item:
     path = str(entry.get("path") or "")
-    images = {column: [str(image) for image in entry.get(column) or []] for column in IMAGES.values()}
+    images = {column: [str(image) for image in entry.get(column) or []] for column in FILES}
     values: dict[str, Any] = {"path": printable(path), "root": location.root, "fingerprint": fingerprints[path]}
     problem = entry.get("problem") or _problem(path, location)
     for image in (image for found in images.values() for image in found):
         problem = problem or _problem(image, location)
     if problem:
         values["problem"] = problem
-    for name in ("object", "caption"):
+    for name in ("object", "caption", "source_caption"):
         if entry.get(name):
             values[f"given_{name}"] = " ".join(str(entry[name]).split())
     if entry.get("box"):
@@ -263,16 +283,27 @@ def _item(entry: Mapping[str, Any], location: Location, fingerprints: Mapping[st
     for name in ("licence", "url"):
         if entry.get(name):
             values[name] = str(entry[name])
+    values |= _named_files(entry, images, fingerprints)
+    if entry.get("meta"):
+        values["meta"] = dict(entry["meta"])
+    counted = ("licence", *(f"{column}_paths" for column in FILES), "edited_frame_indices")
+    hints = {k: v for k, v in values.items() if k.startswith("given_") or k in counted}
+    return Item(f"input/{digest(values['path'], hints)[:16]}", values)
+
+
+def _named_files(
+    entry: Mapping[str, Any], images: Mapping[str, list[str]], fingerprints: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the columns of the files that an entry names beside its clip."""
+    values: dict[str, Any] = {}
     for column, found in images.items():
         if found:
             values[f"{column}_paths"] = [printable(image) for image in found]
             values[f"{column}_fingerprints"] = [fingerprints[image] for image in found]
             values |= {"styles_offered": True} if column == "style" and entry.get("offered") else {}
-    if entry.get("meta"):
-        values["meta"] = dict(entry["meta"])
-    counted = ("licence", *(f"{column}_paths" for column in IMAGES.values()))
-    hints = {k: v for k, v in values.items() if k.startswith("given_") or k in counted}
-    return Item(f"input/{digest(values['path'], hints)[:16]}", values)
+    if images[NUMBERED]:
+        values["edited_frame_indices"] = list(entry["edited_frame_indices"])
+    return values
 
 
 def _problem(path: str, location: Location) -> list[str] | None:

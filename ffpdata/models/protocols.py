@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Frames = NDArray[np.uint8]
     Image = NDArray[np.uint8]
+    Mask = NDArray[np.bool_]
     Masks = NDArray[np.bool_]
     Depth = NDArray[np.float32]
 
@@ -70,6 +71,19 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class EditedImage:
+    """An edited picture.
+
+    Attributes:
+        image: uint8 (H, W, 3) RGB.
+        facts: numbers measured by the back end.
+    """
+
+    image: Image
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Detection:
     """A thing in a picture.
 
@@ -102,7 +116,7 @@ class Model(Protocol):
 
     name: str
     version: int
-    # `tasks`, a tuple of names, may say of an `Inpainter` which tasks it makes; without it all of its role.
+    # `tasks`, a tuple of names, may say of an `Inpainter` or an `ImageEditor` which tasks it makes; without it all.
 
     def close(self) -> None:
         """Free processes and memory."""
@@ -196,6 +210,71 @@ class Propagator(Model, Protocol):
             edited_first_frame: its frame 0 after the edit, of the same size.
             prompt: what the edited clip shows; may be empty.
             negative: what it shall not show.
+            seed: of the noise.
+        """
+
+
+class ImageEditor(Model, Protocol):
+    """Edits one picture, the first frame of a clip."""
+
+    def edit_image(
+        self,
+        image: Image,
+        *,
+        task: str,
+        prompt: str,
+        mask: Mask | None = None,
+        reference: Image | None = None,
+        seed: int = 0,
+    ) -> EditedImage:
+        """Return the picture at its own size with one edit made and the rest as it was.
+
+        Args:
+            image: the picture.
+            task: `swap`, `modification`, `addition` or `stylization`.
+            prompt: what to do, one or two sentences in the imperative.
+            mask: bool (H, W), True on the object that the edit is of; None where there is none.
+            reference: the picture whose style it is to have, of any size; None where there is none.
+            seed: of the noise, or of a choice.
+        """
+
+
+@dataclass(frozen=True)
+class TunedEdit(Edit):
+    """A clip that was edited by a model tuned to it.
+
+    Attributes:
+        tuning: what the model was tuned to and how: base, settings, digests, losses.
+    """
+
+    tuning: dict[str, Any] = field(default_factory=dict)
+
+
+class TunedPropagator(Model, Protocol):
+    """Carries the edit of a clip's first frame through the clip, after it was tuned to this very clip."""
+
+    def propagate(
+        self,
+        frames: Frames,
+        edited_first_frame: Image,
+        region: Masks,
+        *,
+        edited_frames: Mapping[int, Image] | None = None,
+        prompt: str = "",
+        source_prompt: str = "",
+        negative: str = "",
+        seed: int = 0,
+    ) -> TunedEdit:
+        """Return the clip with the edit inside the region, and as it was outside.
+
+        Args:
+            frames: the source clip.
+            edited_first_frame: its frame 0 after the edit, of the same size.
+            region: what may change; the first frame of it says nothing.
+            edited_frames: further frames after the edit, by their index, of the same size.
+            prompt: what the edited clip shows; may be empty.
+            source_prompt: what the source shows; may be empty.
+            negative: what the edited clip shall not show.
             seed: of the noise.
         """
 

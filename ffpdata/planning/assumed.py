@@ -137,7 +137,8 @@ class AssumedModel:
         if edits := getattr(stage.settings, "edits", None):
             makers: Mapping[str, list[str]] = getattr(stage.settings, "back_ends", {})
             counts = Counter(edit.task for edit in edits for _ in makers.get(known(edit.task).role, [""]))
-            return {task: constant(float(count)) for task, count in counts.items()}
+            styles = stage.settings.most or self.pipeline.input.styles_per_source if STYLIZATION in counts else 1
+            return {n: constant(float(count * (styles if n == STYLIZATION else 1))) for n, count in counts.items()}
         if "reference_image" in stage.writes:
             return {STYLIZATION: constant(float(self.pipeline.input.styles_per_source))}
         return {ANY: constant(float(getattr(stage.settings, "clips_per_source", 1)))}

@@ -10,7 +10,7 @@ from ffpdata.models.propagation.model_folder import SETTINGS, Base, base_digest,
 from ffpdata.models.propagation.propagator import PARTS
 from ffpdata.models.settings import parse_settings
 from ffpdata.models.wan.checkpoint_files import TRANSFORMER
-from ffpdata.models.wan.memory_estimate import BLOCKS, LATENT_CHANNELS, TEXT_TOKENS, ClipSize, Network
+from ffpdata.models.wan.memory_estimate import BLOCKS, LATENT_CHANNELS, TEXT_TOKENS, ClipSize, Network, aligned_bytes
 from ffpdata.propagation.sample import PropagationSample
 from ffpdata.training.atomic_files import write_atomically
 from ffpdata.training.method import Method
@@ -50,7 +50,13 @@ class PropagationMethod(Method[PropagationSample]):
         network, model = self._network, self.model
         network.check_targets(model.layers)
         learned = network.learned(model.rank, model.layers) if model.rank else network.weights
-        preflight(self, network, learned, self._item_bytes, clip_size)
+        preflight(self, network, learned, self._item_bytes, clip_size, self._aligned)
+
+    def _aligned(self, clip: ClipSize) -> int:
+        """Return the bytes of self-distillation on a clip."""
+        if not self.model.distillation or self._network is None:
+            return 0
+        return aligned_bytes(self._network, clip, self.model.pool, self._item_bytes)
 
     def latent_bytes(self, sample: PropagationSample) -> int:
         """Return the bytes of source, target, first frame, texts and image tokens; 0 where the weights are pickles."""

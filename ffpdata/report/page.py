@@ -20,6 +20,7 @@ from ffpdata.manifests.views import CURATE
 from ffpdata.report import statistics
 from ffpdata.report.gallery_media import Preview, preview, thumbnail
 from ffpdata.report.trust import band
+from ffpdata.stages.check_frame import CheckFrame
 from ffpdata.storage.store import Store
 
 REPORT = "report/index.html"
@@ -43,6 +44,9 @@ UNITS = {
 SHOWN = ("score", "psnr_outside", "structure", "flicker", "motion")
 """Measures under a pair, in this order; its detail view shows all."""
 
+FRAME_NUMBERS = tuple(CheckFrame.writes)
+"""Numbers of a first frame that was edited before the edit was carried on."""
+
 _DETAILS = {
     "Captions": ("caption", "caption_by", "target_caption", "cinematic_caption", "style", "style_caption"),
     "Verdicts": ("screen_score", "screen_reason", "discriminate_reason", "verify_score", "verify_reason"),
@@ -50,6 +54,7 @@ _DETAILS = {
     "Measures": (),
     "Source": ("licence", "url", "source_id", "split", "width", "height", "fps", "frames"),
     "Edit": ("object", "phrase", "variant", "back_end", "seed", "mask_area", "edit_facts", "depth_kind"),
+    "First frame": ("edit_instruction", "edited_first_frame_id", *FRAME_NUMBERS),
 }
 
 
@@ -146,7 +151,8 @@ def embedded(preview: Preview) -> dict[str, Any]:
 def _example(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the report shows of one rejected or failed item, with its pictures where it has some."""
     pictures: list[dict[str, str]] = []
-    for label, column in (("source", "source_video"), ("source", "content_image"), ("target", "target_video")):
+    shown = {"source_video": "source", "content_image": "source", "edited_first_frame": "edited first frame"}
+    for column, label in {**shown, "target_video": "target"}.items():
         if row.get(column) and label not in [p["label"] for p in pictures]:
             try:
                 image = thumbnail(store, row[column])

@@ -33,9 +33,19 @@ TASKS = {
 }
 """Task to what is known of it; `propose.edits` names them. `discriminate` turns a swap into a modification afterwards.
 
-A further source of pairs is another back end of a role, in its list beside the others: so will be an editor of the
-first frame whose edit is carried on through the clip, an `Inpainter` that does both.
+A further source of pairs is another back end of a role, in its list beside the others. Edits that are made of the first
+frame and carried on through the clip are another way, with stages of its own: `FRAME_TASKS`.
 """
+
+FRAME_TASKS = ("swap", "modification", "addition", "stylization")
+"""Edits of a first frame that a propagator carries through the clip; `propose_frame.edits` names them."""
+UNOUTLINED = ("addition", "stylization")
+"""Tasks without an object that is there already: a new one comes, or all of the picture changes."""
+
+
+def outlined(task: object) -> bool:
+    """Whether a task concerns an object of the source, which is outlined and outside of which nothing may change."""
+    return task not in UNOUTLINED
 
 
 def known(task: str) -> LocalTask:

@@ -12,6 +12,7 @@ from ffpdata.core.stage import Artifact, Reject, Row, Stage, StageSettings
 from ffpdata.media import masks as geometry
 from ffpdata.media.clip_cache import cached_masks
 from ffpdata.media.codec import write_masks
+from ffpdata.stages._tasks import outlined
 
 
 class Region(BaseModel):
@@ -56,9 +57,14 @@ class Condition(Stage):
 
     name, version = "condition", 1
     reads = ("mask_video", "variant", "width", "height")
-    uses = ("fps",)
+    uses = ("fps", "task")
+    optional = ("task",)
     writes = {"condition_mask": Artifact("mp4"), "condition_area": float}
     Settings = ConditionSettings
+
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        """What was outlined, as in `segment`."""
+        return outlined(row.get("task"))
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the region as a lossless mask video."""

@@ -17,7 +17,7 @@ from ffpdata.media.geometry import Geometry
 from ffpdata.media.images import conform_image, probe_image
 
 if TYPE_CHECKING:
-    from ffpdata.models.protocols import Image
+    from ffpdata.models.protocols import Image, Mask
 
 CHANGED, BLUR = 16.0, 5
 """Levels of 255 by which a pixel differs that was edited, on averages over so many pixels each way: what another coder
@@ -90,5 +90,11 @@ class FirstFrame(Stage):
 
 def changed_share(own: Image, edited: Image) -> float:
     """Return the share of the picture, 0..1, in which two frames of one size, uint8 (H, W, 3), differ visibly."""
+    return float(changed_pixels(own, edited).mean())
+
+
+def changed_pixels(own: Image, edited: Image) -> Mask:
+    """Return bool (H, W), True where two frames of one size, uint8 (H, W, 3), differ visibly."""
     difference = cv2.blur(own.astype(np.float32) - edited, (BLUR, BLUR))
-    return float((np.abs(difference).max(axis=2) >= CHANGED).mean())
+    found: Mask = np.abs(difference).max(axis=2) >= CHANGED
+    return found

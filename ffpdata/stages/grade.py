@@ -44,7 +44,7 @@ class Grade(Stage):
     calibration costs next to nothing.
     """
 
-    name, version = "grade", 2
+    name, version = "grade", 3
     optional = (
         *("mask_video", "reference_image", "object", "edit_facts"),
         *(*JUDGED, *METRICS, *(metric.name for metric in VECTOR)),

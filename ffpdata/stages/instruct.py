@@ -20,6 +20,10 @@ class Instruct(VisionStage):
     writes = {"instruction": str}
     prompts = ("instruct",)
 
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        """Every task but stylization, which `instruct_style` words."""
+        return bool(row["task"] != "stylization")
+
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return one imperative sentence."""
         return {

@@ -17,6 +17,10 @@ class InstructStyle(VisionStage):
     writes = {"instruction": str}
     prompts = ("instruct_style",)
 
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        """Stylizations: in a pipeline of several tasks, `instruct` words the others."""
+        return bool(row["task"] == "stylization")
+
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return one imperative sentence that names the style."""
         return {"instruction": self.ask(row, {"style": row["style"], "task": row["task"]})["instruction"]}

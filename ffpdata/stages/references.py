@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -46,8 +46,8 @@ class References(Stage):
     name, version = "references", 1
     reads = ("style_ids", "sha", "source_video", "styles_offered")
     uses = ("root", "style_paths", "width", "height")
-    optional = ("width", "height", "styles_offered")
-    added = ("styles_offered",)
+    optional: ClassVar[tuple[str, ...]] = ("width", "height", "styles_offered")
+    added: ClassVar[tuple[str, ...]] = ("styles_offered",)
     writes = {"reference_image": Artifact("png"), "style_id": str, "task": str, "variant": str, "seed": int}
     fan_out = True
     Settings = ReferencesSettings

@@ -9,6 +9,7 @@ from ffpdata.core.stage import Artifact, Row, Stage
 from ffpdata.media.clip_cache import cached_video
 from ffpdata.media.codec import write_masks
 from ffpdata.media.masks import area
+from ffpdata.stages._tasks import outlined
 
 
 class Segment(Stage):
@@ -20,8 +21,8 @@ class Segment(Stage):
 
     name, version = "segment", 2
     reads = ("source_video", "objects", "box")
-    uses = ("fps",)
-    optional = ("box",)
+    uses = ("fps", "task")
+    optional = ("box", "task")
     writes = {
         "mask_video": Artifact("mp4"),
         "phrase": str,
@@ -33,6 +34,10 @@ class Segment(Stage):
     }
     facts_column = "segment_facts"
     models = ("segmenter",)
+
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        """Edits of an object that is there; what adds one or changes the whole picture passes."""
+        return outlined(row.get("task"))
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return the lossless mask video, its mean area and the fraction of frames that show the object."""

@@ -14,7 +14,7 @@ from ffpdata.core.stage import Child, Reject, Row, Stage, StageSettings
 from ffpdata.inputs.locations import IMAGE_SUFFIXES
 from ffpdata.media.probe import probe
 
-HINTS = ("given_object", "given_box", "given_caption", "licence")
+HINTS = ("given_object", "given_box", "given_caption", "given_source_caption", "licence")
 """Columns that the user may give for a source. The same bytes with other hints are another item."""
 
 
@@ -32,10 +32,15 @@ class Source(Stage):
         *("path", "fingerprint", "problem", "style_paths", "style_fingerprints", "url", "meta", *HINTS),
         *("reference_paths", "reference_fingerprints"),
         *("edited_first_frame_paths", "edited_first_frame_fingerprints"),
+        *("mask_paths", "mask_fingerprints"),
+        *("edited_frame_paths", "edited_frame_fingerprints", "edited_frame_indices"),
     )
     added = (
         *("reference_paths", "reference_fingerprints"),
+        "given_source_caption",
         *("edited_first_frame_paths", "edited_first_frame_fingerprints"),
+        *("mask_paths", "mask_fingerprints"),
+        *("edited_frame_paths", "edited_frame_fingerprints", "edited_frame_indices"),
     )
     uses = ("root", "styles_offered")
     writes = {
@@ -55,6 +60,12 @@ class Source(Stage):
         "reference_ids": list[str],
         "edited_first_frame_paths": list[str],
         "edited_first_frame_ids": list[str],
+        "given_source_caption": str,
+        "mask_paths": list[str],
+        "mask_ids": list[str],
+        "edited_frame_paths": list[str],
+        "edited_frame_ids": list[str],
+        "edited_frame_indices": list[int],
         "styles_offered": bool,
     }
     fan_out = True
@@ -79,7 +90,7 @@ class Source(Stage):
             "sha": sha,
             "bytes": size,
         }
-        for kind in ("style", "reference", "edited_first_frame"):
+        for kind in ("style", "reference", "edited_first_frame", "mask", "edited_frame"):
             if row.get(f"{kind}_paths"):
                 images = [_relative(path, row["root"]) for path in row[f"{kind}_paths"]]
                 columns[f"{kind}_paths"] = images
@@ -89,6 +100,11 @@ class Source(Stage):
         hints = {name: columns[name] for name in HINTS if columns.get(name) is not None}
         if columns.get("edited_first_frame_ids"):  # one clip may have several edits
             hints["edited_first_frame"] = columns["edited_first_frame_ids"]
+        if columns.get("edited_frame_ids"):
+            columns["edited_frame_indices"] = row["edited_frame_indices"]
+            hints["edited_frame"] = [columns["edited_frame_ids"], columns["edited_frame_indices"]]
+        if columns.get("mask_ids"):
+            hints["mask"] = columns["mask_ids"]
         name = f"{sha}-{digest(hints)[:6]}" if hints else sha
         return Child(name, columns, source_id=sha)
 

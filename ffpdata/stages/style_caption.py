@@ -15,7 +15,12 @@ class StyleCaption(VisionStage):
     name, version = "style_caption", 1
     reads = ("source_video", "reference_image")
     writes = {"style": str, "style_caption": str}
+    uses = optional = ("task",)
     prompts = ("style_caption",)
+
+    def applies(self, row: Mapping[str, Any]) -> bool:
+        """Stylizations."""
+        return bool(row.get("task", "stylization") == "stylization")
 
     def process(self, row: Row) -> Mapping[str, Any]:
         """Return name and caption."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -49,8 +50,13 @@ def network_of(plan: LoadPlan, trained: str, say: Callable[[str], None]) -> tupl
     return Network.of(files, trained), item_bytes
 
 
-def preflight(
-    method: Method[S], network: Network, learned: int, item_bytes: int, size: Callable[[S], ClipSize]
+def preflight(  # noqa: PLR0917 - what a method knows of its job
+    method: Method[S],
+    network: Network,
+    learned: int,
+    item_bytes: int,
+    size: Callable[[S], ClipSize],
+    aligned: Callable[[ClipSize], int] = lambda _: 0,
 ) -> None:
     """Estimate the memory and disk that a job needs and compare them with what is free.
 
@@ -60,6 +66,7 @@ def preflight(
         learned: number of weights that are trained.
         item_bytes: of one weight as loaded.
         size: of a sample's clip.
+        aligned: bytes that losses on features of a clip take.
 
     Raises:
         FatalError: too little disk.
@@ -76,6 +83,7 @@ def preflight(
     check_disk(job.folder, need)
     largest = max({size(sample) for sample in samples.values()}, key=lambda clip: clip.tokens)
     memory = training_memory(network, largest, learned, settings.gradient_checkpointing, item_bytes)
+    memory = replace(memory, aligned=aligned(largest) / GIB)
     say(
         f"{len(job.samples)} samples, {len(job.held_out)} held out; {learned / 1e6:.1f} million weights learn beside "
         f"{network.weights / 1e9:.1f} billion; {need / 1e9:.1f} GB of disk"

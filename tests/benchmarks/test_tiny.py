@@ -193,13 +193,43 @@ def test_propagation(tmp_path: Path) -> None:
     curate(run)
     export(run, tmp_path / "out")
     sheet = tmp_path / "sheet.png"
-    options = ["--seeds", 1, "--steps", 4, "--seen", "8,16,5,2", "--sheet", sheet]
+    options = ["--seeds", 1, "--steps", 120, "--jobs", 1, "--seen", "8,12,5,4", "--sheet", sheet]
     told = said("propagation", "--exports", tmp_path / "out", *options)
-    for row in ("copy the source", "repeat the edited frame", "warp the edited frame", "baseline", "ast_rope", "full"):
-        assert re.search(rf"^{row} +\d", told, re.MULTILINE), told
+    ways = "copy the source", "repeat the edited frame", "warp the edited frame", "before learning", "shared part"
+    errors = {}
+    for way in (*ways, "baseline", "ast_rope", "full"):
+        found = re.search(rf"^{way} +([\d.]+) +([\d.]+) +([\d.]+)", told, re.MULTILINE)
+        assert found, told
+        errors[way] = float(found[3])  # the mean of two scenes that nothing was learned from
+    for row in ("baseline", "ast_rope", "full"):
+        assert errors[row] < 0.95 * errors["copy the source"], f"{row} did not learn: {told}"
+        assert errors[row] < 0.8 * errors["before learning"], f"{row} did not learn: {told}"
+    assert errors["repeat the edited frame"] != errors["copy the source"]
     assert "full: below all three on" in told
     assert "motion" in told
     assert sheet.is_file()
+
+
+def test_what_the_small_model_sees() -> None:
+    pytest.importorskip("torch")
+    from benchmarks.propagation_pairs import HELD_OUT, Clip, more_scenes
+    from benchmarks.propagation_view import SEEN, fold, span, unfold, varied
+    from ffpdata.sample.scenes import SCENES
+
+    frames = np.random.default_rng(0).integers(0, 256, (9, 16, 24, 3), dtype=np.uint8)
+    latent = fold(frames)
+    assert latent.shape == (1, 12, 3, 16, 24)
+    assert np.array_equal(unfold(latent), frames), "the stand-in for the VAE can be undone exactly"
+    assert np.array_equal(latent[:, :, :1], fold(frames[:1])), "it encodes the first frame alone"
+
+    wide = np.random.default_rng(1).integers(0, 256, (span(SEEN.stride), 96, 160, 3), dtype=np.uint8)
+    same = sum(np.array_equal(*varied(Clip("a", "b", wide, wide), np.random.default_rng(n))) for n in range(40))
+    assert 20 <= same < 40, "what is done to the source is done to the target, but for colours of its own"
+
+    apart = [scene for scene in SCENES if scene.name in HELD_OUT]
+    for scene in more_scenes(12):
+        assert scene.world not in [one.world for one in apart]
+        assert scene.actor not in [one.actor for one in apart]
 
 
 def test_cascade() -> None:

@@ -220,7 +220,9 @@ def test_the_columns_of_an_input_are_known(tmp_path: Path) -> None:
     items = list_inputs(str(tmp_path / "in.csv"), InputSettings())
     (tmp_path / "other.csv").write_text("path,reference\nclip.mp4,style.png\n")
     items += list_inputs(str(tmp_path / "other.csv"), InputSettings(kind="referenced"))
-    (tmp_path / "third.csv").write_text("path,edited_first_frame\nclip.mp4,style.png\n")
+    (tmp_path / "third.csv").write_text(
+        "path,edited_first_frame,mask,source_caption,edited_frame\nclip.mp4,style.png,style.png,a dog,8=style.png\n"
+    )
     items += list_inputs(str(tmp_path / "third.csv"), InputSettings(kind="propagated"))
     (tmp_path / "style").mkdir()
     (tmp_path / "content").mkdir()

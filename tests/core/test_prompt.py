@@ -49,7 +49,7 @@ def test_the_project_asks_the_questions_of_its_tracks() -> None:
     more = {"background_caption", "screen_background", "instruct_background", "identify_text", "instruct_text"}
     picture = {f"{name}_reference" for name in ("screen", "instruct", "verify")} | {"reference_caption"}
     worded = {"wordings", "pair_captions", "instruct_addition"}
-    assert set(NAMES) == local | style | more | picture | worded | {"judge"}
+    assert set(NAMES) == local | style | more | picture | worded | {"plan_frame", "judge"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -195,3 +195,23 @@ def test_folders_deeper_than_calls_and_paths_can_be(tmp_path: Path, deep: int) -
                 list_inputs(f"{root}/**/*.mp4", CLIPS)
     finally:
         subprocess.run(["rm", "-rf", root], check=True)  # Python's own way calls itself for each folder
+
+
+def test_files_beside_an_edited_first_frame(tmp_path: Path) -> None:
+    for name in ("a.mp4", "edited.png", "mask.png", "x.png", "y.png"):
+        (tmp_path / name).write_bytes(b"x")
+    head = "path,edited_first_frame,mask,source_caption,edited_frame\n"
+    rows = ["a.mp4,edited.png,mask.png,a dog,24=x.png; 8 = y.png", "a.mp4,edited.png,,,", "a.mp4,edited.png,,,x.png"]
+    (tmp_path / "t.csv").write_text(head + "\n".join(rows))
+    full, plain, wrong = list_inputs(str(tmp_path / "t.csv"), InputSettings(kind="propagated"))
+    assert [Path(path).name for path in full.values["edited_frame_paths"]] == ["x.png", "y.png"]
+    assert full.values["edited_frame_indices"] == [24, 8]
+    assert len(full.values["mask_fingerprints"]) == len(full.values["mask_paths"]) == 1
+    assert full.values["given_source_caption"] == "a dog"
+    assert not {name for name in plain.values if name.startswith(("mask", "edited_frame_", "given"))}
+    assert wrong.values["problem"][1].endswith("write INDEX=IMAGE, the frame's index from 0, e.g. 24=later.png")
+    (tmp_path / "old.csv").write_text("path,edited_first_frame\na.mp4,edited.png\n")
+    [old] = list_inputs(str(tmp_path / "old.csv"), InputSettings(kind="propagated"))
+    assert old.item_id == plain.item_id
+    [elsewhere, *_] = list_inputs(str(tmp_path / "t.csv"), CLIPS)
+    assert elsewhere.values["meta"]["mask"] == "mask.png"

@@ -18,6 +18,7 @@ from ray.cluster_utils import Cluster
 
 from ffpdata.core.config import Pipeline, load_pipeline
 from ffpdata.export.shards import export
+from ffpdata.export.verify import verify
 from ffpdata.manifests.run_folder import RunFolder
 from ffpdata.manifests.views import records
 from ffpdata.media.codec import read_masks, video_info
@@ -30,6 +31,10 @@ pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("diffsynth"), reason="diffsynth is not installed")
 
 
+EDITS = "[{task: swap, variant: bbox}, {task: addition}, {task: stylization}]"
+FRAMES = [*LOCAL, "check_frame.limits={}", f"propose_frame.edits={EDITS}"]
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with Server(answer, models=(MODEL,)) as server:
@@ -39,8 +44,9 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def pipeline(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pipeline]:
     """Loads a pipeline with the tiny models in its roles."""
-    written = write_profile(tmp_path_factory.mktemp("checkpoints"), server.url)
-    return lambda name: load_pipeline(name, str(written), OVERRIDES + (LOCAL if name == "local_editing" else []))
+    written = write_profile(tmp_path_factory.mktemp("checkpoints"), server.url, first_frames=True)
+    own = {"local_editing": LOCAL, "propagation": FRAMES}
+    return lambda name: load_pipeline(name, str(written), OVERRIDES + own.get(name, []))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +104,7 @@ def test_every_role_was_played_by_its_model(inline: RunFolder, server: Server) -
     assert {stage: Path(models[stage].partition("@")[0]).name for stage in ends} == ends
     assert models["verify"].startswith(MODEL)
     asked = {body["response_format"]["json_schema"]["name"] for body in server.requests}
-    assert asked == set(ANSWERS)
+    assert asked == set(ANSWERS) - {"plan_frame"}, "which the third track asks"
 
 
 def test_edits_have_the_clips_shape_and_masks_something_to_edit(inline: RunFolder) -> None:
@@ -137,6 +143,28 @@ def test_ray_gives_the_same_shards(
         cluster.shutdown()
     first, second = Path(inline.store.root).parent / "out", tmp_path / "out"
     assert files(second) == files(first)
+
+
+def test_first_frames_are_edited_and_carried_on(
+    pipeline: Callable[[str], Pipeline], inputs: Path, tmp_path: Path, clock: Clock
+) -> None:
+    """The third track with Qwen-Image-Edit and Fun-Control in their roles, each task of it."""
+    (inputs / "clips.csv").write_text("path,style\nclips/crate_static.mp4,style/oil.png\n")
+    run = RunFolder(tmp_path / "run")
+    with clock("the third track with every production back end, inline,"):
+        start(run, pipeline("propagation"), str(inputs / "clips.csv"), StartOptions(quiet=True))
+    found = rows(run, "select task, stage, status, reason, error, object, edit_frame_model, propagate_model from items")
+    assert sorted((row["task"], row["status"]) for row in found) == [
+        ("addition", "ok"),
+        ("stylization", "ok"),
+        ("swap", "ok"),
+    ], found
+    for row in found:
+        assert Path(row["edit_frame_model"].partition("@")[0]).name == "qwen"
+        assert Path(row["propagate_model"].partition("@")[0]).name == "fun_control"
+        assert row["task"] == "stylization" or row["object"] == {"addition": "red lantern", "swap": "dog"}[row["task"]]
+    export(run, tmp_path / "out", shard_size_mb=1)
+    assert verify(tmp_path / "out").problems == []
 
 
 def files(folder: Path) -> dict[str, bytes]:

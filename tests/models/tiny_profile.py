@@ -10,7 +10,7 @@ import yaml
 
 from ffpdata.core.config import Library
 from tests.answers import ANSWERS
-from tests.models import tiny_vision, tiny_wan
+from tests.models import tiny_qwen_image, tiny_vision, tiny_wan
 from tests.openai_server import Say
 
 CLIP = {"width": 64, "height": 64, "fps": 16, "frames": 9}
@@ -32,13 +32,14 @@ def answer(body: dict[str, Any]) -> Say:
     return Say(json.dumps(ANSWERS[body["response_format"]["json_schema"]["name"]]))
 
 
-def write_profile(folder: Path, endpoint: str, *, with_lora: bool = True) -> Path:
+def write_profile(folder: Path, endpoint: str, *, with_lora: bool = True, first_frames: bool = False) -> Path:
     """Write the checkpoints and the profile into `folder`, and return its path.
 
     Args:
         folder: for all of it.
         endpoint: of the server.
         with_lora: whether a LoRA lies over the remover.
+        first_frames: whether the models of first frames are written, too.
     """
     vace, i2v = tiny_wan.write_vace(folder / "vace", shards=2), tiny_wan.write_i2v(folder / "i2v")
     lora = {"model": str(tiny_wan.write_lora(folder / "removal.safetensors", layers=("blocks.0.self_attn.q",)))}
@@ -62,6 +63,8 @@ def write_profile(folder: Path, endpoint: str, *, with_lora: bool = True) -> Pat
     models["image_to_video"]["settings"] = settings
     models["depth_estimator"] |= {"model": str(tiny_vision.video_depth(folder / "depth"))}
     models["depth_estimator"]["settings"] = {"side": 56, "dtype": "float32"}
+    if first_frames:
+        _first_frames(models, folder)
     for spec in models.values():
         spec.pop("revision", None)
         if "device" in spec["runtime"]:
@@ -70,3 +73,12 @@ def write_profile(folder: Path, endpoint: str, *, with_lora: bool = True) -> Pat
     written = folder / "tiny.yaml"
     written.write_text(yaml.safe_dump(profile))
     return written
+
+
+def _first_frames(models: dict[str, Any], folder: Path) -> None:
+    """Write the image editor and the propagator."""
+    qwen, fun = tiny_qwen_image.write(folder / "qwen"), tiny_wan.write_fun_control(folder / "fun_control")
+    models["image_editor"] |= {"model": str(qwen), "backend": "tests.models.tiny_qwen_image:TinyQwenImageEdit"}
+    models["image_editor"]["settings"] |= {"steps": 2, "sources": {}, "megapixel_input": False}
+    models["propagator"] |= {"model": str(fun), "backend": "tests.propagation.tiny_propagation:TinyFunControl"}
+    models["propagator"]["settings"] |= {"steps": 2, "sources": {}}

@@ -359,7 +359,7 @@ def _know(paths: list[Path], name: str, model: str, options: dict[str, Any], con
         "model_name": name,
         "extra_kwargs": options,
     }
-    entry["model_class"] = model if model.startswith(__name__) else f"{MODELS}.{model}"
+    entry["model_class"] = model if model in STANDS_FOR else f"{MODELS}.{model}"
     if converter:
         entry["state_dict_converter"] = f"{CONVERTERS}.{converter}"
     paths[0].with_name(f"{name}{KNOWN}").write_text(json.dumps(entry))

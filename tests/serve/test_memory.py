@@ -243,3 +243,4 @@ def test_workers_beside_a_server_are_those_of_the_pipelines_that_ask_it() -> Non
     found = beside(pipelines)
     assert {"remover/a", "remover/b", "swapper", "segmenter", "vision_language"} <= found.keys()
     assert "propagator" not in found, "its pipeline asks nothing"
+    assert {"propagator", "image_editor"} <= beside([load_pipeline("propagation", "small")]).keys()

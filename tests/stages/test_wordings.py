@@ -22,7 +22,7 @@ def stage_of(backend: type, answers: dict[str, Any] | None = None, **settings: A
 
 
 def test_nothing_is_asked_for_by_default() -> None:
-    for name in ("local_editing", "stylization", "background", "text_removal", "reference_swap"):
+    for name in ("local_editing", "stylization", "background", "text_removal", "reference_swap", "propagation"):
         [stage] = [stage for stage in load_pipeline(name).build() if stage.name == "wordings"]
         assert stage.idle
         assert not stage.applies({"task": "removal"})

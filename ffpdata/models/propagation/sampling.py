@@ -52,6 +52,24 @@ class Positions:
     temporal: Sequence[Sequence[bool]]
 
 
+@dataclass(frozen=True)
+class Held:
+    """The part of a latent that is given and not drawn.
+
+    Attributes:
+        latent: (1, z, F', H', W').
+        where: (1, 1, F', H', W'), 1 where it is given and 0 where it is drawn.
+    """
+
+    latent: Tensor
+    where: Tensor
+
+    def put(self, found: Tensor, noise: Tensor, sigma: float) -> Tensor:
+        """Return what was found with the given part in its place, at the noise of a step: sigma 0 is none."""
+        given = (1 - sigma) * self.latent + sigma * noise
+        return torch.where(self.where > 0, given, found).to(found.dtype)
+
+
 @torch.no_grad()
 def sample(
     pipe: Any,
@@ -77,8 +95,6 @@ def sample(
     Returns:
         (1, z, F', H', W') of the pipeline's type; `alpha_s` and `alpha_t` with AST-RoPE.
     """
-    schedule = FlowMatchScheduler("Wan")
-    schedule.set_timesteps(sampling.steps, shift=sampling.shift)
     inputs = model_inputs(latents, settings)
     others = None
     if sampling.guidance != 1:
@@ -86,23 +102,55 @@ def sample(
             raise ValueError(f"guidance {sampling.guidance} needs the tokens of a negative text")
         others = {**inputs, "context": model_inputs({**latents, "context": negative}, settings)["context"]}
     source, facts = latents["source"], {}
-    found = pipe.generate_noise(source.shape, seed=seed, rand_device="cpu")
-    pipe.load_models_to_device(["dit"])
     with ExitStack() as hooks:
         if positions is not None:
+            pipe.load_models_to_device(["dit"])
             rope = hooks.enter_context(AstRope(pipe.dit, positions.temporal))
             # One pair per clip: the factors depend on no timestep.
             alpha_s, alpha_t = positions.predictor(source)
             rope.use(alpha_s, alpha_t, source.shape[2], leading_tokens(source, settings))
             facts = {"alpha_s": float(alpha_s.mean()), "alpha_t": float(alpha_t.mean())}
-        for step in schedule.timesteps:
-            timestep = step.unsqueeze(0).to(dtype=pipe.torch_dtype, device=pipe.device)
-            velocity = pipe.model_fn(dit=pipe.dit, latents=found, timestep=timestep, **inputs)
-            if others is not None:
-                away = pipe.model_fn(dit=pipe.dit, latents=found, timestep=timestep, **others)
-                velocity = away + sampling.guidance * (velocity - away)
-            found = schedule.step(velocity, step, found)
+        found = denoise(pipe, inputs, others, source.shape, seed=seed, sampling=sampling)
     return found, facts
+
+
+def denoise(
+    pipe: Any,
+    inputs: Mapping[str, Any],
+    others: Mapping[str, Any] | None,
+    shape: Sequence[int],
+    *,
+    seed: int,
+    sampling: Sampling,
+    held: Held | None = None,
+) -> Tensor:
+    """Return a latent of a shape, by Euler steps from noise.
+
+    Args:
+        pipe: WanVideoPipeline with the transformer.
+        inputs: arguments of diffsynth's `model_fn` that do not change from step to step.
+        others: those with the negative text; None asks without guidance.
+        shape: (1, z, F', H', W').
+        seed: of the noise, which is drawn on the CPU.
+        sampling: how the steps are taken.
+        held: part of the latent that is given; None draws all.
+    """
+    schedule = FlowMatchScheduler("Wan")
+    schedule.set_timesteps(sampling.steps, shift=sampling.shift)
+    noise = pipe.generate_noise(shape, seed=seed, rand_device="cpu")
+    found = noise
+    pipe.load_models_to_device(["dit"])
+    sigmas = [*map(float, schedule.sigmas[1:]), 0.0]
+    for step, after in zip(schedule.timesteps, sigmas, strict=True):
+        timestep = step.unsqueeze(0).to(dtype=pipe.torch_dtype, device=pipe.device)
+        velocity = pipe.model_fn(dit=pipe.dit, latents=found, timestep=timestep, **inputs)
+        if others is not None:
+            away = pipe.model_fn(dit=pipe.dit, latents=found, timestep=timestep, **others)
+            velocity = away + sampling.guidance * (velocity - away)
+        found = schedule.step(velocity, step, found)
+        if held is not None:
+            found = held.put(found, noise, after)
+    return found
 
 
 def leading_tokens(latent: Tensor, settings: PropagationSettings) -> int:

@@ -64,6 +64,21 @@ def stdout_to_stderr() -> Iterator[None]:
         yield
 
 
+def offload_options(offload: str, dtype: Any, device: str) -> dict[str, Any]:
+    """Return the options of diffsynth's `ModelConfig` that keep weights in main memory until they are needed.
+
+    Args:
+        offload: `none`, `models` or `layers`.
+        dtype: torch's, of the weights wherever they are.
+        device: that computes.
+    """
+    if offload == "none":
+        return {}
+    found: dict[str, Any] = {f"{state}_dtype": dtype for state in ("offload", "onload", "preparing", "computation")}
+    found |= {"offload_device": "cpu", "onload_device": "cpu"}
+    return found | {"preparing_device": device, "computation_device": device}
+
+
 def load(plan: LoadPlan) -> Any:
     """Return the pipeline of a plan.
 
@@ -74,12 +89,8 @@ def load(plan: LoadPlan) -> Any:
     from diffsynth.pipelines.wan_video import WanVideoPipeline
 
     dtype = torch_dtype(plan.dtype)
-    offload_options: dict[str, Any] = {}
     if plan.offload != "none":
         _manage_layers_of_vace()
-        offload_options = {f"{state}_dtype": dtype for state in ("offload", "onload", "preparing", "computation")}
-        offload_options |= {"offload_device": "cpu", "onload_device": "cpu"}
-        offload_options |= {"preparing_device": plan.device, "computation_device": plan.device}
     try:
         pipe = WanVideoPipeline.from_pretrained(
             torch_dtype=dtype,
@@ -88,7 +99,7 @@ def load(plan: LoadPlan) -> Any:
                 ModelConfig(
                     path=list(files),
                     quantize=quantize_config(plan.quantization) if part in TRANSFORMERS else None,
-                    **offload_options,
+                    **offload_options(plan.offload, dtype, plan.device),
                 )
                 for part, files in plan.parts.files
             ],

@@ -34,6 +34,9 @@ channel of its width, and of its feed-forward layer. Measured by torch's saved-t
 WORK_PER_CHANNEL, WORK_PER_WIDE = 46.0, 6.0
 """Peak of a block's forward and backward pass in the same units, by torch's profiler on a CPU."""
 
+SINGLE = 4
+"""Bytes of a number in single precision."""
+
 ADAM_BYTES = 20
 """Per trained weight: weight and gradient in half precision; copy, gradient and AdamW's two moments in single."""
 
@@ -144,6 +147,7 @@ class Memory:
         kept: saved for the backward pass on the device.
         block: peak of the block at work.
         offloaded: saved for the backward pass in main memory.
+        aligned: of losses on features beside that on the answer.
     """
 
     weights: float
@@ -151,16 +155,18 @@ class Memory:
     kept: float
     block: float
     offloaded: float
+    aligned: float = 0.0
 
     @property
     def gpu(self) -> float:
         """Total on the device, GiB."""
-        return self.weights + self.learned + self.kept + self.block + CONTEXT_GIB
+        return self.weights + self.learned + self.kept + self.block + self.aligned + CONTEXT_GIB
 
     def __str__(self) -> str:
         return (
             f"{self.weights:.1f} GiB of weights, {self.learned:.1f} of the LoRA and its optimizer, {self.kept:.1f} "
-            f"kept for the way back, {self.block:.1f} of the block at work, {CONTEXT_GIB} of CUDA"
+            f"kept for the way back, {self.block:.1f} of the block at work, "
+            f"{f'{self.aligned:.1f} of aligned features, ' if self.aligned else ''}{CONTEXT_GIB} of CUDA"
         )
 
 
@@ -195,6 +201,30 @@ def training_memory(network: Network, clip: ClipSize, learned: int, checkpointin
         block=work / GIB,
         offloaded=(inputs if checkpointing == "offload" else 0) / GIB,
     )
+
+
+def aligned_bytes(network: Network, clip: ClipSize, pool: int, item_bytes: int) -> int:
+    """Return the bytes of self-distillation: features of one block, their products, and what goes back through them.
+
+    The teacher's pass keeps nothing and ends before the student's begins, so that it adds to the peak only what is kept
+    of it. Counted: the student's features as they are and in float32; both pooled features; the products of all pooled
+    tokens, of student and teacher, their difference and its gradient; and of the frames' relations to the first one the
+    products, distances and kernels of both.
+
+    Args:
+        network: of the checkpoint.
+        clip: that is learned.
+        pool: tokens averaged into one, each way.
+        item_bytes: of a feature: 2 or 4.
+    """
+    height, width = clip.height // PIXELS_PER_TOKEN, clip.width // PIXELS_PER_TOKEN
+    frames = (clip.frames - 1) // FRAMES_PER_LATENT + 1
+    tokens = max(1, height // pool) * max(1, width // pool)
+    features = clip.tokens * network.width * (item_bytes + SINGLE)
+    both = 2 * frames * tokens * network.width * SINGLE
+    products = 4 * (frames * tokens) ** 2 * SINGLE
+    relations = 2 * 3 * frames * tokens**2 * SINGLE
+    return features + both + products + relations
 
 
 def latent_bytes(network: Network, clip: ClipSize, item_bytes: int) -> int:

@@ -59,3 +59,26 @@ def test_what_leaves_the_picture_or_was_not_edited_is_rejected() -> None:
     with pytest.raises(ValueError, match="resize it"):
         model().propagate(frames, edited[:-16])
     assert patch.any()
+
+
+def test_what_cannot_be_followed_takes_the_edit_of_its_own_colour() -> None:
+    """A disc in two colours rolls over a texture: its edges are lost to the flow, and turn with its inside."""
+    rng = np.random.default_rng(2)
+    ground = cv2.resize(rng.integers(60, 110, (12, 20, 3), dtype=np.uint8), (WIDTH, HEIGHT))
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    frames, red = np.repeat(ground[None], FRAMES, 0), np.zeros((FRAMES, HEIGHT, WIDTH), bool)
+    for t in range(FRAMES):
+        middle = 50 + 4 * t
+        disc = np.hypot(y - 48, x - middle) < 24
+        red[t] = disc & (np.hypot(y - 48, x - middle) > 8)
+        frames[t][disc] = (230, 220, 40)
+        frames[t][red[t]] = (200, 40, 30)
+    wanted = frames.copy()
+    wanted[red] = (40, 60, 200)
+    edit = model().propagate(frames, wanted[0])
+    near = np.abs(edit.frames.astype(int) - wanted).max(axis=3) < 60
+    assert edit.facts["filled"] > 0.02
+    assert near[red].mean() > 0.93
+    yellow = np.abs(frames.astype(int) - (230, 220, 40)).max(axis=3) == 0
+    assert near[yellow].mean() > 0.9
+    assert near[~red & ~yellow].mean() > 0.97

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ffpdata.models.packaged.litert_session import interpreter
+from ffpdata.models.packaged.litert_session import interpreter, without_notes
 from ffpdata.models.packaged.location import MissingModelError, label_names, model_file
 from ffpdata.models.packaged.onnx_session import session
 
@@ -35,6 +36,18 @@ def test_the_detector_has_a_class_for_each_column(packaged_models: Path) -> None
     assert shapes == {(1, 1917, 4), (1, 1917, 24)}
     labels = label_names("objectron_ssd")
     assert (len(labels), labels[4], labels[20]) == (24, "Person", "Dog")
+
+
+def test_the_detector_opens_without_a_word(packaged_models: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    interpreter("objectron_ssd")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_no_note_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="wrong"), without_notes():
+        os.write(2, b"INFO: Created a delegate.\nERROR: no such operator\n")
+        raise ValueError("wrong")
+    assert capfd.readouterr() == ("", "ERROR: no such operator\n")
 
 
 def test_without_the_fixture_no_network_is_installed() -> None:

@@ -1,6 +1,7 @@
 """The count of what training takes, against the real network."""
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ffpdata.models.wan.memory_estimate import (
     WORK_PER_WIDE,
     ClipSize,
     Network,
+    aligned_bytes,
     latent_bytes,
     training_memory,
 )
@@ -109,3 +111,18 @@ def test_a_720p_clip_on_the_large_model():
     assert on.gpu - offload.gpu == pytest.approx(offload.offloaded)
     assert 55 < offload.gpu < 80 < on.gpu
     assert offload.weights == pytest.approx(32.2, abs=0.1)
+
+
+def test_what_self_distillation_adds() -> None:
+    small = Network(1536, 8960, 4096, 30, 0, 1_565_000_000, {})
+    tokens, pooled = 21 * 45 * 80, 21 * 9 * 16
+    added = aligned_bytes(small, HD, 5, 2)
+    features = tokens * 1536 * (2 + 4) + 2 * pooled * 1536 * 4
+    assert added == features + 4 * pooled**2 * 4 + 6 * 21 * 144**2 * 4
+    assert 0.8e9 < added < 1.0e9
+    assert aligned_bytes(small, HD, 1, 2) > 90e9, "without pooling the products alone are 23 GB each"
+    plain = training_memory(small, HD, 175_000_000, "on", 2)
+    whole = replace(plain, aligned=added / 2**30)
+    assert whole.gpu == pytest.approx(plain.gpu + added / 2**30)
+    assert "of aligned features" in str(whole)
+    assert "aligned" not in str(plain)

@@ -78,6 +78,7 @@ class TemplateVision:
             "instruct": _instruct,
             "instruct_style": _instruct_style,
             "instruct_addition": _instruct,
+            "plan_frame": _plan_frame,
             "wordings": _wordings,
             "pair_captions": _pair_captions,
             "verify": self._verify,
@@ -209,6 +210,22 @@ def _instruct(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
     part = float(painted) if isinstance(painted, (int, float)) else 1.0
     colour = _named(fields, "new_colour_")
     return {"instruction": sentences.modify(phrase, description, change, _look(fields), part, colour=colour)}
+
+
+def _plan_frame(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:  # noqa: ARG001
+    """Ask for another look of the object; which one the embedded editor chooses by its colours."""
+    if (task := str(fields.get("task"))) != "modification":
+        raise Reject(
+            "needs_trained_model",
+            f"the embedded vision-language model cannot think of what is to come in a {task}: take a served one, e.g. "
+            "--profile gpu",
+        )
+    phrase = noun(fields.get("object"))
+    return {
+        "object": phrase,
+        "instruction": f"Give the {phrase} another look.",
+        "caption": str(fields.get("caption") or f"The video shows a {phrase}."),
+    }
 
 
 def _instruct_style(prompt: Prompt, media: Media, fields: Fields) -> dict[str, Any]:
