@@ -232,10 +232,11 @@ def pairs_to_show(connection: duckdb.DuckDBPyConnection, accepted: int, others: 
     ends = [low for low, _ in BANDS if low > 0]
     score = "score" if "score" in items.columns else "null::double"
     place = " + ".join(f"coalesce(({score} >= {low})::int, 0)" for low in ends)
-    banded = made.filter("status = 'ok'").project(f"*, task || ' ' || ({place}) as shown_by")
+    task = "coalesce(task, '')" if "task" in items.columns else "''"
+    banded = made.filter("status = 'ok'").project(f"*, {task} || ' ' || ({place}) as shown_by")
     good = _sample(banded, "shown_by", accepted)
     bad = _sample(made.filter("status in ('rejected', 'failed')"), "reason", others)
-    return sorted(good, key=lambda row: (str(row["task"]), row["item_id"])) + bad
+    return sorted(good, key=lambda row: (str(row.get("task") or ""), row["item_id"])) + bad
 
 
 def rejected_examples(connection: duckdb.DuckDBPyConnection, each: int, most: int) -> list[dict[str, Any]]:

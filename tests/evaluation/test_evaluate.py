@@ -138,3 +138,10 @@ def test_a_wrong_call_is_one_line(given: Path, tmp_path: Path) -> None:
         asked = ["evaluate", str(given / "results"), "--out", str(tmp_path / "run"), *words]
         result = CliRunner().invoke(app, asked)
         assert type(result.exception).__name__ == "UsageError", words
+
+
+def test_the_run_has_a_report(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "run")
+    result = CliRunner().invoke(app, ["report", str(tmp_path / "run")], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "missing_output" in (tmp_path / "run" / "report" / "index.html").read_text()
