@@ -17,10 +17,11 @@ the address 127.0.0.1, and all of its processes listen there alone; otherwise mo
 
 @contextmanager
 def ray_cluster(**options: Any) -> Iterator[None]:
-    """Connect to Ray for the length of a with block: the cluster of `RAY_ADDRESS`, or a local one.
+    """Connect to Ray for the length of a with block: the cluster of `RAY_ADDRESS`, or one that is started here.
 
-    An existing connection is used and left open. A local Ray that is started here listens on the loopback interface
-    alone, unless the environment has `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=1`.
+    An existing connection is used and left open. Without `RAY_ADDRESS`, a cluster that somebody runs on this machine is
+    left alone, which `ray.init` itself would join: it ends when its owner likes. A local Ray that is started here
+    listens on the loopback interface alone, unless the environment has `RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=1`.
 
     Args:
         **options: further arguments of `ray.init`.
@@ -34,8 +35,9 @@ def ray_cluster(**options: Any) -> Iterator[None]:
         yield
         return
     try:
+        address = None if os.environ.get("RAY_ADDRESS") else "local"
         with loopback_only():
-            ray.init(logging_level=logging.WARNING, include_dashboard=False, **options)
+            ray.init(address, logging_level=logging.WARNING, include_dashboard=False, **options)
     except Exception as err:  # Ray has no specific type for this
         where = os.environ.get("RAY_ADDRESS")
         raise FatalError(f"Ray could not be {f'reached at {where}' if where else 'started'}: {err}") from err

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,8 @@ with ray_cluster(num_cpus=1, log_to_driver=False):
     worker = Worker.remote()
     ray.get(worker.pid.remote())
     time.sleep(1)  # the agents of the node begin a moment after it
-    print(json.dumps([node["NodeManagerAddress"] for node in ray.nodes()]), flush=True)
+    nodes = [node["NodeManagerAddress"] for node in ray.nodes()]
+    print(json.dumps([nodes, ray.get_runtime_context().gcs_address]), flush=True)
     input()
 print(json.dumps(os.environ.get(CLUSTERS)))
 """
@@ -63,9 +66,29 @@ def listening(root: int) -> dict[str, set[str]]:
     return found
 
 
-def test_a_local_ray_listens_on_the_loopback_interface_alone() -> None:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Ray's own folder, whose path must be short: sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="ffp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def test_a_local_ray_is_its_own_and_listens_on_the_loopback_interface_alone(folder: Path) -> None:
+    from ray._private.utils import write_ray_address
+    from ray.cluster_utils import Cluster
+
+    somebody_s = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        (folder / "ray").mkdir()
+        write_ray_address(somebody_s.address, str(folder / "ray"))  # where `ray.init` looks for a cluster
+        _is_its_own(folder, somebody_s.address)
+    finally:
+        somebody_s.shutdown()
+
+
+def _is_its_own(folder: Path, somebody_s: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment["RAY_ADDRESS"] = "local"  # no cluster that somebody started on this machine
+    environment["RAY_TMPDIR"] = str(folder)
     command = [sys.executable, "-c", SCRIPT]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
@@ -77,7 +100,9 @@ def test_a_local_ray_listens_on_the_loopback_interface_alone() -> None:
             rest, _ = process.communicate("\n", timeout=60)
         finally:
             process.kill()
-    assert json.loads(addresses) == ["127.0.0.1"]
+    nodes, address = json.loads(addresses)
+    assert nodes == ["127.0.0.1"]
+    assert address != somebody_s
     assert {"raylet", "gcs_server"} <= set(found)
     assert len(found) >= 4, "the driver, the worker and the node's agents are among them"
     assert {name: seen - LOOPBACK for name, seen in found.items() if seen - LOOPBACK} == {}
