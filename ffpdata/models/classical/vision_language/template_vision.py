@@ -43,6 +43,7 @@ BEYOND = {
     "verify_reference": "cannot tell whether two pictures show one thing",
     "identify_text": "reads no writing",
     "instruct_text": "reads no writing",
+    "judge": "its numbers are no judge's grades",
 }
 """Questions that no measurement answers, with the reason."""
 
