@@ -21,7 +21,7 @@ from ffpdata.manifests.views import records
 from ffpdata.runners.session import StartOptions, start
 from tests.conftest import SMALL_SETTINGS, Finished
 
-KILLS = 4
+KILLS = 2
 
 
 @pytest.fixture(scope="module")
