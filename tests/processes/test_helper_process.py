@@ -146,7 +146,8 @@ def test_its_cpu_seconds_are_counted_once(helper: Helper) -> None:
     ask(helper, "work", 0.5)
     while_alive = all_seconds() - before
     helper.close()
-    assert 0.5 <= while_alive <= all_seconds() - before + 0.011  # the system counts in steps of 10 ms
+    # Of processes that ended the system counts user and system time in steps of 10 ms each.
+    assert 0.5 <= while_alive <= all_seconds() - before + 0.021
     assert all_seconds() - before < while_alive + 0.3
 
 
