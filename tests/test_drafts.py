@@ -34,7 +34,7 @@ def test_killed_between_draft_and_full_size(samples: Path, tmp_path: Path) -> No
     whole = RunFolder(tmp_path / "whole")
     start(whole, pipeline, source, StartOptions(quiet=True, limit=3))
     ends = records(whole.connect(), ENDS)
-    assert sum(row["draft_key"] is not None for row in ends) >= 3
+    assert sum(row["draft_key"] is not None for row in ends) >= 2
     assert any(row["status"] == "ok" for row in ends)
 
     command = [sys.executable, "-m", "ffpdata.cli", "run", "local_editing", "--profile", "cpu,drafts", "-q"]

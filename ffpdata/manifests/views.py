@@ -117,7 +117,7 @@ def connect(
                 f"join internal._stages s on p.number = s.number where stage = {literal(stage)}) using (part, part_row)"
             )
     if tracks:
-        _wide(connection, tracks)
+        _wide(connection, tracks, idle or {})
         create_yields(connection, tracks, CURATE)
     finish(connection, unsafe=unsafe)
     return connection
@@ -242,6 +242,7 @@ def pairs(
     connection: duckdb.DuckDBPyConnection,
     tracks: Mapping[str, Sequence[str]],
     made_by: Mapping[str, Sequence[Container[str]]] | None = None,
+    idle: Mapping[str, Container[str]] | None = None,
 ) -> int:
     """Count the finished pairs among the rows of `current`: what `items` has with status `ok`.
 
@@ -250,6 +251,7 @@ def pairs(
         tracks: per track the names of its stages in order.
         made_by: per track, for each of `PAIR`, the stages that write it. An item that passed none of them is no pair.
             None where every finished item is one.
+        idle: as in `current`.
     """
     found = 0
     for track, stages in tracks.items():
@@ -257,8 +259,9 @@ def pairs(
             continue
         query, halves = "", (made_by or {}).get(track, () if made_by is None else ((),))
         made = [f"made_{number}" for number in range(len(halves))]
+        last = _last(stages, (idle or {}).get(track, ()))
         for stage in (*stages, CURATE):
-            ends = stage in (stages[-1], CURATE)
+            ends = stage in (last, CURATE)
             mine = f"track = {literal(track)} and stage = {literal(stage)}"
             makes = "".join(f", {stage in half} as {name}" for half, name in zip(halves, made, strict=True))
             columns = f"entered, item, status, {ends} as ends{makes}"
@@ -275,6 +278,11 @@ def pairs(
     return found
 
 
+def _last(stages: Sequence[str], idle: Container[str]) -> str:
+    """Return the stage behind which an item is finished: the last one that does not pass every item."""
+    return next((stage for stage in reversed(stages) if stage not in idle), stages[-1])
+
+
 def of_each(tracks: Mapping[str, Sequence[str]]) -> set[str]:
     """Return the names of the columns of `OF_EACH` for all stages."""
     return {f"{stage}_{c}" for stages in tracks.values() for stage in (*stages, CURATE) for c in OF_EACH}
@@ -285,19 +293,25 @@ def in_items(stage: str, column: str, reserved: Container[str]) -> str:
     return f"{stage}_{column}" if column in reserved else column
 
 
-def _wide(connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]]) -> None:
+def _wide(
+    connection: duckdb.DuckDBPyConnection, tracks: Mapping[str, Sequence[str]], idle: Mapping[str, Container[str]]
+) -> None:
     """Create `items`: one row per leaf of the fan-out with every column, its last stage and final status.
 
     It has `<stage>_<column>` for each stage and each column of `OF_EACH`. A stage's own column with the same name as
     one of these becomes `<stage>_<column>`, too: `source_seconds` of `ingest` is `ingest_source_seconds`.
     """
     reserved = of_each(tracks)
-    parts = [_wide_track(connection, track, stages, reserved) for track, stages in tracks.items() if stages]
+    parts = [
+        _wide_track(connection, track, stages, reserved, _last(stages, idle.get(track, ())))
+        for track, stages in tracks.items()
+        if stages
+    ]
     connection.execute("create view items as " + " union all by name ".join(f"({p})" for p in parts))
 
 
 def _wide_track(
-    connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str], reserved: Container[str]
+    connection: duckdb.DuckDBPyConnection, track: str, stages: Sequence[str], reserved: Container[str], last: str
 ) -> str:
     shared = ("item_id", "parent_id", "source_id", "stage", "status", "reason", "error")
     seen: list[str] = []
@@ -321,7 +335,7 @@ def _wide_track(
             columns += [f"a.* exclude ({', '.join(quote(c) for c in kept)})", *extra]
             query = f"select {', '.join(columns)} from ({query}) a left join {rows} b on b.entered_id = a.item_id"
         seen += [c for c in own if c not in seen]
-    ends = ", ".join(map(literal, (stages[-1], CURATE)))
+    ends = ", ".join(map(literal, (last, CURATE)))
     return (
         f"select {literal(track)} as track, * replace (case when status = 'ok' and stage not in ({ends}) "
         f"then 'pending' else status end as status) from ({query})"

@@ -200,7 +200,7 @@ def status(run: RunFolder) -> Status:
             counted[stage].append(tuple(found))
         for stage, entered, seconds in connection.execute(_SLOWEST).fetchall():
             slowest[stage][entered] = seconds
-        result.pairs = pairs(connection, tracks, run.pair_makers())
+        result.pairs = pairs(connection, tracks, run.pair_makers(), run.idle())
     if any("/" in role for start in run.latest().values() for role in start["pipeline"].get("models", {})):
         with run.reading() as connection:
             result.yields = records(connection, f"from {YIELDS} where back_end is not null order by all")

@@ -11,7 +11,7 @@ import pytest
 import ffpdata
 from ffpdata.core.stage import ModelSpec, Reject, Row, Stage
 from ffpdata.manifests.manifest import Manifest, stage_schema
-from ffpdata.manifests.views import connect, current, records
+from ffpdata.manifests.views import connect, current, pairs, records
 from ffpdata.storage.store import Store
 from tests import toys
 
@@ -107,3 +107,21 @@ def test_rows_behind_the_one_that_ended_an_item_are_history(tmp_path: Path) -> N
 
     assert ends() == {"a": ("gate", "rejected"), "b": ("gate", "failed"), "c": ("last", "ok")}
     assert ends(idle={"t": ["gate"]}) == dict.fromkeys("abc", ("last", "ok"))
+
+
+def test_an_item_is_finished_before_stages_that_pass_everything(tmp_path: Path) -> None:
+    store, tracks = Store(tmp_path), {"t": ["first", "words"]}
+    row = {
+        "stage": "first",
+        "item_id": "a",
+        "entered_id": "a",
+        "key": "f",
+        "upstream": "",
+        "status": "ok",
+        "track": "t",
+    }
+    Manifest(store).append("first", [row | {"attempt": 1, "seconds": 1.0}], stage_schema({"n": int}))
+    for idle, state, count in (({}, "pending", 0), ({"t": ["words"]}, "ok", 1)):
+        with connect(store, tracks, idle=idle) as connection, current(store, tracks, idle=idle) as counted:
+            assert records(connection, "select status from items") == [{"status": state}]
+            assert pairs(counted, tracks, idle=idle) == count

@@ -86,7 +86,7 @@ def edits(folder: Path, gains: list[int], overlap: int) -> list[WorkerReply]:
     rng = np.random.default_rng(7)
     write_video(folder / "clip.mp4", rng.integers(0, 255, (33, 128, 192, 3), np.uint8), 16)
     stage = OnCard()
-    stage.resources = Resources(gpus=1, timeout=2.0)
+    stage.resources = Resources(gpus=1, timeout=60.0)
     worker = Worker([stage], Store(folder), 1, overlap=overlap)
     tasks = [Task(Item(f"g{gain}", {"video": "clip.mp4", "gain": gain}), f"key{gain}", 0) for gain in gains]
     with ThreadPoolExecutor(overlap) as calls:
