@@ -16,7 +16,8 @@ from tests import marks, shared
 from tests.chromium import CHROMIUM
 
 TESTS = Path(__file__).parent
-REAL_MODELS = os.environ.get("FFPDATA_MODELS")
+REAL_MODELS = os.environ.setdefault("FFPDATA_MODELS_OF_TESTS", os.environ.get("FFPDATA_MODELS", ""))
+"""What the variable was before: the workers of a test run inherit the environment that the line below has changed."""
 NO_NETWORKS = str(TESTS / "no-networks")
 """A folder that is not there: tests are the same whatever is installed."""
 os.environ["FFPDATA_MODELS"] = NO_NETWORKS
@@ -145,7 +146,7 @@ def packaged_models() -> Iterator[Path]:
 
     models = chosen(())
     with pytest.MonkeyPatch.context() as patch:
-        _use_networks(patch, real=True)
+        use_networks(patch, real=True)
         if why := missing(model.name for model in models):
             pytest.skip(why)
         path = found_file(models[0], models[0].network)
@@ -156,10 +157,11 @@ def packaged_models() -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _networks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """No packaged network is installed, but for tests that ask for `packaged_models`."""
-    _use_networks(monkeypatch, real="packaged_models" in request.fixturenames)
+    use_networks(monkeypatch, real="packaged_models" in request.fixturenames)
 
 
-def _use_networks(patch: pytest.MonkeyPatch, *, real: bool) -> None:
+def use_networks(patch: pytest.MonkeyPatch, *, real: bool) -> None:
+    """Let packaged networks be those of the machine, or none."""
     if not real:
         patch.setenv("FFPDATA_MODELS", NO_NETWORKS)
     elif REAL_MODELS:
