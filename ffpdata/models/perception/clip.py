@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffpdata.models.gpu_memory import clip_size, inference, release
+from ffpdata.models.gpu_memory import clip_size, inference
+from ffpdata.models.perception.encoder import TransformersEncoder
 from ffpdata.models.perception.pixels import batches, picture_processor, pixels
-from ffpdata.models.perception.settings import REMEDY, EncoderRuntime, EncoderSettings, encoder_needs
+from ffpdata.models.perception.settings import REMEDY
 from ffpdata.models.protocols import FrameFeatures
-from ffpdata.models.settings import parse_runtime, parse_settings
-from ffpdata.models.weights import checkpoint_folder, from_pretrained, pretrained_model, torch_device
+from ffpdata.models.weights import from_pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from ffpdata.core.stage import ModelSpec
     from ffpdata.models.protocols import Frames
-    from ffpdata.models.requirements import Requirements
 
     Floats = NDArray[np.float32]
 
@@ -36,35 +35,19 @@ TEXT_TOKENS = 77
 """Tokens of a text, the first and the last of them marks; what is longer is cut (CLIP's own context)."""
 
 
-class Clip:
+class Clip(TransformersEncoder):
     """An `ImageTextEncoder`."""
 
     name = "clip"
     version: int = 1
-    Settings = EncoderSettings
-    Runtime = EncoderRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
         from transformers import AutoTokenizer, CLIPModel
 
-        settings = parse_settings(self.Settings, spec)
-        self.batch = parse_runtime(self.Runtime, spec).batch
-        self.device = torch_device(spec)
-        folder = checkpoint_folder(spec.model, spec.revision)
-        self.model = pretrained_model(CLIPModel, folder, settings.dtype).to(self.device)
+        folder = self.load(spec, CLIPModel)
         self.processor = picture_processor(folder)
         self.tokenizer = from_pretrained(AutoTokenizer, folder)
         self.logit_scale = scale_of(self.model)
-
-    @classmethod
-    def needs(cls, spec: ModelSpec) -> Requirements:
-        """Return its packages and checkpoint."""
-        return encoder_needs(spec)
-
-    def close(self) -> None:
-        """Free the model."""
-        self.__dict__.pop("model", None)
-        release(self.device)
 
     def encode_frames(self, frames: Frames) -> FrameFeatures:
         """Encode frames.

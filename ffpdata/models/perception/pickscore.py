@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ffpdata.models.gpu_memory import clip_size, inference, release
+from ffpdata.models.gpu_memory import clip_size, inference
 from ffpdata.models.perception.clip import image_features, scale_of, text_features
+from ffpdata.models.perception.encoder import TransformersEncoder
 from ffpdata.models.perception.pixels import batches, picture_processor, pixels
 from ffpdata.models.perception.settings import (
     REMEDY,
     TEXT_FILES,
-    EncoderRuntime,
     EncoderSettings,
     encoder_needs,
 )
 from ffpdata.models.requirements import Checkpoint
-from ffpdata.models.settings import parse_runtime, parse_settings
-from ffpdata.models.weights import checkpoint_folder, from_pretrained, pretrained_model, torch_device
+from ffpdata.models.settings import parse_settings
+from ffpdata.models.weights import checkpoint_folder, from_pretrained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,22 +51,17 @@ class PickScoreSettings(EncoderSettings):
     processor_revision: str = ""
 
 
-class PickScore:
+class PickScore(TransformersEncoder):
     """A `PreferenceScorer`; about 19 to 21 for real pictures and texts."""
 
     name = "pickscore"
     version: int = 1
     Settings = PickScoreSettings
-    Runtime = EncoderRuntime
 
     def __init__(self, spec: ModelSpec) -> None:
         from transformers import AutoTokenizer, CLIPModel
 
-        settings = parse_settings(self.Settings, spec)
-        self.batch = parse_runtime(self.Runtime, spec).batch
-        self.device = torch_device(spec)
-        folder = checkpoint_folder(spec.model, spec.revision)
-        self.model = pretrained_model(CLIPModel, folder, settings.dtype).to(self.device)
+        settings, folder = parse_settings(self.Settings, spec), self.load(spec, CLIPModel)
         if settings.processor:
             folder = checkpoint_folder(settings.processor, settings.processor_revision, patterns=TEXT_FILES)
         self.processor = picture_processor(folder)
@@ -81,11 +76,6 @@ class PickScore:
             return encoder_needs(spec)
         processor = Checkpoint("processor", settings.processor, settings.processor_revision, TEXT_FILES, None)
         return encoder_needs(spec, processor)
-
-    def close(self) -> None:
-        """Free the model."""
-        self.__dict__.pop("model", None)
-        release(self.device)
 
     def score(self, frames: Frames, text: str) -> NDArray[np.float32]:
         """Return the score of each frame for a text, float32 (T,).
